@@ -1,0 +1,80 @@
+# Needs Python 3.11 or later and make; everything else goes into .venv. Type `make` for the list of targets.
+
+# 3.11 first, because that is what constraints.txt was made with.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$python; break; }; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+# Versions are pinned in constraints.txt.
+PEERS  := torchvision timm
+
+# Empty files that say what .venv holds, so that a second run starts at once.
+DEMO_READY := $(VENV)/.demo-ready
+DEV_READY  := $(VENV)/.dev-ready
+SETUP_FROM := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast lint format bench constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(DEMO_READY) ## the main job in three minutes: describe, train, evaluate and predict on real digits
+	@$(BIN)/cnnatomy demo
+
+test: $(DEV_READY) ## every test
+	@$(PYTEST) -n 2 --dist worksteal
+
+test-fast: $(DEV_READY) ## the tests to run while working: under a minute
+	@$(PYTEST) -n 2 --dist worksteal -q -m "not slow and not peers"
+
+lint: $(DEV_READY) ## ruff (rules and format) and mypy --strict
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: $(DEV_READY) ## let ruff mend and format what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(DEV_READY) ## every benchmark, one after another
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+constraints: ## pin the newest versions that pyproject.toml allows (torch stays); then run `make lint test`
+	@set -e; torch=$$(grep '^torch==' constraints.txt); \
+	  $(PYTHON) -m venv --clear $(VENV); \
+	  $(BIN)/python -m pip install -qq hatchling editables "$$torch"; \
+	  $(BIN)/python -m pip install -qq --no-build-isolation -e '.[dev]' "$$torch"; \
+	  vision=$$(grep '^torchvision==' constraints.txt); \
+	  $(BIN)/python -m pip install -qq --no-deps timm "$$vision"; \
+	  { grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed -n 's/^\([^ @+]*==[^ +]*\).*/\1/p'; } \
+	    > constraints.new; \
+	  mv constraints.new constraints.txt; rm -rf $(VENV)
+
+clean: ## remove .venv and everything that tools left (not your runs)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "make: needs Python 3.11 or later, found '$(PYTHON)'; say where: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "make: $(PYTHON) cannot make a virtual environment (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+
+# torch first and by its exact version: a looser wish may fetch gigabytes of another build.
+$(DEMO_READY): $(SETUP_FROM) | $(BIN)/python
+	@echo "setting up $(VENV) (once; a minute or two)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)" hatchling editables
+	@$(PIP) --no-build-isolation -e '.[train]'
+	@touch $@
+
+# The peers are only ever compared with, so they come without what they ask for (torchvision: a CUDA torch).
+$(DEV_READY): $(DEMO_READY)
+	@echo "adding the tools for development and the peers"
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@$(PIP) --no-deps $(PEERS)
+	@touch $@
