@@ -1,0 +1,17 @@
+"""What holds for every test: hypothesis without a deadline, the same in every CI run; one thread a parallel worker."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Two workers of two threads on two cores only wait for each other. Read by torch when a test first imports it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Building a network takes as long as it takes; how long is a matter for benchmarks/.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", _patient)
+settings.register_profile("ci", _patient, derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
