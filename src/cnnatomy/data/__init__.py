@@ -1,0 +1,16 @@
+"""Data sets: pictures and labels in three splits that share no picture, in the network's input shape."""
+
+from cnnatomy.data.dataset import Data, Normalisation, Report, Split, load, open_source
+from cnnatomy.data.pictures import PictureError, fit_picture, read_picture
+
+__all__ = [
+    "Data",
+    "Normalisation",
+    "PictureError",
+    "Report",
+    "Split",
+    "fit_picture",
+    "load",
+    "open_source",
+    "read_picture",
+]

@@ -1,0 +1,122 @@
+"""Pictures in batches: from memory by index where they fit, else decoded as they are needed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cnnatomy.data.pictures import PictureError, Shape
+from cnnatomy.data.sources import Pictures
+from cnnatomy.errors import UserError
+
+
+class Store(Protocol):
+    """Decoded pictures by index."""
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+        """For each tensor of indices the pictures, `(pictures, channels, rows, columns)` uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Every picture in one tensor, `(pictures, channels, rows, columns)` uint8."""
+
+    images: Tensor
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+        """See `Store`."""
+        return (self.images[indices] for indices in order)
+
+
+@dataclass(frozen=True, eq=False)
+class OnDemand(Dataset[Tensor]):
+    """Pictures decoded by worker processes each time: for data sets larger than memory."""
+
+    pictures: Pictures
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            return torch.from_numpy(self.pictures.fetch(index, self.shape))
+        except PictureError as error:
+            raise UserError(f"{self.pictures.names[index]} could be read at the start, but no more: {error}") from None
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+        """See `Store`."""
+        workers = min(os.cpu_count() or 1, 8) if sum(map(len, order)) > 256 else 0
+        loader = DataLoader(
+            self,
+            batch_sampler=[indices.tolist() for indices in order],
+            num_workers=workers,
+            worker_init_fn=_start,
+            generator=torch.Generator(),  # its own, so that dropout draws the same numbers as from memory
+        )
+        return iter(loader)
+
+
+def _start(worker: int) -> None:
+    warnings.simplefilter("ignore")  # in the worker process: the first reading has reported what there was to report
+
+
+class Order:
+    """In which order an epoch goes through the pictures: shuffled by (seed, epoch) alone, so it can be repeated.
+
+    Lightning finds it as the `sampler` of `Batches` and tells it the epoch.
+    """
+
+    def __init__(self, indices: Tensor, batch_size: int, seed: int | None):
+        self.indices, self.batch_size, self.seed, self.epoch = indices, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """From now on the order is that of this epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches, rest = divmod(len(self.indices), self.batch_size)
+        return batches + (rest > 0) - self._leaves_one_out()
+
+    def batches(self) -> list[Tensor]:
+        """The indices of each batch. In training, a last batch of a single picture is left out for this epoch: batch
+        normalisation has no variance to divide by."""
+        if self.seed is None:
+            return list(self.indices.split(self.batch_size))
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = self.indices[torch.randperm(len(self.indices), generator=generator)]
+        return list(order.split(self.batch_size))[: len(self)]
+
+    def _leaves_one_out(self) -> bool:
+        return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
+
+
+class Batches:
+    """(pictures uint8, labels int64) for every batch of an epoch; shuffled where there is a seed."""
+
+    def __init__(self, store: Store, indices: Tensor, labels: Tensor, batch_size: int, seed: int | None = None):
+        self.store, self.labels = store, labels
+        self.sampler = Order(indices, batch_size, seed)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.sampler.batches()
+        for indices, images in zip(order, self.store.batches(order), strict=True):
+            yield images, self.labels[indices]
+
+
+def mix(seed: int, epoch: int) -> int:
+    """One 63-bit seed for (seed, epoch), so that neighbours share no stream (splitmix64, Steele et al. 2014)."""
+    value = (seed * 0x9E3779B97F4A7C15 + epoch * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return (value ^ (value >> 31)) >> 1

@@ -1,0 +1,263 @@
+"""`load`: from the name of a data set to `Data`, three splits ready for training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
+from cnnatomy.data.folders import read_class_folders
+from cnnatomy.data.idx import is_idx, read_idx_folder
+from cnnatomy.data.pictures import PictureError, Pixels, Shape, check_channels, quiet_decoders
+from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, Pictures, digits
+from cnnatomy.data.splits import split_pictures
+from cnnatomy.errors import UserError, nearest
+
+MEMORY = 2 * 2**30
+"""Bytes of decoded pictures that may be held at once; a larger data set is decoded again in every epoch."""
+DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures read, pictures in all)."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per channel, of pixels scaled to 0 .. 1: what is subtracted and what is divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split: where its pictures are, and which (`indices` into the store; `labels` of the whole store)."""
+
+    store: Store
+    indices: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, batch_size: int, seed: int | None = None) -> Batches:
+        """(pictures uint8, labels) batch by batch, shuffled anew in each epoch where there is a seed."""
+        return Batches(self.store, self.indices, self.labels, batch_size, seed)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the files: counts per split and class, and everything that was not used."""
+
+    counts: dict[str, dict[str, int]]
+    skipped: tuple[tuple[str, str], ...] = ()
+    ignored: int = 0
+    duplicates: int = 0
+    left_out: int = 0
+    conflicts: int = 0
+
+    def lines(self, most: int = 5) -> list[str]:
+        """What a user should know, a line each; nothing where all is well. `most` broken pictures are named."""
+        lines = []
+        if self.skipped:
+            lines.append(f"{len(self.skipped):,} broken pictures skipped:")
+            lines += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
+            lines += [f"  and {len(self.skipped) - most:,} more"] if len(self.skipped) > most else []
+        if self.ignored:
+            lines.append(f"{self.ignored:,} files ignored that have no picture's suffix")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} pictures equal another one: kept in the same split")
+        if self.left_out:
+            lines.append(f"{self.left_out:,} pictures left out that are in a later split too")
+        if self.conflicts:
+            lines.append(f"{self.conflicts:,} pictures are in two classes at once")
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in the network's input shape: three splits that share no picture."""
+
+    source: str
+    classes: tuple[str, ...]
+    shape: Shape
+    split_seed: int
+    train: Split
+    val: Split
+    test: Split
+    normalisation: Normalisation
+    report: Report
+    fingerprint: str
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder keeps of the data set."""
+        return {
+            "source": self.source,
+            "classes": list(self.classes),
+            "split_seed": self.split_seed,
+            "splits": {name: len(getattr(self, name)) for name in SPLITS},
+            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load(
+    source: str | Path, shape: Shape, split_seed: int = 0, memory: int = MEMORY, progress: Progress | None = None
+) -> Data:
+    """The data set `source` as pictures of `shape` (channels, rows, columns).
+
+    `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
+    installed. Splits that it does not bring along are cut off its training pictures: 20 % of each class for test, 10 %
+    for validation, drawn by `split_seed`. The normalisation is computed on the training split alone.
+    Raises `UserError` where that cannot be done.
+    """
+    check_channels(shape)
+    pictures = open_source(source)
+    survey = _survey(pictures, shape, memory, progress)
+    try:
+        splits = split_pictures(
+            pictures.labels, survey.digests, pictures.splits, pictures.has, pictures.classes, split_seed
+        )
+    except UserError as error:
+        broken = [f"{pictures.names[index]}: {reason}" for index, reason in list(survey.broken.items())[:5]]
+        raise UserError("\n  ".join([f"{pictures.source}: {error}", *broken])) from None
+    labels = torch.from_numpy(pictures.labels)
+    parts = [
+        Split(survey.store, torch.from_numpy(np.flatnonzero(splits == split)), labels) for split in (TRAIN, VAL, TEST)
+    ]
+    for name, part in zip(SPLITS, parts, strict=True):
+        if len(part) == 0:
+            raise UserError(f"{pictures.source}: no usable picture is left in {name}")
+    return Data(
+        source=pictures.source,
+        classes=pictures.classes,
+        shape=shape,
+        split_seed=split_seed,
+        train=parts[TRAIN],
+        val=parts[VAL],
+        test=parts[TEST],
+        normalisation=_normalisation(survey, splits == TRAIN, shape),
+        report=_report(pictures, survey, splits),
+        fingerprint=hashlib.blake2b(
+            b"".join(survey.digests) + splits.tobytes() + pictures.labels.tobytes(), digest_size=16
+        ).hexdigest(),
+    )
+
+
+def open_source(source: str | Path) -> Pictures:
+    """Finds the pictures of a data set without decoding any; raises `UserError` where there is none."""
+    path = Path(source)
+    if path.is_dir():
+        return read_idx_folder(path) if is_idx(path) else read_class_folders(path)
+    if path.exists():
+        raise UserError(f"{path} is a file; expected a folder of class folders, a folder of IDX files, or digits")
+    if source == "digits":
+        return digits()
+    if str(source) in DEBIAN:
+        if not DEBIAN[str(source)].is_dir():
+            raise UserError(
+                f"{source} is not installed: apt-get install dataset-{source}, or name a folder of IDX files"
+            )
+        return read_idx_folder(DEBIAN[str(source)])
+    hint = nearest(str(source), ["digits", *DEBIAN, *(entry.name for entry in _beside(path))])
+    raise UserError(f"no data set {source}: expected digits, fashion-mnist, or a folder.{hint}")
+
+
+def _beside(path: Path) -> list[Path]:
+    return [entry for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+
+
+@dataclass(frozen=True, eq=False)
+class _Survey:
+    """What one pass over every picture finds: a digest (empty where broken), sum and sum of squares by channel."""
+
+    store: Store
+    digests: list[bytes]
+    sums: NDArray[np.int64]
+    squares: NDArray[np.int64]
+    broken: dict[int, str]
+
+
+def _survey(pictures: Pictures, shape: Shape, memory: int, progress: Progress | None) -> _Survey:
+    count, channels = len(pictures), shape[0]
+    fits = count * int(np.prod(shape)) <= memory
+    images = np.zeros((count, *shape), np.uint8) if fits else None
+    digests = [b""] * count
+    sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
+    broken: dict[int, str] = {}
+    for index, pixels in _decode_all(pictures, shape):
+        if isinstance(pixels, PictureError):
+            broken[index] = str(pixels)
+        else:
+            digests[index] = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+            flat = pixels.reshape(channels, -1)
+            sums[index] = flat.sum(1, dtype=np.int64)
+            squares[index] = np.einsum("cp,cp->c", flat, flat, dtype=np.int64)
+            if images is not None:
+                images[index] = pixels
+        if progress is not None:
+            progress(index + 1, count)
+    store: Store = OnDemand(pictures, shape) if images is None else InMemory(torch.from_numpy(images))
+    return _Survey(store, digests, sums, squares, broken)
+
+
+def _decode_all(pictures: Pictures, shape: Shape) -> Iterator[tuple[int, Pixels | PictureError]]:
+    """Every picture in order, files by several threads (Pillow lets go of the interpreter while it decodes)."""
+
+    def fetch(index: int) -> Pixels | PictureError:
+        try:
+            return pictures.fetch(index, shape)
+        except PictureError as error:
+            return error
+
+    if not pictures.files:
+        yield from ((index, fetch(index)) for index in range(len(pictures)))
+        return
+    with quiet_decoders(), ThreadPoolExecutor() as threads:
+        for start in range(0, len(pictures), 512):  # bounds how many decoded pictures wait
+            part = range(start, min(start + 512, len(pictures)))
+            yield from zip(part, threads.map(fetch, part), strict=True)
+
+
+def _normalisation(survey: _Survey, training: NDArray[np.bool_], shape: Shape) -> Normalisation:
+    """Mean and standard deviation per channel, from integer sums. A constant channel is divided by 1."""
+    pixels = int(training.sum()) * shape[1] * shape[2]
+    mean = survey.sums[training].sum(0) / pixels
+    variance = survey.squares[training].sum(0) / pixels - mean**2
+    std = np.sqrt(np.maximum(variance, 0))
+    std[std < 1e-3] = 255.0
+    return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+
+
+def _report(pictures: Pictures, survey: _Survey, splits: NDArray[np.int8]) -> Report:
+    counts = {
+        name: {
+            label: int(((splits == split) & (pictures.labels == number)).sum())
+            for number, label in enumerate(pictures.classes)
+        }
+        for split, name in enumerate(SPLITS)
+    }
+    first: dict[bytes, int] = {}
+    conflicts = duplicates = 0
+    for digest, label, split in zip(survey.digests, pictures.labels, splits, strict=True):
+        if not digest:
+            continue
+        duplicates += digest in first and split != LEFT_OUT
+        conflicts += first.setdefault(digest, int(label)) != label
+    return Report(
+        counts=counts,
+        skipped=tuple((pictures.names[index], reason) for index, reason in sorted(survey.broken.items())),
+        ignored=pictures.ignored,
+        duplicates=duplicates,
+        left_out=int((splits == LEFT_OUT).sum()) - len(survey.broken),
+        conflicts=conflicts,
+    )

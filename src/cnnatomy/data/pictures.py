@@ -1,0 +1,117 @@
+"""One picture file -> one uint8 array in the network's input shape, or one sentence that says why not.
+
+A picture file is untrusted: only the formats below are tried (never PostScript), the size is checked before a pixel is
+decoded, and whatever a decoder throws at a broken file becomes a `PictureError`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cnnatomy.errors import UserError
+
+Shape: TypeAlias = tuple[int, int, int]
+"""(channels, rows, columns)"""
+Pixels: TypeAlias = NDArray[np.uint8]
+
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (),  # what some phones write into a .jpg
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+}
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
+_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: make it smaller first"
+
+
+class PictureError(UserError):
+    """A file is not a picture that can be used. The message is the reason alone; who reports it adds the path."""
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keeps Pillow's warnings about metadata it mends off the screen. Enter it in the main thread only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_channels(shape: Shape) -> None:
+    """Raises `UserError` where pictures cannot become `shape`: they have 1 channel (grey) or 3 (RGB)."""
+    if shape[0] not in (1, 3):
+        raise UserError(f"the network takes {shape[0]} channels; pictures give 1 (grey) or 3 (RGB): choose --input")
+
+
+def read_picture(path: Path, shape: Shape) -> Pixels:
+    """The picture at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_picture`.
+
+    Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
+    counts.
+    Raises `PictureError` with the reason where the file is missing, empty, no picture, truncated, or too large.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise PictureError("the file is empty")
+        with Image.open(path, formats=list(FORMATS)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PictureError(_TOO_LARGE)
+            # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
+            image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
+            return fit_picture(_eight_bits(_upright(image)), shape)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise PictureError(_TOO_LARGE) from None
+    except Image.UnidentifiedImageError:
+        known = ", ".join(name for name, suffixes in FORMATS.items() if suffixes)
+        raise PictureError(f"not a picture (its content is none of {known})") from None
+    except FileNotFoundError:
+        raise PictureError("no such file") from None
+    except IsADirectoryError:
+        raise PictureError("a folder, not a picture") from None
+    except Exception as error:  # a broken file leads Pillow's decoders to OSError, struct.error, IndexError, ...
+        raise PictureError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
+
+
+def fit_picture(image: Image.Image, shape: Shape) -> Pixels:
+    """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
+    (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
+    channels, rows, columns = shape
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (columns, rows):
+        image = ImageOps.fit(image, (columns, rows), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.uint8).reshape(rows, columns, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
+        return image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image as grey or RGB with 8 bits a channel."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.mode == "F":
+        raise PictureError("floating-point pixels have no fixed range: save the picture with 8 or 16 bits")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

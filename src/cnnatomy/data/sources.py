@@ -1,0 +1,95 @@
+"""What a data set is before a picture is decoded: `Pictures`, and the readers that find them.
+
+`digits` comes with scikit-learn; a folder of IDX files is what MNIST and Fashion-MNIST ship; a folder of class folders
+holds one folder of pictures a class, with or without `train`, `val` and `test` above them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnatomy.data.pictures import Pixels, Shape, fit_picture, read_picture
+
+TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
+SPLITS = ("train", "val", "test")
+
+FASHION_MNIST = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+"""Xiao, Rasul and Vollgraf 2017, table 2: the IDX files hold numbers only."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures, not yet decoded.
+
+    `fetch(index, shape)` gives one as `(channels, rows, columns)` uint8, or raises `PictureError`; `splits` says where
+    the data set itself puts each (TRAIN, VAL, TEST), and `has` which of the three it brings along: the others are cut
+    off TRAIN.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.int8]
+    has: frozenset[int]
+    fetch: Callable[[int, Shape], Pixels]
+    names: tuple[str, ...]
+    files: bool = False
+    ignored: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class FromArray:
+    """Fetches from grey pictures in memory, `(pictures, rows, columns)` uint8."""
+
+    images: Pixels
+
+    def __call__(self, index: int, shape: Shape) -> Pixels:
+        return fit_picture(Image.fromarray(self.images[index]), shape)
+
+
+@dataclass(frozen=True)
+class FromFiles:
+    """Fetches by decoding picture files."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, index: int, shape: Shape) -> Pixels:
+        return read_picture(self.paths[index], shape)
+
+
+def digits() -> Pictures:
+    """The 1,797 handwritten digits of 8 x 8 pixels and 17 grey levels in scikit-learn (Alpaydin and Kaynak 1998)."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    count = len(images)
+    return Pictures(
+        source="digits",
+        classes=tuple(str(digit) for digit in range(10)),
+        labels=bunch.target.astype(np.int64),
+        splits=np.full(count, TRAIN, np.int8),
+        has=frozenset({TRAIN}),
+        fetch=FromArray(images),
+        names=tuple(f"digit {index}" for index in range(count)),
+    )
