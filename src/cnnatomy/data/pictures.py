@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
 
@@ -76,7 +76,7 @@ def read_picture(path: Path, shape: Shape) -> Pixels:
         raise
     except Image.DecompressionBombError:
         raise PictureError(_TOO_LARGE) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         known = ", ".join(name for name, suffixes in FORMATS.items() if suffixes)
         raise PictureError(f"not a picture (its content is none of {known})") from None
     except FileNotFoundError:

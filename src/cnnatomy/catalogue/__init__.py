@@ -1,0 +1,61 @@
+"""Every network of the lectures by name. The index is explicit: each family's file ends in its own `ENTRIES`."""
+
+from __future__ import annotations
+
+import re
+
+from cnnatomy.catalogue.chain import alexnet, lenet, vgg
+from cnnatomy.catalogue.dense import densenet
+from cnnatomy.catalogue.entry import Entry
+from cnnatomy.catalogue.parallel import googlenet, squeezenet
+from cnnatomy.catalogue.residual import resnet
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers.layer import Shape
+from cnnatomy.network import Block, Network
+
+_FAMILIES = (lenet, alexnet, vgg, googlenet, squeezenet, densenet, resnet)
+
+ENTRIES: tuple[Entry, ...] = tuple(entry for family in _FAMILIES for entry in family.ENTRIES)
+BLOCKS: tuple[type[Block], ...] = tuple(block for family in _FAMILIES for block in family.BLOCKS)
+
+
+def _key(name: str) -> str:
+    """Case and separators do not matter: ResNet-50, resnet_50 and resnet50 are one name."""
+    return re.sub(r"[-_. ]", "", name.lower())
+
+
+def _index() -> dict[str, Entry]:
+    index: dict[str, Entry] = {}
+    for entry in ENTRIES:
+        for name in (entry.name, *entry.aliases):
+            if index.setdefault(_key(name), entry) is not entry:
+                raise ValueError(f"two networks of the catalogue are called {name}")
+    return index
+
+
+_INDEX = _index()
+
+
+def find(name: str) -> Entry:
+    """The entry of a name or alias, in any case.
+
+    Raises:
+        UserError: naming the nearest names, if there is none.
+    """
+    entry = _INDEX.get(_key(name))
+    if entry is None:
+        known = [known for entry in ENTRIES for known in (entry.name, *entry.aliases)]
+        raise UserError(f"there is no network called {name!r}.{nearest(name, known)} `cnnatomy list` shows all.")
+    return entry
+
+
+def network(name: str, *, classes: int | None = None, input: Shape | None = None) -> Network:
+    """A network of the catalogue: `network("resnet-50", classes=10)`.
+
+    Raises:
+        UserError: naming the nearest names, if there is none of this name.
+    """
+    return find(name).network(classes, input)
+
+
+__all__ = ["BLOCKS", "ENTRIES", "Entry", "find", "network"]

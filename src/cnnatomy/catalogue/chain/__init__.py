@@ -1,0 +1,1 @@
+"""Networks of chain structure, one file for each family."""

@@ -1,0 +1,117 @@
+"""LeNet-5 (LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998)."""
+
+from __future__ import annotations
+
+from cnnatomy.catalogue.entry import Entry
+from cnnatomy.layers import (
+    AvgPool,
+    Conv,
+    Flatten,
+    FullyConnected,
+    Offset,
+    PartialConv,
+    RadialBasis,
+    Scale,
+    Tanh,
+)
+from cnnatomy.layers.layer import value
+from cnnatomy.network import Block, Chain, FeatureMap, Network
+
+PAPER = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
+
+# Table I of the paper: which of the six maps of S2 each of the sixteen maps of C3 reads.
+C3 = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5)),
+)
+
+# The digits as 7 x 12 bitmaps: the fixed target codes of the 84 units of F6 (figure 3 of the paper, redrawn).
+GLYPHS = (
+    ".......|..###..|.#...#.|#.....#|#.....#|#.....#|#.....#|#.....#|.#...#.|..###..|.......|.......",
+    ".......|...#...|..##...|.#.#...|...#...|...#...|...#...|...#...|...#...|.#####.|.......|.......",
+    ".......|.#####.|#.....#|......#|.....#.|....#..|...#...|..#....|.#.....|#######|.......|.......",
+    ".......|#######|.....#.|....#..|...#...|..####.|......#|......#|#.....#|.#####.|.......|.......",
+    ".......|.....#.|....##.|...#.#.|..#..#.|.#...#.|#######|.....#.|.....#.|.....#.|.......|.......",
+    ".......|#######|#......|#......|#.####.|##....#|......#|......#|#.....#|.#####.|.......|.......",
+    ".......|..####.|.#.....|#......|#.####.|##....#|#.....#|#.....#|#.....#|.#####.|.......|.......",
+    ".......|#######|......#|.....#.|....#..|...#...|..#....|..#....|..#....|..#....|.......|.......",
+    ".......|.#####.|#.....#|#.....#|#.....#|.#####.|#.....#|#.....#|#.....#|.#####.|.......|.......",
+    ".......|.#####.|#.....#|#.....#|#.....#|.######|......#|......#|.....#.|.####..|.......|.......",
+)
+CODES = tuple(tuple(1.0 if pixel == "#" else -1.0 for pixel in glyph.replace("|", "")) for glyph in GLYPHS)
+
+
+def squash() -> Tanh:
+    """The paper's activation, 1.7159 tanh(2/3 x), chosen so that squash(1) = 1 (appendix A)."""
+    return Tanh(amplitude=1.7159, slope=2 / 3)
+
+
+@value
+class Subsampling(Block):
+    """S2 and S4: the mean of 2 x 2 pixels, times one learned coefficient, plus one learned bias for each channel.
+
+    The paper sums the four pixels; the mean differs by a factor of 4 that the coefficient takes up.
+    """
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        return squash()(Offset()(Scale()(AvgPool(2)(x))))
+
+
+def lenet5_1998(classes: int = 10) -> Network:
+    """As published: partial connections in C3, trainable subsampling, distances to 84-bit codes as the output."""
+    return Network(
+        tail=Chain(c1=Conv(6, 5), squash1=squash(), s2=Subsampling()),
+        body=Chain(c3=PartialConv(C3, 5), squash3=squash(), s4=Subsampling()),
+        head=Chain(
+            c5=Conv(120, 5),
+            squash5=squash(),
+            flatten=Flatten(),
+            f6=FullyConnected(84),
+            squash6=squash(),
+            rbf=RadialBasis(CODES[:classes]),
+        ),
+    )
+
+
+def lenet5(classes: int = 10) -> Network:
+    """What is called LeNet-5 today: C3 reads all maps, plain average pooling, tanh, a linear output."""
+    return Network(
+        tail=Chain(c1=Conv(6, 5), tanh1=Tanh(), s2=AvgPool(2)),
+        body=Chain(c3=Conv(16, 5), tanh3=Tanh(), s4=AvgPool(2)),
+        head=Chain(
+            flatten=Flatten(),
+            c5=FullyConnected(120),
+            tanh5=Tanh(),
+            f6=FullyConnected(84),
+            tanh6=Tanh(),
+            output=FullyConnected(classes),
+        ),
+    )
+
+
+BLOCKS = (Subsampling,)
+ENTRIES = (
+    Entry(
+        "lenet-5",
+        "chain",
+        1998,
+        "as used today: dense C3, average pooling, tanh, linear output",
+        PAPER,
+        lenet5,
+        input=(1, 32, 32),
+        aliases=("lenet5-dense", "lenet"),
+        classes=10,
+    ),
+    Entry(
+        "lenet-5-1998",
+        "chain",
+        1998,
+        "as published: partial C3, trainable subsampling, RBF output on 7x12 codes",
+        PAPER,
+        lenet5_1998,
+        input=(1, 32, 32),
+        classes=10,
+        fixed_classes=True,
+    ),
+)

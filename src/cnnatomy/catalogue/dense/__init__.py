@@ -1,0 +1,1 @@
+"""Networks of dense structure, one file for each family."""

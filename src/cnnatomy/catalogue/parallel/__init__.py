@@ -1,0 +1,1 @@
+"""Networks of parallel structure, one file for each family."""

@@ -1,0 +1,1 @@
+"""Networks of residual structure, one file for each family."""

@@ -1,0 +1,23 @@
+"""The errors that are the user's to mend: one message each, never a traceback on the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user asked for cannot be done.
+
+    The message says what was wrong, where, and what was expected; the command line prints it and exits 2.
+    """
+
+
+class ShapeError(UserError):
+    """A feature map does not fit a layer. The message names the layer, what it got, what it needs, and a remedy."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`' Did you mean A or B?'` for the known names closest to `name`, or `''` where nothing is close."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,119 @@
+"""Layers that combine channels at one pixel, or the features of a vector. A 1x1 convolution is `Conv(n, 1)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import CHANNEL, GLOBAL, Layer, Operations, Shape, Window, elements, value
+
+if TYPE_CHECKING:
+    import torch
+
+
+@value
+class FullyConnected(Layer):
+    """y = W x + b: a vector of n features becomes `features`; of a sequence (time, n) each step alike."""
+
+    features: int
+    bias: bool = True
+
+    kind = CHANNEL
+    stem = "fc"
+
+    def __post_init__(self) -> None:
+        self._positive(features=self.features)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or len(inputs[0]) > 2:
+            self._refuse(inputs, "one vector", "put Flatten(), or GlobalAvgPool() and Flatten(), before it")
+        return (*inputs[0][:-1], self.features)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (self.features, inputs[0][-1])
+        return {"weight": weight, "bias": (self.features,)} if self.bias else {"weight": weight}
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        outputs = elements(output)
+        return Operations(mac=outputs * inputs[0][-1], add=outputs if self.bias else 0)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Linear(inputs[0][-1], self.features, self.bias)
+
+
+@value
+class LocalResponseNorm(Layer):
+    """Divides each element by (k + alpha/size * sum of squares over `size` channels)^beta (Krizhevsky et al. 2012, section 3.3)."""
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    kind = CHANNEL
+    stem = "norm"
+
+    def __post_init__(self) -> None:
+        self._positive(size=self.size)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._map(*inputs)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output)
+        # squares and their sum over the channels, times alpha / size, plus k, to the power, divide
+        return Operations(multiply=n * (self.size + 1), add=n * (self.size + 1), divide=n, exponential=n)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.LocalResponseNorm(self.size, self.alpha, self.beta, self.k)
+
+
+@value
+class RadialBasis(Layer):
+    """Minus the squared distance of a vector to each of some fixed codes: (n,) becomes (codes,), the nearest is the largest.
+
+    LeNet-5's output layer (LeCun et al. 1998, equation 7, with the sign turned so that the largest output wins). The
+    codes are given, not learned: a buffer. |x - w|^2 is computed as |x|^2 - 2 w x + |w|^2.
+    """
+
+    codes: tuple[tuple[float, ...], ...]
+
+    kind = CHANNEL
+    stem = "rbf"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", tuple(tuple(code) for code in self.codes))
+        if not self.codes or len(set(map(len, self.codes))) != 1:
+            raise UserError("RadialBasis: needs at least one code, all of one length")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if list(inputs) != [(len(self.codes[0]),)]:
+            self._refuse(inputs, f"one vector of {len(self.codes[0])} features, as many as a code has")
+        return (len(self.codes),)
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"codes": (len(self.codes), len(self.codes[0]))}
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        features, codes = inputs[0][0], output[0]
+        return Operations(mac=features * codes, multiply=features + codes, add=features + 2 * codes)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
+
+    def initial(self, name: str, shape: Shape) -> torch.Tensor:
+        import torch
+
+        return torch.tensor(self.codes, dtype=torch.get_default_dtype())
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        (x,), codes = inputs, tensors["codes"]
+        return 2 * (x @ codes.mT) - x.square().sum(1, keepdim=True) - codes.square().sum(1)

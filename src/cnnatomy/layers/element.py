@@ -1,0 +1,305 @@
+"""Layers that treat each element by itself: nonlinearities, scale and offset, and arithmetic of two inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from cnnatomy.layers.layer import ELEMENT, Layer, Operations, Shape, elements, value
+
+if TYPE_CHECKING:
+    import torch
+
+
+@value
+class Elementwise(Layer):
+    """One input, one output of the same shape, the same operations for each element."""
+
+    each: ClassVar[Operations] = Operations()
+    """What one element costs."""
+
+    kind = ELEMENT
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1:
+            self._refuse(inputs, "one input")
+        return inputs[0]
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output)
+        mac, multiply, add, compare, divide, exponential = self.each
+        return Operations(n * mac, n * multiply, n * add, n * compare, n * divide, n * exponential)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        module: torch.nn.Module = getattr(nn, type(self).__name__)(*(getattr(self, f.name) for f in dataclasses.fields(self)))
+        return module
+
+
+@value
+class ReLU(Elementwise):
+    """max(0, x); the gradient at 0 is 0, as in torch."""
+
+    each = Operations(compare=1)
+
+
+@value
+class ReLU6(Elementwise):
+    """min(max(0, x), 6)"""
+
+    each = Operations(compare=2)
+
+
+@value
+class LeakyReLU(Elementwise):
+    """x where positive, else slope * x."""
+
+    slope: float = 0.01
+
+    each = Operations(compare=1, multiply=1)
+
+
+@value
+class PReLU(Elementwise):
+    """x where positive, else a * x with one learned slope `a` for each channel (He et al. 2015)."""
+
+    slope: float = 0.25
+
+    each = Operations(compare=1, multiply=1)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": inputs[0][:1]}
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.PReLU(inputs[0][0], self.slope)
+
+
+@value
+class ELU(Elementwise):
+    """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
+
+    alpha: float = 1.0
+
+    each = Operations(compare=1, multiply=1, add=1, exponential=1)
+
+
+@value
+class SELU(Elementwise):
+    """1.0507 * ELU with alpha 1.6733: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    each = Operations(compare=1, multiply=2, add=1, exponential=1)
+
+
+@value
+class Sigmoid(Elementwise):
+    """1 / (1 + exp(-x))"""
+
+    each = Operations(add=1, divide=1, exponential=1)
+
+
+@value
+class Tanh(Elementwise):
+    """amplitude * tanh(slope * x); LeNet-5 uses 1.7159 * tanh(2/3 x)."""
+
+    amplitude: float = 1.0
+    slope: float = 1.0
+
+    each = Operations(add=2, divide=1, exponential=1)  # (e^2x - 1) / (e^2x + 1)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        scaled = (self.amplitude != 1) + (self.slope != 1)
+        return super().operations(inputs, output)._replace(multiply=scaled * elements(output))
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Tanh() if self.amplitude == self.slope == 1 else Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return self.amplitude * (self.slope * inputs[0]).tanh()
+
+
+@value
+class Swish(Elementwise):
+    """x * sigmoid(beta * x) (Ramachandran et al. 2017); beta 1 is also called SiLU."""
+
+    beta: float = 1.0
+
+    each = Operations(multiply=1, add=1, divide=1, exponential=1)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        operations = super().operations(inputs, output)
+        return operations._replace(multiply=operations.multiply * (1 if self.beta == 1 else 2))
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.SiLU() if self.beta == 1 else Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0] * (self.beta * inputs[0]).sigmoid()
+
+
+@value
+class Maxout(Layer):
+    """The maximum of each `pieces` consecutive channels (Goodfellow et al. 2013): (C, ...) becomes (C / pieces, ...)."""
+
+    pieces: int = 2
+
+    kind = ELEMENT
+
+    def __post_init__(self) -> None:
+        self._positive(pieces=self.pieces)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or inputs[0][0] % self.pieces:
+            self._refuse(inputs, f"one input with channels that divide by {self.pieces}")
+        return (inputs[0][0] // self.pieces, *inputs[0][1:])
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(inputs[0]))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0].unflatten(1, (-1, self.pieces)).amax(2)
+
+
+@value
+class Softmax(Elementwise):
+    """exp(x) / sum of exp(x) along one axis of the shape, by default the first: channels or features."""
+
+    axis: int = 0
+
+    each = Operations(add=1, divide=1, exponential=1)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or not 0 <= self.axis < len(inputs[0]):
+            self._refuse(inputs, f"one input that has axis {self.axis}")
+        return inputs[0]
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Softmax(self.axis + 1)
+
+
+@value
+class _PerChannel(Elementwise):
+    """A learned number for each channel."""
+
+    def _broadcast(self, tensor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return tensor.view(-1, *(1,) * (x.dim() - 2))
+
+
+@value
+class Scale(_PerChannel):
+    """w * x with one learned w for each channel."""
+
+    each = Operations(multiply=1)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": inputs[0][:1]}
+
+    def initial(self, name: str, shape: Shape) -> torch.Tensor:
+        import torch
+
+        return torch.ones(shape)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0] * self._broadcast(tensors["weight"], inputs[0])
+
+
+@value
+class Offset(_PerChannel):
+    """x + b with one learned b for each channel."""
+
+    each = Operations(add=1)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"bias": inputs[0][:1]}
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0] + self._broadcast(tensors["bias"], inputs[0])
+
+
+@value
+class Constant(Elementwise):
+    """`scale` * x with a number that is given, not learned, such as Inception-ResNet's 0.17."""
+
+    scale: float
+
+    each = Operations(multiply=1)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return self.scale * inputs[0]
+
+
+@value
+class Add(Layer):
+    """The sum of two or more inputs of one shape."""
+
+    kind = ELEMENT
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._equal(*inputs)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(add=elements(output) * (len(inputs) - 1))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        total = inputs[0] + inputs[1]
+        for x in inputs[2:]:
+            total = total + x
+        return total
+
+
+@value
+class Maximum(Layer):
+    """The larger of two or more inputs of one shape, element by element."""
+
+    kind = ELEMENT
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._equal(*inputs)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(output) * (len(inputs) - 1))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        largest = inputs[0].maximum(inputs[1])
+        for x in inputs[2:]:
+            largest = largest.maximum(x)
+        return largest
+
+
+@value
+class Multiply(Layer):
+    """The product of two inputs; a size of 1 in either is repeated, so that (C, 1, 1) gates (C, R, S)."""
+
+    kind = ELEMENT
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 2 or len(inputs[0]) != len(inputs[1]):
+            self._refuse(inputs, "two inputs with equally many axes")
+        sizes = list(zip(*inputs, strict=True))
+        if any(a != b and 1 not in (a, b) for a, b in sizes):
+            self._refuse(inputs, "sizes that are equal or 1")
+        return tuple(map(max, sizes))
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(multiply=elements(output))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0] * inputs[1]

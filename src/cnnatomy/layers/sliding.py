@@ -1,0 +1,66 @@
+"""Arithmetic that convolutions and pools share: padding on four sides, and how many windows fit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import Pair, Sides, pair
+
+Padding = int | Pair | Sides | Literal["same", "valid"]
+"""One number, (rows, columns), (top, bottom, left, right), `valid` (none), or `same`: ceil(size / stride) remains."""
+
+
+def check_padding(owner: object, padding: object) -> Padding:
+    """The padding in its shortest form, or a UserError.
+
+    Equal pairs become one number and four sides with top = bottom and left = right a pair, so that equal means same.
+    """
+    if padding in ("same", "valid"):
+        return 0 if padding == "valid" else "same"
+    numbers = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,)
+    if len(numbers) not in (1, 2, 4) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise UserError(
+            f"{type(owner).__name__}: padding must be an integer of at least 0, a pair, four sides "
+            f"(top, bottom, left, right), 'same' or 'valid', got {padding!r}"
+        )
+    if len(numbers) == 4 and numbers[0] == numbers[1] and numbers[2] == numbers[3]:
+        numbers = (numbers[0], numbers[2])
+    if len(numbers) == 2 and numbers[0] == numbers[1]:
+        numbers = numbers[:1]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def sides(padding: Padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Sides:
+    """(top, bottom, left, right). `same` puts the odd pixel at the bottom and right, as torch and TensorFlow do."""
+    if isinstance(padding, int):
+        return (padding, padding, padding, padding)
+    if isinstance(padding, tuple):
+        return (padding[0], padding[0], padding[1], padding[1]) if len(padding) == 2 else padding
+    if padding == "valid":
+        return (0, 0, 0, 0)
+    result: list[int] = []
+    for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        result += (total // 2, total - total // 2)
+    return (result[0], result[1], result[2], result[3])
+
+
+def positions(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, ceil: bool = False) -> int:
+    """How many windows fit; below 1 where none does.
+
+    With `ceil` a last window may hang over the end, if it starts inside the map or the padding before it: the rule of
+    Caffe and torch.
+    """
+    room = size + before + after - dilation * (kernel - 1) - 1
+    if room < 0:
+        return 0
+    count = room // stride + 1
+    if ceil and room % stride and count * stride < size + before:
+        count += 1
+    return count
+
+
+def pairs(*sizes: int | Pair) -> tuple[Pair, ...]:
+    """Each size as (rows, columns)."""
+    return tuple(map(pair, sizes))

@@ -1,0 +1,367 @@
+"""Layers that combine pixels, each channel by itself: depthwise convolution, decimation, interpolation, rank filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.channel_and_space import Conv
+from cnnatomy.layers.layer import GLOBAL, SPACE, Layer, Operations, Pair, Shape, Window, elements, pair, value
+from cnnatomy.layers.sliding import Padding, pairs, positions
+
+if TYPE_CHECKING:
+    import torch
+
+
+@value
+class DepthwiseConv(Layer):
+    """Convolution with a filter for each channel (lecture 000, "fully grouped"): (C, R, S) becomes (multiplier * C, R', S')."""
+
+    kernel: int | Pair
+    stride: int | Pair = 1
+    padding: Padding = 0
+    dilation: int | Pair = 1
+    multiplier: int = 1
+    bias: bool = True
+
+    kind = SPACE
+    stem = "conv"
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation, multiplier=self.multiplier)
+
+    def _grouped(self, *inputs: Shape) -> Conv:
+        """The same layer as a convolution with as many groups as channels."""
+        channels = self._map(*inputs)[0]
+        sizes = (self.kernel, self.stride, self.padding, self.dilation)
+        return Conv(channels * self.multiplier, *sizes, channels, self.bias)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._grouped(*inputs).output_shape(*inputs)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return self._grouped(*inputs).parameters(*inputs)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return self._grouped(*inputs).operations(inputs, output)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return self._grouped(*inputs).window(*inputs)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return self._grouped(*inputs).module(*inputs)
+
+
+@value
+class _Pool(Layer):
+    """A window of `kernel` pixels every `stride` (by default the kernel), rounding down, or up with `ceil`."""
+
+    kernel: int | Pair
+    stride: int | Pair | None = None
+    padding: int | Pair = 0
+    ceil: bool = False
+
+    kind = SPACE
+    stem = "pool"
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel)
+        if self.stride is not None:
+            self._positive(stride=self.stride)
+        if any(not 0 <= 2 * p <= k for p, k in zip(pair(self.padding), pair(self.kernel), strict=True)):
+            raise UserError(f"{self!r}: padding must be between 0 and half the kernel")
+
+    @property
+    def _stride(self) -> Pair:
+        return pair(self.kernel if self.stride is None else self.stride)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, *size = self._map(*inputs)
+        counts = tuple(
+            positions(n, k, s, p, p, ceil=self.ceil)
+            for n, k, s, p in zip(size, pair(self.kernel), self._stride, pair(self.padding), strict=True)
+        )
+        if min(counts) < 1:
+            self._refuse(inputs, f"a map of at least {self.kernel} pixels", "enlarge the input or pool less often")
+        return (channels, *counts)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window(pair(self.kernel), self._stride, pair(self.padding))
+
+
+@value
+class MaxPool(_Pool):
+    """The maximum of each window; padding counts as minus infinity."""
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(output) * elements(pair(self.kernel)))
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.MaxPool2d(self.kernel, self._stride, self.padding, ceil_mode=self.ceil)
+
+
+@value
+class ArgMaxPool(_Pool):
+    """Where in the map the maximum of each window is (row * columns + column), for `MaxUnpool`."""
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(output) * elements(pair(self.kernel)))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        sizes = (self.kernel, self._stride, self.padding)
+        where: torch.Tensor = functional.max_pool2d(*inputs, *sizes, ceil_mode=self.ceil, return_indices=True)[1]
+        return where
+
+
+@value
+class AvgPool(_Pool):
+    """The mean of each window; `count_padding` says whether padding counts as pixels of value zero."""
+
+    count_padding: bool = True
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(add=elements(output) * elements(pair(self.kernel)), divide=elements(output))
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.AvgPool2d(self.kernel, self._stride, self.padding, self.ceil, self.count_padding)
+
+
+@value
+class GlobalAvgPool(Layer):
+    """The mean of each channel over all pixels, whatever the size: (C, R, S) becomes (C, 1, 1)."""
+
+    kind = SPACE
+    stem = "pool"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return (self._map(*inputs)[0], 1, 1)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(add=elements(inputs[0]), divide=output[0])
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.AdaptiveAvgPool2d(1)
+
+
+@value
+class SpatialPyramidPool(Layer):
+    """Maxima over grids of several sizes, as one vector of fixed length (He et al. 2014): sum(level^2) * C features."""
+
+    levels: tuple[int, ...] = (1, 2, 4)
+
+    kind = SPACE
+    stem = "pool"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(self.levels))
+        if not self.levels or not all(type(n) is int and n > 0 for n in self.levels):
+            raise UserError(f"{self!r}: levels must be positive integers")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return (self._map(*inputs)[0] * sum(level * level for level in self.levels),)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        channels, *size = inputs[0]
+
+        def covered(n: int, level: int) -> int:  # bin i reads pixels floor(i*n/level) to ceil((i+1)*n/level)
+            return sum(-(-(i + 1) * n // level) - i * n // level for i in range(level))
+
+        return Operations(compare=channels * sum(elements(tuple(covered(n, v) for n in size)) for v in self.levels))
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        import torch
+        from torch.nn.functional import adaptive_max_pool2d
+
+        return torch.cat([adaptive_max_pool2d(*inputs, level).flatten(1) for level in self.levels], dim=1)
+
+
+@value
+class Interpolate(Layer):
+    """Enlarges the map `scale` times by nearest neighbour or bilinear interpolation (corners not aligned)."""
+
+    scale: int | Pair
+    mode: Literal["nearest", "bilinear"] = "nearest"
+
+    kind = SPACE
+
+    def __post_init__(self) -> None:
+        self._positive(scale=self.scale)
+        if self.mode not in ("nearest", "bilinear"):
+            raise UserError(f"Interpolate: mode must be 'nearest' or 'bilinear', got {self.mode!r}")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, rows, columns = self._map(*inputs)
+        return (channels, rows * pair(self.scale)[0], columns * pair(self.scale)[1])
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output) if self.mode == "bilinear" else 0
+        return Operations(multiply=4 * n, add=3 * n)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        # the transposed convolution that computes the same (Long et al. 2015, section 3.3)
+        rows, columns = pair(self.scale)
+        if self.mode == "nearest":
+            return Window((rows, columns), upsample=(rows, columns))
+        kernel = (2 * rows - rows % 2, 2 * columns - columns % 2)
+        return Window(kernel, padding=(rows // 2, columns // 2), upsample=(rows, columns))
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Upsample(scale_factor=tuple(map(float, pair(self.scale))), mode=self.mode)
+
+
+@value
+class BedOfNails(Layer):
+    """Enlarges the map `scale` times: each value in the top left corner of its cell, zeros elsewhere."""
+
+    scale: int | Pair
+
+    kind = SPACE
+    stem = "unpool"
+
+    def __post_init__(self) -> None:
+        self._positive(scale=self.scale)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, rows, columns = self._map(*inputs)
+        return (channels, rows * pair(self.scale)[0], columns * pair(self.scale)[1])
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window((1, 1), upsample=pair(self.scale))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        (x,), (rows, columns) = inputs, pair(self.scale)
+        output = x.new_zeros(*x.shape[:2], x.shape[2] * rows, x.shape[3] * columns)
+        output[:, :, ::rows, ::columns] = x
+        return output
+
+
+@value
+class MaxUnpool(Layer):
+    """Puts each value back where the maximum was, zeros elsewhere. Inputs: the pooled map, and its `ArgMaxPool`.
+
+    `size` is (rows, columns) of the map that was pooled, where the pool had dropped a row or column.
+    """
+
+    kernel: int | Pair
+    stride: int | Pair | None = None
+    size: Pair | None = None
+
+    kind = SPACE
+    stem = "unpool"
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel)
+        if self.stride is not None:
+            self._positive(stride=self.stride)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, *pooled = self._map(self._equal(*inputs))
+        if self.size is not None:
+            return (channels, *self.size)
+        kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
+        return (channels, *((n - 1) * s + k for n, s, k in zip(pooled, stride, kernel, strict=True)))
+
+    def window(self, *inputs: Shape) -> Window | None:
+        kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
+        return Window(kernel, upsample=stride)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import max_unpool2d
+
+        size = self.output_shape(*(tuple(x.shape[1:]) for x in inputs))[1:]
+        return max_unpool2d(*inputs, self.kernel, self.stride, output_size=list(size))
+
+
+@value
+class Shift(Layer):
+    """Moves each channel by its own offset within a kernel x kernel window, zeros entering (Wu et al. 2017): no cost at all.
+
+    The channels are dealt out to the kernel^2 offsets in turn, floor(C / kernel^2) each; those left over do not move.
+    """
+
+    kernel: int = 3
+
+    kind = SPACE
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel)
+        if self.kernel % 2 == 0:
+            raise UserError(f"{self!r}: the kernel must be odd, so that it has a centre")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._map(*inputs)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window((self.kernel, self.kernel), padding=(self.kernel // 2, self.kernel // 2))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        (x,) = inputs
+        reach, (channels, rows, columns) = self.kernel // 2, x.shape[1:]
+        each = channels // self.kernel**2
+        padded = torch.nn.functional.pad(x, (reach, reach, reach, reach))
+        moved = [
+            padded[:, i * each : (i + 1) * each, top : top + rows, left : left + columns]
+            for i, (top, left) in enumerate((t, f) for t in range(self.kernel) for f in range(self.kernel))
+        ]
+        return torch.cat([*moved, x[:, each * self.kernel**2 :]], dim=1)
+
+
+@value
+class RankFilter(Layer):
+    """The `rank`-th smallest of each window, from 1; by default the median. The border pixels are repeated outwards."""
+
+    kernel: int = 3
+    rank: int | None = None
+
+    kind = SPACE
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel)
+        if self.kernel % 2 == 0 or not 1 <= self._rank <= self.kernel**2:
+            raise UserError(f"{self!r}: needs an odd kernel and a rank from 1 to {self.kernel**2}")
+
+    @property
+    def _rank(self) -> int:
+        return (self.kernel**2 + 1) // 2 if self.rank is None else self.rank
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._map(*inputs)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = self.kernel**2  # a merge sort of n values needs at most n * ceil(log2 n) comparisons
+        return Operations(compare=elements(output) * n * (n - 1).bit_length())
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window((self.kernel, self.kernel), padding=(self.kernel // 2, self.kernel // 2))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        (x,) = inputs
+        padded = torch.nn.functional.pad(x, (self.kernel // 2,) * 4, mode="replicate")
+        windows = padded.unfold(2, self.kernel, 1).unfold(3, self.kernel, 1).flatten(4)
+        return windows.kthvalue(self._rank, dim=4).values
+
+
+def MedianFilter(kernel: int = 3) -> RankFilter:  # noqa: N802 - reads as the layer that it makes
+    """The median of each window: removes impulse noise and keeps edges."""
+    return RankFilter(kernel)

@@ -1,0 +1,44 @@
+"""Torch modules for the layer kinds that torch itself has none for. The only file of this package that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from cnnatomy.layers.layer import Layer, Shape
+
+
+class Computed(nn.Module):
+    """Runs `layer.compute`; the parameters and buffers that the layer describes are this module's own."""
+
+    def __init__(self, layer: Layer, inputs: Sequence[Shape]) -> None:
+        super().__init__()
+        self.layer = layer
+        for name, shape in layer.parameters(*inputs).items():
+            self.register_parameter(name, nn.Parameter(layer.initial(name, shape)))
+        for name, shape in layer.buffers(*inputs).items():
+            self.register_buffer(name, layer.initial(name, shape))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.layer.compute(*inputs, **self._parameters, **self._buffers)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        return repr(self.layer)
+
+
+class RNN(nn.RNN):
+    """torch's RNN, returning the output sequence alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        output: torch.Tensor = super().forward(x)[0]
+        return output
+
+
+class LSTM(nn.LSTM):
+    """torch's LSTM, returning the output sequence alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        output: torch.Tensor = super().forward(x)[0]
+        return output

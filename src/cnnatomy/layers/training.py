@@ -1,0 +1,109 @@
+"""Layers that are there for training: normalisation by batch or group, and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import TRAINING, Layer, Operations, Shape, elements, value
+
+if TYPE_CHECKING:
+    import torch
+
+
+@value
+class BatchNorm(Layer):
+    """Normalises each channel by the statistics of the batch, then scales and offsets it (Ioffe and Szegedy 2015).
+
+    Parameters: scale and offset. Buffers: running mean and variance, used at inference, when all four fold into one
+    multiplication and one addition for each element: that is what is counted. (torch also keeps one integer, the
+    number of batches seen, which no count includes.)
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+
+    kind = TRAINING
+    stem = "bn"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or len(inputs[0]) not in (1, 3):
+            self._refuse(inputs, "one feature map or vector")
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        channels = inputs[0][:1]
+        return {"weight": channels, "bias": channels} if self.affine else {}
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"running_mean": inputs[0][:1], "running_var": inputs[0][:1]}
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output)
+        return Operations(0, n, n)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        kind = nn.BatchNorm2d if len(inputs[0]) == 3 else nn.BatchNorm1d
+        return kind(inputs[0][0], self.epsilon, self.momentum, self.affine)
+
+
+@value
+class GroupNorm(Layer):
+    """Normalises each group of channels of each image by its own mean and variance (Wu and He 2018).
+
+    One group is layer normalisation, as many groups as channels instance normalisation. Nothing folds: mean, squared
+    deviation, quotient, scale and offset are counted.
+    """
+
+    groups: int
+    epsilon: float = 1e-5
+
+    kind = TRAINING
+    stem = "norm"
+
+    def __post_init__(self) -> None:
+        self._positive(groups=self.groups)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or inputs[0][0] % self.groups:
+            self._refuse(inputs, f"channels that divide into {self.groups} groups")
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": inputs[0][:1], "bias": inputs[0][:1]}
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output)
+        return Operations(multiply=2 * n, add=4 * n, divide=n)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.GroupNorm(self.groups, inputs[0][0], self.epsilon)
+
+
+@value
+class Dropout(Layer):
+    """Sets each element to zero with probability `rate` in training, and scales the others so that the mean stays."""
+
+    rate: float = 0.5
+
+    kind = TRAINING
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise UserError(f"{self!r}: the rate must be at least 0 and below 1")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1:
+            self._refuse(inputs, "one input")
+        return inputs[0]
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Dropout(self.rate)

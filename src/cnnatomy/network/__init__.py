@@ -1,0 +1,24 @@
+"""Networks as values, and the graphs that they become."""
+
+from cnnatomy.network.block import Block, Chain, Composition, Dense, Named, Parallel, Residual
+from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.network.network import Heads, Network
+from cnnatomy.network.parts import Deformable, LinearHead, NonLocal, Projection, SqueezeExcitation, Stem, ZeroShortcut
+
+BLOCKS: tuple[type[Block], ...] = (
+    *(Chain, Parallel, Dense, Residual, Heads),
+    *(Projection, ZeroShortcut, SqueezeExcitation, NonLocal, Deformable, Stem, LinearHead),
+)
+"""The blocks of general use; each family of the catalogue adds its own."""
+
+__all__ = [block.__name__ for block in BLOCKS] + [
+    "BLOCKS",
+    "Block",
+    "Composition",
+    "FeatureMap",
+    "Graph",
+    "Named",
+    "Network",
+    "Node",
+    "Scope",
+]

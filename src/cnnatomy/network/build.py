@@ -1,0 +1,109 @@
+"""A graph as a torch module: nested as the description nests, named as the paths are, no module used twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.errors import UserError
+from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.network.network import Heads
+
+
+class Composite(nn.Module):
+    """Runs its children in order, each on the feature maps that it reads, and lets go of a map after its last reader.
+
+    `plan` has a step for each child: (name, the numbers of the maps it reads, the numbers of those it makes, the numbers
+    of those nobody reads afterwards). The inputs are numbered from 0.
+    """
+
+    def __init__(self, plan: list[tuple[str, list[int], list[int], list[int]]], outputs: list[int]) -> None:
+        super().__init__()
+        self.plan, self.outputs = plan, outputs
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        maps: dict[int, Any] = dict(enumerate(inputs))
+        del inputs
+        for name, reads, makes, frees in self.plan:
+            result = getattr(self, name)(*[maps[i] for i in reads])
+            if len(makes) == 1:
+                maps[makes[0]] = result
+            else:
+                maps.update(zip(makes, result, strict=True))
+            del result
+            for i in frees:
+                del maps[i]
+        return maps[self.outputs[0]] if len(self.outputs) == 1 else tuple(maps[i] for i in self.outputs)
+
+
+class HeadsModule(nn.Module):
+    """Several heads on one body: a dictionary by name, or the one tensor where a single head is active."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        reads = dict(heads.reads)
+        self.reads = {name: reads.get(name, 0) for name in (part.name for part in heads.parts)}  # type: ignore[union-attr]
+        self.auxiliary = heads.auxiliary
+
+    def forward(self, *maps: torch.Tensor) -> Any:
+        active = [name for name in self.reads if self.training or name not in self.auxiliary]
+        results = {name: getattr(self, name)(maps[self.reads[name]]) for name in active}
+        return results[active[0]] if len(active) == 1 else results
+
+
+class NetworkModule(nn.Module):
+    """A built network: `head(body(tail(x)))`."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        for part in (self.tail, self.body, self.head):
+            x = part(*x) if isinstance(x, tuple) else part(x)
+        return x
+
+
+def build(graph: Graph) -> nn.Module:
+    """The module of a whole graph.
+
+    A network's graph becomes a `NetworkModule`; any other graph a `Composite`.
+    """
+    names = [child.name for child in graph.root.children]
+    if names == ["tail", "body", "head"]:
+        module: nn.Module = NetworkModule()
+        for child in graph.root.children:
+            module.add_module(child.name, _module(child))
+        return module
+    return _composite(graph.root)
+
+
+def _module(child: Node | Scope) -> nn.Module:
+    if isinstance(child, Node):
+        return child.layer.module(*[x.shape for x in child.inputs])
+    if isinstance(child.block, Heads):
+        heads = HeadsModule(child.block)
+        for head in child.children:
+            heads.add_module(head.name, _module(head))
+        return heads
+    return _composite(child)
+
+
+def _composite(scope: Scope) -> nn.Module:
+    numbers: dict[FeatureMap, int] = {x: i for i, x in enumerate(scope.inputs)}
+    plan: list[tuple[str, list[int], list[int], list[int]]] = []
+    for child in scope.children:
+        made = (child.output,) if isinstance(child, Node) else child.outputs
+        if any(x not in numbers for x in child.inputs):
+            raise UserError(f"{child.path} reads a feature map that its block was not given; pass it to the block's call")
+        reads = [numbers[x] for x in child.inputs]
+        for x in made:
+            numbers.setdefault(x, len(numbers))
+        plan.append((child.name, reads, [numbers[x] for x in made], []))
+    outputs = [numbers[x] for x in scope.outputs]
+    needed = set(outputs)
+    for _, reads, makes, frees in reversed(plan):
+        frees += sorted((set(reads) | set(makes)) - needed)
+        needed |= set(reads)
+    module = Composite(plan, outputs)
+    for child in scope.children:
+        module.add_module(child.name, _module(child))
+    return module

@@ -1,0 +1,179 @@
+"""What a network becomes for one input shape: nodes (compute) joined by feature maps (memory)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.layers.layer import Layer, Shape, dimensions
+
+MOST_NODES = 200_000
+"""A description that unrolls into more layers than this is refused before it fills the memory."""
+
+
+class FeatureMap:
+    """An edge of the graph: a shape (channels, rows, columns), without the batch, and the node that made it."""
+
+    __slots__ = ("graph", "node", "shape")
+
+    def __init__(self, graph: Graph, shape: Shape, node: Node | None = None) -> None:
+        self.graph, self.shape, self.node = graph, shape, node
+
+    def apply(self, layer: Layer, inputs: Sequence[FeatureMap]) -> FeatureMap:
+        """Adds a node to the graph that this map belongs to."""
+        return self.graph.add(layer, inputs)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"FeatureMap({dimensions(self.shape)})"
+
+
+class Node:
+    """One layer applied: the layer, its inputs, its output, and a stable path such as `body.stage3.block2.conv1`."""
+
+    __slots__ = ("inputs", "layer", "output", "path", "scope")
+
+    def __init__(self, layer: Layer, inputs: Sequence[FeatureMap], scope: Scope) -> None:
+        self.layer, self.inputs, self.scope = layer, tuple(inputs), scope
+        self.path = ""
+        self.output: FeatureMap
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    def __repr__(self) -> str:
+        return f"{self.path or '?'}: {self.layer!r} -> {dimensions(self.output.shape)}"
+
+
+class Scope:
+    """One block applied: what the paths and the built modules nest by. `children` are nodes and further scopes, in order."""
+
+    __slots__ = ("block", "children", "inputs", "outputs", "parent", "path")
+
+    def __init__(self, block: Any, parent: Scope | None, inputs: Sequence[FeatureMap] = ()) -> None:
+        self.block, self.parent, self.inputs = block, parent, tuple(inputs)
+        self.outputs: tuple[FeatureMap, ...] = ()
+        self.children: dict[Node | Scope, str] = {}  # child -> the name it asks for, or "" for an automatic one
+        self.path = ""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    def name_children(self) -> None:
+        """Gives every child its path: the name it asked for, or its stem, numbered where the scope has several alike."""
+        taken = {name for name in self.children.values() if name}
+        stems: dict[str, int] = {}
+        for child, name in self.children.items():
+            if not name:
+                stem = _stem(child)
+                stems[stem] = stems.get(stem, 0) + 1
+        counts = dict.fromkeys(stems, 0)
+        prefix = self.path + "." if self.path else ""
+        for child, name in self.children.items():
+            if not name:
+                stem = _stem(child)
+                counts[stem] += 1
+                name = stem if stems[stem] == 1 else f"{stem}{counts[stem]}"
+                while name in taken:
+                    name += "_"
+                taken.add(name)
+            child.path = prefix + name
+            if isinstance(child, Scope):
+                child.name_children()
+
+
+def _stem(child: Node | Scope) -> str:
+    part = child.layer if isinstance(child, Node) else child.block
+    return part.stem or type(part).__name__.lower()
+
+
+@dataclass(eq=False)
+class Graph:
+    """The nodes in topological order. `root` holds the tree of scopes: tail, body and head for a network."""
+
+    inputs: tuple[FeatureMap, ...] = ()
+    outputs: tuple[FeatureMap, ...] = ()
+    nodes: list[Node] = field(default_factory=list)
+    root: Scope = field(default_factory=lambda: Scope(None, None))
+    _scope: Scope = field(init=False, repr=False)
+    _asked: str = field(default="", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._scope = self.root
+
+    @classmethod
+    def trace(cls, describe: Callable[..., Any], *shapes: Shape) -> Graph:
+        """Runs a description (a block, a function of feature maps) on inputs of these shapes.
+
+        Raises:
+            ShapeError: naming the path and layer where a feature map does not fit.
+        """
+        graph = cls()
+        graph.inputs = tuple(FeatureMap(graph, _check_shape(shape)) for shape in shapes)
+        graph.outputs = maps_of(describe(*graph.inputs))
+        graph.root.inputs, graph.root.outputs = graph.inputs, graph.outputs
+        graph.root.name_children()
+        return graph
+
+    def add(self, layer: Layer, inputs: Sequence[FeatureMap]) -> FeatureMap:
+        """Applies a layer in the current scope."""
+        scope = self._scope
+        node = Node(layer, inputs, scope)
+        try:
+            shape = layer.output_shape(*[x.shape for x in inputs])
+        except ShapeError as error:
+            self._enter(node)
+            self.root.name_children()
+            raise ShapeError(f"{node.path}: {error}" if node.path else str(error)) from None
+        self._enter(node)
+        if len(self.nodes) >= MOST_NODES:
+            raise UserError(f"the design has more than {MOST_NODES:,} layers; make it shallower")
+        self.nodes.append(node)
+        node.output = FeatureMap(self, shape, node)
+        return node.output
+
+    def _enter(self, child: Node | Scope) -> None:
+        self._scope.children[child] = self._asked
+        self._asked = ""
+
+    def within(self, block: Any, call: Callable[[], Any], inputs: Sequence[FeatureMap]) -> Any:
+        """Runs `call` in a scope of its own for `block`."""
+        scope = Scope(block, self._scope, inputs)
+        self._enter(scope)
+        self._scope = scope
+        try:
+            result = call()
+        finally:
+            self._scope = scope.parent or self.root
+        scope.outputs = maps_of(result)
+        return result
+
+    def ask(self, name: str) -> None:
+        """The name that the next layer or block shall have in its scope."""
+        self._asked = name
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+
+def maps_of(result: Any) -> tuple[FeatureMap, ...]:
+    """What a block returned, as a tuple of feature maps."""
+    maps = (result,) if isinstance(result, FeatureMap) else tuple(result.values() if isinstance(result, dict) else result)
+    if not all(isinstance(x, FeatureMap) for x in maps):
+        raise UserError(f"a block must return feature maps, not {result!r}")
+    return maps
+
+
+def _check_shape(shape: Shape) -> Shape:
+    if not shape or not all(type(n) is int and n > 0 for n in shape):
+        raise UserError(f"an input shape is (channels, rows, columns), all at least 1, got {shape!r}")
+    return tuple(shape)

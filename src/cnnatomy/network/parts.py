@@ -1,0 +1,142 @@
+"""What many networks are made of: convolution with batch norm, projections, squeeze and excitation, non-local, heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnnatomy.layers import (
+    Add,
+    BatchNorm,
+    Conv,
+    DeformableConv,
+    Dropout,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    MatMul,
+    MaxPool,
+    Multiply,
+    PadChannels,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Softmax,
+)
+from cnnatomy.layers.layer import Pair, value
+from cnnatomy.network.block import Block
+from cnnatomy.network.graph import FeatureMap
+
+
+def conv_bn(x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1) -> FeatureMap:
+    """Convolution without offsets and batch norm; by default padded by half the kernel, so that stride 1 keeps the size."""
+    if padding is None:
+        padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
+    return BatchNorm()(Conv(channels, kernel, stride, padding, groups=groups, bias=False)(x))
+
+
+def conv_bn_relu(x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1) -> FeatureMap:
+    """Convolution without offsets, batch norm, ReLU."""
+    return ReLU()(conv_bn(x, channels, kernel, stride, padding, groups))
+
+
+@value
+class Projection(Block):
+    """The shortcut of a residual block, made to fit: a 1x1 convolution with batch norm, and the block's stride."""
+
+    channels: int
+    stride: int = 1
+
+    stem = "shortcut"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        return conv_bn(x, self.channels, 1, self.stride)
+
+
+@value
+class ZeroShortcut(Block):
+    """A shortcut without parameters: every `stride`-th pixel, and zeros for the new channels (He et al. 2015, option A)."""
+
+    channels: int
+    stride: int = 1
+
+    stem = "shortcut"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        if self.stride > 1:
+            x = MaxPool(1, self.stride)(x)
+        return PadChannels(self.channels)(x)
+
+
+@value
+class SqueezeExcitation(Block):
+    """Gates each channel by what the whole map shows (Hu et al. 2018): average, 1x1 to C / reduction, ReLU, 1x1, sigmoid."""
+
+    reduction: int = 16
+
+    stem = "se"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        y = ReLU()(Conv(max(1, x.channels // self.reduction), 1)(GlobalAvgPool()(x)))
+        return Multiply()(x, Sigmoid()(Conv(x.channels, 1)(y)))
+
+
+@value
+class NonLocal(Block):
+    """Every pixel reads every other, weighted by likeness, added to the input (Wang et al. 2018, embedded Gaussian).
+
+    The embeddings have C / reduction channels; the attention is a (pixels, pixels) matrix.
+    """
+
+    reduction: int = 2
+
+    stem = "attention"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        channels = max(1, x.channels // self.reduction)
+
+        def embedded() -> FeatureMap:
+            return Reshape((channels, -1))(Conv(channels, 1)(x))
+
+        theta, phi, g = embedded(), embedded(), embedded()
+        attention = Softmax(axis=1)(MatMul(transpose_first=True)(theta, phi))
+        y = Reshape((channels, *x.shape[1:]))(MatMul(transpose_second=True)(g, attention))
+        return Add()(x, Conv(x.channels, 1)(y))
+
+
+@value
+class Deformable(Block):
+    """A deformable convolution with the convolution that learns its offsets (Dai et al. 2017, figure 2)."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        offsets = Conv(2 * self.kernel**2, self.kernel, self.stride, self.kernel // 2)(x)
+        return DeformableConv(self.channels, self.kernel, self.stride, self.kernel // 2)(x, offsets)
+
+
+@value
+class LinearHead(Block):
+    """Global average pooling and a linear classifier: C * classes + classes parameters, any input size."""
+
+    classes: int = 1000
+    dropout: float = 0.0
+
+    stem = "head"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        x = Flatten()(GlobalAvgPool()(x))
+        if self.dropout:
+            x = Dropout(self.dropout)(x)
+        return FullyConnected(self.classes)(x)
+
+
+@value
+class Stem(Block):
+    """The standard tail: 7x7 convolution of stride 2, batch norm, ReLU, 3x3 max pool of stride 2 (lecture 000, "Tail")."""
+
+    width: int = 64
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        return MaxPool(3, 2, padding=1)(conv_bn_relu(x, self.width, 7, stride=2))
