@@ -69,10 +69,7 @@ def _start(worker: int) -> None:
 
 
 class Order:
-    """In which order an epoch goes through the pictures: shuffled by (seed, epoch) alone, so it can be repeated.
-
-    Lightning finds it as the `sampler` of `Batches` and tells it the epoch.
-    """
+    """In which order an epoch goes through the pictures: shuffled by (seed, epoch) alone, so it can be repeated."""
 
     def __init__(self, indices: Tensor, batch_size: int, seed: int | None):
         self.indices, self.batch_size, self.seed, self.epoch = indices, batch_size, seed, 0
@@ -103,13 +100,13 @@ class Batches:
 
     def __init__(self, store: Store, indices: Tensor, labels: Tensor, batch_size: int, seed: int | None = None):
         self.store, self.labels = store, labels
-        self.sampler = Order(indices, batch_size, seed)
+        self.order = Order(indices, batch_size, seed)
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.sampler.batches()
+        order = self.order.batches()  # at the first batch, when the epoch is known
         for indices, images in zip(order, self.store.batches(order), strict=True):
             yield images, self.labels[indices]
 

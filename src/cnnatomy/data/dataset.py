@@ -111,17 +111,16 @@ class Data:
 
 
 def load(
-    source: str | Path, shape: Shape, split_seed: int = 0, memory: int = MEMORY, progress: Progress | None = None
+    source: str | Path | Pictures, shape: Shape, split_seed: int = 0, memory: int = MEMORY, progress: Progress | None = None
 ) -> Data:
     """The data set `source` as pictures of `shape` (channels, rows, columns).
 
-    `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
-    installed. Splits that it does not bring along are cut off its training pictures: 20 % of each class for test, 10 %
+    `source` is what `open_source` takes, or what it gave. Splits that it does not bring along are cut off its training pictures: 20 % of each class for test, 10 %
     for validation, drawn by `split_seed`. The normalisation is computed on the training split alone.
     Raises `UserError` where that cannot be done.
     """
     check_channels(shape)
-    pictures = open_source(source)
+    pictures = source if isinstance(source, Pictures) else open_source(source)
     survey = _survey(pictures, shape, memory, progress)
     try:
         splits = split_pictures(
@@ -154,7 +153,11 @@ def load(
 
 
 def open_source(source: str | Path) -> Pictures:
-    """Finds the pictures of a data set without decoding any; raises `UserError` where there is none."""
+    """Finds the pictures of a data set without decoding any; raises `UserError` where there is none.
+
+    `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
+    installed.
+    """
     path = Path(source)
     if path.is_dir():
         return read_idx_folder(path) if is_idx(path) else read_class_folders(path)
@@ -248,11 +251,11 @@ def _report(pictures: Pictures, survey: _Survey, splits: NDArray[np.int8]) -> Re
     }
     first: dict[bytes, int] = {}
     conflicts = duplicates = 0
-    for digest, label, split in zip(survey.digests, pictures.labels, splits, strict=True):
+    for digest, label, split in zip(survey.digests, pictures.labels.tolist(), splits.tolist(), strict=True):
         if not digest:
             continue
         duplicates += digest in first and split != LEFT_OUT
-        conflicts += first.setdefault(digest, int(label)) != label
+        conflicts += first.setdefault(digest, label) != label
     return Report(
         counts=counts,
         skipped=tuple((pictures.names[index], reason) for index, reason in sorted(survey.broken.items())),

@@ -34,7 +34,7 @@ def split_pictures(
     splits[[index for index, digest in enumerate(digests) if not digest]] = LEFT_OUT
     kept: set[bytes] = set()
     for split in (TEST, VAL, TRAIN):
-        members = np.flatnonzero(splits == split)
+        members = np.flatnonzero(splits == split).tolist()
         splits[[index for index in members if digests[index] in kept]] = LEFT_OUT
         kept |= {digests[index] for index in members}
     wanted = [split for split in (TEST, VAL) if split not in has]
@@ -59,8 +59,8 @@ def _groups(
 ) -> list[list[list[int]]]:
     """For each class the training pictures, equal ones together; a picture under two classes counts for the first."""
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for index in np.flatnonzero(splits == TRAIN):
-        groups[digests[index]].append(int(index))
+    for index in np.flatnonzero(splits == TRAIN).tolist():
+        groups[digests[index]].append(index)
     by_class: list[list[list[int]]] = [[] for _ in range(classes)]
     for group in groups.values():
         by_class[labels[group[0]]].append(group)

@@ -1,0 +1,160 @@
+"""What happens at the end of every epoch: the learning rate is cut, the best and the last state are kept, a row is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from cnnatomy.training import libraries  # isort: skip  # before Lightning
+import lightning.pytorch as pl
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from cnnatomy.errors import UserError
+from cnnatomy.training.files import write_text, write_whole
+from cnnatomy.training.module import Training
+from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.run_folder import RunFolder, write_weights
+
+assert libraries
+
+STEPS_BETWEEN_POINTS = 50
+"""How often TensorBoard gets the loss of a single batch."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` with validation."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    seconds: float
+
+
+class EpochEnd(pl.Callback):
+    """Keeps the run folder, if there is one, and the best weights; its state goes into last.ckpt."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder | None, network: str) -> None:
+        self.recipe, self.folder, self.network = recipe, folder, network
+        self.rows: list[Row] = []
+        self.best_state: dict[str, torch.Tensor] = {}
+        self._plateau_state: dict[str, Any] = {}
+        self._writer: Any = None
+
+    @property
+    def best(self) -> Row | None:
+        """The epoch with the lowest validation loss, the first of equals."""
+        return min(self.rows, key=lambda row: row.val_loss, default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called by Lightning for last.ckpt."""
+        return {"rows": [asdict(row) for row in self.rows], "plateau": self._plateau.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Called by Lightning on resuming, before `on_fit_start`."""
+        self.rows = [Row(**row) for row in state["rows"]]
+        self._plateau_state = state["plateau"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Takes up the schedule; opens TensorBoard's file."""
+        self._plateau = ReduceLROnPlateau(
+            trainer.optimizers[0], factor=self.recipe.cut, patience=self.recipe.cut_patience
+        )
+        if self._plateau_state:
+            self._plateau.load_state_dict(self._plateau_state)
+        if self.folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder.tensorboard), purge_step=trainer.global_step + 1)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._started = self._trained = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Now and then a point for TensorBoard's curve of the loss."""
+        if self._writer is not None and trainer.global_step % STEPS_BETWEEN_POINTS == 0:
+            self._writer.add_scalar("loss/batch", float(outputs["loss"]), trainer.global_step)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Training of this epoch ends here."""
+        self._trained = time.perf_counter()
+        assert isinstance(module, Training)
+        self._images = module.seen
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """See the file."""
+        assert isinstance(module, Training)
+        row = Row(
+            epoch=trainer.current_epoch + 1,
+            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            train_loss=module.train_loss,
+            train_accuracy=module.train_accuracy,
+            val_loss=module.val_loss,
+            val_accuracy=module.val_accuracy,
+            images_per_second=self._images / max(self._trained - self._started, 1e-9),
+            seconds=time.perf_counter() - self._started,
+        )
+        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+            raise UserError(
+                f"training diverged in epoch {row.epoch}: the loss is {row.train_loss:g} in training,"
+                f" {row.val_loss:g} in validation. Try a lower --learning-rate than {row.learning_rate:g}"
+            )
+        self.rows.append(row)
+        self._plateau.step(row.val_loss)
+        network = module.classifier.network
+        if self.best is row and self.folder is None:
+            self.best_state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        if self.folder is not None:
+            if self.best is row:
+                write_weights(self.folder.model, network, self.network)
+            write_text(self.folder.metrics, _csv(self.rows))
+            self._points(row, trainer.global_step)
+            trainer.save_checkpoint(self.folder.last)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Closes TensorBoard's file, also after an error."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _points(self, row: Row, step: int) -> None:
+        for name, value in (
+            ("loss/train", row.train_loss),
+            ("loss/val", row.val_loss),
+            ("accuracy/train", row.train_accuracy),
+            ("accuracy/val", row.val_accuracy),
+            ("learning_rate", row.learning_rate),
+        ):
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's checkpoints, written whole or not at all, and read as data: nothing in one is ever executed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Raises OSError where there is no space."""
+        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+def _csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()

@@ -1,0 +1,261 @@
+"""`fit`: a network, a data set and a recipe become a trained network, and a run folder where one is wanted."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.training import libraries  # isort: skip  # before Lightning
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping
+
+from cnnatomy.data import Data
+from cnnatomy.errors import UserError
+from cnnatomy.network import Network
+from cnnatomy.training import run_folder
+from cnnatomy.training.epochs import EpochEnd, Row, WholeFiles
+from cnnatomy.training.evaluate import Evaluation, evaluate
+from cnnatomy.training.files import write_json, writing_to
+from cnnatomy.training.initialise import initialise
+from cnnatomy.training.module import Classifier, Training
+from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.run_folder import FORMAT, Run, RunFolder
+
+EVALUATION_BATCH = 256
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained network: the classifier with the weights of the best epoch, every epoch, and the result on the test split."""
+
+    classifier: Classifier
+    rows: tuple[Row, ...]
+    best: Row
+    stopped_early: bool
+    test: Evaluation
+    summary: dict[str, Any]
+
+
+def fit(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    watch: Sequence[pl.Callback] = (),
+) -> Fitted:
+    """Trains `network` on the training split, choosing on validation, and evaluates the best epoch once on test.
+
+    With `folder` the run is kept there, and an interrupted one goes on with `resume`: the weights are then those that an
+    uninterrupted run would have had. `device` is `auto`, `cpu` or `cuda`; `watch` are further Lightning callbacks.
+    Raises `UserError` where the folder exists or holds another run, where there is no space, or where the loss
+    is no longer a number; KeyboardInterrupt after Ctrl-C, with everything up to the last complete epoch kept.
+    """
+    chosen = choose_device(device)
+    run = Run.of(network, data, recipe)
+    place = RunFolder(folder) if folder is not None else None
+    remedy = "Then go on with --resume" if place is not None else ""
+    with torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), writing_to(folder or Path(), remedy):
+        classifier = _classifier(run)
+        ends = EpochEnd(recipe, place, run.name)
+        stopping = EarlyStopping("val_loss", patience=recipe.patience, check_finite=False, verbose=False)
+        state = None
+        if place is not None:
+            state = _continue(place, run, classifier) if resume else run_folder.create(place, run)
+        if state is None or not _complete(state, recipe):
+            _train(Training(classifier, recipe), data, chosen, [*watch, stopping, ends], place if state else None)
+        else:
+            ends.load_state_dict(state["callbacks"][ends.state_key])
+        assert ends.best is not None
+        if place is not None:
+            run_folder.read_weights(place.model, classifier.network, run.name)
+        else:
+            classifier.network.load_state_dict(ends.best_state)
+        classifier.to(chosen)
+        test = evaluate(classifier, data.test.batches(EVALUATION_BATCH), data.classes)
+        early = len(ends.rows) < recipe.epochs
+        summary = _summary(run, data, chosen, ends, test)
+        if place is not None:
+            write_json(place.summary, summary)
+    return Fitted(classifier, tuple(ends.rows), ends.best, early, test, summary)
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is the GPU where torch sees one; raises `UserError` where `cuda` is asked for and there is none."""
+    if device not in DEVICES:
+        raise UserError(f"no device {device}: one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"no CUDA device: torch {torch.__version__} sees none. Use --device cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _classifier(run: Run) -> Classifier:
+    torch.manual_seed(run.recipe.seed)
+    module: nn.Module = run.network.build(run.shape)
+    initialise(module, run.recipe.initialisation, run.recipe.bias)
+    classifier = Classifier(module, run.normalisation)
+    classifier.check(run.shape, len(run.classes))
+    return classifier
+
+
+def _train(
+    module: Training, data: Data, device: torch.device, callbacks: list[pl.Callback], resumed: RunFolder | None
+) -> None:
+    recipe = module.recipe
+    trainer = pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=recipe.epochs,
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(
+            module,
+            data.train.batches(recipe.batch_size, recipe.seed),
+            data.val.batches(EVALUATION_BATCH),
+            ckpt_path=resumed.last if resumed is not None else None,
+            weights_only=True,
+        )
+    except SystemExit:  # what Lightning makes of Ctrl-C, with SIGINT ignored from then on
+        raise KeyboardInterrupt from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _continue(place: RunFolder, run: Run, classifier: Classifier) -> dict[str, Any] | None:
+    """What last.ckpt holds, or None where no epoch was completed; raises `UserError` where the run is another one."""
+    _, before = run_folder.read_run(place.path)
+    if before.network != run.network:
+        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
+    old, new = before.as_dict(), run.as_dict()
+    for key in ("input", "classes", "normalisation", "data", "recipe"):
+        if old[key] != new[key]:
+            was, now = _difference(old[key], new[key])
+            raise UserError(f"{place.path} was begun with {key} {was}, now {now}: give the same, or another --out")
+    if not place.last.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(place.last, map_location="cpu", weights_only=True)
+        weights = state["state_dict"]
+    except Exception as error:  # torch.load raises whatever a broken file leads it to
+        raise UserError(f"{place.last} is broken ({type(error).__name__}): remove it to begin again") from None
+    prefix = "classifier.network."
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    run_folder.check_weights(place.last, tensors, classifier.network, run.name)
+    return state
+
+
+def _difference(old: Any, new: Any) -> tuple[str, str]:
+    """The parts of two JSON values that differ, briefly."""
+    if isinstance(old, dict):
+        keys = [key for key in old if old[key] != new.get(key)]
+        return tuple(", ".join(f"{key} {value[key]}" for key in keys) for value in (old, new))  # type: ignore[return-value]
+    return str(old), str(new)
+
+
+def _complete(state: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether training had ended, and only the evaluation is missing."""
+    waits = [value["wait_count"] for value in state["callbacks"].values() if "wait_count" in value]
+    return state["epoch"] + 1 >= recipe.epochs or any(count >= recipe.patience for count in waits)
+
+
+def _summary(run: Run, data: Data, device: torch.device, ends: EpochEnd, test: Evaluation) -> dict[str, Any]:
+    assert ends.best is not None
+    report, rows = data.report, ends.rows
+    record = run.as_dict()
+    record["data"] |= {
+        "splits": data.describe()["splits"],
+        "counts": report.counts,
+        "skipped": [{"file": name, "reason": reason} for name, reason in report.skipped],
+        "ignored": report.ignored,
+        "duplicates": report.duplicates,
+        "left_out": report.left_out,
+        "conflicts": report.conflicts,
+    }
+    training = {
+        "epochs": len(rows),
+        "best_epoch": ends.best.epoch,
+        "stopped_early": len(rows) < run.recipe.epochs,
+        "seconds": sum(row.seconds for row in rows),
+        "images_per_second": sum(row.images_per_second for row in rows) / len(rows),
+        "val_loss": ends.best.val_loss,
+        "val_accuracy": ends.best.val_accuracy,
+    }
+    return record | {
+        "training": training,
+        "test": test.as_dict(),
+        "machine": machine(device),
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What it ran on: device, processor, threads, system."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("cnnatomy", "torch", "lightning", "torchmetrics", "numpy", "pillow", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms wherever torch has one; as it was afterwards."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,131 @@
+"""What Lightning trains: a network, the normalisation of its data, and the loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnatomy.training import libraries  # isort: skip  # before Lightning
+import lightning.pytorch as pl
+
+from cnnatomy.data import Normalisation
+from cnnatomy.data.augment import move
+from cnnatomy.data.batches import mix
+from cnnatomy.errors import UserError
+from cnnatomy.training.recipe import Recipe
+
+AUXILIARY_WEIGHT = 0.3
+"""Of an auxiliary head's loss (Szegedy et al. 2014, section 5)."""
+
+assert libraries
+
+
+class Classifier(nn.Module):
+    """Pictures, `(pictures, channels, rows, columns)` of 0 .. 255, to logits by head: the network after its normalisation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.network = network
+        mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
+        self.register_buffer("mean", 255 * mean.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("scale", 1 / (255 * std.view(1, -1, 1, 1)), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """The logits, `(pictures, classes)`; a dictionary by head where the network has auxiliary heads in training."""
+        outputs: Tensor | dict[str, Tensor] = self.network((images.float() - self.mean).mul_(self.scale))
+        return outputs
+
+    def heads(self, outputs: Tensor | dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The logits of the main head, and those of the auxiliary ones; raises `UserError` where none is the main one."""
+        if isinstance(outputs, Tensor):
+            return outputs.flatten(1), []
+        auxiliary = set(getattr(getattr(self.network, "head", None), "auxiliary", ())) or set(outputs) - {"main"}
+        main = [name for name in outputs if name not in auxiliary]
+        if len(main) != 1:
+            raise UserError(f"the network has several heads ({', '.join(outputs)}); training needs one main head")
+        return outputs[main[0]].flatten(1), [logits.flatten(1) for name, logits in outputs.items() if name in auxiliary]
+
+    def check(self, shape: tuple[int, int, int], classes: int) -> None:
+        """Raises `UserError` unless the main head gives one logit a class."""
+        training = self.training
+        with torch.inference_mode():
+            logits, _ = self.eval().heads(self(torch.zeros(1, *shape, dtype=torch.uint8)))
+        self.train(training)
+        if logits.shape != (1, classes):
+            raise UserError(f"the network gives {logits.shape[1:].numel()} values a picture, but the data has {classes} classes")
+
+
+class Training(pl.LightningModule):
+    """Cross-entropy and SGD. Sums are kept on the device and read once an epoch; nothing is logged step by step.
+
+    Everything random in an epoch (order, augmentation, dropout) follows from (seed, epoch), so that an interrupted epoch can be run again.
+    """
+
+    def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
+        super().__init__()
+        self.classifier, self.recipe = classifier, recipe
+        self.loss_sum: Any = 0.0
+        self.correct: Any = 0
+        self.seen = 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD with momentum; the learning rate is cut by `epochs.EpochEnd`."""
+        recipe = self.recipe
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(
+            parameters, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """See the class."""
+        self.trainer.train_dataloader.order.set_epoch(self.current_epoch)
+        torch.manual_seed(mix(self.recipe.seed, self.current_epoch))
+        self._reset()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """The mean loss of a batch; auxiliary heads count `AUXILIARY_WEIGHT` each."""
+        images, labels = batch
+        recipe = self.recipe
+        if recipe.shift or recipe.rotation or recipe.scale:
+            images = move(images.float(), recipe.shift, recipe.rotation, recipe.scale)
+        logits, auxiliary = self.classifier.heads(self.classifier(images))
+        loss = F.cross_entropy(logits, labels)
+        self._count(logits, labels, loss)
+        for other in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Training's sums are read here, before validation makes its own."""
+        self.train_loss, self.train_accuracy = self.measured()
+        self._reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Adds a batch to the sums."""
+        images, labels = batch
+        logits, _ = self.classifier.heads(self.classifier(images))
+        self._count(logits, labels, F.cross_entropy(logits, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Tells Lightning's early stopping the validation loss."""
+        self.val_loss, self.val_accuracy = self.measured()
+        self.log("val_loss", self.val_loss)
+
+    def measured(self) -> tuple[float, float]:
+        """Mean loss and accuracy (0 .. 1) of what was seen since the epoch, or its validation, began."""
+        return float(self.loss_sum) / max(self.seen, 1), float(self.correct) / max(self.seen, 1)
+
+    def _reset(self) -> None:
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+
+    def _count(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        with torch.no_grad():
+            self.correct += (logits.argmax(1) == labels).sum()
+            self.loss_sum += loss.detach() * len(labels)
+            self.seen += len(labels)

@@ -1,0 +1,208 @@
+"""The run folder: everything one training leaves behind, enough to go on with it and to predict.
+
+    design.yaml         the network
+    run.json            how it is trained: data, normalisation, recipe
+    model.safetensors   the weights of the best epoch
+    last.ckpt           the state after the last complete epoch, to go on from
+    metrics.csv         one row an epoch
+    tensorboard/        the same and the loss in between, for `tensorboard --logdir`
+    summary.json        the result; it exists when the run is complete
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from cnnatomy.data import Data, Normalisation
+from cnnatomy.errors import UserError
+from cnnatomy.network import Network
+from cnnatomy.readers import design
+from cnnatomy.training.files import write_json, write_text, write_whole, writing_to
+from cnnatomy.training.recipe import Recipe
+
+FORMAT = 1
+"""Of run.json and summary.json; a reader refuses a higher one."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run folder."""
+
+    path: Path
+
+    @property
+    def design(self) -> Path:
+        """The network as YAML."""
+        return self.path / "design.yaml"
+
+    @property
+    def run(self) -> Path:
+        """Data, normalisation and recipe."""
+        return self.path / "run.json"
+
+    @property
+    def model(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The state after the last complete epoch."""
+        return self.path / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def summary(self) -> Path:
+        """The result of a complete run."""
+        return self.path / "summary.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says about itself: the network, the data and the recipe."""
+
+    network: Network
+    name: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    source: str
+    split_seed: int
+    fingerprint: str
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, network: Network, data: Data, recipe: Recipe) -> Run:
+        """The run that trains `network` on `data` by `recipe`."""
+        return cls(
+            network=network,
+            name=network.name,
+            shape=data.shape,
+            classes=data.classes,
+            normalisation=data.normalisation,
+            source=data.source,
+            split_seed=data.split_seed,
+            fingerprint=data.fingerprint,
+            recipe=recipe,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """`run.json`: everything but the network, which is in design.yaml."""
+        return {
+            "format": FORMAT,
+            "network": self.name,
+            "input": list(self.shape),
+            "classes": list(self.classes),
+            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
+            "data": {"source": self.source, "split_seed": self.split_seed, "fingerprint": self.fingerprint},
+            "recipe": self.recipe.as_dict(),
+        }
+
+
+def create(folder: RunFolder, run: Run) -> None:
+    """Makes the folder with design.yaml and run.json in it; raises `UserError` where it exists or cannot be made."""
+    with writing_to(folder.path):
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            hint = "add --resume to go on with it, or name another one with --out" if is_run(folder) else "name another one"
+            raise UserError(f"{folder.path} exists already: {hint}")
+        made = not folder.path.exists()
+        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            write_text(folder.design, design.write(run.network))
+            write_json(folder.run, run.as_dict())
+        except BaseException:
+            if made:  # nothing half made is left in the way of the next try
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+
+
+def is_run(folder: RunFolder) -> bool:
+    """Whether the folder holds a run."""
+    return folder.run.is_file()
+
+
+def read_run(path: Path) -> tuple[RunFolder, Run]:
+    """The run in a folder; raises `UserError` naming the file that is missing or broken."""
+    folder = RunFolder(path)
+    if not is_run(folder):
+        problem = "is not a run folder (it has no run.json)" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {problem}. Runs are made by `cnnatomy train ... --out {path}`")
+    record = read_json(folder.run)
+    try:
+        if record["format"] > FORMAT:
+            raise UserError(f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})")
+        network = design.read(folder.design.read_text(encoding="utf-8"))
+        channels, rows, columns = record["input"]
+        return folder, Run(
+            network=network,
+            name=record["network"],
+            shape=(channels, rows, columns),
+            classes=tuple(record["classes"]),
+            normalisation=Normalisation(tuple(record["normalisation"]["mean"]), tuple(record["normalisation"]["std"])),
+            source=record["data"]["source"],
+            split_seed=record["data"]["split_seed"],
+            fingerprint=record["data"]["fingerprint"],
+            recipe=Recipe(**record["recipe"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder.run} is not what a run writes ({type(error).__name__}: {error})") from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; raises `UserError` where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error})") from None
+
+
+def write_weights(path: Path, module: nn.Module, network: str) -> None:
+    """Parameters and buffers as safetensors, under their names in the module."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    write_whole(path, lambda file: file.write(save(tensors, {"network": network, "format": "pt"})))
+
+
+def read_weights(path: Path, module: nn.Module, network: str) -> None:
+    """Loads what `write_weights` wrote; raises `UserError` where the file is broken or belongs to another network."""
+    try:
+        tensors = load(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: no epoch was completed. Go on with `cnnatomy train ... --resume`") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is broken or not a safetensors file ({error})") from None
+    check_weights(path, tensors, module, network)
+    module.load_state_dict(tensors)
+
+
+def check_weights(path: Path, tensors: dict[str, torch.Tensor], module: nn.Module, network: str) -> None:
+    """Raises `UserError` naming the first tensor that `module` lacks, has not, or has in another shape."""
+    wanted = module.state_dict()
+    for name in [*wanted, *tensors]:
+        found = "none" if name not in tensors else " x ".join(map(str, tensors[name].shape)) or "a number"
+        needed = "none" if name not in wanted else " x ".join(map(str, wanted[name].shape)) or "a number"
+        if found != needed:
+            raise UserError(f"{path} holds weights of another network than {network}: {name} is {found}, expected {needed}")
