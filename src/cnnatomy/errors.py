@@ -19,5 +19,6 @@ class ShapeError(UserError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`' Did you mean A or B?'` for the known names closest to `name`, or `''` where nothing is close."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    by_lower = {one.lower(): one for one in known}
+    close = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -11,6 +11,7 @@ from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
 from cnnatomy.layers.layer import Operations, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 
+
 class Row(NamedTuple):
     """One node: a layer applied once, to one image.
 
@@ -62,7 +63,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some rows. `feature_map_elements` counts every output once; `depth` is the longest path in weight layers."""
+    """Sums over some rows; `feature_map_elements` counts the output of every node once."""
 
     layers: int
     parameters: int
@@ -161,7 +162,7 @@ class Account:
         return Totals.of(rows)
 
     def at_depth(self, depth: int) -> list[Row | Subtotal]:
-        """The tree cut at a depth: 1 is tail, body and head; deeper nodes are summed up in the scope that they lie in."""
+        """The tree cut at a depth: 1 is tail, body and head; what lies deeper is summed up in its scope."""
         by_node = {row.node: row for row in self.rows}
         lines: list[Row | Subtotal] = []
 
@@ -197,7 +198,7 @@ def account(graph: Graph, name: str = "") -> Account:
         layer, output = node.layer, node.output
         inputs = tuple([x.shape for x in node.inputs])
         parameters = weights = 0
-        for tensor, shape in layer.parameters(*inputs).items():
+        for shape in layer.parameters(*inputs).values():
             size = elements(shape)
             parameters += size
             if len(shape) > 1:

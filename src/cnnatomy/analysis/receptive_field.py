@@ -42,7 +42,11 @@ class ReceptiveField(NamedTuple):
         (k, k2), (s, s2), (p, p2), (d, d2), (u, u2) = window
         (r, r2), (j, j2), (y, y2) = self.extent, self.stride, self.centre
         rows = _axis(r, j, y, k, s, p, d, u)
-        columns = rows if (k, s, p, d, u, r, j, y) == (k2, s2, p2, d2, u2, r2, j2, y2) else _axis(r2, j2, y2, k2, s2, p2, d2, u2)
+        columns = (
+            rows
+            if (k, s, p, d, u, r, j, y) == (k2, s2, p2, d2, u2, r2, j2, y2)
+            else _axis(r2, j2, y2, k2, s2, p2, d2, u2)
+        )
         return ReceptiveField((rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2]), self.sees_all)
 
 
@@ -87,5 +91,5 @@ def receptive_fields(graph: Graph) -> dict[FeatureMap, ReceptiveField]:
 
 
 def lecture_rule(field: ReceptiveField) -> Pair:
-    """The lectures' recipe (r * S, then + F - 1): exact + stride - 1, so an overestimate at every stride (errata E51)."""
+    """The lectures' recipe (r * S, then + F - 1): exact + stride - 1, too much wherever a stride is above 1."""
     return (int(field.size[0] + field.stride[0] - 1), int(field.size[1] + field.stride[1] - 1))

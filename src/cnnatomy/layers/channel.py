@@ -49,7 +49,10 @@ class FullyConnected(Layer):
 
 @value
 class LocalResponseNorm(Layer):
-    """Divides each element by (k + alpha/size * sum of squares over `size` channels)^beta (Krizhevsky et al. 2012, section 3.3)."""
+    """Divides each element by (k + alpha/size * sum of squares over `size` channels)^beta.
+
+    Krizhevsky et al. 2012, section 3.3.
+    """
 
     size: int = 5
     alpha: float = 1e-4
@@ -78,7 +81,7 @@ class LocalResponseNorm(Layer):
 
 @value
 class RadialBasis(Layer):
-    """Minus the squared distance of a vector to each of some fixed codes: (n,) becomes (codes,), the nearest is the largest.
+    """Minus the squared distance of a vector to each of some fixed codes: (n,) becomes (codes,).
 
     LeNet-5's output layer (LeCun et al. 1998, equation 7, with the sign turned so that the largest output wins). The
     codes are given, not learned: a buffer. |x - w|^2 is computed as |x|^2 - 2 w x + |w|^2.

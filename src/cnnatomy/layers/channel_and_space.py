@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @value
 class Conv(Layer):
-    """CNN style 2D convolution: (C, R, S) becomes (channels, R', S'), each output reading `kernel` pixels of C / groups channels.
+    """CNN style 2D convolution: (C, R, S) becomes (channels, R', S'); each output reads C / groups channels.
 
     `kernel`, `stride` and `dilation` are one number or (rows, columns); for `padding` see `Padding`.
     Fr*Fc*Ni/groups*No weights and No offsets (lecture 000, "CNN style 2D convolution").
@@ -99,7 +99,8 @@ class Conv(Layer):
         top, bottom, left, right = self._sides(*x.shape[2:])
         padded = functional.pad(x, (left, right, top, bottom))
         stride, dilation = pair(self.stride), pair(self.dilation)
-        return functional.conv2d(padded, **tensors, stride=stride, dilation=dilation, groups=self.groups)
+        weight, bias = tensors["weight"], tensors.get("bias")
+        return functional.conv2d(padded, weight, bias, stride, 0, dilation, self.groups)
 
 
 @value
@@ -157,7 +158,8 @@ class TransposedConv(Layer):
         kernel, stride, dilation = pairs(self.kernel, self.stride, self.dilation)
         # along an axis of stride 1 this is an ordinary convolution with the kernel turned round
         rows, columns = (
-            self.padding if s > 1 else (k - 1) * d - self.padding for k, s, d in zip(kernel, stride, dilation, strict=True)
+            self.padding if s > 1 else (k - 1) * d - self.padding
+            for k, s, d in zip(kernel, stride, dilation, strict=True)
         )
         return Window(kernel, padding=(rows, columns), dilation=dilation, upsample=stride)
 
@@ -172,7 +174,7 @@ class TransposedConv(Layer):
 class DeformableConv(Layer):
     """Deformable convolution v1 (Dai et al. 2017): the second input moves each sample of each window.
 
-    Inputs: (C, R, S), and offsets (2 * kernel rows * kernel columns, R', S') in pixels, as (row, column) for each sample.
+    Inputs: (C, R, S), and offsets (2 * kernel rows * kernel columns, R', S'), in pixels, (row, column) for each sample.
     Samples between pixels are bilinear and outside the map zero. The window is that of zero offsets.
     """
 
@@ -231,15 +233,15 @@ class DeformableConv(Layer):
         grid = torch.stack(((2 * c + 1) / columns - 1, (2 * r + 1) / rows - 1), dim=-1)
         sampled = torch.nn.functional.grid_sample(x, grid.reshape(images, -1, out_columns, 2), align_corners=False)
         patches = sampled.reshape(images, channels, -1, out_rows * out_columns).flatten(1, 2)
-        output = tensors["weight"].flatten(1) @ patches
+        output: torch.Tensor = tensors["weight"].flatten(1) @ patches
         if self.bias:
             output = output + tensors["bias"][:, None]
-        return output.unflatten(2, (out_rows, out_columns))
+        return output.reshape(images, self.channels, out_rows, out_columns)
 
 
 @value
 class PartialConv(Layer):
-    """Convolution in which each output map reads only the input maps listed for it, as LeNet-5's C3 (LeCun et al. 1998, table I).
+    """Convolution in which each output map reads only the input maps listed for it (LeCun et al. 1998, table I).
 
     `connections[i]` are the input channels of output channel i. Output maps with equally many inputs are one grouped
     convolution, so that only the connections that exist are computed.
@@ -273,7 +275,8 @@ class PartialConv(Layer):
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         weights: dict[str, Shape] = {
-            f"weight{fan_in}": (len(outputs), fan_in, *pair(self.kernel)) for fan_in, outputs in self._by_fan_in().items()
+            f"weight{fan_in}": (len(outputs), fan_in, *pair(self.kernel))
+            for fan_in, outputs in self._by_fan_in().items()
         }
         return {**weights, "bias": (len(self.connections),)}
 
@@ -299,7 +302,8 @@ class PartialConv(Layer):
             for fan_in, outputs in groups.items()
         ]
         back = sorted(range(len(order)), key=order.__getitem__)
-        return torch.cat(parts, dim=1)[:, back] + tensors["bias"][:, None, None]
+        output: torch.Tensor = torch.cat(parts, dim=1)[:, back] + tensors["bias"][:, None, None]
+        return output
 
 
 @value
@@ -328,4 +332,5 @@ class MatMul(Layer):
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         first, second = (x.mT if t else x for x, t in zip(inputs, self._transposed(), strict=True))
-        return first @ second
+        product: torch.Tensor = first @ second
+        return product

@@ -34,7 +34,9 @@ class Elementwise(Layer):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
-        module: torch.nn.Module = getattr(nn, type(self).__name__)(*(getattr(self, f.name) for f in dataclasses.fields(self)))
+        module: torch.nn.Module = getattr(nn, type(self).__name__)(
+            *(getattr(self, f.name) for f in dataclasses.fields(self))
+        )
         return module
 
 
@@ -146,7 +148,7 @@ class Swish(Elementwise):
 
 @value
 class Maxout(Layer):
-    """The maximum of each `pieces` consecutive channels (Goodfellow et al. 2013): (C, ...) becomes (C / pieces, ...)."""
+    """The maximum of each `pieces` consecutive channels: (C, ...) becomes (C/pieces, ...) (Goodfellow et al. 2013)."""
 
     pieces: int = 2
 
@@ -164,7 +166,8 @@ class Maxout(Layer):
         return Operations(compare=elements(inputs[0]))
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
-        return inputs[0].unflatten(1, (-1, self.pieces)).amax(2)
+        pieces: torch.Tensor = inputs[0].unflatten(1, (-1, self.pieces))
+        return pieces.amax(2)
 
 
 @value

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 Shape = tuple[int, ...]
-"""(channels, rows, columns) of a feature map, (features,) of a vector, (time, features) of a sequence; never the batch."""
+"""(channels, rows, columns) of a map, (features,) of a vector, (time, features) of a sequence; never the batch."""
 
 Pair = tuple[int, int]
 """(rows, columns)"""
@@ -83,7 +83,7 @@ class Value:
         return f"{type(self).__name__}({', '.join(self._arguments())})"
 
     def _arguments(self) -> Iterator[str]:
-        """The fields as source code: required ones by position, the others by name where they differ from the default."""
+        """The fields as source code: required ones by position, others by name where they differ from the default."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             got = getattr(self, field.name)
             if field.default is dataclasses.MISSING:
@@ -96,11 +96,13 @@ class Value:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def _positive(self, **fields: object) -> None:
-        """Refuses sizes below 1 and normalises lists to tuples and equal pairs to one number, so that equal means same."""
+        """Refuses sizes below 1; makes lists tuples and equal pairs one number, so that equal means same."""
         for name, got in fields.items():
             numbers = got if isinstance(got, (tuple, list)) else (got,)
             if not all(type(n) is int and n > 0 for n in numbers) or len(numbers) > 2 or not numbers:
-                raise UserError(f"{type(self).__name__}: {name} must be a positive integer or a pair of them, got {got!r}")
+                raise UserError(
+                    f"{type(self).__name__}: {name} must be a positive integer or a pair of them, got {got!r}"
+                )
             if got is not numbers:
                 continue
             same = len(set(numbers)) == 1
@@ -133,6 +135,8 @@ class Layer(Value):
     """What a path calls it: `conv` in `body.block1.conv2`. Empty: the class name in lower case."""
 
     def __call__(self, *inputs: M) -> M:
+        if not inputs or not hasattr(inputs[0], "apply"):
+            raise UserError(f"{self!r} is a description: call it on feature maps, or build a Network of it")
         return inputs[0].apply(self, inputs)
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -185,11 +189,18 @@ class Layer(Value):
         got = " and ".join(dimensions(shape) for shape in inputs)
         raise ShapeError(f"{self!r} got {got}, needs {needs}" + (f": {remedy}" if remedy else ""))
 
+    def _as(self, other: Layer, *inputs: Shape) -> Shape:
+        """The output shape of another layer that this one works like; a refusal names this one."""
+        try:
+            return other.output_shape(*inputs)
+        except ShapeError as error:
+            raise ShapeError(f"{self!r}{str(error).removeprefix(repr(other))}") from None
+
     def _map(self, *inputs: Shape) -> tuple[int, int, int]:
         """The one input, which must be a feature map."""
         if len(inputs) != 1 or len(inputs[0]) != 3:
             self._refuse(inputs, "one feature map (channels, rows, columns)")
-        return inputs[0]  # type: ignore[return-value]
+        return inputs[0]
 
     def _equal(self, *inputs: Shape) -> Shape:
         """The shape that two or more inputs have in common."""

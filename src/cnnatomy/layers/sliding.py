@@ -46,19 +46,19 @@ def sides(padding: Padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pa
     return (result[0], result[1], result[2], result[3])
 
 
-def positions(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, ceil: bool = False) -> int:
+def positions(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, ceil: bool = False
+) -> int:
     """How many windows fit; below 1 where none does.
 
-    With `ceil` a last window may hang over the end, if it starts inside the map or the padding before it: the rule of
-    Caffe and torch.
+    With `ceil` the last window, even if it is the only one, may hang over the end, if it starts inside the map or the
+    padding before it: the rule of Caffe and torch.
     """
     room = size + before + after - dilation * (kernel - 1) - 1
-    if room < 0:
-        return 0
-    count = room // stride + 1
-    if ceil and room % stride and count * stride < size + before:
-        count += 1
-    return count
+    if not ceil:
+        return room // stride + 1 if room >= 0 else 0
+    count = -(-room // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + before else count
 
 
 def pairs(*sizes: int | Pair) -> tuple[Pair, ...]:

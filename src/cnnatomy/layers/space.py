@@ -1,4 +1,4 @@
-"""Layers that combine pixels, each channel by itself: depthwise convolution, decimation, interpolation, rank filters."""
+"""Layers that combine pixels, each channel by itself: depthwise convolution, pooling, interpolation, rank filters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @value
 class DepthwiseConv(Layer):
-    """Convolution with a filter for each channel (lecture 000, "fully grouped"): (C, R, S) becomes (multiplier * C, R', S')."""
+    """Convolution with its own filter for each channel: (C, R, S) becomes (multiplier * C, R', S')."""
 
     kernel: int | Pair
     stride: int | Pair = 1
@@ -113,9 +113,9 @@ class ArgMaxPool(_Pool):
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         from torch.nn import functional
 
-        sizes = (self.kernel, self._stride, self.padding)
-        where: torch.Tensor = functional.max_pool2d(*inputs, *sizes, ceil_mode=self.ceil, return_indices=True)[1]
-        return where
+        (x,) = inputs
+        kernel, stride, padding = self.kernel, self._stride, self.padding
+        return functional.max_pool2d(x, kernel, stride, padding, ceil_mode=self.ceil, return_indices=True)[1]
 
 
 @value
@@ -187,7 +187,8 @@ class SpatialPyramidPool(Layer):
         import torch
         from torch.nn.functional import adaptive_max_pool2d
 
-        return torch.cat([adaptive_max_pool2d(*inputs, level).flatten(1) for level in self.levels], dim=1)
+        (x,) = inputs
+        return torch.cat([adaptive_max_pool2d(x, level).flatten(1) for level in self.levels], dim=1)
 
 
 @value
@@ -285,13 +286,15 @@ class MaxUnpool(Layer):
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         from torch.nn.functional import max_unpool2d
 
-        size = self.output_shape(*(tuple(x.shape[1:]) for x in inputs))[1:]
-        return max_unpool2d(*inputs, self.kernel, self.stride, output_size=list(size))
+        x, where = inputs
+        size = self.output_shape(tuple(x.shape[1:]), tuple(where.shape[1:]))[1:]
+        kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
+        return max_unpool2d(x, where, kernel, stride, output_size=list(size))
 
 
 @value
 class Shift(Layer):
-    """Moves each channel by its own offset within a kernel x kernel window, zeros entering (Wu et al. 2017): no cost at all.
+    """Moves each channel by its own offset within a kernel x kernel window; zeros enter (Wu et al. 2017).
 
     The channels are dealt out to the kernel^2 offsets in turn, floor(C / kernel^2) each; those left over do not move.
     """

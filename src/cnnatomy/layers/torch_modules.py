@@ -1,4 +1,4 @@
-"""Torch modules for the layer kinds that torch itself has none for. The only file of this package that imports torch."""
+"""Torch modules for layer kinds that torch has none for. The only file of this package that imports torch at once."""
 
 from __future__ import annotations
 

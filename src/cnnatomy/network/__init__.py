@@ -11,14 +11,26 @@ BLOCKS: tuple[type[Block], ...] = (
 )
 """The blocks of general use; each family of the catalogue adds its own."""
 
-__all__ = [block.__name__ for block in BLOCKS] + [
+__all__ = [
     "BLOCKS",
     "Block",
+    "Chain",
     "Composition",
+    "Deformable",
+    "Dense",
     "FeatureMap",
     "Graph",
+    "Heads",
+    "LinearHead",
     "Named",
     "Network",
     "Node",
+    "NonLocal",
+    "Parallel",
+    "Projection",
+    "Residual",
     "Scope",
+    "SqueezeExcitation",
+    "Stem",
+    "ZeroShortcut",
 ]

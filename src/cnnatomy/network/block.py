@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import Add, Concat, Layer
@@ -35,7 +35,9 @@ def _scoped(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def inside(self: Block, *maps: FeatureMap) -> Any:
         if not maps or not all(isinstance(x, FeatureMap) for x in maps):
-            raise UserError(f"{type(self).__name__} is a description: call it on feature maps, or build a Network of it")
+            raise UserError(
+                f"{type(self).__name__} is a description: call it on feature maps, or build a Network of it"
+            )
         return maps[0].graph.within(self, lambda: call(self, *maps), maps)
 
     return inside
@@ -66,12 +68,12 @@ composition = dataclasses.dataclass(frozen=True, repr=False, init=False)
 
 @composition
 class Composition(Block):
-    """Parts in order, given by position, or by keyword where they shall have a name: `Chain(Conv(6, 5), pool=MaxPool(2))`."""
+    """Parts in order, by position, or by keyword where they shall have a name: `Chain(Conv(6, 5), pool=MaxPool(2))`."""
 
     parts: tuple[Part, ...]
 
     def __init__(self, *parts: Part, **named: Any) -> None:
-        for option in dataclasses.fields(self)[1:]:
+        for option in dataclasses.fields(cast(Any, self))[1:]:
             object.__setattr__(self, option.name, named.pop(option.name, option.default))
         everything = parts + tuple(Named(name, part) for name, part in named.items())
         for part in everything:
@@ -84,7 +86,7 @@ class Composition(Block):
 
     def options(self) -> dict[str, Any]:
         """The fields other than the parts."""
-        return {option.name: getattr(self, option.name) for option in dataclasses.fields(self)[1:]}
+        return {option.name: getattr(self, option.name) for option in dataclasses.fields(cast(Any, self))[1:]}
 
     def _arguments(self) -> Iterator[str]:
         named = len(self.parts)  # the parts from here to the end are named, and so can be written as keywords
@@ -92,7 +94,7 @@ class Composition(Block):
             named -= 1
         for i, part in enumerate(self.parts):
             yield f"{part.name}={part.part!r}" if i >= named and isinstance(part, Named) else repr(part)
-        for option in dataclasses.fields(self)[1:]:
+        for option in dataclasses.fields(cast(Any, self))[1:]:
             if getattr(self, option.name) != option.default:
                 yield f"{option.name}={getattr(self, option.name)!r}"
 

@@ -15,8 +15,8 @@ from cnnatomy.network.network import Heads
 class Composite(nn.Module):
     """Runs its children in order, each on the feature maps that it reads, and lets go of a map after its last reader.
 
-    `plan` has a step for each child: (name, the numbers of the maps it reads, the numbers of those it makes, the numbers
-    of those nobody reads afterwards). The inputs are numbered from 0.
+    `plan` has a step for each child: its name, the numbers of the maps it reads, of those it makes, and of those that
+    nobody reads afterwards. The inputs are numbered from 0.
     """
 
     def __init__(self, plan: list[tuple[str, list[int], list[int], list[int]]], outputs: list[int]) -> None:
@@ -57,7 +57,7 @@ class NetworkModule(nn.Module):
     """A built network: `head(body(tail(x)))`."""
 
     def forward(self, x: torch.Tensor) -> Any:
-        for part in (self.tail, self.body, self.head):
+        for part in self.children():
             x = part(*x) if isinstance(x, tuple) else part(x)
         return x
 
@@ -93,7 +93,9 @@ def _composite(scope: Scope) -> nn.Module:
     for child in scope.children:
         made = (child.output,) if isinstance(child, Node) else child.outputs
         if any(x not in numbers for x in child.inputs):
-            raise UserError(f"{child.path} reads a feature map that its block was not given; pass it to the block's call")
+            raise UserError(
+                f"{child.path} reads a feature map that its block was not given; pass it to the block's call"
+            )
         reads = [numbers[x] for x in child.inputs]
         for x in made:
             numbers.setdefault(x, len(numbers))

@@ -53,7 +53,7 @@ class Node:
 
 
 class Scope:
-    """One block applied: what the paths and the built modules nest by. `children` are nodes and further scopes, in order."""
+    """One block applied: what paths and built modules nest by. `children` are nodes and further scopes, in order."""
 
     __slots__ = ("block", "children", "inputs", "outputs", "parent", "path")
 
@@ -69,7 +69,7 @@ class Scope:
         return self.path.rpartition(".")[2]
 
     def name_children(self) -> None:
-        """Gives every child its path: the name it asked for, or its stem, numbered where the scope has several alike."""
+        """Gives every child its path: the name it asked for, or its stem, numbered where there are several alike."""
         taken = {name for name in self.children.values() if name}
         stems: dict[str, int] = {}
         for child, name in self.children.items():
@@ -167,7 +167,9 @@ class Graph:
 
 def maps_of(result: Any) -> tuple[FeatureMap, ...]:
     """What a block returned, as a tuple of feature maps."""
-    maps = (result,) if isinstance(result, FeatureMap) else tuple(result.values() if isinstance(result, dict) else result)
+    maps = (
+        (result,) if isinstance(result, FeatureMap) else tuple(result.values() if isinstance(result, dict) else result)
+    )
     if not all(isinstance(x, FeatureMap) for x in maps):
         raise UserError(f"a block must return feature maps, not {result!r}")
     return maps

@@ -35,7 +35,9 @@ class Heads(Composition):
         unknown = {name for name, _ in self.reads} | set(self.auxiliary)
         unknown -= {part.name for part in self.parts if isinstance(part, Named)}
         if unknown or not self.parts or not all(isinstance(part, Named) for part in self.parts):
-            raise UserError(f"Heads: every head needs a name, and these have no head: {', '.join(sorted(unknown)) or '-'}")
+            raise UserError(
+                f"Heads: every head needs a name, and these have no head: {', '.join(sorted(unknown)) or '-'}"
+            )
 
     def __call__(self, *maps: FeatureMap) -> Any:
         reads = dict(self.reads)

@@ -1,4 +1,4 @@
-"""What many networks are made of: convolution with batch norm, projections, squeeze and excitation, non-local, heads."""
+"""What many networks are made of: convolution with batch norm, shortcuts, squeeze and excitation, stem, heads."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ from cnnatomy.network.block import Block
 from cnnatomy.network.graph import FeatureMap
 
 
-def conv_bn(x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1) -> FeatureMap:
-    """Convolution without offsets and batch norm; by default padded by half the kernel, so that stride 1 keeps the size."""
+def conv_bn(
+    x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1
+) -> FeatureMap:
+    """Convolution without offsets, and batch norm; padded by half the kernel unless told otherwise."""
     if padding is None:
         padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
     return BatchNorm()(Conv(channels, kernel, stride, padding, groups=groups, bias=False)(x))
 
 
-def conv_bn_relu(x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1) -> FeatureMap:
+def conv_bn_relu(
+    x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1
+) -> FeatureMap:
     """Convolution without offsets, batch norm, ReLU."""
     return ReLU()(conv_bn(x, channels, kernel, stride, padding, groups))
 
@@ -54,7 +58,7 @@ class Projection(Block):
 
 @value
 class ZeroShortcut(Block):
-    """A shortcut without parameters: every `stride`-th pixel, and zeros for the new channels (He et al. 2015, option A)."""
+    """A shortcut without parameters: every `stride`-th pixel, zeros for new channels (He et al. 2015, option A)."""
 
     channels: int
     stride: int = 1
@@ -69,7 +73,7 @@ class ZeroShortcut(Block):
 
 @value
 class SqueezeExcitation(Block):
-    """Gates each channel by what the whole map shows (Hu et al. 2018): average, 1x1 to C / reduction, ReLU, 1x1, sigmoid."""
+    """Gates each channel by the whole map: average, 1x1 to C / reduction, ReLU, 1x1, sigmoid (Hu et al. 2018)."""
 
     reduction: int = 16
 
@@ -134,7 +138,7 @@ class LinearHead(Block):
 
 @value
 class Stem(Block):
-    """The standard tail: 7x7 convolution of stride 2, batch norm, ReLU, 3x3 max pool of stride 2 (lecture 000, "Tail")."""
+    """The standard tail: 7x7 convolution of stride 2, batch norm, ReLU, 3x3 max pool of stride 2."""
 
     width: int = 64
 

@@ -51,5 +51,13 @@ def densenet(layers: Sequence[int], growth: int = 32, classes: int = 1000) -> Ne
 
 BLOCKS = (DenseLayer, Transition)
 ENTRIES = (
-    Entry("densenet-121", "dense", 2016, "dense blocks of 6, 12, 24, 16 layers, growth 32", PAPER, densenet, {"layers": (6, 12, 24, 16)}),
+    Entry(
+        "densenet-121",
+        "dense",
+        2016,
+        "dense blocks of 6, 12, 24, 16 layers, growth 32",
+        PAPER,
+        densenet,
+        {"layers": (6, 12, 24, 16)},
+    ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.layers import AvgPool, Concat, Conv, Dropout, Flatten, FullyConnected, LocalResponseNorm, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, Heads, LinearHead, Named, Network
+from cnnatomy.network import Block, FeatureMap, Heads, LinearHead, Named, Network
 
 PAPER = "Szegedy et al. 2014, Going deeper with convolutions"
 
@@ -53,7 +53,7 @@ INCEPTIONS = {
 
 
 @value
-class Tail(Block):
+class GoogLeNetTail(Block):
     """Table 1 of the paper down to the second max pool. Pools round up, as in Caffe, where the network was released."""
 
     stem = "tail"
@@ -96,15 +96,25 @@ def googlenet(auxiliary: bool = False, classes: int = 1000) -> Network:
     """22 weight layers, no batch norm."""
     head = LinearHead(classes, dropout=0.4)
     if not auxiliary:
-        return Network(Tail(), InceptionBody(), head)
+        return Network(GoogLeNetTail(), InceptionBody(), head)
     aux = AuxiliaryHead(classes)
     names = ("auxiliary4a", "auxiliary4d")
-    heads = Heads(main=head, auxiliary4a=aux, auxiliary4d=aux, reads=tuple(zip(names, (1, 2), strict=True)), auxiliary=names)
-    return Network(Tail(), InceptionBody(auxiliary=True), heads)
+    heads = Heads(
+        main=head, auxiliary4a=aux, auxiliary4d=aux, reads=tuple(zip(names, (1, 2), strict=True)), auxiliary=names
+    )
+    return Network(GoogLeNetTail(), InceptionBody(auxiliary=True), heads)
 
 
-BLOCKS = (Inception, Tail, InceptionBody, AuxiliaryHead)
+BLOCKS = (Inception, GoogLeNetTail, InceptionBody, AuxiliaryHead)
 ENTRIES = (
     Entry("googlenet", "parallel", 2014, "inference network, 22 layers", PAPER, googlenet, aliases=("inception-v1",)),
-    Entry("googlenet-aux", "parallel", 2014, "with its two auxiliary heads for training", PAPER, googlenet, {"auxiliary": True}),
+    Entry(
+        "googlenet-aux",
+        "parallel",
+        2014,
+        "with its two auxiliary heads for training",
+        PAPER,
+        googlenet,
+        {"auxiliary": True},
+    ),
 )

@@ -14,7 +14,7 @@ from cnnatomy.network.parts import Stem, conv_bn, conv_bn_relu
 PAPER = "He et al. 2015, Deep residual learning for image recognition"
 
 Option = Literal["A", "B", "C"]
-"""Shortcuts (section 4.1): A zeros for new channels, B a projection where the shape changes, C projections everywhere."""
+"""Shortcuts (section 4.1): A zeros for new channels, B projections where the shape changes, C everywhere."""
 
 
 def shortcut(x: FeatureMap, channels: int, stride: int, option: Option) -> FeatureMap:
@@ -63,7 +63,7 @@ class Bottleneck(Block):
 
 
 def stages(block: Callable[..., Block], depths: Sequence[int], width: int = 64, **options: Any) -> Chain:
-    """Stages of `depths` blocks each; the width doubles and the map halves at the start of every stage but the first."""
+    """Stages of `depths` blocks; the width doubles and the map halves at the start of every stage but the first."""
 
     def stage(number: int, depth: int) -> Chain:
         first = block(width << number, stride=1 if number == 0 else 2, **options)
@@ -111,7 +111,9 @@ def _entries() -> Iterator[Entry]:
             summary = f"as published, option {option}: {meaning}"
             aliases = (f"{name}-opt{option.lower()}",)
             changed = published | {"option": option}
-            yield Entry(f"{name}-option-{option.lower()}", "residual", 2015, summary, PAPER, resnet, changed, aliases=aliases)
+            yield Entry(
+                f"{name}-option-{option.lower()}", "residual", 2015, summary, PAPER, resnet, changed, aliases=aliases
+            )
 
 
 BLOCKS = (BasicBlock, Bottleneck)

@@ -1,0 +1,1 @@
+"""Accounts as data, tables and reports."""

@@ -1,0 +1,172 @@
+"""What `list`, `show` and `compare` print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cnnatomy.analysis import Account
+from cnnatomy.catalogue import Entry
+from cnnatomy.export.records import account_record, totals_record
+from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
+from cnnatomy.layers.layer import dimensions
+
+
+def _shape(shape: Any) -> str:
+    return dimensions(tuple(shape)) if shape else ""
+
+
+def _sight(size: Any) -> str:
+    """A receptive field: one number where it is square."""
+    return str(size[0]) if size[0] == size[1] else dimensions(tuple(size))
+
+
+def show(account: Account, depth: int | None, format: str) -> str:
+    """The account of one network, a line a layer; with a depth, a line for each part of the tree cut there."""
+    record = account_record(account, depth)
+    if format == "json":
+        return json.dumps(record, indent=2)
+    macs = count if terminal_width() >= 100 or format != "table" else short_count
+    columns = [
+        Column("path", "path", shortest=20),
+        Column("layer", "layer", shortest=8),
+        Column("output", "output", _shape),
+        Column("parameters", "parameters", count, number=True),
+        Column("macs", "MACs", macs, number=True),
+        Column("sees" if format != "csv" else "receptive_field", "sees", number=True),
+    ]
+    for node in record["nodes"]:
+        pooled = node["sees_all"] and node["output"][1:] in ([], [1, 1])
+        node["sees"] = "all" if pooled else _sight(node["receptive_field"])
+    if format == "csv":
+        hidden = {"path", "layer", "output", "parameters", "macs", "receptive_field", "sees"}
+        columns += [Column(key, key) for key in record["nodes"][0] if key not in hidden] if record["nodes"] else []
+    title = f"{account.name or 'network'}, input {_shape(account.input)}"
+    text = render(columns, record["nodes"], format, title)
+    return text if format == "csv" else text + "\n\n" + _summary(account, format)
+
+
+def short_count(number: int | None) -> str:
+    """A count with a unit; nothing for zero."""
+    return short(number) if number else ""
+
+
+def _summary(account: Account, format: str) -> str:
+    """The totals in words, each with its unit."""
+    totals = totals_record(account.totals)
+    field = account.receptive_field
+    kinds = ("multiplies", "adds", "compares", "divides", "exponentials")
+    others = ", ".join(f"{totals[kind]:,} {kind}" for kind in kinds)
+    lines = [
+        ("parameters", f"{totals['parameters']:,} ({mebibytes(totals['parameter_bytes'])} as float32)"),
+        ("buffers", f"{totals['buffers']:,} (statistics that are stored, not learned)"),
+        ("MACs", f"{totals['macs']:,} ({short(totals['macs'])}; multiply-accumulates for one image)"),
+        ("other operations", others),
+        ("feature maps", f"{totals['feature_map_elements']:,} elements ({mebibytes(totals['feature_map_bytes'])})"),
+        (
+            "last feature map",
+            f"{_shape(account.features.shape)}, sees {_sight(field.size)} pixels every {field.stride[0]}",
+        ),
+        ("depth", f"{account.depth} weight layers on the longest path, {totals['layers']} layers in all"),
+    ]
+    if format == "markdown":
+        return "\n".join(f"- **{name}**: {text}" for name, text in lines)
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for line in lines:
+        table.add_row(*line)
+    return rendered(table)
+
+
+def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
+    """The catalogue, a line a network."""
+    records = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "year": entry.year,
+            "input": list(entry.input),
+            "parameters": account.totals.parameters,
+            "macs": account.totals.macs,
+            "depth": account.depth,
+            "receptive_field": list(account.receptive_field.size),
+            "summary": entry.summary,
+            "aliases": list(entry.aliases),
+            "paper": entry.paper,
+        }
+        for entry, account in rows
+    ]
+    columns = [
+        Column("name", "name"),
+        Column("family", "family"),
+        Column("year", "year", number=True),
+        Column("input", "input", _shape),
+        Column("parameters", "parameters", short if format == "table" else count, number=True),
+        Column("macs", "MACs", short if format == "table" else count, number=True),
+        Column("depth", "depth", number=True),
+        Column("receptive_field", "sees", _sight, number=True),
+        Column("summary", "what it is", shortest=10),
+    ]
+    if format in ("json", "csv"):
+        columns += [Column("aliases", "aliases"), Column("paper", "paper")]
+    return render(columns, records, format)
+
+
+_COMPARED = (
+    ("parameters", "parameters"),
+    ("buffers", "buffers"),
+    ("macs", "MACs"),
+    ("multiplies", "multiplies"),
+    ("adds", "adds"),
+    ("compares", "compares"),
+    ("divides", "divides"),
+    ("exponentials", "exponentials"),
+    ("feature_map_elements", "feature map elements"),
+    ("layers", "layers"),
+    ("depth", "depth (weight layers)"),
+    ("receptive_field", "receptive field (rows)"),
+    ("stride", "stride of the last map (rows)"),
+)
+
+
+def compare(accounts: Sequence[Account], format: str) -> str:
+    """Networks side by side, each figure with its ratio to the first network's."""
+    names = [account.name for account in accounts]
+    keys = [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
+    figures = [_figures(account) for account in accounts]
+    if format == "json":
+        networks = [
+            {"name": key, "input": list(account.input)}
+            | got
+            | {"ratio": {figure: _ratio(got[figure], figures[0][figure]) for figure in got}}
+            for key, account, got in zip(keys, accounts, figures, strict=True)
+        ]
+        return json.dumps({"networks": networks}, indent=2)
+    records = [
+        {"figure": heading if format != "csv" else figure}
+        | {key: got[figure] for key, got in zip(keys, figures, strict=True)}
+        | {f"{key} ratio": _ratio(got[figure], figures[0][figure]) for key, got in zip(keys, figures, strict=True)}
+        for figure, heading in _COMPARED
+    ]
+    columns = [Column("figure", "")]
+    for i, (key, account) in enumerate(zip(keys, accounts, strict=True)):
+        heading = f"{key} {_shape(account.input)}"
+        columns.append(Column(key, heading, lambda n: f"{n:,}", number=True))
+        if i:
+            columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))
+    return render(columns, records, format)
+
+
+def _figures(account: Account) -> dict[str, Any]:
+    totals = totals_record(account.totals) | {"depth": account.depth}
+    field = account.receptive_field
+    totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
+    return {figure: totals[figure] for figure, _ in _COMPARED}
+
+
+def _ratio(number: float, first: float) -> float | None:
+    return number / first if first else None
