@@ -48,6 +48,7 @@ from cnnatomy.layers.space import (
     RankFilter,
     Shift,
     SpatialPyramidPool,
+    Subsample,
 )
 from cnnatomy.layers.time import LSTM, RNN, DeepRNN
 from cnnatomy.layers.training import BatchNorm, Dropout, GroupNorm
@@ -61,6 +62,7 @@ LAYERS: tuple[type[Layer], ...] = (
         ArgMaxPool,
         AvgPool,
         GlobalAvgPool,
+        Subsample,
         SpatialPyramidPool,
         Interpolate,
         BedOfNails,
@@ -128,6 +130,7 @@ __all__ = [
     "Softmax",
     "SpaceToChannel",
     "SpatialPyramidPool",
+    "Subsample",
     "Swish",
     "Tanh",
     "TransposedConv",

@@ -9,6 +9,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import (
     CHANNEL,
     CHANNEL_AND_SPACE,
+    GLOBAL,
     Layer,
     Operations,
     Pair,
@@ -114,8 +115,8 @@ class TransposedConv(Layer):
     channels: int
     kernel: int | Pair
     stride: int | Pair = 1
-    padding: int = 0
-    output_padding: int = 0
+    padding: int | Pair = 0
+    output_padding: int | Pair = 0
     dilation: int | Pair = 1
     groups: int = 1
     bias: bool = True
@@ -128,19 +129,18 @@ class TransposedConv(Layer):
         self._positive(channels=self.channels, groups=self.groups)
         if self.channels % self.groups:
             raise UserError(f"{self!r}: {self.channels} channels do not divide into {self.groups} groups")
-        if self.padding < 0 or self.output_padding < 0:
-            raise UserError(f"{self!r}: padding and output_padding must be at least 0")
-        if self.output_padding >= max(*pair(self.stride), *pair(self.dilation)):
+        self._not_negative(padding=self.padding, output_padding=self.output_padding)
+        steps = zip(*pairs(self.output_padding, self.stride, self.dilation), strict=True)
+        if any(more >= max(stride, dilation) for more, stride, dilation in steps):
             raise UserError(f"{self!r}: output_padding must be smaller than the stride or the dilation")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, *size = self._map(*inputs)
         if channels % self.groups:
             self._refuse(inputs, f"channels that divide into {self.groups} groups", "choose groups that divide them")
-        lost, gained = 2 * self.padding, self.output_padding + 1
+        sizes = pairs(self.kernel, self.stride, self.padding, self.output_padding, self.dilation)
         rows, columns = (
-            (n - 1) * s - lost + d * (k - 1) + gained
-            for n, k, s, d in zip(size, *pairs(self.kernel, self.stride, self.dilation), strict=True)
+            (n - 1) * s - 2 * p + d * (k - 1) + more + 1 for n, k, s, p, more, d in zip(size, *sizes, strict=True)
         )
         if rows < 1 or columns < 1:
             self._refuse(inputs, "a larger map or a smaller padding")
@@ -155,11 +155,10 @@ class TransposedConv(Layer):
         return Operations(mac=elements(inputs[0]) * weights, add=elements(output) if self.bias else 0)
 
     def window(self, *inputs: Shape) -> Window | None:
-        kernel, stride, dilation = pairs(self.kernel, self.stride, self.dilation)
+        kernel, stride, padding, dilation = pairs(self.kernel, self.stride, self.padding, self.dilation)
         # along an axis of stride 1 this is an ordinary convolution with the kernel turned round
         rows, columns = (
-            self.padding if s > 1 else (k - 1) * d - self.padding
-            for k, s, d in zip(kernel, stride, dilation, strict=True)
+            p if s > 1 else (k - 1) * d - p for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True)
         )
         return Window(kernel, padding=(rows, columns), dilation=dilation, upsample=stride)
 
@@ -181,14 +180,15 @@ class DeformableConv(Layer):
     channels: int
     kernel: int | Pair
     stride: int | Pair = 1
-    padding: int = 0
+    padding: int | Pair = 0
     dilation: int | Pair = 1
     bias: bool = True
 
     kind = CHANNEL_AND_SPACE
 
     def __post_init__(self) -> None:
-        self._plain()
+        self._positive(channels=self.channels, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        self._not_negative(padding=self.padding)
 
     def _plain(self) -> Conv:
         """The convolution that this one is with zero offsets; counts and sizes are the same."""
@@ -197,7 +197,7 @@ class DeformableConv(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 2:
             self._refuse(inputs, "two inputs: a feature map and its offsets")
-        output = self._plain().output_shape(inputs[0])
+        output = self._as(self._plain(), inputs[0])
         offsets = (2 * elements(pair(self.kernel)), *output[1:])
         if inputs[1] != offsets:
             self._refuse(inputs, f"offsets of {'x'.join(map(str, offsets))}", "two for each sample of the kernel")
@@ -218,13 +218,14 @@ class DeformableConv(Layer):
         import torch
 
         x, offsets = inputs
-        (kernel_rows, kernel_columns), stride, dilation = pairs(self.kernel, self.stride, self.dilation)
+        (kernel_rows, kernel_columns), stride, padding = pairs(self.kernel, self.stride, self.padding)
+        dilation = pair(self.dilation)
         images, channels, rows, columns = x.shape
         out_rows, out_columns = offsets.shape[2:]
 
         def base(count: int, kernel: int, axis: int) -> torch.Tensor:  # (kernel, count): where zero offsets sample
             taps = torch.arange(kernel, device=x.device, dtype=x.dtype) * dilation[axis]
-            return taps[:, None] + torch.arange(count, device=x.device, dtype=x.dtype) * stride[axis] - self.padding
+            return taps[:, None] + torch.arange(count, device=x.device, dtype=x.dtype) * stride[axis] - padding[axis]
 
         moved = offsets.unflatten(1, (kernel_rows, kernel_columns, 2))
         r = moved[:, :, :, 0] + base(out_rows, kernel_rows, 0)[:, None, :, None]  # (images, kr, kc, R', S')
@@ -264,7 +265,7 @@ class PartialConv(Layer):
         needed = 1 + max(map(max, self.connections))
         if channels < needed:
             self._refuse(inputs, f"at least {needed} channels", "the connection table names them")
-        return Conv(len(self.connections), self.kernel).output_shape(*inputs)
+        return self._as(Conv(len(self.connections), self.kernel), *inputs)
 
     def _by_fan_in(self) -> dict[int, list[int]]:
         """Number of inputs -> the output channels that have so many."""
@@ -329,6 +330,9 @@ class MatMul(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         inner = inputs[0][0 if self.transpose_first else 1]
         return Operations(mac=elements(output) * inner)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         first, second = (x.mT if t else x for x, t in zip(inputs, self._transposed(), strict=True))

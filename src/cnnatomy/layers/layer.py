@@ -97,12 +97,17 @@ class Value:
 
     def _positive(self, **fields: object) -> None:
         """Refuses sizes below 1; makes lists tuples and equal pairs one number, so that equal means same."""
+        self._at_least(1, "a positive integer", fields)
+
+    def _not_negative(self, **fields: object) -> None:
+        """The same for sizes that may be 0."""
+        self._at_least(0, "an integer of at least 0", fields)
+
+    def _at_least(self, least: int, what: str, fields: dict[str, object]) -> None:
         for name, got in fields.items():
             numbers = got if isinstance(got, (tuple, list)) else (got,)
-            if not all(type(n) is int and n > 0 for n in numbers) or len(numbers) > 2 or not numbers:
-                raise UserError(
-                    f"{type(self).__name__}: {name} must be a positive integer or a pair of them, got {got!r}"
-                )
+            if not all(type(n) is int and n >= least for n in numbers) or len(numbers) > 2 or not numbers:
+                raise UserError(f"{type(self).__name__}: {name} must be {what} or a pair of them, got {got!r}")
             if got is not numbers:
                 continue
             same = len(set(numbers)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, M, Pair, Shape, Sides, Window, elements, value
 from cnnatomy.layers.sliding import check_padding, sides
 
@@ -21,8 +21,10 @@ class Reshape(Layer):
     kind = REARRANGEMENT
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
-        if self.shape.count(-1) > 1 or not all(n == -1 or n > 0 for n in self.shape):
+        if isinstance(self.shape, (list, int)):
+            object.__setattr__(self, "shape", tuple(self.shape) if isinstance(self.shape, list) else (self.shape,))
+        sizes = self.shape if isinstance(self.shape, tuple) else ()
+        if not sizes or sizes.count(-1) > 1 or not all(type(n) is int and (n == -1 or n > 0) for n in sizes):
             raise UserError(f"{self!r}: sizes must be positive, and one of them may be -1")
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -55,7 +57,7 @@ class Flatten(Layer):
 
 
 def _check_axis(layer: Layer, axis: int) -> None:
-    if axis not in (0, 1, 2):
+    if type(axis) is not int or axis not in (0, 1, 2):
         raise UserError(f"{layer!r}: axis must be 0 (channels), 1 (rows) or 2 (columns)")
 
 
@@ -71,6 +73,8 @@ class Concat(Layer):
         _check_axis(self, self.axis)
 
     def output_shape(self, *inputs: Shape) -> Shape:
+        if not inputs:
+            raise ShapeError(f"{self!r} got no input, needs one or more")
         axis = self.axis
         first = inputs[0]
         rest = first[:axis] + first[axis + 1 :]
@@ -98,14 +102,19 @@ class Slice(Layer):
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
-        if not 0 <= self.start < self.stop:
-            raise UserError(f"{self!r}: needs 0 <= start < stop")
+        if not (type(self.start) is type(self.stop) is int and 0 <= self.start < self.stop):
+            raise UserError(f"{self!r}: needs integers 0 <= start < stop")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) <= self.axis or inputs[0][self.axis] < self.stop:
             self._refuse(inputs, f"one input with at least {self.stop} along axis {self.axis}")
         shape = inputs[0]
         return (*shape[: self.axis], self.stop - self.start, *shape[self.axis + 1 :])
+
+    def window(self, *inputs: Shape) -> Window | None:
+        if self.axis == 0 or self.start == 0:
+            return None
+        return Window((1, 1), padding=(-self.start, 0) if self.axis == 1 else (0, -self.start))
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0].narrow(self.axis + 1, self.start, self.stop - self.start)

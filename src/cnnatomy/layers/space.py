@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cnnatomy.errors import UserError
 from cnnatomy.layers.channel_and_space import Conv
 from cnnatomy.layers.layer import GLOBAL, SPACE, Layer, Operations, Pair, Shape, Window, elements, pair, value
-from cnnatomy.layers.sliding import Padding, pairs, positions
+from cnnatomy.layers.sliding import Padding, check_padding, pairs, positions
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class DepthwiseConv(Layer):
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation, multiplier=self.multiplier)
+        object.__setattr__(self, "padding", check_padding(self, self.padding))
 
     def _grouped(self, *inputs: Shape) -> Conv:
         """The same layer as a convolution with as many groups as channels."""
@@ -38,7 +39,7 @@ class DepthwiseConv(Layer):
         return Conv(channels * self.multiplier, *sizes, channels, self.bias)
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return self._grouped(*inputs).output_shape(*inputs)
+        return self._as(self._grouped(*inputs), *inputs)
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return self._grouped(*inputs).parameters(*inputs)
@@ -69,8 +70,9 @@ class _Pool(Layer):
         self._positive(kernel=self.kernel)
         if self.stride is not None:
             self._positive(stride=self.stride)
-        if any(not 0 <= 2 * p <= k for p, k in zip(pair(self.padding), pair(self.kernel), strict=True)):
-            raise UserError(f"{self!r}: padding must be between 0 and half the kernel")
+        self._not_negative(padding=self.padding)
+        if any(2 * p > k for p, k in zip(pair(self.padding), pair(self.kernel), strict=True)):
+            raise UserError(f"{self!r}: padding must be at most half the kernel")
 
     @property
     def _stride(self) -> Pair:
@@ -156,6 +158,29 @@ class GlobalAvgPool(Layer):
 
 
 @value
+class Subsample(Layer):
+    """Every `stride`-th row and column, from the first: decimation without a filter."""
+
+    stride: int | Pair
+
+    kind = SPACE
+
+    def __post_init__(self) -> None:
+        self._positive(stride=self.stride)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, *size = self._map(*inputs)
+        return (channels, *(positions(n, 1, s, 0, 0) for n, s in zip(size, pair(self.stride), strict=True)))
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window((1, 1), pair(self.stride))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        rows, columns = pair(self.stride)
+        return inputs[0][:, :, ::rows, ::columns]
+
+
+@value
 class SpatialPyramidPool(Layer):
     """Maxima over grids of several sizes, as one vector of fixed length (He et al. 2014): sum(level^2) * C features."""
 
@@ -165,8 +190,13 @@ class SpatialPyramidPool(Layer):
     stem = "pool"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", tuple(self.levels))
-        if not self.levels or not all(type(n) is int and n > 0 for n in self.levels):
+        if isinstance(self.levels, list):
+            object.__setattr__(self, "levels", tuple(self.levels))
+        if (
+            not isinstance(self.levels, tuple)
+            or not self.levels
+            or not all(type(n) is int and n > 0 for n in self.levels)
+        ):
             raise UserError(f"{self!r}: levels must be positive integers")
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -271,13 +301,21 @@ class MaxUnpool(Layer):
         self._positive(kernel=self.kernel)
         if self.stride is not None:
             self._positive(stride=self.stride)
+        if self.size is not None:
+            self._positive(size=self.size)
+            object.__setattr__(self, "size", pair(self.size))
 
     def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 2:
+            self._refuse(inputs, "two inputs: a pooled map and the ArgMaxPool of what was pooled")
         channels, *pooled = self._map(self._equal(*inputs))
-        if self.size is not None:
-            return (channels, *self.size)
         kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
-        return (channels, *((n - 1) * s + k for n, s, k in zip(pooled, stride, kernel, strict=True)))
+        usual = tuple((n - 1) * s + k for n, s, k in zip(pooled, stride, kernel, strict=True))
+        if self.size is None:
+            return (channels, *usual)
+        if any(abs(n - u) >= s for n, u, s in zip(self.size, usual, stride, strict=True)):
+            self._refuse(inputs, f"a size that pools to so many pixels, such as {usual}")
+        return (channels, *self.size)
 
     def window(self, *inputs: Shape) -> Window | None:
         kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
@@ -312,6 +350,8 @@ class Shift(Layer):
         return self._map(*inputs)
 
     def window(self, *inputs: Shape) -> Window | None:
+        if inputs[0][0] < self.kernel**2:
+            return None  # too few channels: none moves
         return Window((self.kernel, self.kernel), padding=(self.kernel // 2, self.kernel // 2))
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:

@@ -71,6 +71,8 @@ class GroupNorm(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or inputs[0][0] % self.groups:
             self._refuse(inputs, f"channels that divide into {self.groups} groups")
+        if elements(inputs[0]) == self.groups:
+            self._refuse(inputs, "at least two values in each group", "one value minus its mean is always 0")
         return inputs[0]
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
@@ -95,7 +97,7 @@ class Dropout(Layer):
     kind = TRAINING
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
+        if type(self.rate) not in (int, float) or not 0 <= self.rate < 1:
             raise UserError(f"{self!r}: the rate must be at least 0 and below 1")
 
     def output_shape(self, *inputs: Shape) -> Shape:
