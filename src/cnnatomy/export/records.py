@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from cnnatomy.analysis import Account, ReceptiveField, Row, Subtotal, Totals
+from cnnatomy.analysis import Account, ReceptiveField, Row, Subtotal, Totals, conventions
 
 BYTES = 4
 """Bytes of a float32 number."""
@@ -19,6 +19,7 @@ def account_record(account: Account, depth: int | None = None) -> dict[str, Any]
         "name": account.name,
         "input": list(account.input),
         "totals": totals_record(account.totals) | {"depth": account.depth},
+        "conventions": conventions(account),
         "receptive_field": list(field.size),
         "stride": [_number(s) for s in field.stride],
         "features": list(account.features.shape),

@@ -21,6 +21,7 @@ from cnnatomy.layers import (
     Reshape,
     Sigmoid,
     Softmax,
+    Subsample,
 )
 from cnnatomy.layers.layer import Pair, value
 from cnnatomy.network.block import Block
@@ -67,7 +68,7 @@ class ZeroShortcut(Block):
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         if self.stride > 1:
-            x = MaxPool(1, self.stride)(x)
+            x = Subsample(self.stride)(x)
         return PadChannels(self.channels)(x)
 
 

@@ -24,8 +24,11 @@ class Fire(Block):
         return Concat()(ones, threes)
 
 
-def squeezenet(classes: int = 1000) -> Network:
-    """Version 1.0 (table 1 of the paper). The table's sizes need 227 pixels; pools round up, as in Caffe."""
+def squeezenet(padding: int = 0, classes: int = 1000) -> Network:
+    """Version 1.0 (table 1 of the paper). The table's sizes need 227 pixels; pools round up, as in Caffe.
+
+    `padding` of the last convolution is 0 in the paper and 1 in the released prototxt.
+    """
     pool = MaxPool(3, 2, ceil=True)
     return Network(
         tail=Chain(conv1=Conv(96, 7, stride=2), relu1=ReLU(), pool1=pool),
@@ -42,7 +45,11 @@ def squeezenet(classes: int = 1000) -> Network:
             fire9=Fire(64, 256),
         ),
         head=Chain(
-            drop9=Dropout(0.5), conv10=Conv(classes, 1), relu10=ReLU(), pool10=GlobalAvgPool(), flatten=Flatten()
+            drop9=Dropout(0.5),
+            conv10=Conv(classes, 1, padding=padding),
+            relu10=ReLU(),
+            pool10=GlobalAvgPool(),
+            flatten=Flatten(),
         ),
     )
 
@@ -58,5 +65,16 @@ ENTRIES = (
         squeezenet,
         input=(3, 227, 227),
         aliases=("squeezenet",),
+    ),
+    Entry("squeezenet-1.0-224", "parallel", 2016, "at 224 pixels", PAPER, squeezenet),
+    Entry(
+        "squeezenet-1.0-conv10pad1",
+        "parallel",
+        2016,
+        "as released: the last 1x1 convolution is padded",
+        PAPER,
+        squeezenet,
+        {"padding": 1},
+        input=(3, 227, 227),
     ),
 )

@@ -1,0 +1,107 @@
+"""YAML designs: written and read back as the same value; mistakes are named with their line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cnnatomy as cn
+from cnnatomy.layers import Conv, MaxPool, ReLU
+from cnnatomy.layers.layer import value
+from cnnatomy.network import Named
+from cnnatomy.readers import design, resolve
+
+
+@pytest.mark.parametrize("entry", cn.ENTRIES, ids=lambda entry: entry.name)
+def test_every_network_goes_to_yaml_and_back(entry):
+    network = entry.network()
+    read = design.read(design.write(network))
+    assert read == network
+    assert (read.name, read.input) == (network.name, network.input)
+
+
+parts = st.recursive(
+    st.one_of(
+        st.builds(Conv, st.integers(1, 9), st.integers(1, 5) | st.tuples(st.integers(1, 5), st.integers(1, 5))),
+        st.builds(Conv, st.just(8), st.just(3), padding=st.sampled_from(["same", 1, (1, 2), (0, 1, 2, 3)])),
+        st.just(ReLU()),
+        st.builds(MaxPool, st.integers(1, 4), ceil=st.booleans()),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner | st.builds(Named, st.sampled_from(["a", "Conv", "B2", "null", "1"]), inner), max_size=1).map(
+            lambda found: cn.Chain(*found)
+        ),
+        st.lists(inner, max_size=4).map(lambda found: cn.Parallel(*found)),
+        st.builds(cn.Residual, inner, after=st.none() | st.just(ReLU())),
+    ),
+)
+
+
+@given(parts, parts, parts)
+def test_any_design_goes_to_yaml_and_back(tail, body, head):
+    network = cn.Network(tail, body, head, input=(1, 2, 3), name="any: thing #1")
+    read = design.read(design.write(network))
+    assert read == network
+    assert read.name == network.name
+
+
+def test_repeated_blocks_are_written_once():
+    text = design.write(cn.network("resnet-152"))
+    assert "times: 35" in text
+    assert len(text.splitlines()) < 40
+
+
+def test_blocks_of_your_own_are_read_where_they_are_named():
+    @value
+    class Mine(cn.Block):
+        width: int
+
+        def __call__(self, x):
+            return Conv(self.width, 1)(x)
+
+    network = cn.Network(cn.Chain(), Mine(3), ReLU())
+    with pytest.raises(cn.UserError, match="no layer or block called 'Mine'"):
+        design.read(design.write(network))
+    assert design.read(design.write(network), types={"Mine": Mine}) == network
+
+
+HEADER = "tail: []\nhead: ReLU\nbody:\n"
+MISTAKES = {
+    "tail: [": "x.yaml, line 1: not valid YAML",
+    "": "x.yaml: a design is a mapping with the keys tail, body and head",
+    "tail: []\nhead: []": "x.yaml, line 1: the key 'body' is missing",
+    "tails: []": "x.yaml, line 1: a design has no key 'tails'. Did you mean tail",
+    HEADER + "  ReLUU": "x.yaml, line 4: there is no layer or block called 'ReLUU'. Did you mean ReLU",
+    HEADER
+    + "  - Convv: {channels: 3, kernel: 3}": "line 4: there is no layer or block called 'Convv'. Did you mean Conv",
+    HEADER + "  - Conv: {channels: 3, kernal: 3}": "line 4: Conv has no key 'kernal'. Did you mean kernel",
+    HEADER + "  - Conv: {channels: 3, kernel: three}": "line 4: kernel: expected int | tuple[int, int], got 'three'",
+    HEADER + "  - Conv: {channels: true, kernel: 3}": "line 4: channels: expected int, got True",
+    HEADER + "  - Conv: {channels: 3}": "line 4: Conv needs kernel",
+    HEADER + "  - Conv: {channels: 3, channels: 4, kernel: 1}": "line 4: the key 'channels' is given twice",
+    HEADER + "  - Conv: {channels: 0, kernel: 3}": "line 4: Conv: channels must be a positive integer",
+    HEADER
+    + "  - ReLU:\n    times: 1000000000": "line 4: times must be at least 1, and all parts together at most 200,000",
+    HEADER + "  - !!python/object/apply:os.system [ls]": "line 4",
+    "a: &a [*a]\ntail: []": "x.yaml, line 1: a design has no key 'a'",
+    "tail: &a [*a, *a]\nbody: []\nhead: []": "nests deeper than 100",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_named_with_its_file_and_line(text):
+    with pytest.raises(cn.UserError) as caught:
+        design.read(text, source="x.yaml")
+    assert MISTAKES[text] in str(caught.value)
+
+
+def test_a_path_with_a_yaml_suffix_is_read_as_a_design(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(design.write(cn.network("lenet-5").replace(name="")))
+    network = resolve(str(path), input=(1, 28, 28))
+    assert (network.name, network.input) == ("mine", (1, 28, 28))
+    with pytest.raises(cn.UserError, match="has 10 outputs where 7 classes are needed"):
+        resolve(str(path), classes=7)
+    with pytest.raises(cn.UserError, match="cannot read the design: No such file"):
+        resolve(str(tmp_path / "none.yaml"))

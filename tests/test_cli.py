@@ -1,0 +1,128 @@
+"""The commands as a user types them: list, show, compare, and what they say to mistakes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import cnnatomy as cn
+from cnnatomy.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def run(*arguments: str, width: int = 120, code: int = 0) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        result = CliRunner().invoke(main, list(arguments))
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return run
+
+
+def test_show_json_keeps_its_promises(run):
+    shown = json.loads(run("show", "resnet-50", "--format", "json"))
+    assert (shown["name"], shown["input"]) == ("resnet-50", [3, 224, 224])
+    assert shown["totals"]["parameters"] == 25_557_032
+    assert shown["totals"]["macs"] == 4_089_184_256
+    assert shown["totals"]["parameter_bytes"] == 4 * 25_557_032
+    assert shown["receptive_field"] == [427, 427]
+    assert shown["features"] == [2048, 7, 7]
+    assert len(shown["nodes"]) == shown["totals"]["layers"]
+    first = shown["nodes"][0]
+    assert (first["path"], first["kind"], first["layer"]) == (
+        "tail.conv",
+        "channel and space",
+        "Conv(64, 7, stride=2, padding=3, bias=False)",
+    )
+    assert (first["inputs"], first["output"], first["macs"]) == ([[3, 224, 224]], [64, 112, 112], 118_013_952)
+    assert (first["receptive_field"], first["stride"], first["centre"]) == ([7, 7], [2, 2], [0.0, 0.0])
+    for key in ("parameters", "buffers", "macs", "adds", "compares", "divides", "exponentials", "feature_map_elements"):
+        assert sum(node[key] for node in shown["nodes"]) == shown["totals"][key]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("name", ["resnet-50", "lenet-5-1998", "googlenet-aux"])
+def test_a_table_has_a_line_a_layer_and_fits_the_terminal(run, name, width):
+    lines = run("show", name, width=width).splitlines()
+    layers = [line for line in lines if line.startswith(("  tail", "  body", "  head"))]
+    assert len(layers) == len(cn.network(name).account().rows)
+    assert max(map(len, lines)) <= max(width, 78)
+
+
+def test_depth_1_sums_up_tail_body_and_head(run):
+    shown = json.loads(run("show", "vgg-16", "--depth", "1", "--format", "json"))
+    assert [node["path"] for node in shown["nodes"]] == ["tail", "body", "head"]
+    assert sum(node["parameters"] for node in shown["nodes"]) == 138_357_544
+
+
+def test_input_and_classes_change_the_account(run):
+    shown = json.loads(run("show", "resnet-18", "--input", "3x512x1024", "--classes", "19", "--format", "json"))
+    assert shown["features"] == [512, 16, 32]
+    assert shown["nodes"][-1]["output"] == [19]
+
+
+def test_csv_and_markdown_hold_every_layer(run):
+    rows = list(csv.DictReader(io.StringIO(run("show", "alexnet", "--format", "csv"))))
+    assert sum(int(row["parameters"]) for row in rows) == 60_965_224
+    assert rows[0]["output"] == "96x55x55"
+    assert "| tail.conv1 | Conv(96, 11, stride=4) | 96x55x55 | 34,944 | 105,415,200 | 11 |" in run(
+        "show", "alexnet", "--format", "markdown"
+    )
+
+
+def test_list_shows_every_network_once(run):
+    listed = json.loads(run("list", "--format", "json"))
+    assert [line["name"] for line in listed] == [entry.name for entry in cn.ENTRIES]
+    lines = run("list", width=80).splitlines()
+    assert sum(line.startswith("  resnet-50 ") for line in lines) == 1
+
+
+@pytest.mark.parametrize("key", ["macs", "parameters", "year", "name"])
+def test_list_sorts(run, key):
+    values = [line[key] for line in json.loads(run("list", "--sort", key, "--format", "json"))]
+    assert values == sorted(values)
+
+
+def test_list_of_one_family(run):
+    assert {line["family"] for line in json.loads(run("list", "--family", "Residual", "--format", "json"))} == {
+        "residual"
+    }
+
+
+def test_compare_gives_ratios_to_the_first(run):
+    networks = json.loads(run("compare", "alexnet", "squeezenet-1.0", "alexnet", "--format", "json"))["networks"]
+    assert [network["name"] for network in networks] == ["alexnet #1", "squeezenet-1.0", "alexnet #3"]
+    assert networks[1]["ratio"]["parameters"] == pytest.approx(1 / 48.83, rel=1e-3)
+    assert networks[2]["ratio"]["macs"] == 1
+    assert "x 0.0205" in run("compare", "alexnet", "squeezenet-1.0")
+
+
+MISTAKES = [
+    (["show", "resnet-51"], "no network called 'resnet-51'. Did you mean resnet-50"),
+    (["shwo", "resnet-50"], "Did you mean 'show'"),
+    (["show", "lenet-5", "--input", "3x3"], "is not a shape; write channels x rows x columns"),
+    (["show", "lenet-5", "--input", "1x0x3"], "every size must be from 1"),
+    (["show", "lenet-5", "--input", "1x8x8"], "body.c3: Conv(16, 5) got 6x2x2, needs at least 5x5 pixels"),
+    (["show", "lenet-5-1998", "--classes", "3"], "number of classes must be exactly 10"),
+    (["show", "none.yaml"], "none.yaml: cannot read the design: No such file"),
+    (["list", "--family", "rezidual"], "Did you mean residual"),
+    (["compare"], "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_a_mistake_gets_one_message_and_exit_code_2(arguments, message):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_help_teaches(run):
+    for command in ("", "list", "show", "compare"):
+        assert "cnnatomy" in run(*command.split(), "--help") or command
