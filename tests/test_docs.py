@@ -1,0 +1,38 @@
+"""What the documentation says to type works as written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cnnatomy as cn
+from cnnatomy.readers import design
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.S)
+
+
+def test_the_network_described_in_python_builds_and_counts():
+    names: dict = {}
+    for block in blocks("designs.md", "python"):
+        exec(block, names)  # our own documentation
+    network = names["net"]
+    assert network.account().totals.macs > 0
+    assert sum(p.numel() for p in network.build().parameters()) == network.account().totals.parameters
+
+
+def test_the_yaml_design_reads():
+    for block in blocks("designs.md", "yaml"):
+        assert design.read(block).graph().outputs[0].shape == (10,)
+
+
+def test_the_conventions_of_resnet_50_are_as_printed():
+    from cnnatomy.analysis import conventions
+
+    counted = conventions(cn.network("resnet-50").account())["parameters"]
+    page = (DOCS / "counting.md").read_text()
+    for name, number in counted.items():
+        assert f"| {name} | {number:,} |" in page
