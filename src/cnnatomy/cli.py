@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -145,6 +146,109 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
     from cnnatomy.readers import resolve
 
     click.echo(reports.compare([resolve(name, classes, input).account() for name in networks], format))
+
+
+device_option = click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def needs_training() -> None:
+    """Raises `UserError` with the remedy where what training needs is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "lightning", "torchmetrics", "PIL", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")
+
+
+@main.command()
+@network_argument
+@click.option("--data", help="digits, fashion-mnist, a folder of class folders or of IDX files.  [default: digits]")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs at most; early stopping may end before.")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NETWORK]")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
+@device_option
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, as it was begun.")
+@click.option("--recipe", help="default, lenet-5, alexnet, vgg or resnet; other options change it.")
+@click.option("--learning-rate", type=float, help="Of the first epochs; cut to a tenth on a plateau.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without a lower validation loss before it stops.")
+@click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch.")
+@input_option
+def train(
+    network: str,
+    data: str | None,
+    out: Path | None,
+    device: str,
+    resume: bool,
+    recipe: str | None,
+    input: Any,
+    **changes: Any,
+) -> None:
+    """Train NETWORK on real pictures; keeps everything in one run folder.
+
+    Choices are made on the validation split; the test split is used once, at the end.
+    """
+    needs_training()
+    from cnnatomy.training import session
+
+    request = session.Request(network, data, out, input, recipe, changes, device, resume)
+    place, _ = session.train(request, session.out_console())
+    click.echo(session.what_next(place))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@device_option
+@click.option(
+    "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
+)
+def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
+    """Evaluate RUN, a run folder: top-1, top-5, precision and recall by class, confusion matrix."""
+    needs_training()
+    from cnnatomy.training import session
+
+    session.evaluate(run, data, device, format, session.out_console())
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@device_option
+@click.option(
+    "--format", type=click.Choice(("table", "json", "csv")), default="table", show_default=True, help="How to print it."
+)
+def predict(run: Path, images: tuple[Path, ...], device: str, format: str) -> None:
+    """Say what is on IMAGES, with the network of RUN: the likeliest classes, five at most.
+
+    A file that is no usable picture is reported and the others are still answered; the exit code is then 2.
+    """
+    needs_training()
+    from cnnatomy.training import session
+
+    if not session.predict(run, images, device, format, session.out_console()):
+        sys.exit(2)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/demo, or the next free name]")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and augmentation."
+)
+@device_option
+def demo(out: Path | None, seed: int, device: str) -> None:
+    """The main job in a minute: show LeNet-5, train it on real digits, evaluate it, predict pictures."""
+    needs_training()
+    from cnnatomy.readers import resolve
+
+    click.echo("1. What LeNet-5 costs and sees (cnnatomy show lenet-5)\n")
+    click.echo(show_network(resolve("lenet-5", 10)))
+
+    from cnnatomy.training import session
+
+    session.demo(out, seed, device, session.out_console())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Data sets: pictures and labels in three splits that share no picture, in the network's input shape."""
 
-from cnnatomy.data.dataset import Data, Normalisation, Report, Split, load, open_source
+from cnnatomy.data.dataset import Data, Normalisation, Report, Split, load, load_labelled, open_source
 from cnnatomy.data.pictures import PictureError, fit_picture, read_picture
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Split",
     "fit_picture",
     "load",
+    "load_labelled",
     "open_source",
     "read_picture",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +111,17 @@ class Data:
 
 
 def load(
-    source: str | Path | Pictures, shape: Shape, split_seed: int = 0, memory: int = MEMORY, progress: Progress | None = None
+    source: str | Path | Pictures,
+    shape: Shape,
+    split_seed: int = 0,
+    memory: int = MEMORY,
+    progress: Progress | None = None,
 ) -> Data:
     """The data set `source` as pictures of `shape` (channels, rows, columns).
 
-    `source` is what `open_source` takes, or what it gave. Splits that it does not bring along are cut off its training pictures: 20 % of each class for test, 10 %
-    for validation, drawn by `split_seed`. The normalisation is computed on the training split alone.
+    `source` is what `open_source` takes, or what it gave. Splits that it does not bring along are cut off its training
+    pictures: 20 % of each class for test, 10 % for validation, drawn by `split_seed`. The normalisation is computed on
+    the training split alone.
     Raises `UserError` where that cannot be done.
     """
     check_channels(shape)
@@ -150,6 +155,37 @@ def load(
             b"".join(survey.digests) + splits.tobytes() + pictures.labels.tobytes(), digest_size=16
         ).hexdigest(),
     )
+
+
+def load_labelled(
+    source: str | Path | Pictures,
+    shape: Shape,
+    classes: Sequence[str],
+    memory: int = MEMORY,
+    progress: Progress | None = None,
+) -> tuple[Split, str]:
+    """Pictures to evaluate a network on that knows `classes`, and in words what they are.
+
+    The test split where the data set brings one along, else all of it; broken pictures are skipped.
+    Raises `UserError` where it has a class that is not among `classes`, or no usable picture.
+    """
+    check_channels(shape)
+    pictures = source if isinstance(source, Pictures) else open_source(source)
+    unknown = [name for name in pictures.classes if name not in classes]
+    if unknown:
+        raise UserError(f"{pictures.source} has classes that the network does not know: {', '.join(unknown[:5])}")
+    survey = _survey(pictures, shape, memory, progress)
+    usable = np.array([bool(digest) for digest in survey.digests])
+    if TEST in pictures.has:
+        usable &= pictures.splits == TEST
+    if not usable.any():
+        raise UserError(f"{pictures.source} has no usable picture")
+    what = f"{'test split' if TEST in pictures.has else 'all'} of {pictures.source}"
+    what += f" without {len(survey.broken):,} broken pictures" if survey.broken else ""
+    numbers = np.array([classes.index(name) for name in pictures.classes])
+    return Split(
+        survey.store, torch.from_numpy(np.flatnonzero(usable)), torch.from_numpy(numbers[pictures.labels])
+    ), what
 
 
 def open_source(source: str | Path) -> Pictures:

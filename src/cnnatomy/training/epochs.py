@@ -1,4 +1,4 @@
-"""What happens at the end of every epoch: the learning rate is cut, the best and the last state are kept, a row is written."""
+"""At the end of every epoch the learning rate is cut, the best and the last state are kept, and a row is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS_BETWEEN_POINTS = 50
 
 @dataclass(frozen=True)
 class Row:
-    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` with validation."""
+    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` of all of it."""
 
     epoch: int
     learning_rate: float
@@ -126,8 +126,15 @@ class EpochEnd(pl.Callback):
             self._points(row, trainer.global_step)
             trainer.save_checkpoint(self.folder.last)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Closes TensorBoard's file, also after an error."""
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Closes TensorBoard's file."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Closes TensorBoard's file."""
+        self._close()
+
+    def _close(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.close()

@@ -30,7 +30,7 @@ from cnnatomy.training.files import write_json, writing_to
 from cnnatomy.training.initialise import initialise
 from cnnatomy.training.module import Classifier, Training
 from cnnatomy.training.recipe import Recipe
-from cnnatomy.training.run_folder import FORMAT, Run, RunFolder
+from cnnatomy.training.run_folder import Run, RunFolder
 
 EVALUATION_BATCH = 256
 DEVICES = ("auto", "cpu", "cuda")
@@ -38,7 +38,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network: the classifier with the weights of the best epoch, every epoch, and the result on the test split."""
+    """A trained network: the classifier with the best epoch's weights, every epoch, the result on the test split."""
 
     classifier: Classifier
     rows: tuple[Row, ...]
@@ -60,8 +60,8 @@ def fit(
 ) -> Fitted:
     """Trains `network` on the training split, choosing on validation, and evaluates the best epoch once on test.
 
-    With `folder` the run is kept there, and an interrupted one goes on with `resume`: the weights are then those that an
-    uninterrupted run would have had. `device` is `auto`, `cpu` or `cuda`; `watch` are further Lightning callbacks.
+    With `folder` the run is kept there, and an interrupted one goes on with `resume`: the weights are then those of
+    an uninterrupted run. `device` is `auto`, `cpu` or `cuda`; `watch` are further Lightning callbacks.
     Raises `UserError` where the folder exists or holds another run, where there is no space, or where the loss
     is no longer a number; KeyboardInterrupt after Ctrl-C, with everything up to the last complete epoch kept.
     """
@@ -75,9 +75,12 @@ def fit(
         stopping = EarlyStopping("val_loss", patience=recipe.patience, check_finite=False, verbose=False)
         state = None
         if place is not None:
-            state = _continue(place, run, classifier) if resume else run_folder.create(place, run)
+            if resume:
+                state = _continue(place, run, classifier)
+            else:
+                run_folder.create(place, run)
         if state is None or not _complete(state, recipe):
-            _train(Training(classifier, recipe), data, chosen, [*watch, stopping, ends], place if state else None)
+            _train(Training(classifier, recipe), data, chosen, [stopping, ends, *watch], place if state else None)
         else:
             ends.load_state_dict(state["callbacks"][ends.state_key])
         assert ends.best is not None

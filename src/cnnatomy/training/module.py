@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 
 from cnnatomy.data import Normalisation
 from cnnatomy.data.augment import move
-from cnnatomy.data.batches import mix
+from cnnatomy.data.batches import Batches, mix
 from cnnatomy.errors import UserError
 from cnnatomy.training.recipe import Recipe
 
@@ -24,7 +24,7 @@ assert libraries
 
 
 class Classifier(nn.Module):
-    """Pictures, `(pictures, channels, rows, columns)` of 0 .. 255, to logits by head: the network after its normalisation."""
+    """Pictures, `(pictures, channels, rows, columns)` of 0 .. 255, to logits: the network after its normalisation."""
 
     mean: Tensor
     scale: Tensor
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
         return outputs
 
     def heads(self, outputs: Tensor | dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The logits of the main head, and those of the auxiliary ones; raises `UserError` where none is the main one."""
+        """The main head's logits, and those of the auxiliary ones; raises `UserError` where none is the main one."""
         if isinstance(outputs, Tensor):
             return outputs.flatten(1), []
         auxiliary = set(getattr(getattr(self.network, "head", None), "auxiliary", ())) or set(outputs) - {"main"}
@@ -58,13 +58,16 @@ class Classifier(nn.Module):
             logits, _ = self.eval().heads(self(torch.zeros(1, *shape, dtype=torch.uint8)))
         self.train(training)
         if logits.shape != (1, classes):
-            raise UserError(f"the network gives {logits.shape[1:].numel()} values a picture, but the data has {classes} classes")
+            raise UserError(
+                f"the network gives {logits.shape[1:].numel()} values a picture, but the data has {classes} classes"
+            )
 
 
 class Training(pl.LightningModule):
     """Cross-entropy and SGD. Sums are kept on the device and read once an epoch; nothing is logged step by step.
 
-    Everything random in an epoch (order, augmentation, dropout) follows from (seed, epoch), so that an interrupted epoch can be run again.
+    Everything random in an epoch (order, augmentation, dropout) follows from (seed, epoch), so that an interrupted
+    epoch can be run again.
     """
 
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
@@ -84,7 +87,9 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """See the class."""
-        self.trainer.train_dataloader.order.set_epoch(self.current_epoch)
+        batches = self.trainer.train_dataloader
+        assert isinstance(batches, Batches)
+        batches.order.set_epoch(self.current_epoch)
         torch.manual_seed(mix(self.recipe.seed, self.current_epoch))
         self._reset()
 

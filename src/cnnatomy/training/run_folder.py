@@ -1,12 +1,12 @@
 """The run folder: everything one training leaves behind, enough to go on with it and to predict.
 
-    design.yaml         the network
-    run.json            how it is trained: data, normalisation, recipe
-    model.safetensors   the weights of the best epoch
-    last.ckpt           the state after the last complete epoch, to go on from
-    metrics.csv         one row an epoch
-    tensorboard/        the same and the loss in between, for `tensorboard --logdir`
-    summary.json        the result; it exists when the run is complete
+design.yaml         the network
+run.json            how it is trained: data, normalisation, recipe
+model.safetensors   the weights of the best epoch
+last.ckpt           the state after the last complete epoch, to go on from
+metrics.csv         one row an epoch
+tensorboard/        the same and the loss in between, for `tensorboard --logdir`
+summary.json        the result; it exists when the run is complete
 """
 
 from __future__ import annotations
@@ -117,12 +117,17 @@ class Run:
         }
 
 
+def check_free(folder: RunFolder) -> None:
+    """Raises `UserError` where the folder exists with something in it."""
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        hint = "add --resume to go on with it, or name another one with --out" if is_run(folder) else "name another one"
+        raise UserError(f"{folder.path} exists already: {hint}")
+
+
 def create(folder: RunFolder, run: Run) -> None:
     """Makes the folder with design.yaml and run.json in it; raises `UserError` where it exists or cannot be made."""
     with writing_to(folder.path):
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            hint = "add --resume to go on with it, or name another one with --out" if is_run(folder) else "name another one"
-            raise UserError(f"{folder.path} exists already: {hint}")
+        check_free(folder)
         made = not folder.path.exists()
         folder.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -148,7 +153,9 @@ def read_run(path: Path) -> tuple[RunFolder, Run]:
     record = read_json(folder.run)
     try:
         if record["format"] > FORMAT:
-            raise UserError(f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})")
+            raise UserError(
+                f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})"
+            )
         network = design.read(folder.design.read_text(encoding="utf-8"))
         channels, rows, columns = record["input"]
         return folder, Run(
@@ -181,7 +188,7 @@ def read_json(path: Path) -> Any:
 def write_weights(path: Path, module: nn.Module, network: str) -> None:
     """Parameters and buffers as safetensors, under their names in the module."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_whole(path, lambda file: file.write(save(tensors, {"network": network, "format": "pt"})))
+    write_whole(path, lambda file: file.write(save(tensors, {"network": network})))
 
 
 def read_weights(path: Path, module: nn.Module, network: str) -> None:
@@ -189,7 +196,9 @@ def read_weights(path: Path, module: nn.Module, network: str) -> None:
     try:
         tensors = load(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: no epoch was completed. Go on with `cnnatomy train ... --resume`") from None
+        raise UserError(
+            f"{path} is missing: no epoch was completed. Go on with `cnnatomy train ... --resume`"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except SafetensorError as error:
@@ -205,4 +214,6 @@ def check_weights(path: Path, tensors: dict[str, torch.Tensor], module: nn.Modul
         found = "none" if name not in tensors else " x ".join(map(str, tensors[name].shape)) or "a number"
         needed = "none" if name not in wanted else " x ".join(map(str, wanted[name].shape)) or "a number"
         if found != needed:
-            raise UserError(f"{path} holds weights of another network than {network}: {name} is {found}, expected {needed}")
+            raise UserError(
+                f"{path} holds weights of another network than {network}: {name} is {found}, expected {needed}"
+            )

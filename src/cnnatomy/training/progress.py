@@ -1,0 +1,101 @@
+"""What a user sees while a network trains: a bar on a terminal, else one plain line an epoch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from cnnatomy.training import libraries  # isort: skip  # before Lightning
+import lightning.pytorch as pl
+
+from cnnatomy.training.epochs import EpochEnd, Row
+from cnnatomy.training.module import Training
+
+assert libraries
+
+REFRESH = 0.1
+"""Seconds between two drawings of the bar."""
+
+
+class ShowProgress(pl.Callback):
+    """Epoch, loss, accuracy, images per second and time left, on a rich console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._validation = ""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Puts up the bar."""
+        assert trainer.max_epochs is not None
+        self._epochs, self._batches = trainer.max_epochs, int(trainer.num_training_batches)
+        self._first, self._started, self._drawn = trainer.global_step, time.perf_counter(), 0.0
+        if self._console.is_terminal:
+            columns = [TextColumn("{task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[figures]}")]
+            self._bar = Progress(*columns, console=self._console, auto_refresh=False, expand=True)
+            total = self._epochs * self._batches
+            epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
+            self._task = self._bar.add_task("", total=total, completed=self._first, epoch=epoch, figures="")
+            self._bar.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Starts the clock for images per second."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draws the bar, ten times a second at most."""
+        now = time.perf_counter()
+        if self._bar is None or now - self._drawn < REFRESH:
+            return
+        assert isinstance(module, Training)
+        self._drawn = now
+        loss, accuracy = module.measured()
+        rate = module.seen / (now - self._epoch_started)
+        figures = (
+            f"loss {loss:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(trainer)}"
+        )
+        epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
+        self._bar.update(self._task, completed=trainer.global_step, epoch=epoch, figures=figures)
+        self._bar.refresh()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Prints the line of an epoch where there is no bar."""
+        row = next(callback for callback in trainer.callbacks if isinstance(callback, EpochEnd)).rows[-1]  # type: ignore[attr-defined]
+        self._validation = f"  validation {row.val_accuracy:.1%}"
+        if self._bar is None:
+            self._console.print(self._line(row, trainer), soft_wrap=True, highlight=False, markup=False)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Takes the bar down."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Takes the bar down."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            bar, self._bar = self._bar, None
+            bar.stop()
+
+    def _line(self, row: Row, trainer: pl.Trainer) -> str:
+        return (
+            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.1%}"
+            f"  validation loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.1%}"
+            f"  learning rate {row.learning_rate:g}  {row.images_per_second:,.0f} images/s  {self._left(trainer)}"
+        )
+
+    def _left(self, trainer: pl.Trainer) -> str:
+        """Time left until the last epoch; early stopping may end it before."""
+        done = trainer.global_step - self._first
+        seconds = (
+            (time.perf_counter() - self._started) / max(done, 1) * (self._epochs * self._batches - trainer.global_step)
+        )
+        minutes, seconds = divmod(round(max(seconds, 0)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return (f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}") + " left"
