@@ -64,6 +64,7 @@ from cnnatomy.layers import (
     Softmax,
     SpaceToChannel,
     SpatialPyramidPool,
+    Subsample,
     Swish,
     Tanh,
     TransposedConv,
@@ -187,7 +188,7 @@ SPACE = [
     *on(MAP, SpatialPyramidPool(), SpatialPyramidPool((1,)), SpatialPyramidPool((2, 3, 5))),
     *on((2, 3, 2), SpatialPyramidPool((1, 2, 4))),
     *on(MAP, Interpolate(2), Interpolate((3, 2)), Interpolate(2, "bilinear"), Interpolate((1, 3), "bilinear")),
-    *on(MAP, BedOfNails(2), BedOfNails((1, 3))),
+    *on(MAP, BedOfNails(2), BedOfNails((1, 3)), Subsample(2), Subsample((1, 3)), Subsample(20)),
     *on(((6, 4, 5), (6, 4, 5)), MaxUnpool(2), MaxUnpool(2, size=(9, 11)), MaxUnpool(3, 2), MaxUnpool((2, 3), (2, 3))),
 ]
 ELEMENT = [
@@ -361,7 +362,7 @@ def test_torch_has_its_own_module_wherever_it_can() -> None:
     assert computed == {
         *("Conv", "DepthwiseConv"),  # only where top and bottom, or left and right, differ
         *("DeformableConv", "PartialConv", "MatMul", "RadialBasis"),
-        *("ArgMaxPool", "SpatialPyramidPool", "BedOfNails", "MaxUnpool", "Shift", "RankFilter"),
+        *("ArgMaxPool", "SpatialPyramidPool", "BedOfNails", "MaxUnpool", "Shift", "RankFilter", "Subsample"),
         *("Tanh", "Swish"),  # only with an amplitude or slope, a beta
         *("Maxout", "Scale", "Offset", "Constant", "Add", "Maximum", "Multiply", "DeepRNN"),
         *("Reshape", "Concat", "Slice", "Crop", "PadChannels"),

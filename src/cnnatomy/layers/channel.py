@@ -23,7 +23,7 @@ class FullyConnected(Layer):
     stem = "fc"
 
     def __post_init__(self) -> None:
-        self._positive(features=self.features)
+        self._count(features=self.features)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) > 2:
@@ -63,7 +63,7 @@ class LocalResponseNorm(Layer):
     stem = "norm"
 
     def __post_init__(self) -> None:
-        self._positive(size=self.size)
+        self._count(size=self.size)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._map(*inputs)
@@ -94,7 +94,7 @@ class RadialBasis(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", tuple(tuple(code) for code in self.codes))
-        if not self.codes or len(set(map(len, self.codes))) != 1:
+        if not self.codes or not self.codes[0] or len(set(map(len, self.codes))) != 1:
             raise UserError("RadialBasis: needs at least one code, all of one length")
 
     def output_shape(self, *inputs: Shape) -> Shape:

@@ -45,7 +45,7 @@ class Conv(Layer):
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
-        self._positive(channels=self.channels, groups=self.groups)
+        self._count(channels=self.channels, groups=self.groups)
         if type(self.padding) is not int or self.padding < 0:
             object.__setattr__(self, "padding", check_padding(self, self.padding))
         if self.channels % self.groups:
@@ -126,7 +126,7 @@ class TransposedConv(Layer):
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
-        self._positive(channels=self.channels, groups=self.groups)
+        self._count(channels=self.channels, groups=self.groups)
         if self.channels % self.groups:
             raise UserError(f"{self!r}: {self.channels} channels do not divide into {self.groups} groups")
         self._not_negative(padding=self.padding, output_padding=self.output_padding)
@@ -187,7 +187,8 @@ class DeformableConv(Layer):
     kind = CHANNEL_AND_SPACE
 
     def __post_init__(self) -> None:
-        self._positive(channels=self.channels, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        self._count(channels=self.channels)
+        self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         self._not_negative(padding=self.padding)
 
     def _plain(self) -> Conv:

@@ -155,7 +155,7 @@ class Maxout(Layer):
     kind = ELEMENT
 
     def __post_init__(self) -> None:
-        self._positive(pieces=self.pieces)
+        self._count(pieces=self.pieces)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or inputs[0][0] % self.pieces:

@@ -95,6 +95,12 @@ class Value:
         """This value with some fields changed: `Conv(64, 3).replace(stride=2)`."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
+    def _count(self, **fields: object) -> None:
+        """Refuses numbers that are no positive integer."""
+        for name, got in fields.items():
+            if type(got) is not int or got < 1:
+                raise UserError(f"{type(self).__name__}: {name} must be a positive integer, got {got!r}")
+
     def _positive(self, **fields: object) -> None:
         """Refuses sizes below 1; makes lists tuples and equal pairs one number, so that equal means same."""
         self._at_least(1, "a positive integer", fields)

@@ -122,7 +122,7 @@ class Slice(Layer):
 
 def split(x: M, sections: int, axis: int = 0) -> list[M]:
     """Cuts a map into equal parts along channels (axis 0), rows (1) or columns (2)."""
-    if sections < 1 or axis >= len(x.shape) or x.shape[axis] % sections:
+    if sections < 1 or not 0 <= axis < len(x.shape) or x.shape[axis] % sections:
         raise UserError(f"split: {x.shape} does not divide into {sections} parts along axis {axis}")
     size = x.shape[axis] // sections
     return [Slice(i * size, (i + 1) * size, axis)(x) for i in range(sections)]
@@ -137,7 +137,7 @@ class ChannelToSpace(Layer):
     kind = REARRANGEMENT
 
     def __post_init__(self) -> None:
-        self._positive(factor=self.factor)
+        self._count(factor=self.factor)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, rows, columns = self._map(*inputs)
@@ -163,7 +163,7 @@ class SpaceToChannel(Layer):
     kind = REARRANGEMENT
 
     def __post_init__(self) -> None:
-        self._positive(factor=self.factor)
+        self._count(factor=self.factor)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, rows, columns = self._map(*inputs)
@@ -190,7 +190,7 @@ class ChannelShuffle(Layer):
     stem = "shuffle"
 
     def __post_init__(self) -> None:
-        self._positive(groups=self.groups)
+        self._count(groups=self.groups)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if self._map(*inputs)[0] % self.groups:
@@ -273,7 +273,7 @@ class PadChannels(Layer):
     stem = "pad"
 
     def __post_init__(self) -> None:
-        self._positive(channels=self.channels)
+        self._count(channels=self.channels)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, rows, columns = self._map(*inputs)

@@ -29,7 +29,8 @@ class DepthwiseConv(Layer):
     stem = "conv"
 
     def __post_init__(self) -> None:
-        self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation, multiplier=self.multiplier)
+        self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        self._count(multiplier=self.multiplier)
         object.__setattr__(self, "padding", check_padding(self, self.padding))
 
     def _grouped(self, *inputs: Shape) -> Conv:
@@ -342,7 +343,7 @@ class Shift(Layer):
     kind = SPACE
 
     def __post_init__(self) -> None:
-        self._positive(kernel=self.kernel)
+        self._count(kernel=self.kernel)
         if self.kernel % 2 == 0:
             raise UserError(f"{self!r}: the kernel must be odd, so that it has a centre")
 
@@ -378,7 +379,7 @@ class RankFilter(Layer):
     kind = SPACE
 
     def __post_init__(self) -> None:
-        self._positive(kernel=self.kernel)
+        self._count(kernel=self.kernel)
         if self.kernel % 2 == 0 or not 1 <= self._rank <= self.kernel**2:
             raise UserError(f"{self!r}: needs an odd kernel and a rank from 1 to {self.kernel**2}")
 

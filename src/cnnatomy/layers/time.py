@@ -21,7 +21,7 @@ class _Recurrent(Layer):
     gates: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        self._positive(hidden=self.hidden)
+        self._count(hidden=self.hidden)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) != 2:

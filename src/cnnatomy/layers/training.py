@@ -66,7 +66,7 @@ class GroupNorm(Layer):
     stem = "norm"
 
     def __post_init__(self) -> None:
-        self._positive(groups=self.groups)
+        self._count(groups=self.groups)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or inputs[0][0] % self.groups:
