@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, ReLU
@@ -49,15 +50,32 @@ def densenet(layers: Sequence[int], growth: int = 32, classes: int = 1000) -> Ne
     )
 
 
+class Row(NamedTuple):
+    """A column of table 1 of the paper; 161 is in its first version, where 264 is not (and has 265 layers in fact)."""
+
+    depth: int
+    layers: tuple[int, ...]
+    growth: int = 32
+
+
+TABLE = (
+    Row(121, (6, 12, 24, 16)),
+    Row(161, (6, 12, 36, 24), growth=48),
+    Row(169, (6, 12, 32, 32)),
+    Row(201, (6, 12, 48, 32)),
+    Row(264, (6, 12, 64, 48)),
+)
+
 BLOCKS = (DenseLayer, Transition)
-ENTRIES = (
+ENTRIES = tuple(
     Entry(
-        "densenet-121",
+        f"densenet-{row.depth}",
         "dense",
         2016,
-        "dense blocks of 6, 12, 24, 16 layers, growth 32",
+        f"dense blocks of {', '.join(map(str, row.layers))} layers, growth {row.growth}",
         PAPER,
         densenet,
-        {"layers": (6, 12, 24, 16)},
-    ),
+        {"layers": row.layers, "growth": row.growth},
+    )
+    for row in TABLE
 )
