@@ -3,10 +3,19 @@
 from cnnatomy.network.block import Block, Chain, Composition, Dense, Named, Parallel, Residual
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.network.network import Heads, Network
-from cnnatomy.network.parts import Deformable, LinearHead, NonLocal, Projection, SqueezeExcitation, Stem, ZeroShortcut
+from cnnatomy.network.parts import (
+    Deformable,
+    LinearHead,
+    NonLocal,
+    Projection,
+    SqueezeExcitation,
+    Stem,
+    TappedChain,
+    ZeroShortcut,
+)
 
 BLOCKS: tuple[type[Block], ...] = (
-    *(Chain, Parallel, Dense, Residual, Heads),
+    *(Chain, TappedChain, Parallel, Dense, Residual, Heads),
     *(Projection, ZeroShortcut, SqueezeExcitation, NonLocal, Deformable, Stem, LinearHead),
 )
 """The blocks of general use; each family of the catalogue adds its own."""
@@ -32,5 +41,6 @@ __all__ = [
     "Scope",
     "SqueezeExcitation",
     "Stem",
+    "TappedChain",
     "ZeroShortcut",
 ]

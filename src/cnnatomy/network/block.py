@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator
+from keyword import iskeyword
 from typing import Any, ClassVar, Self, cast
 
 from cnnatomy.errors import UserError, nearest
@@ -32,12 +35,18 @@ class Block(Value):
 
 
 def _scoped(call: Callable[..., Any]) -> Callable[..., Any]:
+    parameters = list(inspect.signature(call).parameters.values())[1:]
+    least = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    most = sys.maxsize if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(parameters)
+
     @functools.wraps(call)
     def inside(self: Block, *maps: FeatureMap) -> Any:
         if not maps or not all(isinstance(x, FeatureMap) for x in maps):
             raise UserError(
                 f"{type(self).__name__} is a description: call it on feature maps, or build a Network of it"
             )
+        if not least <= len(maps) <= most:
+            raise UserError(f"{self!r} reads {least} feature map{'s' * (least != 1)}, got {len(maps)}")
         return maps[0].graph.within(self, lambda: call(self, *maps), maps)
 
     return inside
@@ -51,11 +60,14 @@ class Named(Value):
     part: Layer | Block
 
     def __post_init__(self) -> None:
-        if not self.name or "." in self.name:
+        if not isinstance(self.name, str) or not self.name or "." in self.name:
             raise UserError(f"a name must not be empty or contain a dot, got {self.name!r}")
+        if not isinstance(self.part, (Layer, Block)):
+            raise UserError(f"{self.name}: {self.part!r} is not a layer or block")
 
     def __call__(self, *maps: FeatureMap) -> Any:
-        maps[0].graph.ask(self.name)
+        if maps and isinstance(maps[0], FeatureMap):  # if not, the part says so
+            maps[0].graph.ask(self.name)
         return self.part(*maps)
 
 
@@ -89,8 +101,15 @@ class Composition(Block):
         return {option.name: getattr(self, option.name) for option in dataclasses.fields(cast(Any, self))[1:]}
 
     def _arguments(self) -> Iterator[str]:
-        named = len(self.parts)  # the parts from here to the end are named, and so can be written as keywords
-        while named and isinstance(self.parts[named - 1], Named):
+        options = self.options()
+
+        def keyword(part: Part) -> bool:
+            if not isinstance(part, Named) or part.name in options:
+                return False
+            return part.name.isidentifier() and not iskeyword(part.name)
+
+        named = len(self.parts)  # the parts from here to the end can be written as keywords
+        while named and keyword(self.parts[named - 1]):
             named -= 1
         for i, part in enumerate(self.parts):
             yield f"{part.name}={part.part!r}" if i >= named and isinstance(part, Named) else repr(part)
@@ -130,6 +149,8 @@ class Parallel(Composition):
     join: Layer | Block = Concat()
 
     def __call__(self, x: FeatureMap) -> Any:
+        if not self.parts:
+            raise UserError("Parallel: needs at least one part")
         return self.join(*[part(x) for part in self.parts])
 
 

@@ -21,12 +21,12 @@ class Composite(nn.Module):
 
     def __init__(self, plan: list[tuple[str, list[int], list[int], list[int]]], outputs: list[int]) -> None:
         super().__init__()
-        self.plan, self.outputs = plan, outputs
+        self._plan, self._outputs = plan, outputs
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         maps: dict[int, Any] = dict(enumerate(inputs))
         del inputs
-        for name, reads, makes, frees in self.plan:
+        for name, reads, makes, frees in self._plan:
             result = getattr(self, name)(*[maps[i] for i in reads])
             if len(makes) == 1:
                 maps[makes[0]] = result
@@ -35,7 +35,7 @@ class Composite(nn.Module):
             del result
             for i in frees:
                 del maps[i]
-        return maps[self.outputs[0]] if len(self.outputs) == 1 else tuple(maps[i] for i in self.outputs)
+        return maps[self._outputs[0]] if len(self._outputs) == 1 else tuple(maps[i] for i in self._outputs)
 
 
 class HeadsModule(nn.Module):
@@ -44,20 +44,24 @@ class HeadsModule(nn.Module):
     def __init__(self, heads: Heads) -> None:
         super().__init__()
         reads = dict(heads.reads)
-        self.reads = {name: reads.get(name, 0) for name in (part.name for part in heads.parts)}  # type: ignore[union-attr]
-        self.auxiliary = heads.auxiliary
+        self._reads = {name: reads.get(name, 0) for name in (part.name for part in heads.parts)}  # type: ignore[union-attr]
+        self._auxiliary = heads.auxiliary
 
     def forward(self, *maps: torch.Tensor) -> Any:
-        active = [name for name in self.reads if self.training or name not in self.auxiliary]
-        results = {name: getattr(self, name)(maps[self.reads[name]]) for name in active}
+        active = [name for name in self._reads if self.training or name not in self._auxiliary]
+        results = {name: getattr(self, name)(maps[self._reads[name]]) for name in active}
         return results[active[0]] if len(active) == 1 else results
+
+
+PARTS = ("tail", "body", "head")
 
 
 class NetworkModule(nn.Module):
     """A built network: `head(body(tail(x)))`."""
 
     def forward(self, x: torch.Tensor) -> Any:
-        for part in self.children():
+        for name in PARTS:
+            part = getattr(self, name)
             x = part(*x) if isinstance(x, tuple) else part(x)
         return x
 
@@ -67,23 +71,24 @@ def build(graph: Graph) -> nn.Module:
 
     A network's graph becomes a `NetworkModule`; any other graph a `Composite`.
     """
-    names = [child.name for child in graph.root.children]
-    if names == ["tail", "body", "head"]:
-        module: nn.Module = NetworkModule()
-        for child in graph.root.children:
-            module.add_module(child.name, _module(child))
-        return module
+    if tuple(child.name for child in graph.root.children) == PARTS:
+        return _with_children(NetworkModule(), graph.root)
     return _composite(graph.root)
+
+
+def _with_children(module: nn.Module, scope: Scope) -> nn.Module:
+    for child in scope.children:
+        if hasattr(module, child.name):
+            raise UserError(f"{child.path}: a torch module keeps the name {child.name!r} for itself; choose another")
+        module.add_module(child.name, _module(child))
+    return module
 
 
 def _module(child: Node | Scope) -> nn.Module:
     if isinstance(child, Node):
         return child.layer.module(*[x.shape for x in child.inputs])
     if isinstance(child.block, Heads):
-        heads = HeadsModule(child.block)
-        for head in child.children:
-            heads.add_module(head.name, _module(head))
-        return heads
+        return _with_children(HeadsModule(child.block), child)
     return _composite(child)
 
 
@@ -100,12 +105,11 @@ def _composite(scope: Scope) -> nn.Module:
         for x in made:
             numbers.setdefault(x, len(numbers))
         plan.append((child.name, reads, [numbers[x] for x in made], []))
+    if any(x not in numbers for x in scope.outputs):
+        raise UserError(f"{scope.path or 'the network'} returns a feature map that it neither made nor was given")
     outputs = [numbers[x] for x in scope.outputs]
     needed = set(outputs)
     for _, reads, makes, frees in reversed(plan):
         frees += sorted((set(reads) | set(makes)) - needed)
         needed |= set(reads)
-    module = Composite(plan, outputs)
-    for child in scope.children:
-        module.add_module(child.name, _module(child))
-    return module
+    return _with_children(Composite(plan, outputs), scope)

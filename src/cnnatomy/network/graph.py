@@ -10,7 +10,7 @@ from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers.layer import Layer, Shape, dimensions
 
 MOST_NODES = 200_000
-"""A description that unrolls into more layers than this is refused before it fills the memory."""
+"""A description that unrolls into more layers and blocks than this is refused before it fills the memory."""
 
 
 class FeatureMap:
@@ -70,7 +70,11 @@ class Scope:
 
     def name_children(self) -> None:
         """Gives every child its path: the name it asked for, or its stem, numbered where there are several alike."""
-        taken = {name for name in self.children.values() if name}
+        asked = [name for name in self.children.values() if name]
+        taken = set(asked)
+        if len(taken) != len(asked):
+            twice = next(name for name in asked if asked.count(name) > 1)
+            raise UserError(f"{self.path or 'the network'}: two parts have the same name {twice!r}")
         stems: dict[str, int] = {}
         for child, name in self.children.items():
             if not name:
@@ -106,6 +110,7 @@ class Graph:
     root: Scope = field(default_factory=lambda: Scope(None, None))
     _scope: Scope = field(init=False, repr=False)
     _asked: str = field(default="", init=False, repr=False)
+    _entered: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._scope = self.root
@@ -119,7 +124,10 @@ class Graph:
         """
         graph = cls()
         graph.inputs = tuple(FeatureMap(graph, _check_shape(shape)) for shape in shapes)
-        graph.outputs = maps_of(describe(*graph.inputs))
+        try:
+            graph.outputs = maps_of(describe(*graph.inputs))
+        except RecursionError:
+            raise UserError("the design nests its blocks too deep, or a block contains itself") from None
         graph.root.inputs, graph.root.outputs = graph.inputs, graph.outputs
         graph.root.name_children()
         return graph
@@ -127,6 +135,9 @@ class Graph:
     def add(self, layer: Layer, inputs: Sequence[FeatureMap]) -> FeatureMap:
         """Applies a layer in the current scope."""
         scope = self._scope
+        for x in inputs:
+            if not isinstance(x, FeatureMap) or x.graph is not self:
+                raise UserError(f"{layer!r} got {x!r}, needs feature maps of the network that it is part of")
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
@@ -135,8 +146,6 @@ class Graph:
             self.root.name_children()
             raise ShapeError(f"{node.path}: {error}" if node.path else str(error)) from None
         self._enter(node)
-        if len(self.nodes) >= MOST_NODES:
-            raise UserError(f"the design has more than {MOST_NODES:,} layers; make it shallower")
         self.nodes.append(node)
         node.output = FeatureMap(self, shape, node)
         return node.output
@@ -144,6 +153,9 @@ class Graph:
     def _enter(self, child: Node | Scope) -> None:
         self._scope.children[child] = self._asked
         self._asked = ""
+        self._entered += 1
+        if self._entered > MOST_NODES:
+            raise UserError(f"the design has more than {MOST_NODES:,} layers and blocks; make it shallower")
 
     def within(self, block: Any, call: Callable[[], Any], inputs: Sequence[FeatureMap]) -> Any:
         """Runs `call` in a scope of its own for `block`."""
@@ -155,7 +167,7 @@ class Graph:
         finally:
             self._scope = scope.parent or self.root
         scope.outputs = maps_of(result)
-        return result
+        return scope.outputs if isinstance(result, list) else result
 
     def ask(self, name: str) -> None:
         """The name that the next layer or block shall have in its scope."""
@@ -167,10 +179,10 @@ class Graph:
 
 def maps_of(result: Any) -> tuple[FeatureMap, ...]:
     """What a block returned, as a tuple of feature maps."""
-    maps = (
-        (result,) if isinstance(result, FeatureMap) else tuple(result.values() if isinstance(result, dict) else result)
-    )
-    if not all(isinstance(x, FeatureMap) for x in maps):
+    if isinstance(result, FeatureMap):
+        return (result,)
+    maps = tuple(result) if isinstance(result, (tuple, list)) else ()
+    if not maps or not all(isinstance(x, FeatureMap) for x in maps):
         raise UserError(f"a block must return feature maps, not {result!r}")
     return maps
 

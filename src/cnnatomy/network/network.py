@@ -29,6 +29,9 @@ class Heads(Composition):
 
     def __init__(self, *parts: Named, **named: Any) -> None:
         super().__init__(*parts, **named)
+        for name in ("reads", "auxiliary"):
+            if isinstance(getattr(self, name), (Layer, Block, str)):
+                raise UserError(f"Heads: {name!r} is an option, no name for a head, got {getattr(self, name)!r}")
         reads = self.reads.items() if isinstance(self.reads, Mapping) else self.reads
         object.__setattr__(self, "reads", tuple((name, number) for name, number in reads))
         object.__setattr__(self, "auxiliary", tuple(self.auxiliary))
@@ -39,9 +42,12 @@ class Heads(Composition):
                 f"Heads: every head needs a name, and these have no head: {', '.join(sorted(unknown)) or '-'}"
             )
 
+        if len(self.auxiliary) == len(self.parts):
+            raise UserError("Heads: at least one head must not be auxiliary")
+
     def __call__(self, *maps: FeatureMap) -> Any:
         reads = dict(self.reads)
-        if max(reads.values(), default=0) >= len(maps):
+        if not all(0 <= number < len(maps) for number in reads.values()):
             raise UserError(f"Heads: reads {reads}, but the body returns {len(maps)} feature maps")
         return tuple(part(maps[reads.get(part.name, 0)]) for part in self.parts if isinstance(part, Named))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import (
     Add,
     BatchNorm,
@@ -24,24 +25,59 @@ from cnnatomy.layers import (
     Subsample,
 )
 from cnnatomy.layers.layer import Pair, value
-from cnnatomy.network.block import Block
+from cnnatomy.network.block import Block, Composition, Named, composition
 from cnnatomy.network.graph import FeatureMap
 
 
 def conv_bn(
-    x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1
+    x: FeatureMap,
+    channels: int,
+    kernel: int | Pair,
+    stride: int = 1,
+    padding: Any = None,
+    groups: int = 1,
+    epsilon: float = 1e-5,
 ) -> FeatureMap:
     """Convolution without offsets, and batch norm; padded by half the kernel unless told otherwise."""
     if padding is None:
         padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
-    return BatchNorm()(Conv(channels, kernel, stride, padding, groups=groups, bias=False)(x))
+    return BatchNorm(epsilon)(Conv(channels, kernel, stride, padding, groups=groups, bias=False)(x))
 
 
 def conv_bn_relu(
-    x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padding: Any = None, groups: int = 1
+    x: FeatureMap,
+    channels: int,
+    kernel: int | Pair,
+    stride: int = 1,
+    padding: Any = None,
+    groups: int = 1,
+    epsilon: float = 1e-5,
 ) -> FeatureMap:
     """Convolution without offsets, batch norm, ReLU."""
-    return ReLU()(conv_bn(x, channels, kernel, stride, padding, groups))
+    return ReLU()(conv_bn(x, channels, kernel, stride, padding, groups, epsilon))
+
+
+@composition
+class TappedChain(Composition):
+    """A chain that returns, after its output, the maps that leave the parts named in `taps`: for heads half way up."""
+
+    taps: tuple[str, ...] = ()
+
+    def __init__(self, *parts: Any, **named: Any) -> None:
+        super().__init__(*parts, **named)
+        object.__setattr__(self, "taps", tuple(self.taps))
+        names = [part.name for part in self.parts if isinstance(part, Named)]
+        for name in self.taps:
+            if name not in names:
+                raise UserError(f"TappedChain has no part named {name!r}.{nearest(name, names)}")
+
+    def __call__(self, x: FeatureMap) -> tuple[FeatureMap, ...]:
+        tapped = {}
+        for part in self.parts:
+            x = part(x)
+            if isinstance(part, Named):
+                tapped[part.name] = x
+        return (x, *[tapped[name] for name in self.taps])
 
 
 @value
