@@ -7,13 +7,17 @@ from typing import Any
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import (
     Add,
+    AvgPool,
     BatchNorm,
     Conv,
+    Crop,
     DeformableConv,
     Dropout,
     Flatten,
     FullyConnected,
     GlobalAvgPool,
+    Interpolate,
+    Layer,
     MatMul,
     MaxPool,
     Multiply,
@@ -80,6 +84,19 @@ class TappedChain(Composition):
         return (x, *[tapped[name] for name in self.taps])
 
 
+def bn_relu_conv(
+    x: FeatureMap, channels: int, kernel: int, stride: int = 1, groups: int = 1, epsilon: float = 1e-5
+) -> FeatureMap:
+    """Batch norm, ReLU, convolution without offsets, padded by half the kernel: the order of pre-activation."""
+    x = ReLU()(BatchNorm(epsilon)(x))
+    return Conv(channels, kernel, stride, kernel // 2, groups=groups, bias=False)(x)
+
+
+def gated(x: FeatureMap, gate: Layer | Block | None) -> FeatureMap:
+    """What the gate of a block, if it has one, lets pass; see `with_gates`."""
+    return gate(x) if gate else x
+
+
 @value
 class Projection(Block):
     """The shortcut of a residual block, made to fit: a 1x1 convolution with batch norm, and the block's stride."""
@@ -110,15 +127,31 @@ class ZeroShortcut(Block):
 
 @value
 class SqueezeExcitation(Block):
-    """Gates each channel by the whole map: average, 1x1 to C / reduction, ReLU, 1x1, sigmoid (Hu et al. 2018)."""
+    """Gates each channel by the whole map: average, 1x1 to C / reduction, ReLU, 1x1, sigmoid (Hu et al. 2018).
+
+    With `grid` above 1 it squeezes to (C, grid, grid) rather than (C, 1, 1), so that each window of the map has gates
+    of its own: the lecture's idea for segmentation. (A map that does not divide has fewer windows, the last ones cut.)
+    """
 
     reduction: int = 16
+    grid: int = 1
 
     stem = "se"
 
+    def __post_init__(self) -> None:
+        self._count(reduction=self.reduction, grid=self.grid)
+
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        y = ReLU()(Conv(max(1, x.channels // self.reduction), 1)(GlobalAvgPool()(x)))
-        return Multiply()(x, Sigmoid()(Conv(x.channels, 1)(y)))
+        channels, rows, columns = x.shape
+        window = (-(-rows // self.grid), -(-columns // self.grid))  # rounded up
+        y = (GlobalAvgPool() if self.grid == 1 else AvgPool(window, ceil=True))(x)
+        y = ReLU()(Conv(max(1, channels // self.reduction), 1)(y))
+        y = Sigmoid()(Conv(channels, 1)(y))
+        if self.grid > 1:
+            y = Interpolate(window)(y)
+            surplus = (0, y.shape[1] - rows, 0, y.shape[2] - columns)
+            y = Crop(surplus)(y) if any(surplus) else y
+        return Multiply()(x, y)
 
 
 @value
@@ -175,9 +208,14 @@ class LinearHead(Block):
 
 @value
 class Stem(Block):
-    """The standard tail: 7x7 convolution of stride 2, batch norm, ReLU, 3x3 max pool of stride 2."""
+    """The standard tail: 7x7 convolution of stride 2, batch norm, ReLU, 3x3 max pool of stride 2.
+
+    The pool is padded, as in torchvision, or with `ceil` not padded but rounded up, as in Caffe.
+    """
 
     width: int = 64
+    ceil: bool = False
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        return MaxPool(3, 2, padding=1)(conv_bn_relu(x, self.width, 7, stride=2))
+        x = conv_bn_relu(x, self.width, 7, stride=2)
+        return MaxPool(3, 2, padding=0 if self.ceil else 1, ceil=self.ceil)(x)
