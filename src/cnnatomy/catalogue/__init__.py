@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import re
 
-from cnnatomy.catalogue.chain import alexnet, lenet, vgg
-from cnnatomy.catalogue.dense import densenet
+from cnnatomy.catalogue.chain import alexnet, lenet, mobilenet, vgg, zfnet
+from cnnatomy.catalogue.dense import densenet, msdnet
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.parallel import googlenet, squeezenet
-from cnnatomy.catalogue.residual import resnet
+from cnnatomy.catalogue.residual import cifar_resnet, preact_resnet, resnet
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Block, Network
 
-_FAMILIES = (lenet, alexnet, vgg, googlenet, squeezenet, densenet, resnet)
+_FAMILIES = (
+    lenet,
+    alexnet,
+    zfnet,
+    vgg,
+    mobilenet,
+    googlenet,
+    squeezenet,
+    densenet,
+    msdnet,
+    resnet,
+    preact_resnet,
+    cifar_resnet,
+)
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in _FAMILIES for entry in family.ENTRIES)
 BLOCKS: tuple[type[Block], ...] = tuple(block for family in _FAMILIES for block in family.BLOCKS)

@@ -12,6 +12,14 @@ PAPER = "Krizhevsky et al. 2012, ImageNet classification with deep convolutional
 ONE_TOWER = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks"
 
 
+def head(classes: int, dropout: str = "after") -> Chain:
+    """Three fully connected layers, dropout "after" or "before" the first two. ZFNet and VGG use the same."""
+    fc6, fc7 = {"fc6": FullyConnected(4096), "relu6": ReLU()}, {"fc7": FullyConnected(4096), "relu7": ReLU()}
+    drop6, drop7 = {"drop6": Dropout(0.5)}, {"drop7": Dropout(0.5)}
+    hidden = fc6 | drop6 | fc7 | drop7 if dropout == "after" else drop6 | fc6 | drop7 | fc7
+    return Chain(flatten=Flatten(), **hidden, fc8=FullyConnected(classes))
+
+
 def alexnet(
     widths: Sequence[int] = (96, 256, 384, 384, 256),
     groups: int = 2,
@@ -38,9 +46,6 @@ def alexnet(
         return order[normalise]  # type: ignore[return-value]
 
     w1, w2, w3, w4, w5 = widths
-    fc6, fc7 = {"fc6": FullyConnected(4096), "relu6": ReLU()}, {"fc7": FullyConnected(4096), "relu7": ReLU()}
-    drop6, drop7 = {"drop6": Dropout(0.5)}, {"drop7": Dropout(0.5)}
-    hidden = fc6 | drop6 | fc7 | drop7 if dropout == "after" else drop6 | fc6 | drop7 | fc7
     return Network(
         tail=Chain(conv1=Conv(w1, 11, stride=4, padding=padding), relu1=ReLU(), **decimate(1)),
         body=Chain(
@@ -55,7 +60,7 @@ def alexnet(
             relu5=ReLU(),
             pool5=pool,
         ),
-        head=Chain(flatten=Flatten(), **hidden, fc8=FullyConnected(classes)),
+        head=head(classes, dropout),
     )
 
 
@@ -92,6 +97,15 @@ ENTRIES = (
         alexnet,
         _ONE_TOWER,
         aliases=("alexnet-one-tower",),
+    ),
+    Entry(
+        "alexnet-d2l",
+        "chain",
+        2012,
+        "one tower, no normalisation, 224 pixels without padding: 54, 26, 12, 5 pixels",
+        "Zhang et al., Dive into deep learning; after " + PAPER,
+        alexnet,
+        {"groups": 1, "normalise": "never"},
     ),
     Entry(
         "caffenet",

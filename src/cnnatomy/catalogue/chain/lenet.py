@@ -8,9 +8,12 @@ from cnnatomy.layers import (
     Conv,
     Flatten,
     FullyConnected,
+    MaxPool,
     Offset,
     PartialConv,
     RadialBasis,
+    ReLU,
+    Reshape,
     Scale,
     Tanh,
 )
@@ -90,6 +93,25 @@ def lenet5(classes: int = 10) -> Network:
     )
 
 
+def lenet_3x3(classes: int = 10) -> Network:
+    """The code of the lecture on LeNet, which is PyTorch's tutorial: 3x3 kernels, max pooling, ReLU.
+
+    `features` takes 16 maps of 6 x 6 alone, as the code does: 32 x 32 pixels fit, MNIST's 28 x 28 do not.
+    """
+    return Network(
+        tail=Chain(conv1=Conv(6, 3), relu1=ReLU(), pool1=MaxPool(2)),
+        body=Chain(conv2=Conv(16, 3), relu2=ReLU(), pool2=MaxPool(2)),
+        head=Chain(
+            features=Reshape((16 * 6 * 6,)),
+            fc1=FullyConnected(120),
+            relu3=ReLU(),
+            fc2=FullyConnected(84),
+            relu4=ReLU(),
+            fc3=FullyConnected(classes),
+        ),
+    )
+
+
 BLOCKS = (Subsampling,)
 ENTRIES = (
     Entry(
@@ -113,5 +135,15 @@ ENTRIES = (
         input=(1, 32, 32),
         classes=10,
         fixed_classes=True,
+    ),
+    Entry(
+        "lenet-kainz-code",
+        "chain",
+        1998,
+        "the code of the lecture: 3x3 kernels, max pooling, ReLU",
+        "Kainz, lecture on LeNet; after " + PAPER,
+        lenet_3x3,
+        input=(1, 32, 32),
+        classes=10,
     ),
 )

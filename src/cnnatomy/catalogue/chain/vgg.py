@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cnnatomy.catalogue.chain.alexnet import head
 from cnnatomy.catalogue.entry import Entry
-from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, Layer, LocalResponseNorm, MaxPool, ReLU
+from cnnatomy.layers import BatchNorm, Conv, Layer, LocalResponseNorm, MaxPool, ReLU
 from cnnatomy.network import Chain, Network
 
 PAPER = "Simonyan and Zisserman 2014, Very deep convolutional networks for large-scale image recognition"
@@ -29,6 +30,9 @@ COLUMNS = (
     Column("vgg-16", (TWO, TWO, THREE, THREE, THREE), aliases=("vgg-d",)),
     Column("vgg-19", (TWO, TWO, FOUR, FOUR, FOUR), aliases=("vgg-e",)),
 )
+MISPRINT = Column("vgg-d-seed001-extraction", (ONE, TWO, THREE, THREE, THREE))
+"""Column D as one of the lectures prints it: without the second convolution of the first block."""
+
 WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -51,22 +55,15 @@ def vgg(
     return Network(
         tail=block(1),
         body=Chain(**{f"block{number}": block(number) for number in (2, 3, 4, 5)}),
-        head=Chain(
-            flatten=Flatten(),
-            fc6=FullyConnected(4096),
-            relu6=ReLU(),
-            drop6=Dropout(0.5),
-            fc7=FullyConnected(4096),
-            relu7=ReLU(),
-            drop7=Dropout(0.5),
-            fc8=FullyConnected(classes),
-        ),
+        head=head(classes),
     )
 
 
 def _entry(column: Column) -> Entry:
     layers = sum(map(len, column.kernels)) + 3
     summary = f"{layers} weight layers" + (", local response norm after the first" if column.normalise else "")
+    if column is MISPRINT:
+        summary = "an erratum, for comparison: VGG-16 as a lecture misprints it, one convolution short"
     arguments = {"kernels": column.kernels, "normalise": column.normalise}
     return Entry(column.name, "chain", 2014, summary, PAPER, vgg, arguments, aliases=column.aliases)
 
@@ -80,6 +77,6 @@ def _with_batch_norm(column: Column) -> Entry:
 
 BLOCKS = ()
 ENTRIES = (
-    *map(_entry, COLUMNS),
+    *map(_entry, (*COLUMNS, MISPRINT)),
     *(_with_batch_norm(column) for column in COLUMNS if column.name in ("vgg-11", "vgg-13", "vgg-16", "vgg-19")),
 )
