@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
-from cnnatomy.layers import Add, ReLU
+from cnnatomy.layers import Add, Layer, ReLU
 from cnnatomy.layers.layer import value
 from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network, Projection, ZeroShortcut
-from cnnatomy.network.parts import Stem, conv_bn, conv_bn_relu
+from cnnatomy.network.parts import Stem, conv_bn, conv_bn_relu, gated
 
 PAPER = "He et al. 2015, Deep residual learning for image recognition"
 
@@ -31,12 +31,13 @@ class BasicBlock(Block):
     width: int
     stride: int = 1
     option: Option = "B"
+    gate: Layer | Block | None = None
 
     stem = "block"
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         y = conv_bn_relu(x, self.width, 3, self.stride)
-        y = conv_bn(y, self.width, 3)
+        y = gated(conv_bn(y, self.width, 3), self.gate)
         return ReLU()(Add()(y, shortcut(x, self.width, self.stride, self.option)))
 
 
@@ -51,6 +52,7 @@ class Bottleneck(Block):
     stride: int = 1
     option: Option = "B"
     strided: Literal["3x3", "1x1"] = "3x3"
+    gate: Layer | Block | None = None
 
     stem = "block"
 
@@ -58,7 +60,7 @@ class Bottleneck(Block):
         first, second = (1, self.stride) if self.strided == "3x3" else (self.stride, 1)
         y = conv_bn_relu(x, self.width, 1, first)
         y = conv_bn_relu(y, self.width, 3, second)
-        y = conv_bn(y, 4 * self.width, 1)
+        y = gated(conv_bn(y, 4 * self.width, 1), self.gate)
         return ReLU()(Add()(y, shortcut(x, 4 * self.width, self.stride, self.option)))
 
 
