@@ -233,6 +233,34 @@ def predict(run: Path, images: tuple[Path, ...], device: str, format: str) -> No
 
 
 @main.command()
+@network_argument
+@click.option("--from", "source", required=True, help="torchvision:NAME, timm:NAME, or a .safetensors or .pth file.")
+@click.option("--pretrained", is_flag=True, help="Let torchvision or timm fetch its trained weights.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the weights to this .safetensors file.")
+@click.option("--run", type=click.Path(path_type=Path), help="Write a run folder, for `predict` and `evaluate --data`.")
+@click.option("--pairs", is_flag=True, help="Print which layer took the weights of which.")
+@input_option
+@classes_option
+def weights(network: str, source: str, input: Any, classes: int | None, **options: Any) -> None:
+    """Take weights for NETWORK from other people's code or files, aligned by structure and shape, not by name.
+
+    A model of torchvision or timm is run beside ours: each layer takes the weights of the layer there that reads the
+    same tensor, and the outputs are compared. A file is matched by the shapes and order of its layers. What does not
+    fit is listed, and nothing is written.
+
+    \b
+    cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
+    cnnatomy weights mobilenet-v2 --from mobilenet_v2-b0353104.pth --out mobilenet-v2.safetensors
+    """
+    from cnnatomy.readers import resolve
+
+    needs_training()
+    from cnnatomy.training import session
+
+    session.take_weights(resolve(network, classes, input), source, **options, console=session.out_console())
+
+
+@main.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/demo, or the next free name]")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order and augmentation."

@@ -20,7 +20,7 @@ from cnnatomy.data.dataset import Progress as Report
 from cnnatomy.errors import UserError
 from cnnatomy.network import Network
 from cnnatomy.readers import resolve
-from cnnatomy.training import run_folder
+from cnnatomy.training import run_folder, weights
 from cnnatomy.training.evaluate import Evaluation
 from cnnatomy.training.files import writing_to
 from cnnatomy.training.fit import Fitted, fit
@@ -274,3 +274,40 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def take_weights(
+    network: Network,
+    source: str,
+    pretrained: bool,
+    out: Path | None,
+    run: Path | None,
+    pairs: bool,
+    console: Console,
+) -> None:
+    """What `weights` does: transplants, says what it did, and writes a file or a run folder where one is wanted."""
+    if out is not None and out.suffix != ".safetensors":
+        raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
+    if run is not None:
+        run_folder.check_free(RunFolder(run))
+    done = weights.transplant(network, source, pretrained)
+    if pairs:
+        for ours, theirs in done.pairs:
+            console.print(f"{ours:<40} {theirs}", markup=False)
+    console.print(f"{len(done.pairs)} layers of {network.name} took the weights of {source}.", markup=False)
+    if done.reordered:
+        console.print(f"{done.reordered} of them stand at another place in the order there.")
+    if done.difference is not None:
+        console.print(
+            f"Outputs on random input are equal: largest difference {done.difference:.1e}, relative, float64."
+        )
+    else:
+        console.print("A file cannot be run: layers were matched by shape and order, and no outputs were compared.")
+    if out is not None:
+        weights.save(done.state, out)
+        console.print(f"Weights: {out}", markup=False)
+    if run is not None:
+        place = RunFolder(run)
+        run_folder.create(place, weights.as_run(network, source))
+        weights.save(done.state, place.model)
+        console.print(f"Run folder: {run}. Try: cnnatomy predict {run} IMAGE...", markup=False)

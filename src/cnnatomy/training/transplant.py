@@ -1,0 +1,252 @@
+"""Weights of the same architecture, from other people's code into ours: aligned by structure and shape, never by name.
+
+Two ways. Where the other network can be run, both run on one random input, and each of our layers takes the weights
+of the layer there that saw the very same tensor: the flow of data decides, whatever things are called. Where there is
+only a file of tensors, layers of equal shapes are matched in their order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.errors import UserError
+
+TOLERANCE = 1e-10
+"""The largest difference of outputs, relative to the largest output, that counts as equal in float64."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The tensors that one layer owns, by their own names (`weight`, `bias`, `running_mean`), and where they are."""
+
+    path: str
+    tensors: dict[str, torch.Tensor] = field(hash=False)
+
+    @property
+    def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and shapes without trailing ones, so that a fully connected layer equals a 1x1 convolution."""
+        return tuple(sorted((name, _core(tensor.shape)) for name, tensor in self.tensors.items()))
+
+    def __str__(self) -> str:
+        shapes = ", ".join(f"{name} {'x'.join(map(str, tensor.shape))}" for name, tensor in self.tensors.items())
+        return f"{self.path} ({shapes})"
+
+
+def _core(shape: Iterable[int]) -> tuple[int, ...]:
+    sizes = list(shape)
+    while len(sizes) > 1 and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)
+
+
+def units(state: Mapping[str, torch.Tensor]) -> list[Unit]:
+    """The layers of a state dict, in its order; counters of batches are left out."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in state.items():
+        path, _, own = name.rpartition(".")
+        if own != "num_batches_tracked":
+            found.setdefault(path, {})[own] = tensor
+    return [Unit(path, tensors) for path, tensors in found.items()]
+
+
+@dataclass(frozen=True)
+class Transplant:
+    """What was done.
+
+    Attributes:
+        state: our state dict with the weights of the source.
+        pairs: (our path, path there) of every layer.
+        reordered: how many layers are not at the same place in the order of both.
+        difference: the largest difference of outputs, relative to the largest output; None where nothing could be run.
+    """
+
+    state: dict[str, torch.Tensor]
+    pairs: list[tuple[str, str]]
+    reordered: int = 0
+    difference: float | None = None
+
+
+def from_state(ours: nn.Module, source: Mapping[str, torch.Tensor], name: str) -> Transplant:
+    """Aligns a state dict: layers of equal shapes in their order.
+
+    Raises:
+        UserError: a precise account of the layers that have no counterpart on either side.
+    """
+    mine, theirs = units(ours.state_dict()), units(source)
+    waiting: dict[Any, list[Unit]] = {}
+    for unit in theirs:
+        waiting.setdefault(unit.signature, []).append(unit)
+    taken: dict[str, Unit] = {}
+    missing: list[Unit] = []
+    for unit in mine:
+        candidates = waiting.get(unit.signature)
+        if candidates:
+            taken[unit.path] = candidates.pop(0)
+        else:
+            missing.append(unit)
+    _refuse_unless_complete(name, missing, [unit for candidates in waiting.values() for unit in candidates])
+    return _transplant(ours, mine, theirs, taken)
+
+
+def from_module(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str) -> Transplant:
+    """Aligns a module that can be run, by the tensors that its layers see for the input `x` (a batch of at least 1).
+
+    Both run in float64 on copies. The result says how far the outputs differ.
+
+    Raises:
+        UserError: naming the first layer of ours that no layer there corresponds to, or what is left over.
+    """
+    if all(float(p.detach().std()) == 0 for p in source.parameters() if p.dim() > 1):
+        raise UserError(f"{name}: its weights are all alike, so its layers cannot be told apart by what they compute")
+    with _as_double(ours), _as_double(source), torch.no_grad():
+        try:
+            done = _run_both(ours, source, x.double(), name, auxiliary=False)
+        except UserError as error:
+            try:  # auxiliary heads run in training alone
+                done = _run_both(ours, source, x.double(), name, auxiliary=True)
+            except UserError:
+                raise error from None
+    dtypes = {path: tensor.dtype for path, tensor in ours.state_dict().items()}
+    return dataclasses.replace(done, state={path: tensor.to(dtypes[path]) for path, tensor in done.state.items()})
+
+
+def _run_both(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str, auxiliary: bool) -> Transplant:
+    _set_mode(source, auxiliary)
+    _set_mode(ours, auxiliary)
+    seen: list[tuple[Unit, torch.Tensor]] = []
+    theirs = _owners(source)
+    hooks = [
+        module.register_forward_pre_hook(lambda _m, inputs, unit=unit: seen.append((unit, inputs[0].clone())))
+        for module, unit in theirs
+    ]
+    expected = _tensors(source(x))
+    for hook in hooks:
+        hook.remove()
+
+    taken: dict[str, Unit] = {}
+    mine = _owners(ours)
+
+    def take(module: nn.Module, inputs: tuple[torch.Tensor, ...], unit: Unit) -> None:
+        for i, (candidate, tensor) in enumerate(seen):
+            if candidate.signature == unit.signature and _equal(tensor, inputs[0]):
+                _copy(unit, candidate)
+                taken[unit.path] = candidate
+                del seen[i]
+                return
+        raise UserError(
+            f"{name}: no layer there reads what our {unit} reads, after {len(taken)} layers that correspond"
+        )
+
+    hooks = [
+        module.register_forward_pre_hook(lambda m, inputs, unit=unit: take(m, inputs, unit)) for module, unit in mine
+    ]
+    try:
+        got = _tensors(ours(x))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    used = {unit.path for unit in taken.values()}
+    missing = [unit for _, unit in mine if unit.path not in taken]
+    _refuse_unless_complete(name, missing, [unit for _, unit in theirs if unit.path not in used])
+    difference = max(min(_difference(a, b) for b in expected) for a in got)  # heads may come in another order
+    if not difference <= TOLERANCE:
+        raise UserError(f"{name}: every layer has a counterpart, but the outputs differ by {difference:.1e} (relative)")
+    return _transplant(ours, [unit for _, unit in mine], [unit for _, unit in theirs], taken, difference)
+
+
+def _owners(module: nn.Module) -> list[tuple[nn.Module, Unit]]:
+    """The modules that own tensors themselves."""
+    owners = []
+    for path, part in module.named_modules():
+        own = {**part._parameters, **part._buffers}
+        tensors = {name: t for name, t in own.items() if t is not None and name != "num_batches_tracked"}
+        if tensors:
+            owners.append((part, Unit(path, tensors)))
+    return owners
+
+
+def _copy(unit: Unit, source: Unit) -> None:
+    for name, tensor in unit.tensors.items():
+        tensor.copy_(source.tensors[name].reshape(tensor.shape))
+
+
+def _transplant(
+    ours: nn.Module,
+    mine: list[Unit],
+    theirs: list[Unit],
+    taken: dict[str, Unit],
+    difference: float | None = None,
+) -> Transplant:
+    dtypes = {name: tensor.dtype for name, tensor in ours.state_dict().items()}
+    counters = {name: torch.tensor(0) for name, dtype in dtypes.items() if not dtype.is_floating_point}
+    state = counters | {
+        f"{unit.path}.{name}": taken[unit.path].tensors[name].detach().reshape(tensor.shape).to(tensor.dtype).clone()
+        for unit in mine
+        for name, tensor in unit.tensors.items()
+    }
+    order = {unit.path: i for i, unit in enumerate(theirs)}
+    places = [order[taken[unit.path].path] for unit in mine]
+    reordered = sum(place != i for i, place in enumerate(places))
+    return Transplant(state, [(unit.path, taken[unit.path].path) for unit in mine], reordered, difference)
+
+
+def _refuse_unless_complete(name: str, missing: list[Unit], left: list[Unit]) -> None:
+    """Raises a UserError that lists what has no counterpart, if anything has none."""
+    if not missing and not left:
+        return
+    lines = [f"{name} is not the same architecture:"]
+    for what, found in (("ours without a counterpart", missing), ("theirs without a counterpart", left)):
+        lines += [f"  {what}: {unit}" for unit in found[:8]]
+        lines += [f"  ... and {len(found) - 8} more" for _ in found[8:9]]
+    raise UserError("\n".join(lines))
+
+
+@contextmanager
+def _as_double(module: nn.Module) -> Iterator[None]:
+    """The module in float64 for a while; mode, types and values are then as before."""
+    modes = {part: part.training for part in module.modules()}
+    before = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    module.double()
+    try:
+        yield
+    finally:
+        module.to(dtype)
+        module.load_state_dict(before)
+        for part, training in modes.items():
+            part.training = training
+
+
+def _set_mode(module: nn.Module, auxiliary: bool) -> None:
+    """Evaluation; with `auxiliary` containers think that they train, so that auxiliary heads run, but no layer does."""
+    for part in module.modules():
+        part.training = auxiliary and any(True for _ in part.children())
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    """All tensors of an output, whatever holds them."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        output = output.values()
+    return [tensor for item in output if item is not None for tensor in _tensors(item)]
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.numel() == b.numel() and _core(a.shape) == _core(b.shape) and _difference(a, b) < 1e-9
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    if a.numel() != b.numel():
+        return math.inf
+    scale = max(float(a.abs().max()), float(b.abs().max()), 1e-300)
+    return float((a.reshape(-1) - b.reshape(-1)).abs().max()) / scale
