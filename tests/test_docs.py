@@ -8,7 +8,8 @@ from pathlib import Path
 import cnnatomy as cn
 from cnnatomy.readers import design
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -36,3 +37,22 @@ def test_the_conventions_of_resnet_50_are_as_printed():
     page = (DOCS / "counting.md").read_text()
     for name, number in counted.items():
         assert f"| {name} | {number:,} |" in page
+
+
+def test_the_readme_shows_what_is_printed(monkeypatch):
+    from click.testing import CliRunner
+
+    from cnnatomy.cli import main
+
+    monkeypatch.setenv("COLUMNS", "100")
+    printed = CliRunner().invoke(main, ["show", "resnet-50", "--depth", "2"]).output
+    readme = (ROOT / "README.md").read_text()
+    for line in printed.splitlines():
+        assert line.strip() in readme
+
+
+def test_the_readmes_python_runs():
+    names: dict = {}
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
+    exec(code, names)  # our own documentation
+    assert names["net"].account().receptive_field.size == (427, 427)
