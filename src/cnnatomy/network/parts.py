@@ -29,7 +29,7 @@ from cnnatomy.layers import (
     Subsample,
 )
 from cnnatomy.layers.layer import Pair, value
-from cnnatomy.network.block import Block, Composition, Named, composition
+from cnnatomy.network.block import Block, Chain, Named, composition
 from cnnatomy.network.graph import FeatureMap
 
 
@@ -62,7 +62,7 @@ def conv_bn_relu(
 
 
 @composition
-class TappedChain(Composition):
+class TappedChain(Chain):
     """A chain that returns, after its output, the maps that leave the parts named in `taps`: for heads half way up."""
 
     taps: tuple[str, ...] = ()
@@ -75,8 +75,8 @@ class TappedChain(Composition):
             if name not in names:
                 raise UserError(f"TappedChain has no part named {name!r}.{nearest(name, names)}")
 
-    def __call__(self, x: FeatureMap) -> tuple[FeatureMap, ...]:
-        tapped = {}
+    def __call__(self, *maps: FeatureMap) -> Any:
+        (x,), tapped = maps, {}
         for part in self.parts:
             x = part(x)
             if isinstance(part, Named):
