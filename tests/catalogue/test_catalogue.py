@@ -21,7 +21,7 @@ def test_the_built_module_is_what_the_description_predicts(name):
     account = network.account()
     with torch.device("meta"):
         module = network.build()
-        x = torch.empty(1, *network.input)
+        x = torch.empty(2, *network.input)  # in training batch norm needs two values for each channel
     module.train()  # with auxiliary heads
     shapes: dict[str, tuple[int, ...]] = {}
     for path, part in module.named_modules():
@@ -32,14 +32,14 @@ def test_the_built_module_is_what_the_description_predicts(name):
     assert sum(p.numel() for p in module.parameters()) == account.totals.parameters
     buffers = {n: b for n, b in module.named_buffers() if not n.endswith("num_batches_tracked")}
     assert sum(b.numel() for b in buffers.values()) == account.totals.buffers
-    assert counter.get_total_flops() == 2 * account.totals.macs
+    assert counter.get_total_flops() == 2 * 2 * account.totals.macs
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_other_numbers_of_classes_change_the_last_layer_alone(name):
     entry = find(name)
     if entry.fixed_classes:
-        with pytest.raises(cn.UserError, match="exactly 10"):
+        with pytest.raises(cn.UserError, match=r"exactly 10|no classifier"):
             entry.network(classes=7)
         return
     network = entry.network(classes=7)

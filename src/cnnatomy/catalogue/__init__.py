@@ -7,8 +7,23 @@ import re
 from cnnatomy.catalogue.chain import alexnet, lenet, mobilenet, vgg, zfnet
 from cnnatomy.catalogue.dense import densenet, msdnet
 from cnnatomy.catalogue.entry import Entry
-from cnnatomy.catalogue.parallel import googlenet, squeezenet
-from cnnatomy.catalogue.residual import cifar_resnet, preact_resnet, resnet
+from cnnatomy.catalogue.parallel import bn_inception, googlenet, inception_v3, inception_v4, squeezenet
+from cnnatomy.catalogue.residual import (
+    cifar_resnet,
+    dpn,
+    dual_path_forms,
+    inception_resnet,
+    mobilenet_v2,
+    preact_resnet,
+    resnet,
+    resnet_densenet,
+    resnext,
+    senet,
+    shiftnet,
+    shufflenet,
+    xception,
+)
+from cnnatomy.catalogue.searched import amoebanet, cells, nasnet, pnasnet
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Block, Network
@@ -20,12 +35,29 @@ _FAMILIES = (
     vgg,
     mobilenet,
     googlenet,
+    bn_inception,
+    inception_v3,
+    inception_v4,
     squeezenet,
     densenet,
     msdnet,
     resnet,
     preact_resnet,
     cifar_resnet,
+    resnext,
+    senet,
+    mobilenet_v2,
+    xception,
+    shufflenet,
+    shiftnet,
+    dpn,
+    dual_path_forms,
+    resnet_densenet,
+    inception_resnet,
+    cells,
+    nasnet,
+    amoebanet,
+    pnasnet,
 )
 
 ENTRIES: tuple[Entry, ...] = tuple(entry for family in _FAMILIES for entry in family.ENTRIES)
@@ -50,12 +82,15 @@ _INDEX = _index()
 
 
 def find(name: str) -> Entry:
-    """The entry of a name or alias, in any case.
+    """The entry of a name or alias, in any case; `se-NAME` is any network with squeeze and excitation.
 
     Raises:
         UserError: naming the nearest names, if there is none.
     """
-    entry = _INDEX.get(_key(name))
+    key = _key(name)
+    entry = _INDEX.get(key)
+    if entry is None and key.startswith("se") and key[2:] in _INDEX:
+        return senet.with_squeeze_excitation(_INDEX[key[2:]])
     if entry is None:
         known = [known for entry in ENTRIES for known in (entry.name, *entry.aliases)]
         raise UserError(f"there is no network called {name!r}.{nearest(name, known)} `cnnatomy list` shows all.")

@@ -24,7 +24,8 @@ class Entry:
         make: returns the Network; takes `classes` besides `arguments`.
         input: the default input shape (channels, rows, columns).
         aliases: other names for the same network.
-        fixed_classes: the only number of classes that it can have, where its output codes are given.
+        classes: the default number of classes; 0 where it ends in features.
+        fixed_classes: whether that is the only number it can have: its output codes are given, or it ends in features.
     """
 
     name: str
@@ -46,7 +47,9 @@ class Entry:
             UserError: if it cannot have so many classes.
         """
         classes = self.classes if classes is None else classes
-        if classes < 1 or (self.fixed_classes and classes != self.classes):
+        if classes != self.classes if self.fixed_classes else classes < 1:
+            if not self.classes:
+                raise UserError(f"{self.name} has no classifier: it ends in features")
             needs = f"exactly {self.classes}" if self.fixed_classes else "at least 1"
             raise UserError(f"{self.name}: the number of classes must be {needs}, got {classes}")
         made = self.make(**self.arguments, classes=classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.layers import Concat, Conv, Dropout, Flatten, GlobalAvgPool, MaxPool, ReLU
 from cnnatomy.layers.layer import value
@@ -24,26 +26,43 @@ class Fire(Block):
         return Concat()(ones, threes)
 
 
-def squeezenet(padding: int = 0, classes: int = 1000) -> Network:
-    """Version 1.0 (table 1 of the paper). The table's sizes need 227 pixels; pools round up, as in Caffe.
+class Version(NamedTuple):
+    """What the two versions differ in: the first convolution, and the fire modules that a max pool follows."""
+
+    channels: int
+    kernel: int
+    pool_after: tuple[int, ...]
+
+
+VERSIONS = {"1.0": Version(96, 7, (4, 8)), "1.1": Version(64, 3, (3, 5))}
+FIRES = {
+    2: Fire(16, 64),
+    3: Fire(16, 64),
+    4: Fire(32, 128),
+    5: Fire(32, 128),
+    6: Fire(48, 192),
+    7: Fire(48, 192),
+    8: Fire(64, 256),
+    9: Fire(64, 256),
+}
+"""Table 1 of the paper."""
+
+
+def squeezenet(version: str = "1.0", padding: int = 0, classes: int = 1000) -> Network:
+    """Version 1.0 is table 1 of the paper, whose sizes need 227 pixels; 1.1 is the authors' own, later. Pools round up.
 
     `padding` of the last convolution is 0 in the paper and 1 in the released prototxt.
     """
+    channels, kernel, pool_after = VERSIONS[version]
     pool = MaxPool(3, 2, ceil=True)
+    body: dict[str, Fire | MaxPool] = {}
+    for number, fire in FIRES.items():
+        body[f"fire{number}"] = fire
+        if number in pool_after:
+            body[f"pool{number}"] = pool
     return Network(
-        tail=Chain(conv1=Conv(96, 7, stride=2), relu1=ReLU(), pool1=pool),
-        body=Chain(
-            fire2=Fire(16, 64),
-            fire3=Fire(16, 64),
-            fire4=Fire(32, 128),
-            pool4=pool,
-            fire5=Fire(32, 128),
-            fire6=Fire(48, 192),
-            fire7=Fire(48, 192),
-            fire8=Fire(64, 256),
-            pool8=pool,
-            fire9=Fire(64, 256),
-        ),
+        tail=Chain(conv1=Conv(channels, kernel, stride=2), relu1=ReLU(), pool1=pool),
+        body=Chain(**body),
         head=Chain(
             drop9=Dropout(0.5),
             conv10=Conv(classes, 1, padding=padding),
@@ -76,5 +95,14 @@ ENTRIES = (
         squeezenet,
         {"padding": 1},
         input=(3, 227, 227),
+    ),
+    Entry(
+        "squeezenet-1.1",
+        "parallel",
+        2016,
+        "3x3 first convolution and earlier pools: the same size for 2.4 times fewer MACs",
+        "https://github.com/forresti/SqueezeNet, SqueezeNet_v1.1; after " + PAPER,
+        squeezenet,
+        {"version": "1.1"},
     ),
 )
