@@ -1,6 +1,7 @@
 """Networks as values, and the graphs that they become."""
 
 from cnnatomy.network.block import Block, Chain, Composition, Dense, Named, Parallel, Residual
+from cnnatomy.network.gates import with_gates
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.network.network import Heads, Network
 from cnnatomy.network.parts import (
@@ -43,4 +44,5 @@ __all__ = [
     "Stem",
     "TappedChain",
     "ZeroShortcut",
+    "with_gates",
 ]

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnnatomy.catalogue.entry import Entry
-from cnnatomy.layers import AvgPool, BatchNorm, Concat, Conv, Flatten, FullyConnected, MaxPool, ReLU
+from cnnatomy.layers import AvgPool, BatchNorm, Concat, Conv, Flatten, FullyConnected, Layer, MaxPool, ReLU
 from cnnatomy.layers.layer import value
 from cnnatomy.network import Block, Chain, Composition, FeatureMap, Heads, Network
 from cnnatomy.network.block import composition
-from cnnatomy.network.parts import conv_bn_relu
+from cnnatomy.network.parts import conv_bn_relu, gated
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,7 @@ class MultiScaleLayer(Block):
     growth: int
     factors: tuple[int, ...]
     scales: int
+    gate: Layer | Block | None = None
 
     stem = "layer"
 
@@ -76,7 +77,7 @@ class MultiScaleLayer(Block):
                 new = [bottleneck(x, channels, factor)]
             else:
                 new = [bottleneck(x_finer, channels // 2, factor_finer, stride=2), bottleneck(x, channels // 2, factor)]
-            grown.append(Concat()(x, *new))
+            grown.append(gated(Concat()(x, *new), self.gate))
         return tuple(grown)
 
 

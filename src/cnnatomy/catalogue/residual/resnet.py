@@ -74,9 +74,11 @@ def stages(block: Callable[..., Block], depths: Sequence[int], width: int = 64, 
     return Chain(**{f"stage{i + 1}": stage(i, depth) for i, depth in enumerate(depths)})
 
 
-def resnet(block: type[Block], depths: Sequence[int], classes: int = 1000, **options: Any) -> Network:
-    """Table 1 of the paper."""
-    return Network(tail=Stem(64), body=stages(block, depths, **options), head=LinearHead(classes))
+def resnet(
+    block: type[Block], depths: Sequence[int], ceil: bool = False, classes: int = 1000, **options: Any
+) -> Network:
+    """Table 1 of the paper; with `ceil` the tail is pooled as in Caffe."""
+    return Network(tail=Stem(64, ceil), body=stages(block, depths, **options), head=LinearHead(classes))
 
 
 class Row(NamedTuple):
