@@ -103,7 +103,7 @@ def test_networks_of_different_names_are_different_values() -> None:
         assert networks[one] != networks[other], f"{one} and {other} are one design under two names"
 
 
-@every_entry
+@quick_or_slow
 def test_module_names_are_the_paths_of_the_graph(name: str) -> None:
     network = cn.network(name)
     paths = [node.path for node in network.graph()]
@@ -120,7 +120,7 @@ def test_module_names_are_the_paths_of_the_graph(name: str) -> None:
     assert [node.path for node in cn.network(name).graph()] == paths
 
 
-@every_entry
+@quick_or_slow
 def test_every_tensor_is_where_the_account_says(name: str) -> None:
     network = cn.network(name)
     module = described_only(name)

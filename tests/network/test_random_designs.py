@@ -172,7 +172,7 @@ def networks(draw: st.DrawFn) -> Network:
     return Network(draw(several), draw(several), draw(heads), shape)
 
 
-@settings(max_examples=250)
+@settings(max_examples=200)
 @given(networks())
 def test_what_is_described_is_what_torch_builds(network: Network) -> None:
     try:
