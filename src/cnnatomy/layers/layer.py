@@ -111,6 +111,8 @@ class Value:
 
     def _at_least(self, least: int, what: str, fields: dict[str, object]) -> None:
         for name, got in fields.items():
+            if type(got) is int and got >= least:
+                continue
             numbers = got if isinstance(got, (tuple, list)) else (got,)
             if not all(type(n) is int and n >= least for n in numbers) or len(numbers) > 2 or not numbers:
                 raise UserError(f"{type(self).__name__}: {name} must be {what} or a pair of them, got {got!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,18 +76,14 @@ class Scope:
         if len(taken) != len(asked):
             twice = next(name for name in asked if asked.count(name) > 1)
             raise UserError(f"{self.path or 'the network'}: two parts have the same name {twice!r}")
-        stems: dict[str, int] = {}
-        for child, name in self.children.items():
-            if not name:
-                stem = _stem(child)
-                stems[stem] = stems.get(stem, 0) + 1
-        counts = dict.fromkeys(stems, 0)
+        stems = [name or _stem(child) for child, name in self.children.items()]
+        alike = Counter(stem for stem, name in zip(stems, self.children.values(), strict=True) if not name)
+        numbers = dict.fromkeys(alike, 0)
         prefix = self.path + "." if self.path else ""
-        for child, name in self.children.items():
+        for (child, name), stem in zip(self.children.items(), stems, strict=True):
             if not name:
-                stem = _stem(child)
-                counts[stem] += 1
-                name = stem if stems[stem] == 1 else f"{stem}{counts[stem]}"
+                numbers[stem] += 1
+                name = stem if alike[stem] == 1 else f"{stem}{numbers[stem]}"
                 while name in taken:
                     name += "_"
                 taken.add(name)
