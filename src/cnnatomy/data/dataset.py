@@ -207,7 +207,7 @@ def open_source(source: str | Path) -> Pictures:
                 f"{source} is not installed: apt-get install dataset-{source}, or name a folder of IDX files"
             )
         return read_idx_folder(DEBIAN[str(source)])
-    hint = nearest(str(source), ["digits", *DEBIAN, *(entry.name for entry in _beside(path))])
+    hint = nearest(path.name, ["digits", *DEBIAN, *(entry.name for entry in _beside(path))])
     raise UserError(f"no data set {source}: expected digits, fashion-mnist, or a folder.{hint}")
 
 

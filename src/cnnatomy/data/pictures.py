@@ -24,8 +24,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 FORMATS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (),  # what some phones write into a .jpg
+    "JPEG": (".jpg", ".jpeg"),  # and MPO, which some phones write into a .jpg
     "BMP": (".bmp",),
     "GIF": (".gif",),
     "WEBP": (".webp",),
@@ -77,7 +76,7 @@ def read_picture(path: Path, shape: Shape) -> Pixels:
     except Image.DecompressionBombError:
         raise PictureError(_TOO_LARGE) from None
     except UnidentifiedImageError:
-        known = ", ".join(name for name, suffixes in FORMATS.items() if suffixes)
+        known = ", ".join(FORMATS)
         raise PictureError(f"not a picture (its content is none of {known})") from None
     except FileNotFoundError:
         raise PictureError("no such file") from None

@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         """The main head's logits, and those of the auxiliary ones; raises `UserError` where none is the main one."""
         if isinstance(outputs, Tensor):
             return outputs.flatten(1), []
-        auxiliary = set(getattr(getattr(self.network, "head", None), "auxiliary", ())) or set(outputs) - {"main"}
+        auxiliary = set(getattr(getattr(self.network, "head", None), "auxiliary_heads", ())) or set(outputs) - {"main"}
         main = [name for name in outputs if name not in auxiliary]
         if len(main) != 1:
             raise UserError(f"the network has several heads ({', '.join(outputs)}); training needs one main head")

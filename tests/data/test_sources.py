@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnatomy.data import load, open_source
+from cnnatomy.data.idx import read_idx
+from cnnatomy.data.sources import TEST, TRAIN, VAL
+from cnnatomy.errors import UserError
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_idx_folder(folder: Path, train: int = 40, test: int = 10, zipped: bool = False) -> Path:
+    generator = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        for kind, array in (
+            ("images-idx3", generator.integers(0, 256, (count, 6, 5))),
+            ("labels-idx1", np.arange(count) % 4),
+        ):
+            content = idx(array)
+            path = folder / f"{prefix}-{kind}-ubyte{'.gz' if zipped else ''}"
+            path.write_bytes(gzip.compress(content) if zipped else content)
+    return folder
+
+
+def write_pictures(folder: Path, count: int, first: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        generator = np.random.default_rng([number, zlib.crc32(folder.name.encode())])
+        pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_digits_are_1797_real_pictures_of_ten_classes() -> None:
+    pictures = open_source("digits")
+    assert len(pictures) == 1797
+    assert pictures.classes == tuple("0123456789")
+    assert pictures.fetch(0, (1, 8, 8))[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    assert pictures.fetch(0, (3, 32, 32)).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_are_read_gzipped_or_not(tmp_path: Path, zipped: bool) -> None:
+    pictures = open_source(write_idx_folder(tmp_path / "idx", zipped=zipped))
+    assert len(pictures) == 50
+    assert pictures.classes == ("0", "1", "2", "3")
+    assert pictures.has == {TRAIN, TEST}
+    assert (pictures.splits == TEST).sum() == 10
+    assert pictures.fetch(3, (1, 6, 5)).shape == (1, 6, 5)
+
+
+def test_idx_test_split_is_its_own_and_validation_is_cut_off_training(tmp_path: Path) -> None:
+    data = load(write_idx_folder(tmp_path / "idx"), (1, 6, 5))
+    assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 10)
+
+
+def test_a_truncated_download_of_idx_is_named(tmp_path: Path) -> None:
+    folder = write_idx_folder(tmp_path / "idx", zipped=True)
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz: broken or truncated"):
+        open_source(folder)
+    path.unlink()
+    content = idx(np.zeros((40, 6, 5)))
+    path.with_suffix("").write_bytes(content[:-7])
+    with pytest.raises(UserError, match=r"promises 40 x 6 x 5 = 1,200 bytes, found 1,193"):
+        open_source(folder)
+
+
+def test_an_idx_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(UserError, match="more than 4,294,967,296"):
+        read_idx(path, 3)
+
+
+def test_idx_mistakes_are_named(tmp_path: Path) -> None:
+    folder = write_idx_folder(tmp_path / "idx")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(9)))
+    with pytest.raises(UserError, match="has 10 pictures, but t10k-labels-idx1-ubyte has 9 labels"):
+        open_source(folder)
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(UserError, match=r"has no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz"):
+        open_source(folder)
+    (folder / "train-images-idx3-ubyte").write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match="not an IDX file"):
+        open_source(folder)
+
+
+def test_class_folders_are_the_classes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "cat", 5)
+    write_pictures(tmp_path / "dog" / "deeper", 4)
+    (tmp_path / "cat" / "notes.txt").write_text("mine")
+    (tmp_path / ".hidden").mkdir()
+    pictures = open_source(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert pictures.labels.tolist() == [0] * 5 + [1] * 4
+    assert pictures.ignored == 1
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
+def test_the_folders_own_splits_are_used(tmp_path: Path, validation: str) -> None:
+    for first, (part, count) in enumerate((("train", 5), (validation, 2), ("test", 3))):
+        for name in ("cat", "dog"):
+            write_pictures(tmp_path / part / name, count, first=10 * first)
+    pictures = open_source(tmp_path)
+    assert pictures.has == {TRAIN, VAL, TEST}
+    data = load(tmp_path, (1, 8, 8))
+    assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
+
+
+def test_a_split_that_is_missing_is_cut_off_training(tmp_path: Path) -> None:
+    for part, count in (("train", 20), ("test", 3)):
+        for name in ("cat", "dog"):
+            write_pictures(tmp_path / part / name, count, first=count)
+    data = load(tmp_path, (1, 8, 8))
+    assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 6)
+
+
+def test_folder_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is empty"):
+        open_source(tmp_path)
+    write_pictures(tmp_path, 3)
+    with pytest.raises(UserError, match="has 3 pictures but no class folders"):
+        open_source(tmp_path)
+    write_pictures(tmp_path / "cat", 3)
+    with pytest.raises(UserError, match="only one class folder, cat"):
+        open_source(tmp_path)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(UserError, match=r"class folder .*dog has no pictures"):
+        open_source(tmp_path)
+
+
+def test_split_folder_mistakes_are_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "test" / "cat", 3)
+    with pytest.raises(UserError, match="no train"):
+        open_source(tmp_path)
+    write_pictures(tmp_path / "train" / "cat", 3)
+    write_pictures(tmp_path / "train" / "dog", 3)
+    write_pictures(tmp_path / "test" / "cow", 3)
+    with pytest.raises(UserError, match=r"test has cow, which .*train has not"):
+        open_source(tmp_path)
+
+
+def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean digits"):
+        open_source("digit")
+    (tmp_path / "flowers").mkdir()
+    with pytest.raises(UserError, match="Did you mean flowers"):
+        open_source(tmp_path / "flower")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; expected a folder"):
+        open_source(tmp_path / "file")
