@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
-from cnnatomy.layers import ELU, Add, BatchNorm, Concat, Conv, Layer, MaxPool, ReLU, Slice
+from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Layer, MaxPool, ReLU, Slice
 from cnnatomy.layers.layer import value
 from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network, parts
 from cnnatomy.network.parts import gated
@@ -85,7 +85,7 @@ TABLE = (
 def dpn(
     tail: int, groups: int, width: int, blocks: tuple[int, ...], growths: tuple[int, ...], classes: int = 1000
 ) -> Network:
-    """Table 1 of the paper. The last activation is an ELU, as in the released networks."""
+    """Table 1 of the paper: from stage to stage width and residual path double, and each has a growth of its own."""
 
     def stage(number: int) -> Chain:
         block = DualPathBlock(256 << number, growths[number], width << number, groups)
@@ -100,7 +100,7 @@ def dpn(
             pool=MaxPool(3, 2, padding=1),
         ),
         body=Chain(**{f"conv{number + 2}": stage(number) for number in range(4)}),
-        head=Chain(bn=BatchNorm(EPSILON), elu=ELU(), classifier=LinearHead(classes)),
+        head=Chain(bn=BatchNorm(EPSILON), relu=ReLU(), classifier=LinearHead(classes)),
     )
 
 

@@ -37,7 +37,7 @@ def _entries() -> Iterator[Entry]:
         published = replace(gated, arguments={**gated.arguments, "ceil": True})
         if entry.name in ("resnet-50-v1", "resnet-101-v1", "resnet-152-v1"):
             summary = "as published: stride in the first 1x1, the tail pooled as in Caffe"
-            yield replace(published, name=gated.name.removesuffix("-v1"), summary=summary, aliases=(gated.name,))
+            yield replace(published, name=gated.name.removesuffix("-v1"), summary=summary)
         elif entry.name in ("resnet-50", "resnet-101", "resnet-152"):
             yield replace(gated, name=f"{gated.name}-v1-5", summary=f"{entry.summary}, with squeeze and excitation")
         elif entry.name in ("resnext-50-32x4d", "resnext-101-32x4d"):
