@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
-from cnnatomy.layers import Conv, FullyConnected, Layer, LocalResponseNorm, RadialBasis
+from cnnatomy.layers import ArgMax, Conv, FullyConnected, GroupMaximum, Layer, LocalResponseNorm, RadialBasis
 from cnnatomy.network import SqueezeExcitation
 from helpers import built, layer_module, learned, run
 
@@ -96,6 +96,19 @@ def test_squeeze_and_excitation_with_the_gate_at_1_changes_nothing() -> None:
     assert torch.equal(run(SqueezeExcitation(4), x, weights=weights), x)
 
 
+def test_arg_max_is_the_number_of_the_largest_feature_or_channel() -> None:
+    assert run(ArgMax(), torch.tensor([[0.1, 3.0, -5.0], [2.0, 0.0, 1.0]])).tolist() == [[1], [0]]
+    x = randn(2, 5, 3, 4)
+    labels = run(ArgMax(), x)
+    assert labels.shape == (2, 1, 3, 4)
+    torch.testing.assert_close(x.gather(1, labels)[:, 0], x.amax(1))
+
+
+def test_a_group_is_as_large_as_its_largest_member() -> None:
+    x = torch.tensor([[1.0, 5.0, 2.0, -1.0]])
+    assert run(GroupMaximum((0, 1, 0, 2)), x).tolist() == [[2.0, 5.0, -1.0]]
+
+
 @pytest.mark.parametrize(
     ("layer", "shapes", "words"),
     [
@@ -103,6 +116,8 @@ def test_squeeze_and_excitation_with_the_gate_at_1_changes_nothing() -> None:
         (FullyConnected(10), ((5,), (5,)), ["5 and 5", "one vector"]),
         (LocalResponseNorm(), ((5,),), ["LocalResponseNorm()", "one feature map"]),
         (RadialBasis(((1.0, 2.0),)), ((3,),), ["RadialBasis", "one vector of 2 features"]),
+        (GroupMaximum((0, 1, 1)), ((4,),), ["GroupMaximum", "one vector of 3 features"]),
+        (ArgMax(), ((4,), (4,)), ["ArgMax()", "one input"]),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -125,6 +140,9 @@ def test_a_shape_that_does_not_fit_is_one_message(
         lambda: RadialBasis(()),
         lambda: RadialBasis(((1.0,), (1.0, 2.0))),
         lambda: RadialBasis(((),)),
+        lambda: GroupMaximum(()),
+        lambda: GroupMaximum((0, 2)),
+        lambda: GroupMaximum((1, 2)),
     ],
 )
 def test_a_wrong_argument_is_the_users_error(wrong) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
-from cnnatomy.layers import Conv, DeformableConv, MatMul, PartialConv, TransposedConv
+from cnnatomy.layers import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.layer import pair
 from cnnatomy.network import Deformable, NonLocal
 from helpers import built, layer_module, run
@@ -36,6 +36,21 @@ def by_loops(layer: Conv, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
             if 0 <= row < rows and 0 <= column < columns:
                 y[n, o, r, c] += weight[o, i, fr, fc] * x[n, first + i, row, column]
     return y if bias is None else y + bias[:, None, None]
+
+
+def test_every_pixel_has_one_vote() -> None:
+    x = torch.zeros(1, 3, 2, 2, dtype=torch.float64)
+    x[0, 2, 0, 0] = x[0, 2, 0, 1] = x[0, 2, 1, 0] = 1.0
+    x[0, 1, 1, 1] = 99.0  # how sure a pixel is does not count
+    assert run(MajorityVote(), x).tolist() == [[0.0, 0.25, 0.75]]
+
+
+def test_votes_pass_the_gradient_of_mean_softmax() -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, dtype=torch.float64)
+    (through,) = torch.autograd.grad((run(MajorityVote(), x) * weights).sum(), x)
+    (soft,) = torch.autograd.grad((x.softmax(1).mean((2, 3)) * weights).sum(), x)
+    torch.testing.assert_close(through, soft)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cnnatomy.layers import (
     RNN,
     SELU,
     Add,
+    ArgMax,
     ArgMaxPool,
     AvgPool,
     BatchNorm,
@@ -36,20 +37,24 @@ from cnnatomy.layers import (
     Flatten,
     FullyConnected,
     GlobalAvgPool,
+    GroupMaximum,
     GroupNorm,
     Interpolate,
     Layer,
     LeakyReLU,
     LocalResponseNorm,
+    MajorityVote,
     MatMul,
     Maximum,
     Maxout,
     MaxPool,
     MaxUnpool,
     Multiply,
+    Normalise,
     Offset,
     PadChannels,
     PartialConv,
+    PixelScale,
     PReLU,
     RadialBasis,
     RankFilter,
@@ -145,9 +150,12 @@ MATRICES = [
     *on(((4, 5), (3, 5)), MatMul(transpose_second=True)),
     *on(((5, 4), (3, 5)), MatMul(transpose_first=True, transpose_second=True)),
 ]
+VOTES = on(MAP, MajorityVote()) + on((1, 1, 1), MajorityVote())
 CHANNELS = [
     *on((7,), FullyConnected(5), FullyConnected(5, bias=False), RadialBasis((tuple([1.0] * 7), tuple([-1.0] * 7)))),
     *on((4, 7), FullyConnected(5), FullyConnected(5, bias=False)),
+    *on((7,), ArgMax(), GroupMaximum((0, 1, 1, 0, 2, 2, 2)), GroupMaximum((0,) * 7), GroupMaximum(tuple(range(7)))),
+    *on(MAP, ArgMax()),
     *on(MAP, LocalResponseNorm(), LocalResponseNorm(3, alpha=1e-2, beta=0.5, k=2.0), LocalResponseNorm(4)),
     *on((2, 3, 3), LocalResponseNorm(5)),
 ]
@@ -216,6 +224,8 @@ ELEMENT = [
         Constant(0.17),
     )
 ] + [
+    *on(MAP, PixelScale(), Normalise((0.5,) * 6, (0.25,) * 6)),
+    *on((2,), Normalise((0, 1), (1, 2.5))),
     *on(MAP, Maxout(), Maxout(3), Maxout(6), Softmax(axis=1), Softmax(axis=2)),
     *on((8,), Maxout(4)),
     *on((MAP, MAP), Add(), Maximum(), Multiply()),
@@ -250,7 +260,7 @@ TRAINING = [
     *on(MAP, GroupNorm(1), GroupNorm(3), GroupNorm(6), GroupNorm(2, epsilon=1e-3)),
 ]
 EXAMPLES = [
-    *(CONVS + TRANSPOSED + DEFORMABLE + PARTIAL + MATRICES + CHANNELS + DEPTHWISE + POOLS),
+    *(CONVS + TRANSPOSED + DEFORMABLE + PARTIAL + MATRICES + VOTES + CHANNELS + DEPTHWISE + POOLS),
     *(SPACE + ELEMENT + TIME + REARRANGEMENT + TRAINING),
 ]
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
@@ -362,6 +372,7 @@ def test_torch_has_its_own_module_wherever_it_can() -> None:
     assert computed == {
         *("Conv", "DepthwiseConv"),  # only where top and bottom, or left and right, differ
         *("DeformableConv", "PartialConv", "MatMul", "RadialBasis"),
+        *("MajorityVote", "ArgMax", "GroupMaximum", "PixelScale", "Normalise"),
         *("ArgMaxPool", "SpatialPyramidPool", "BedOfNails", "MaxUnpool", "Shift", "RankFilter", "Subsample"),
         *("Tanh", "Swish"),  # only with an amplitude or slope, a beta
         *("Maxout", "Scale", "Offset", "Constant", "Add", "Maximum", "Multiply", "DeepRNN"),

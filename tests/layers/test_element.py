@@ -21,7 +21,9 @@ from cnnatomy.layers import (
     Maximum,
     Maxout,
     Multiply,
+    Normalise,
     Offset,
+    PixelScale,
     PReLU,
     ReLU,
     ReLU6,
@@ -144,6 +146,21 @@ def test_scale_and_offset_act_on_each_channel() -> None:
     column = weight[:, None, None]
     assert torch.equal(run(Scale(), x, weights={"scale.weight": weight}), x * column)
     assert torch.equal(run(Offset(), x, weights={"offset.bias": weight}), x + column)
+
+
+def test_normalise_gives_mean_0_and_standard_deviation_1() -> None:
+    x = 3 * torch.randn(5, 2, 8, 8, dtype=DOUBLE) + torch.tensor([4.0, -7.0], dtype=DOUBLE)[:, None, None]
+    std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
+    y = run(Normalise(tuple(mean.tolist()), tuple(std.tolist())), x)
+    torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(2, dtype=DOUBLE))
+    torch.testing.assert_close(y.std((0, 2, 3), correction=0), torch.ones(2, dtype=DOUBLE))
+
+
+def test_a_pixel_scale_starts_at_1_and_weights_every_channel_alike() -> None:
+    x = torch.randn(2, 4, 2, 3, dtype=DOUBLE)
+    torch.testing.assert_close(run(PixelScale(), x), x)
+    weights = torch.arange(6.0, dtype=DOUBLE)
+    torch.testing.assert_close(run(PixelScale(), x, weights={"pixelscale.weight": weights}), x * weights.view(2, 3))
 
 
 def test_scale_and_offset_fold_into_a_convolution() -> None:

@@ -1,7 +1,7 @@
 """Every layer kind, one file for each kind of mixing; `LAYERS` lists them all."""
 
-from cnnatomy.layers.channel import FullyConnected, LocalResponseNorm, RadialBasis
-from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MatMul, PartialConv, TransposedConv
+from cnnatomy.layers.channel import ArgMax, FullyConnected, GroupMaximum, LocalResponseNorm, RadialBasis
+from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.element import (
     ELU,
     SELU,
@@ -11,7 +11,9 @@ from cnnatomy.layers.element import (
     Maximum,
     Maxout,
     Multiply,
+    Normalise,
     Offset,
+    PixelScale,
     PReLU,
     ReLU,
     ReLU6,
@@ -54,8 +56,8 @@ from cnnatomy.layers.time import LSTM, RNN, DeepRNN
 from cnnatomy.layers.training import BatchNorm, Dropout, GroupNorm
 
 LAYERS: tuple[type[Layer], ...] = (
-    *(Conv, TransposedConv, DeformableConv, PartialConv, MatMul),
-    *(FullyConnected, LocalResponseNorm, RadialBasis),
+    *(Conv, TransposedConv, DeformableConv, PartialConv, MatMul, MajorityVote),
+    *(FullyConnected, LocalResponseNorm, RadialBasis, GroupMaximum, ArgMax),
     *(
         DepthwiseConv,
         MaxPool,
@@ -69,7 +71,8 @@ LAYERS: tuple[type[Layer], ...] = (
         MaxUnpool,
     ),
     *(Shift, RankFilter),
-    *(ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Sigmoid, Tanh, Swish, Maxout, Softmax, Scale, Offset, Constant),
+    *(ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Sigmoid, Tanh, Swish, Maxout, Softmax),
+    *(Scale, Offset, PixelScale, Normalise, Constant),
     *(Add, Maximum, Multiply),
     *(RNN, LSTM, DeepRNN),
     *(Reshape, Flatten, Concat, Slice, ChannelToSpace, SpaceToChannel, ChannelShuffle, ZeroPad, Crop, PadChannels),
@@ -83,6 +86,7 @@ __all__ = [
     "RNN",
     "SELU",
     "Add",
+    "ArgMax",
     "ArgMaxPool",
     "AvgPool",
     "BatchNorm",
@@ -100,11 +104,13 @@ __all__ = [
     "Flatten",
     "FullyConnected",
     "GlobalAvgPool",
+    "GroupMaximum",
     "GroupNorm",
     "Interpolate",
     "Layer",
     "LeakyReLU",
     "LocalResponseNorm",
+    "MajorityVote",
     "MatMul",
     "MaxPool",
     "MaxUnpool",
@@ -112,11 +118,13 @@ __all__ = [
     "Maxout",
     "MedianFilter",
     "Multiply",
+    "Normalise",
     "Offset",
     "Operations",
     "PReLU",
     "PadChannels",
     "PartialConv",
+    "PixelScale",
     "RadialBasis",
     "RankFilter",
     "ReLU",

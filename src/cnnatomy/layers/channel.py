@@ -120,3 +120,55 @@ class RadialBasis(Layer):
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         (x,), codes = inputs, tensors["codes"]
         return 2 * (x @ codes.mT) - x.square().sum(1, keepdim=True) - codes.square().sum(1)
+
+
+@value
+class ArgMax(Layer):
+    """The number of the largest channel or feature, from 0, as an integer: (C, ...) becomes (1, ...)."""
+
+    kind = CHANNEL
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1:
+            self._refuse(inputs, "one input")
+        return (1, *inputs[0][1:])
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(inputs[0]))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0].argmax(1, keepdim=True)
+
+
+@value
+class GroupMaximum(Layer):
+    """The largest feature of each group: feature i is of group `owners[i]`, counted from 0; (n,) becomes (groups,).
+
+    After `RadialBasis` it lets a class own several codes.
+    """
+
+    owners: tuple[int, ...]
+
+    kind = CHANNEL
+    stem = "max"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owners", tuple(self.owners))
+        if not self.owners or set(self.owners) != set(range(len(set(self.owners)))):
+            raise UserError(f"{self!r}: the owners must be numbers from 0, none left out")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if list(inputs) != [(len(self.owners),)]:
+            self._refuse(inputs, f"one vector of {len(self.owners)} features, one for each owner")
+        return (len(set(self.owners)),)
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        return Operations(compare=elements(inputs[0]))
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        (x,) = inputs
+        groups = range(len(set(self.owners)))
+        members = [[i for i, owner in enumerate(self.owners) if owner == group] for group in groups]
+        return torch.stack([x[:, own].amax(1) for own in members], dim=1)

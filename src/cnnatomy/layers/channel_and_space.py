@@ -339,3 +339,32 @@ class MatMul(Layer):
         first, second = (x.mT if t else x for x, t in zip(inputs, self._transposed(), strict=True))
         product: torch.Tensor = first @ second
         return product
+
+
+@value
+class MajorityVote(Layer):
+    """Each pixel votes for its largest channel: (C, R, S) becomes (C,), the share of the votes that each channel got.
+
+    Votes have no gradient; backwards the layer is the mean of softmax over the channels, the nearest that has one.
+    """
+
+    kind = CHANNEL_AND_SPACE
+    stem = "vote"
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._map(*inputs)[:1]
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        channels, rows, columns = inputs[0]
+        return Operations(compare=elements(inputs[0]), add=rows * columns, divide=channels)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return GLOBAL
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import one_hot
+
+        (x,) = inputs
+        votes = one_hot(x.argmax(1).flatten(1), x.shape[1]).to(x.dtype).mean(1)
+        soft = x.softmax(1).flatten(2).mean(2)
+        return votes + (soft - soft.detach())

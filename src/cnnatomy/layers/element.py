@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import ELEMENT, Layer, Operations, Shape, elements, value
 
 if TYPE_CHECKING:
@@ -232,6 +233,63 @@ class Offset(_PerChannel):
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] + self._broadcast(tensors["bias"], inputs[0])
+
+
+@value
+class PixelScale(Elementwise):
+    """w * x with one learned w for each pixel, the same for all channels, for maps of one size (weights row by row)."""
+
+    each = Operations(multiply=1)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self._map(*inputs)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": (elements(inputs[0][1:]),)}
+
+    def initial(self, name: str, shape: Shape) -> torch.Tensor:
+        import torch
+
+        return torch.ones(shape)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        (x,), weight = inputs, tensors["weight"]
+        return x * weight.view(x.shape[2:])
+
+
+@value
+class Normalise(Elementwise):
+    """(x - mean) / std with one given mean and std for each channel: the data normalised inside the network.
+
+    The numbers belong to the description, as those of `Constant` do: they are neither learned nor stored with weights.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    each = Operations(add=1, divide=1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UserError(f"{self!r}: needs a mean and a positive std for each channel")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or inputs[0][0] != len(self.mean):
+            self._refuse(inputs, f"one input of {len(self.mean)} channels, as many as there are means")
+        return inputs[0]
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        return Layer.module(self, *inputs)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        (x,) = inputs
+        shape = (-1, *(1,) * (x.dim() - 2))
+        return (x - x.new_tensor(self.mean).view(shape)) / x.new_tensor(self.std).view(shape)
 
 
 @value
