@@ -4,80 +4,123 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil, lcm
+from math import gcd, lcm
 from typing import NamedTuple
 
 from cnnatomy.layers.layer import GLOBAL, Pair, Window
 from cnnatomy.network.graph import FeatureMap, Graph
 
-Step = int | Fraction
+Span = tuple[int, int] | None
+"""The first and the last input pixel that is read, counted from 0 (negative in the padding); None where none is."""
+
+
+class Axis(NamedTuple):
+    """What the elements of a map see along one axis: element q * len(spans) + i sees spans[i], moved by q * step.
+
+    There is one span unless the map was enlarged: then neighbours see pixels of the smaller map in turn.
+    """
+
+    step: int = 1
+    spans: tuple[Span, ...] = ((0, 0),)
+
+    def span(self, element: int) -> Span:
+        """The pixels that an element sees."""
+        turn, i = divmod(element, len(self.spans))
+        span = self.spans[i]
+        return None if span is None else (span[0] + turn * self.step, span[1] + turn * self.step)
+
+    @property
+    def extent(self) -> int:
+        """The most pixels that an element sees."""
+        return max(span[1] - span[0] + 1 if span else 0 for span in self.spans)
+
+    @property
+    def stride(self) -> int | Fraction:
+        """Pixels from one element to the next, on average."""
+        stride = Fraction(self.step, len(self.spans))
+        return int(stride) if stride.denominator == 1 else stride
+
+    @property
+    def centre(self) -> float:
+        """The middle of what element 0 sees (or of the first that sees anything)."""
+        return next((sum(span) / 2 for span in self.spans if span), 0.0)
+
+    def through(self, kernel: int, stride: int, padding: int, dilation: int, upsample: int) -> Axis:
+        """The axis after a window."""
+        reach = (kernel - 1) * dilation
+        if upsample == 1 and len(self.spans) == 1 and self.spans[0]:
+            first, last = self.spans[0]
+            step = self.step
+            return Axis(step * stride, ((first - padding * step, last + (reach - padding) * step),))
+        if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
+            turns = stride // gcd(stride, len(self.spans))
+            outputs = len(self.spans) * turns // stride
+            reads = [[o * stride - padding + tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+            return Axis(self.step * turns, tuple(_union([self.span(i) for i in read]) for read in reads))
+        # output o reads the inputs i with i * upsample = o + padding - tap
+        outputs = len(self.spans) * upsample
+        sums = [[o + padding - tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+        reads = [[n // upsample for n in numbers if n % upsample == 0] for numbers in sums]
+        return Axis(self.step, tuple(_union([self.span(i) for i in read]) for read in reads))
+
+    def joined(self, other: Axis) -> Axis:
+        """What is seen where two paths meet: all that either sees."""
+        if self.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
+            return max(self, other, key=lambda axis: axis.extent)
+        elements = lcm(len(self.spans), len(other.spans))
+        step = self.step * (elements // len(self.spans))
+        return Axis(step, tuple(_union([self.span(i), other.span(i)]) for i in range(elements)))
+
+
+def _union(spans: Sequence[Span]) -> Span:
+    found = [span for span in spans if span]
+    return (min(span[0] for span in found), max(span[1] for span in found)) if found else None
 
 
 class ReceptiveField(NamedTuple):
-    """What one element of a feature map sees, in input pixels, as (rows, columns).
+    """What the elements of a feature map see of the input, along rows and columns.
 
-    Attributes:
-        extent: r = r_in + (kernel - 1) * dilation * stride_in, over windows alone; the largest where paths join.
-            A fraction where the map is finer than the input.
-        stride: the distance between the fields of neighbouring elements; below 1 where the map is finer than the input.
-        centre: the middle of the field of element (0, 0), where 0 is the middle of the first pixel.
-        sees_all: whether some path to here mixes all pixels (a global average, a fully connected layer, attention).
-            `extent` goes on counting windows, as published tables do.
+    It counts windows alone, as published tables do: r = (r_out - 1) * stride + (kernel - 1) * dilation + 1 going back.
+    `sees_all` says whether some path to here mixes all pixels too (a global average, a fully connected layer, a gate).
     """
 
-    extent: tuple[Step, Step] = (1, 1)
-    stride: tuple[Step, Step] = (1, 1)
-    centre: tuple[float, float] = (0.0, 0.0)
+    rows: Axis = Axis()
+    columns: Axis = Axis()
     sees_all: bool = False
 
     @property
     def size(self) -> Pair:
-        """Whole pixels that an element sees at most."""
-        return (ceil(self.extent[0]), ceil(self.extent[1]))
+        """The most pixels that an element sees: (rows, columns)."""
+        return (self.rows.extent, self.columns.extent)
+
+    @property
+    def stride(self) -> tuple[int | Fraction, int | Fraction]:
+        """Input pixels from one element to the next; below 1 where the map is finer than the input."""
+        return (self.rows.stride, self.columns.stride)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of the field of element (0, 0), where 0 is the middle of the first pixel."""
+        return (self.rows.centre, self.columns.centre)
 
     def through(self, window: Window) -> ReceptiveField:
         """The field after a layer with this window."""
         if window is GLOBAL:
-            return ReceptiveField(self.extent, self.stride, self.centre, True)
-        (k, k2), (s, s2), (p, p2), (d, d2), (u, u2) = window
-        (r, r2), (j, j2), (y, y2) = self.extent, self.stride, self.centre
-        rows = _axis(r, j, y, k, s, p, d, u)
-        columns = (
-            rows
-            if (k, s, p, d, u, r, j, y) == (k2, s2, p2, d2, u2, r2, j2, y2)
-            else _axis(r2, j2, y2, k2, s2, p2, d2, u2)
-        )
-        return ReceptiveField((rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2]), self.sees_all)
-
-
-def _axis(
-    extent: Step, step: Step, centre: float, kernel: int, stride: int, padding: int, dilation: int, upsample: int
-) -> tuple[Step, Step, float]:
-    """(extent, stride, centre) of one axis after a window."""
-    reach = (kernel - 1) * dilation
-    if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
-        return extent + reach * step, step * stride, centre + (reach / 2 - padding) * float(step)
-    # output o reads the inputs i with i * upsample = o + padding - tap * dilation
-    common = lcm(upsample, dilation)
-    taps = reach // common * (common // upsample)
-    after = Fraction(step) / upsample
-    middle = centre + (padding - reach / 2) / upsample * float(step)
-    return extent + taps * step, int(after) if after.denominator == 1 else after, middle
+            return ReceptiveField(self.rows, self.columns, True)
+        kernel, stride, padding, dilation, upsample = window
+        rows = self.rows.through(kernel[0], stride[0], padding[0], dilation[0], upsample[0])
+        columns = self.columns.through(kernel[1], stride[1], padding[1], dilation[1], upsample[1])
+        return ReceptiveField(rows, columns, self.sees_all)
 
 
 def join(fields: Sequence[ReceptiveField]) -> ReceptiveField:
-    """The field where paths meet: the largest along each axis, with its stride and centre."""
-    first = fields[0]
-    if all(field == first for field in fields):
-        return first
-    rows = max(fields, key=lambda field: field.extent[0])
-    columns = max(fields, key=lambda field: field.extent[1])
-    return ReceptiveField(
-        (rows.extent[0], columns.extent[1]),
-        (rows.stride[0], columns.stride[1]),
-        (rows.centre[0], columns.centre[1]),
-        any(field.sees_all for field in fields),
-    )
+    """The field where paths meet: all that any of them sees, which is the largest where they have one centre."""
+    joined = fields[0]
+    for field in fields[1:]:
+        if field != joined:
+            rows, columns = joined.rows.joined(field.rows), joined.columns.joined(field.columns)
+            joined = ReceptiveField(rows, columns, joined.sees_all or field.sees_all)
+    return joined
 
 
 def receptive_fields(graph: Graph) -> dict[FeatureMap, ReceptiveField]:

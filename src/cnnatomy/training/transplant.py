@@ -68,8 +68,8 @@ class Transplant:
         difference: the largest difference of outputs, relative to the largest output; None where nothing could be run.
     """
 
-    state: dict[str, torch.Tensor]
-    pairs: list[tuple[str, str]]
+    state: dict[str, torch.Tensor] = field(repr=False)
+    pairs: list[tuple[str, str]] = field(repr=False)
     reordered: int = 0
     difference: float | None = None
 
