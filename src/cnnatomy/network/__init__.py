@@ -3,10 +3,24 @@
 from cnnatomy.network.block import Block, Chain, Composition, Dense, Named, Parallel, Residual
 from cnnatomy.network.gates import with_gates
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.network.heads import (
+    HEADS,
+    CodeHead,
+    ConvHead,
+    KeypointHead,
+    LinearHead,
+    MapHead,
+    PixelHead,
+    VectorHead,
+    WeightedHead,
+    depth_head,
+    detection_heads,
+    motion_head,
+    segmentation_head,
+)
 from cnnatomy.network.network import Heads, Network
 from cnnatomy.network.parts import (
     Deformable,
-    LinearHead,
     NonLocal,
     Projection,
     SqueezeExcitation,
@@ -17,32 +31,45 @@ from cnnatomy.network.parts import (
 
 BLOCKS: tuple[type[Block], ...] = (
     *(Chain, TappedChain, Parallel, Dense, Residual, Heads),
-    *(Projection, ZeroShortcut, SqueezeExcitation, NonLocal, Deformable, Stem, LinearHead),
+    *(Projection, ZeroShortcut, SqueezeExcitation, NonLocal, Deformable, Stem),
+    *HEADS,
 )
 """The blocks of general use; each family of the catalogue adds its own."""
 
 __all__ = [
     "BLOCKS",
+    "HEADS",
     "Block",
     "Chain",
+    "CodeHead",
     "Composition",
+    "ConvHead",
     "Deformable",
     "Dense",
     "FeatureMap",
     "Graph",
     "Heads",
+    "KeypointHead",
     "LinearHead",
+    "MapHead",
     "Named",
     "Network",
     "Node",
     "NonLocal",
     "Parallel",
+    "PixelHead",
     "Projection",
     "Residual",
     "Scope",
     "SqueezeExcitation",
     "Stem",
     "TappedChain",
+    "VectorHead",
+    "WeightedHead",
     "ZeroShortcut",
+    "depth_head",
+    "detection_heads",
+    "motion_head",
+    "segmentation_head",
     "with_gates",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from cnnatomy.errors import UserError
@@ -81,9 +81,11 @@ class Network(Value):
             return {part.name: part.part for part in self.head.parts if isinstance(part, Named)}
         return {"head": self.head}
 
-    def with_heads(self, *, reads: Mapping[str, int] | None = None, **heads: Piece) -> Self:
-        """The same tail and body with several heads, by name."""
-        return self.replace(head=Heads(reads=tuple((reads or {}).items()), **heads))
+    def with_heads(
+        self, *, reads: Mapping[str, int] | None = None, auxiliary: Iterable[str] = (), **heads: Piece
+    ) -> Self:
+        """The same tail and body with several heads, by name; see `Heads`."""
+        return self.replace(head=Heads(reads=reads or (), auxiliary=auxiliary, **heads))
 
     def __call__(self, x: FeatureMap) -> Any:
         for name, part in (("tail", self.tail), ("body", self.body), ("head", self.head)):

@@ -1,4 +1,4 @@
-"""What many networks are made of: convolution with batch norm, shortcuts, squeeze and excitation, stem, heads."""
+"""What many networks are made of: convolution with batch norm, shortcuts, squeeze and excitation, stem."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from cnnatomy.layers import (
     Conv,
     Crop,
     DeformableConv,
-    Dropout,
-    Flatten,
-    FullyConnected,
     GlobalAvgPool,
     Interpolate,
     Layer,
@@ -188,22 +185,6 @@ class Deformable(Block):
     def __call__(self, x: FeatureMap) -> FeatureMap:
         offsets = Conv(2 * self.kernel**2, self.kernel, self.stride, self.kernel // 2)(x)
         return DeformableConv(self.channels, self.kernel, self.stride, self.kernel // 2)(x, offsets)
-
-
-@value
-class LinearHead(Block):
-    """Global average pooling and a linear classifier: C * classes + classes parameters, any input size."""
-
-    classes: int = 1000
-    dropout: float = 0.0
-
-    stem = "head"
-
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        x = Flatten()(GlobalAvgPool()(x))
-        if self.dropout:
-            x = Dropout(self.dropout)(x)
-        return FullyConnected(self.classes)(x)
 
 
 @value
