@@ -2,9 +2,9 @@
 
     python benchmarks/account.py [NETWORK ...]
 
-"describe + account" makes the network and its whole account from nothing: parameters, operations of every kind, feature
-maps, receptive fields. "torchinfo" builds the same network in torch and summarises it. Then both as processes of their own,
-as a command line or CI step runs them.
+"describe + account" makes the network and its whole account from nothing: parameters, operations of every kind,
+feature maps, receptive fields. "torchinfo" builds the same network in torch and summarises it. Then both as
+processes of their own, as a command line or CI step runs them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from _machine import describe
-
 import cnnatomy as cn
+from _machine import describe
 
 
 def median(action: Callable[[], object], times: int) -> float:
@@ -60,7 +59,9 @@ def main(names: list[str]) -> None:
     shown = process(sys.executable, "-m", "cnnatomy.cli", "show", name)
     torch = process(sys.executable, "-c", "import torch")
     summary = process(sys.executable, "-c", TORCHINFO.format(name=name))
-    print(f"as processes: cnnatomy show {name} {shown:.2f} s; import torch alone {torch:.2f} s; torchinfo {summary:.2f} s")
+    print(
+        f"as processes: cnnatomy show {name} {shown:.2f} s; import torch alone {torch:.2f} s; torchinfo {summary:.2f} s"
+    )
     print(f"ratio torchinfo / cnnatomy show: {summary / shown:.1f}x")
 
 

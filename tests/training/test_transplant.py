@@ -32,8 +32,41 @@ TORCHVISION = {
     "resnet-152": "resnet152",
     "squeezenet-1.0": "squeezenet1_0",
     "densenet-121": "densenet121",
+    "densenet-161": "densenet161",
+    "densenet-169": "densenet169",
+    "densenet-201": "densenet201",
+    "googlenet-tv": "googlenet",
+    "inception-v3": "inception_v3",
+    "mobilenet-v2": "mobilenet_v2",
+    "resnext-50-32x4d": "resnext50_32x4d",
+    "resnext-101-64x4d": "resnext101_64x4d",
+    "squeezenet-1.1": "squeezenet1_1",
 }
-TIMM: dict[str, str] = {}
+TIMM = {
+    "dpn-92": "dpn92",
+    "dpn-98": "dpn98",
+    "dpn-131": "dpn131",
+    "inception-resnet-v2": "inception_resnet_v2",
+    "inception-v4": "inception_v4",
+    "mobilenet-v1-1.0-relu6": "mobilenetv1_100",
+    "mobilenet-v2-0.35": "mobilenetv2_035",
+    "mobilenet-v2-0.5": "mobilenetv2_050",
+    "mobilenet-v2-0.75": "mobilenetv2_075",
+    "mobilenet-v2-1.4": "mobilenetv2_140",
+    "nasnet-a-large": "nasnetalarge",
+    "pnasnet-5-large": "pnasnet5large",
+    "resnext-101-32x4d": "resnext101_32x4d",
+    "se-resnet-50": "legacy_seresnet50",
+    "se-resnet-101": "legacy_seresnet101",
+    "se-resnet-152": "legacy_seresnet152",
+    "se-resnet-50-v1-5": "seresnet50",
+    "se-resnet-101-v1-5": "seresnet101",
+    "se-resnet-152-v1-5": "seresnet152",
+    "se-resnext-50-32x4d": "legacy_seresnext50_32x4d",
+    "se-resnext-101-32x4d": "legacy_seresnext101_32x4d",
+    "se-resnext-50-32x4d-padded": "seresnext50_32x4d",
+    "xception": "legacy_xception",
+}
 FIXED_SIZE = {"alexnet-torchvision": 224}  # fully connected layers on a map: other sizes are other networks
 FIXED_SIZE |= {name: 224 for name in TORCHVISION if name.startswith("vgg")}
 
