@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 from typing import Any
 
 import torch
 from torch import nn
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.network.network import Heads
 
@@ -45,10 +48,10 @@ class HeadsModule(nn.Module):
         super().__init__()
         reads = dict(heads.reads)
         self._reads = {name: reads.get(name, 0) for name in (part.name for part in heads.parts)}  # type: ignore[union-attr]
-        self._auxiliary = heads.auxiliary
+        self.auxiliary_heads = heads.auxiliary
 
     def forward(self, *maps: torch.Tensor) -> Any:
-        active = [name for name in self._reads if self.training or name not in self._auxiliary]
+        active = [name for name in self._reads if self.training or name not in self.auxiliary_heads]
         results = {name: getattr(self, name)(maps[self._reads[name]]) for name in active}
         return results[active[0]] if len(active) == 1 else results
 
@@ -70,10 +73,27 @@ def build(graph: Graph) -> nn.Module:
     """The module of a whole graph.
 
     A network's graph becomes a `NetworkModule`; any other graph a `Composite`.
+
+    Raises:
+        UserError: if the parameters are more than the memory of this machine, before any is allocated.
     """
+    _check_memory(graph)
     if tuple(child.name for child in graph.root.children) == PARTS:
         return _with_children(NetworkModule(), graph.root)
     return _composite(graph.root)
+
+
+def _check_memory(graph: Graph) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
+    size = torch.get_default_dtype().itemsize
+    needed = 0
+    for node in graph.nodes:
+        needed += size * sum(map(elements, node.layer.parameters(*[x.shape for x in node.inputs]).values()))
+        if needed > memory and torch.get_default_device().type == "cpu":
+            raise UserError(
+                f"{node.path}: with this layer ({node.layer!r}) the parameters need {needed / 2**30:,.1f} GiB,"
+                f" and this machine has {memory / 2**30:,.1f} GiB"
+            )
 
 
 def _with_children(module: nn.Module, scope: Scope) -> nn.Module:
@@ -103,7 +123,7 @@ def _composite(scope: Scope) -> nn.Module:
             )
         reads = [numbers[x] for x in child.inputs]
         for x in made:
-            numbers.setdefault(x, len(numbers))
+            numbers.setdefault(x, len(scope.inputs) + len(numbers))  # an input may be given twice
         plan.append((child.name, reads, [numbers[x] for x in made], []))
     if any(x not in numbers for x in scope.outputs):
         raise UserError(f"{scope.path or 'the network'} returns a feature map that it neither made nor was given")
