@@ -18,7 +18,7 @@ SETUP_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format bench constraints clean
+.PHONY: help demo test test-fast lint format tables bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ lint: $(DEV_READY) ## ruff (rules and format) and mypy --strict
 format: $(DEV_READY) ## let ruff mend and format what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into docs/tables
+	@$(BIN)/python docs/tables/generate.py
 
 bench: $(DEV_READY) ## every benchmark, one after another
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
