@@ -25,24 +25,33 @@ Maps = tuple[FeatureMap, ...]
 
 
 @value
-class Scales(Block):
-    """The first layer: each scale from the one before by a 3x3 convolution of stride 2 (section 4.1 of the paper).
+class MSDNetTail(Block):
+    """The finest scale of the first layer: a 3x3 convolution for CIFAR, a 7x7 of stride 2 and a max pool for ImageNet.
 
-    `first` makes the finest of `channels[0]` channels; a CIFAR network starts with a 3x3 convolution, an ImageNet
-    network with a 7x7 of stride 2 (which has offsets in the authors' code) and a max pool.
+    (The 7x7 convolution has offsets in the authors' code, although batch norm follows.)
     """
 
+    channels: int
+    kernel: int = 3
+
+    stem = "tail"
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        if self.kernel == 3:
+            return conv_bn_relu(x, self.channels, 3)
+        x = ReLU()(BatchNorm()(Conv(self.channels, self.kernel, 2, padding=self.kernel // 2)(x)))
+        return MaxPool(3, 2, padding=1)(x)
+
+
+@value
+class Scales(Block):
+    """The coarser scales of the first layer, each from the finer one by a 3x3 convolution of stride 2 (section 4.1)."""
+
     channels: tuple[int, ...]
-    start: str = "3x3"
 
     def __call__(self, x: FeatureMap) -> Maps:
-        finest, *coarser = self.channels
-        if self.start == "7x7":
-            x = MaxPool(3, 2, padding=1)(ReLU()(BatchNorm()(Conv(finest, 7, 2, padding=3)(x))))
-        else:
-            x = conv_bn_relu(x, finest, 3)
         maps = [x]
-        for channels in coarser:
+        for channels in self.channels:
             maps.append(conv_bn_relu(maps[-1], channels, 3, stride=2))
         return tuple(maps)
 
@@ -137,18 +146,20 @@ def msdnet(
     growth: int,
     factors: tuple[int, ...],
     channels: int,
-    start: str = "3x3",
+    kernel: int = 3,
     head_width: int | None = None,
     classes: int = 1000,
 ) -> Network:
     """An exit after each of `steps` layers; scale i starts with `channels * factors[i]` channels."""
+    finest, *coarser = [channels * factor for factor in factors]
     made = layers(sum(steps), growth, factors)
-    blocks = {
-        f"block{i}": Chain(*[part for _ in range(step) for part in next(made)]) for i, step in enumerate(steps, start=1)
-    }
+    blocks: dict[str, Block] = {}
+    for number, step in enumerate(steps, start=1):
+        first = [Scales(tuple(coarser))] if number == 1 else []
+        blocks[f"block{number}"] = Chain(*first, *[part for _ in range(step) for part in next(made)])
     exits = {f"exit{i}": ExitHead(classes, head_width) for i in range(1, len(steps) + 1)}
     return Network(
-        tail=Scales(tuple(channels * factor for factor in factors), start),
+        tail=MSDNetTail(finest, kernel),
         body=Exits(**blocks),
         head=Heads(reads=tuple((name, i) for i, name in enumerate(exits)), **exits),
     )
@@ -185,7 +196,7 @@ def exit_early(module: torch.nn.Module, x: torch.Tensor, threshold: float) -> tu
     return logits, taken
 
 
-BLOCKS = (Scales, MultiScaleLayer, ScaleTransition, Exits, ExitHead)
+BLOCKS = (MSDNetTail, Scales, MultiScaleLayer, ScaleTransition, Exits, ExitHead)
 ENTRIES = (
     Entry(
         "msdnet",
@@ -194,7 +205,7 @@ ENTRIES = (
         "4 scales, growth 16, exits after 4, 8, 12, 16 and 20 layers, as released",
         PAPER,
         msdnet,
-        {"steps": (4,) * 5, "growth": 16, "factors": (1, 2, 4, 4), "channels": 32, "start": "7x7"},
+        {"steps": (4,) * 5, "growth": 16, "factors": (1, 2, 4, 4), "channels": 32, "kernel": 7},
         aliases=("msdnet-imagenet",),
     ),
     Entry(
