@@ -82,6 +82,19 @@ def test_list_shows_every_network_once(run):
     assert sum(line.startswith("  resnet-50 ") for line in lines) == 1
 
 
+def test_list_gives_published_accuracies_and_whose_they_are(run):
+    listed = {line["name"]: line for line in json.loads(run("list", "--format", "json"))}
+    vgg = listed["vgg-16"]
+    assert (vgg["top1"], vgg["top5"], vgg["accuracy_source"]) == (71.592, 90.382, "torchvision vgg16, IMAGENET1K_V1")
+    assert (listed["lenet-5"]["top1"], listed["lenet-5"]["accuracy_source"]) == (None, None)
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(run("list", "--format", "csv")))}
+    assert (rows["alexnet"]["top1"], rows["lenet-5"]["top1"]) == ("57.1", "")
+    assert "| BVLC/caffe models/bvlc_alexnet |" in run("list", "--format", "markdown")
+    (line,) = [line for line in run("list", width=80).splitlines() if line.startswith("  vgg-16 ")]
+    assert line.split()[-2:] == ["71.6", "90.4"]
+    assert len(line) <= 80
+
+
 @pytest.mark.parametrize("key", ["macs", "parameters", "year", "name"])
 def test_list_sorts(run, key):
     values = [line[key] for line in json.loads(run("list", "--sort", key, "--format", "json"))]

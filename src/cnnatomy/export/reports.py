@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
+from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.export.records import account_record, totals_record
 from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
 from cnnatomy.layers.layer import dimensions
@@ -82,6 +83,15 @@ def _summary(account: Account, format: str) -> str:
     return rendered(table)
 
 
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.1f}"
+
+
+_NOT_PUBLISHED = Accuracy(None, None, "")
+_ROOM_FOR = {"accuracy_source": 200, "summary": 150, "family": 110, "year": 110, "input": 110}
+"""Columns of the listing that only wide terminals have room for, and how wide."""
+
+
 def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
     """The catalogue, a line a network."""
     records = [
@@ -94,14 +104,18 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
             "macs": account.totals.macs,
             "depth": account.depth,
             "receptive_field": list(account.receptive_field.size),
+            "top1": accuracy.top1,
+            "top5": accuracy.top5,
             "summary": entry.summary,
             "aliases": list(entry.aliases),
             "paper": entry.paper,
+            "accuracy_source": accuracy.source or None,
         }
         for entry, account in rows
+        for accuracy in (ACCURACY.get(entry.name, _NOT_PUBLISHED),)
     ]
     columns = [
-        Column("name", "name"),
+        Column("name", "name", shortest=20),
         Column("family", "family"),
         Column("year", "year", number=True),
         Column("input", "input", _shape),
@@ -109,10 +123,15 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         Column("macs", "MACs", short if format == "table" else count, number=True),
         Column("depth", "depth", number=True),
         Column("receptive_field", "sees", _sight, number=True),
+        Column("top1", "top-1", _percent, number=True),
+        Column("top5", "top-5", _percent, number=True),
         Column("summary", "what it is", shortest=10),
     ]
     if format in ("json", "csv"):
         columns += [Column("aliases", "aliases"), Column("paper", "paper")]
+    columns.append(Column("accuracy_source", "whose accuracy", lambda source: source or "", shortest=14))
+    if format == "table":
+        columns = [column for column in columns if terminal_width() >= _ROOM_FOR.get(column.key, 0)]
     return render(columns, records, format)
 
 
