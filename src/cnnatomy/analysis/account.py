@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
-from cnnatomy.layers.layer import Operations, Shape, elements
+from cnnatomy.layers.layer import UNKNOWN, Operations, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 
 
@@ -63,7 +63,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some rows; `feature_map_elements` counts the output of every node once."""
+    """Sums over some rows; `feature_map_elements` counts the output of every node once.
+
+    `not_counted` layers came from a reader that has no rule for them: their operations are missing in the sums.
+    """
 
     layers: int
     parameters: int
@@ -76,11 +79,12 @@ class Totals:
     divides: int
     exponentials: int
     feature_map_elements: int
+    not_counted: int
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Totals:
         """The sums over these rows."""
-        layers = parameters = weights = buffers = maps = 0
+        layers = parameters = weights = buffers = maps = unknown = 0
         mac = multiply = add = compare = divide = exponential = 0
         for row in rows:
             layers += 1
@@ -88,6 +92,7 @@ class Totals:
             weights += row.weights
             buffers += row.buffers
             maps += elements(row.output)
+            unknown += row.kind == UNKNOWN
             operations = row.operations
             mac += operations[0]
             multiply += operations[1]
@@ -95,7 +100,8 @@ class Totals:
             compare += operations[3]
             divide += operations[4]
             exponential += operations[5]
-        return cls(layers, parameters, weights, buffers, mac, multiply, add, compare, divide, exponential, maps)
+        operations = Operations(mac, multiply, add, compare, divide, exponential)
+        return cls(layers, parameters, weights, buffers, *operations, maps, unknown)
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,9 @@ def account(graph: Graph, name: str = "") -> Account:
         layer, output = node.layer, node.output
         inputs = tuple([x.shape for x in node.inputs])
         parameters = weights = 0
-        for shape in layer.parameters(*inputs).values():
+        for tensor, shape in layer.parameters(*inputs).items():
+            if tensor in node.shared:
+                continue
             size = elements(shape)
             parameters += size
             if len(shape) > 1:
@@ -213,7 +221,7 @@ def account(graph: Graph, name: str = "") -> Account:
                 output.shape,
                 parameters,
                 weights,
-                sum([elements(shape) for shape in buffers.values()]) if buffers else 0,
+                sum([elements(s) for name, s in buffers.items() if name not in node.shared]) if buffers else 0,
                 layer.operations(inputs, output.shape),
                 fields[output],
                 depth,

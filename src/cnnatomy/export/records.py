@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from cnnatomy.analysis import Account, ReceptiveField, Row, Subtotal, Totals, conventions
+from cnnatomy.layers.layer import UNKNOWN
 
 BYTES = 4
 """Bytes of a float32 number."""
@@ -56,6 +57,7 @@ def row_record(row: Row) -> dict[str, Any]:
         "exponentials": operations.exponential,
         "feature_map_elements": row.feature_map_elements,
         "feature_map_bytes": row.feature_map_elements * BYTES,
+        "not_counted": int(row.kind == UNKNOWN),
         **_sight(row.receptive_field),
     }
 

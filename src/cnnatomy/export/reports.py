@@ -11,7 +11,8 @@ from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.export.records import account_record, totals_record
 from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
-from cnnatomy.layers.layer import dimensions
+from cnnatomy.layers import NotCounted
+from cnnatomy.layers.layer import UNKNOWN, dimensions
 
 
 def _shape(shape: Any) -> str:
@@ -71,6 +72,13 @@ def _summary(account: Account, format: str) -> str:
         ),
         ("depth", f"{account.depth} weight layers on the longest path, {totals['layers']} layers in all"),
     ]
+    unknown = [row for row in account.rows if row.kind == UNKNOWN]
+    if unknown:
+        named = ", ".join(
+            f"{row.path} ({row.node.layer.what})" for row in unknown[:5] if isinstance(row.node.layer, NotCounted)
+        )
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        lines.append(("NOT COUNTED", f"operations of {len(unknown)} layers: {named}{more}"))
     if format == "markdown":
         return "\n".join(f"- **{name}**: {text}" for name, text in lines)
     from rich.table import Table

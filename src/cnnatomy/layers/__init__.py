@@ -54,6 +54,7 @@ from cnnatomy.layers.space import (
 )
 from cnnatomy.layers.time import LSTM, RNN, DeepRNN
 from cnnatomy.layers.training import BatchNorm, Dropout, GroupNorm
+from cnnatomy.layers.unknown import NotCounted
 
 LAYERS: tuple[type[Layer], ...] = (
     *(Conv, TransposedConv, DeformableConv, PartialConv, MatMul, MajorityVote),
@@ -119,6 +120,7 @@ __all__ = [
     "MedianFilter",
     "Multiply",
     "Normalise",
+    "NotCounted",
     "Offset",
     "Operations",
     "PReLU",

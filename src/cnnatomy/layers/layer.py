@@ -30,6 +30,9 @@ TRAINING = "training"
 KINDS = (CHANNEL_AND_SPACE, CHANNEL, SPACE, ELEMENT, TIME, REARRANGEMENT, TRAINING)
 """The lectures' seven kinds of layer, by the dimensions in which a layer combines information."""
 
+UNKNOWN = "not counted"
+"""The kind of what a reader met and has no rule for."""
+
 
 class Operations(NamedTuple):
     """How many operations of each kind one image needs.

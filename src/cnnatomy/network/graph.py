@@ -35,14 +35,18 @@ class FeatureMap:
 
 
 class Node:
-    """One layer applied: the layer, its inputs, its output, and a stable path such as `body.stage3.block2.conv1`."""
+    """One layer applied: the layer, its inputs, its output, and a stable path such as `body.stage3.block2.conv1`.
 
-    __slots__ = ("inputs", "layer", "output", "path", "scope")
+    `shared` names those of its tensors that an earlier node has already, as where a module is used twice.
+    """
+
+    __slots__ = ("inputs", "layer", "output", "path", "scope", "shared")
 
     def __init__(self, layer: Layer, inputs: Sequence[FeatureMap], scope: Scope) -> None:
         self.layer, self.inputs, self.scope = layer, tuple(inputs), scope
         self.path = ""
         self.output: FeatureMap
+        self.shared: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
