@@ -125,16 +125,17 @@ def show(network: str, input: Any, classes: int | None, depth: int | None, forma
 
     "sees" is the receptive field in input pixels, counted over windows (convolutions and pools).
     """
-    from cnnatomy.readers import resolve
-
-    click.echo(show_network(resolve(network, classes, input), depth, format))
-
-
-def show_network(network: Any, depth: int | None = None, format: str = "table") -> str:
-    """What `show` prints."""
     from cnnatomy.export import reports
 
-    return reports.show(network.account(), depth, format)
+    click.echo(reports.show(account_of(network, classes, input), depth, format))
+
+
+def account_of(network: str, classes: int | None = None, input: Any = None) -> Any:
+    """The account of whatever NETWORK names."""
+    from cnnatomy.analysis import account
+    from cnnatomy.readers import read_graph
+
+    return account(*read_graph(network, classes, input))
 
 
 @main.command()
@@ -145,9 +146,8 @@ def show_network(network: Any, depth: int | None = None, format: str = "table") 
 def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: str) -> None:
     """Compare NETWORKS side by side, with the ratio to the first."""
     from cnnatomy.export import reports
-    from cnnatomy.readers import resolve
 
-    click.echo(reports.compare([resolve(name, classes, input).account() for name in networks], format))
+    click.echo(reports.compare([account_of(name, classes, input) for name in networks], format))
 
 
 device_option = click.option(
@@ -271,10 +271,10 @@ def weights(network: str, source: str, input: Any, classes: int | None, **option
 def demo(out: Path | None, seed: int, device: str) -> None:
     """The main job in a minute: show LeNet-5, train it on real digits, evaluate it, predict pictures."""
     needs_training()
-    from cnnatomy.readers import resolve
+    from cnnatomy.export import reports
 
     click.echo("1. What LeNet-5 costs and sees (cnnatomy show lenet-5)\n")
-    click.echo(show_network(resolve("lenet-5", 10)))
+    click.echo(reports.show(account_of("lenet-5", 10), None, "table"))
 
     from cnnatomy.training import session
 

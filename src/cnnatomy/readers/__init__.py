@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from cnnatomy import catalogue
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Network
+from cnnatomy.network import Graph, Network
+
+OTHERS: dict[str, str] = {}
+"""How a name of other people's networks begins or ends -> the module here whose `open(name, input)` reads its `Graph`."""
+
+
+def _other(name: str) -> str | None:
+    return next((module for mark, module in OTHERS.items() if name.startswith(mark) or name.endswith(mark)), None)
+
+
+def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
+    """The graph that a command line names, and what tables call it: anything of `resolve`, or of `OTHERS`.
+
+    Raises:
+        UserError: if there is no such network or file, or it is not valid.
+    """
+    module = _other(name)
+    if module is None:
+        network = resolve(name, classes, input)
+        return network.graph(), network.name
+    if classes is not None:
+        raise UserError(f"{name}: --classes is for networks that are described here; this one has the classes it has")
+    graph: Graph = import_module(f"cnnatomy.readers.{module}").open(name, input)
+    return graph, name
 
 
 def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Network:
@@ -16,6 +40,8 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     Raises:
         UserError: if there is no such network or file, or the design is not valid.
     """
+    if _other(name):
+        raise UserError(f"{name}: this command needs a network of the catalogue or a YAML design")
     path = Path(name)
     if path.suffix.lower() not in (".yaml", ".yml"):
         return catalogue.network(name, classes=classes, input=input)
@@ -36,4 +62,4 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     return network
 
 
-__all__ = ["resolve"]
+__all__ = ["OTHERS", "read_graph", "resolve"]
