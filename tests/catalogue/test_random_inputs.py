@@ -51,7 +51,10 @@ def test_unusual_sizes_and_classes(name):
             check(network)
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in cn.ENTRIES if isinstance(entry.arguments.get("width"), float)])
+WIDE = [entry.name for entry in cn.ENTRIES if isinstance(entry.arguments.get("width"), float)]
+
+
+@pytest.mark.parametrize("name", WIDE)
 def test_unusual_widths(name):
     draw = random.Random(name)
     entry = find(name)

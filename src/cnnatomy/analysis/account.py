@@ -147,10 +147,11 @@ class Account:
 
     @cached_property
     def features(self) -> FeatureMap:
-        """The last feature map before the head."""
+        """The last feature map before the head; of a body that returns several, the one made last."""
         for scope in self.graph.root.children:
-            if scope.path == "head":
-                return scope.inputs[0]
+            if isinstance(scope, Scope) and scope.path == "head":
+                order = {node.output: i for i, node in enumerate(self.graph.nodes)}
+                return max(scope.inputs, key=lambda x: order.get(x, -1))
         return self.graph.outputs[0]
 
     def __iter__(self) -> Iterator[Row]:
