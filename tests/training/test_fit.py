@@ -214,7 +214,7 @@ def test_auxiliary_heads_count_three_tenths(digits: Data) -> None:
     images, labels = torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     outputs = classifier.train()(images)
     expected = F.cross_entropy(outputs["main"], labels) + 0.3 * F.cross_entropy(outputs["early"], labels)
-    assert float(module.training_step((images, labels), 0)) == pytest.approx(float(expected))
+    assert float(module.loss((images, labels))) == pytest.approx(float(expected))
     assert isinstance(classifier.eval()(images), torch.Tensor)
 
 
@@ -223,7 +223,7 @@ def test_googlenet_trains_with_its_auxiliary_heads(tmp_path: Path) -> None:
     network = cn.network("googlenet", classes=10)
     outputs = Classifier(network.build((3, 224, 224)), Normalisation((0.5,) * 3, (0.2,) * 3))
     module = Training(outputs, Recipe())
-    loss = module.training_step((torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8), torch.tensor([1, 2])), 0)
+    loss = module.loss((torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8), torch.tensor([1, 2])))
     loss.backward()
     assert all(parameter.grad is not None for parameter in outputs.parameters())
 

@@ -32,7 +32,7 @@ class InMemory:
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Store`."""
-        return (self.images[indices] for indices in order)
+        return (self.images.index_select(0, indices) for indices in order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = self.order.batches()  # at the first batch, when the epoch is known
         for indices, images in zip(order, self.store.batches(order), strict=True):
-            yield images, self.labels[indices]
+            yield images, self.labels.index_select(0, indices)
 
 
 def mix(seed: int, epoch: int) -> int:

@@ -43,6 +43,11 @@ class Row:
     seconds: float
 
 
+def steps(trainer: pl.Trainer, batches: int) -> int:
+    """How many steps were made when `batches` of the current epoch were seen."""
+    return trainer.current_epoch * int(trainer.num_training_batches) + batches
+
+
 class EpochEnd(pl.Callback):
     """Keeps the run folder, if there is one, and the best weights; its state goes into last.ckpt."""
 
@@ -77,7 +82,7 @@ class EpochEnd(pl.Callback):
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder.tensorboard), purge_step=trainer.global_step + 1)
+            self._writer = SummaryWriter(str(self.folder.tensorboard), purge_step=steps(trainer, 0))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the clock."""
@@ -87,14 +92,15 @@ class EpochEnd(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Now and then a point for TensorBoard's curve of the loss."""
-        if self._writer is not None and trainer.global_step % STEPS_BETWEEN_POINTS == 0:
-            self._writer.add_scalar("loss/batch", float(outputs["loss"]), trainer.global_step)
+        step = steps(trainer, batch_idx + 1)
+        if self._writer is not None and step % STEPS_BETWEEN_POINTS == 0:
+            self._writer.add_scalar("loss/batch", float(outputs["loss"]), step)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Training of this epoch ends here."""
         self._trained = time.perf_counter()
         assert isinstance(module, Training)
-        self._images = module.seen
+        self._images = module.sums.images
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """See the file."""
@@ -123,7 +129,7 @@ class EpochEnd(pl.Callback):
             if self.best is row:
                 write_weights(self.folder.model, network, self.network)
             write_text(self.folder.metrics, _csv(self.rows))
-            self._points(row, trainer.global_step)
+            self._points(row, steps(trainer, int(trainer.num_training_batches)))
             trainer.save_checkpoint(self.folder.last)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

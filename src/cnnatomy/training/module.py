@@ -63,6 +63,29 @@ class Classifier(nn.Module):
             )
 
 
+class Sums:
+    """Loss, correct answers and pictures since an epoch, or its validation, began.
+
+    Kept on the device: reading them waits for it. Apart from the module, whose attributes are slow to set.
+    """
+
+    def __init__(self) -> None:
+        self.loss: Any = 0.0
+        self.correct: Any = 0
+        self.images = 0
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Counts a batch with its mean loss."""
+        self.correct += (logits.argmax(1) == labels).sum()
+        self.loss += loss.detach() * len(labels)
+        self.images += len(labels)
+
+    def measured(self) -> tuple[float, float]:
+        """Mean loss, and accuracy (0 .. 1)."""
+        return float(self.loss) / max(self.images, 1), float(self.correct) / max(self.images, 1)
+
+
 class Training(pl.LightningModule):
     """Cross-entropy and SGD. Sums are kept on the device and read once an epoch; nothing is logged step by step.
 
@@ -73,9 +96,10 @@ class Training(pl.LightningModule):
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
         super().__init__()
         self.classifier, self.recipe = classifier, recipe
-        self.loss_sum: Any = 0.0
-        self.correct: Any = 0
-        self.seen = 0
+        self.sums = Sums()
+        # The three lines at the end of training_step. Lightning's own way calls a dozen hooks for them, 0.1 ms a step,
+        # which LeNet-5 notices (benchmarks/training.py).
+        self.automatic_optimization = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with momentum; the learning rate is cut by `epochs.EpochEnd`."""
@@ -91,46 +115,42 @@ class Training(pl.LightningModule):
         assert isinstance(batches, Batches)
         batches.order.set_epoch(self.current_epoch)
         torch.manual_seed(mix(self.recipe.seed, self.current_epoch))
-        self._reset()
+        self.sums = Sums()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """The mean loss of a batch; auxiliary heads count `AUXILIARY_WEIGHT` each."""
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """The mean loss of a training batch; auxiliary heads count `AUXILIARY_WEIGHT` each."""
         images, labels = batch
         recipe = self.recipe
         if recipe.shift or recipe.rotation or recipe.scale:
             images = move(images.float(), recipe.shift, recipe.rotation, recipe.scale)
         logits, auxiliary = self.classifier.heads(self.classifier(images))
         loss = F.cross_entropy(logits, labels)
-        self._count(logits, labels, loss)
+        self.sums.add(logits, labels, loss)
         for other in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
         return loss
 
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """One step downhill; the loss before it."""
+        (optimiser,) = self.trainer.optimizers
+        loss = self.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
     def on_validation_epoch_start(self) -> None:
         """Training's sums are read here, before validation makes its own."""
-        self.train_loss, self.train_accuracy = self.measured()
-        self._reset()
+        self.train_loss, self.train_accuracy = self.sums.measured()
+        self.sums = Sums()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Adds a batch to the sums."""
         images, labels = batch
         logits, _ = self.classifier.heads(self.classifier(images))
-        self._count(logits, labels, F.cross_entropy(logits, labels))
+        self.sums.add(logits, labels, F.cross_entropy(logits, labels))
 
     def on_validation_epoch_end(self) -> None:
         """Tells Lightning's early stopping the validation loss."""
-        self.val_loss, self.val_accuracy = self.measured()
+        self.val_loss, self.val_accuracy = self.sums.measured()
         self.log("val_loss", self.val_loss)
-
-    def measured(self) -> tuple[float, float]:
-        """Mean loss and accuracy (0 .. 1) of what was seen since the epoch, or its validation, began."""
-        return float(self.loss_sum) / max(self.seen, 1), float(self.correct) / max(self.seen, 1)
-
-    def _reset(self) -> None:
-        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
-
-    def _count(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        with torch.no_grad():
-            self.correct += (logits.argmax(1) == labels).sum()
-            self.loss_sum += loss.detach() * len(labels)
-            self.seen += len(labels)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from cnnatomy.training import libraries  # isort: skip  # before Lightning
 import lightning.pytorch as pl
 
-from cnnatomy.training.epochs import EpochEnd, Row
+from cnnatomy.training.epochs import EpochEnd, Row, steps
 from cnnatomy.training.module import Training
 
 assert libraries
@@ -32,7 +32,7 @@ class ShowProgress(pl.Callback):
         """Puts up the bar."""
         assert trainer.max_epochs is not None
         self._epochs, self._batches = trainer.max_epochs, int(trainer.num_training_batches)
-        self._first, self._started, self._drawn = trainer.global_step, time.perf_counter(), 0.0
+        self._first, self._started, self._drawn = steps(trainer, 0), time.perf_counter(), 0.0
         if self._console.is_terminal:
             columns = [TextColumn("{task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[figures]}")]
             self._bar = Progress(*columns, console=self._console, auto_refresh=False, expand=True)
@@ -54,13 +54,14 @@ class ShowProgress(pl.Callback):
             return
         assert isinstance(module, Training)
         self._drawn = now
-        loss, accuracy = module.measured()
-        rate = module.seen / (now - self._epoch_started)
+        loss, accuracy = module.sums.measured()
+        rate = module.sums.images / (now - self._epoch_started)
+        done = steps(trainer, batch_idx + 1)
         figures = (
-            f"loss {loss:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(trainer)}"
+            f"loss {loss:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(done)}"
         )
         epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
-        self._bar.update(self._task, completed=trainer.global_step, epoch=epoch, figures=figures)
+        self._bar.update(self._task, completed=done, epoch=epoch, figures=figures)
         self._bar.refresh()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -68,7 +69,7 @@ class ShowProgress(pl.Callback):
         row = next(callback for callback in trainer.callbacks if isinstance(callback, EpochEnd)).rows[-1]  # type: ignore[attr-defined]
         self._validation = f"  validation {row.val_accuracy:.1%}"
         if self._bar is None:
-            self._console.print(self._line(row, trainer), soft_wrap=True, highlight=False, markup=False)
+            self._console.print(self._line(row), soft_wrap=True, highlight=False, markup=False)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Takes the bar down."""
@@ -83,19 +84,17 @@ class ShowProgress(pl.Callback):
             bar, self._bar = self._bar, None
             bar.stop()
 
-    def _line(self, row: Row, trainer: pl.Trainer) -> str:
+    def _line(self, row: Row) -> str:
+        left = self._left(row.epoch * self._batches)
         return (
             f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.1%}"
             f"  validation loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.1%}"
-            f"  learning rate {row.learning_rate:g}  {row.images_per_second:,.0f} images/s  {self._left(trainer)}"
+            f"  learning rate {row.learning_rate:g}  {row.images_per_second:,.0f} images/s  {left}"
         )
 
-    def _left(self, trainer: pl.Trainer) -> str:
+    def _left(self, done: int) -> str:
         """Time left until the last epoch; early stopping may end it before."""
-        done = trainer.global_step - self._first
-        seconds = (
-            (time.perf_counter() - self._started) / max(done, 1) * (self._epochs * self._batches - trainer.global_step)
-        )
-        minutes, seconds = divmod(round(max(seconds, 0)), 60)
+        one = (time.perf_counter() - self._started) / max(done - self._first, 1)
+        minutes, seconds = divmod(round(one * (self._epochs * self._batches - done)), 60)
         hours, minutes = divmod(minutes, 60)
         return (f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}") + " left"
