@@ -1,6 +1,6 @@
 """How long it takes to describe and count every network of the catalogue, in Python and as `cnnatomy list`.
 
-    python benchmarks/catalogue.py
+python benchmarks/catalogue.py
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import subprocess
 import sys
 import time
 
-from _machine import describe
-
 import cnnatomy as cn
+from _machine import describe
 
 
 def main() -> None:
