@@ -11,7 +11,7 @@ from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Graph, Network
 
 OTHERS: dict[str, str] = {}
-"""How a name of other people's networks begins or ends -> the module here whose `open(name, input)` reads its `Graph`."""
+"""How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
 
 def _other(name: str) -> str | None:
