@@ -14,6 +14,7 @@ import torch
 import cnnatomy.layers
 from cnnatomy.layers import (
     ELU,
+    GELU,
     LAYERS,
     LSTM,
     RNN,
@@ -33,27 +34,38 @@ from cnnatomy.layers import (
     DeepRNN,
     DeformableConv,
     DepthwiseConv,
+    Derived,
     Dropout,
+    Each,
     Flatten,
+    Foreign,
     FullyConnected,
     GlobalAvgPool,
     GroupMaximum,
     GroupNorm,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
     Interpolate,
     Layer,
+    LayerNorm,
     LeakyReLU,
     LocalResponseNorm,
+    LogSigmoid,
     MajorityVote,
     MatMul,
     Maximum,
     Maxout,
     MaxPool,
     MaxUnpool,
+    Mish,
     Multiply,
     Normalise,
+    NotCounted,
     Offset,
     PadChannels,
     PartialConv,
+    Permute,
     PixelScale,
     PReLU,
     RadialBasis,
@@ -67,6 +79,8 @@ from cnnatomy.layers import (
     Sigmoid,
     Slice,
     Softmax,
+    Softplus,
+    Softsign,
     SpaceToChannel,
     SpatialPyramidPool,
     Subsample,
@@ -222,6 +236,17 @@ ELEMENT = [
         Scale(),
         Offset(),
         Constant(0.17),
+        GELU(),
+        GELU("tanh"),
+        Hardsigmoid(),
+        Hardswish(),
+        Hardtanh(),
+        Hardtanh(0.0, 4.0),
+        Mish(),
+        Softplus(),
+        Softplus(2.0),
+        LogSigmoid(),
+        Softsign(),
     )
 ] + [
     *on(MAP, PixelScale(), Normalise((0.5,) * 6, (0.25,) * 6)),
@@ -253,10 +278,14 @@ REARRANGEMENT = [
     *on(MAP, ZeroPad(0), ZeroPad(1), ZeroPad((1, 2)), ZeroPad((1, 2, 3, 4))),
     *on(MAP, Crop(0), Crop(1), Crop((1, 2)), Crop((1, 2, 3, 4)), Crop((8, 0, 0, 10))),
     *on(MAP, PadChannels(6), PadChannels(11)),
+    *on(MAP, Permute((1, 2, 0)), Permute((0, 1, 2))),
+    *on((3, 4), Permute((1, 0))),
 ]
 TRAINING = [
     *on(MAP, BatchNorm(), BatchNorm(1e-3, 0.01), BatchNorm(affine=False), Dropout(), Dropout(0.0)),
     *on((8,), BatchNorm(), GroupNorm(4), Dropout(0.2)),
+    *on((4, 7), LayerNorm(), LayerNorm(2), LayerNorm(affine=False), LayerNorm(epsilon=1e-6, bias=False)),
+    *on(MAP, LayerNorm(), LayerNorm(3)),
     *on(MAP, GroupNorm(1), GroupNorm(3), GroupNorm(6), GroupNorm(2, epsilon=1e-3)),
 ]
 EXAMPLES = [
@@ -270,12 +299,16 @@ def test_every_layer_kind_has_an_example() -> None:
     assert {type(example.layer) for example in EXAMPLES} == set(LAYERS)
 
 
+FOR_READERS = {Derived, Each, Foreign, NotCounted}
+"""What networks of other people are read into beside our layers; tests of readers try them."""
+
+
 def test_every_layer_class_of_the_package_is_listed() -> None:
     def below(cls: type) -> set[type]:
         return {cls}.union(*map(below, cls.__subclasses__()))
 
     ours = {cls for cls in below(Layer) if cls.__module__.startswith("cnnatomy.layers.")}
-    assert {cls for cls in ours if not cls.__name__.startswith("_")} - set(LAYERS) <= {Layer, Elementwise}
+    assert {cls for cls in ours if not cls.__name__.startswith("_")} - set(LAYERS) <= {Layer, Elementwise, *FOR_READERS}
     assert len(set(LAYERS)) == len(LAYERS)
     assert {cls.__name__ for cls in LAYERS} <= set(cnnatomy.layers.__all__)
 
@@ -357,7 +390,7 @@ def test_the_kind_is_one_of_seven_and_names_the_file(example: Example) -> None:
     assert layer.kind in KINDS
     file = Path(type(layer).__module__.rpartition(".")[2]).name.replace("_", " ")
     one_by_one = isinstance(layer, Conv) and layer.kernel == 1
-    assert layer.kind == (CHANNEL if one_by_one else file)
+    assert layer.kind == (CHANNEL if one_by_one else "element" if file == "activation" else file)
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
@@ -376,7 +409,7 @@ def test_torch_has_its_own_module_wherever_it_can() -> None:
         *("ArgMaxPool", "SpatialPyramidPool", "BedOfNails", "MaxUnpool", "Shift", "RankFilter", "Subsample"),
         *("Tanh", "Swish"),  # only with an amplitude or slope, a beta
         *("Maxout", "Scale", "Offset", "Constant", "Add", "Maximum", "Multiply", "DeepRNN"),
-        *("Reshape", "Concat", "Slice", "Crop", "PadChannels"),
+        *("Reshape", "Concat", "Slice", "Crop", "PadChannels", "Permute"),
     }
     assert type(Conv(4, 3, padding="same").module(MAP)) is torch.nn.Conv2d
 

@@ -1,5 +1,6 @@
 """Every layer kind, one file for each kind of mixing; `LAYERS` lists them all."""
 
+from cnnatomy.layers.activation import GELU, Hardsigmoid, Hardswish, Hardtanh, LogSigmoid, Mish, Softplus, Softsign
 from cnnatomy.layers.channel import ArgMax, FullyConnected, GroupMaximum, LocalResponseNorm, RadialBasis
 from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.element import (
@@ -23,6 +24,7 @@ from cnnatomy.layers.element import (
     Swish,
     Tanh,
 )
+from cnnatomy.layers.foreign import Derived, Each, Foreign
 from cnnatomy.layers.layer import Layer, Operations, Shape, Window
 from cnnatomy.layers.rearrangement import (
     ChannelShuffle,
@@ -31,6 +33,7 @@ from cnnatomy.layers.rearrangement import (
     Crop,
     Flatten,
     PadChannels,
+    Permute,
     Reshape,
     Slice,
     SpaceToChannel,
@@ -53,7 +56,7 @@ from cnnatomy.layers.space import (
     Subsample,
 )
 from cnnatomy.layers.time import LSTM, RNN, DeepRNN
-from cnnatomy.layers.training import BatchNorm, Dropout, GroupNorm
+from cnnatomy.layers.training import BatchNorm, Dropout, GroupNorm, LayerNorm
 from cnnatomy.layers.unknown import NotCounted
 
 LAYERS: tuple[type[Layer], ...] = (
@@ -73,15 +76,29 @@ LAYERS: tuple[type[Layer], ...] = (
     ),
     *(Shift, RankFilter),
     *(ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Sigmoid, Tanh, Swish, Maxout, Softmax),
+    *(GELU, Hardsigmoid, Hardswish, Hardtanh, LogSigmoid, Mish, Softplus, Softsign),
     *(Scale, Offset, PixelScale, Normalise, Constant),
     *(Add, Maximum, Multiply),
     *(RNN, LSTM, DeepRNN),
-    *(Reshape, Flatten, Concat, Slice, ChannelToSpace, SpaceToChannel, ChannelShuffle, ZeroPad, Crop, PadChannels),
-    *(BatchNorm, GroupNorm, Dropout),
+    *(
+        Reshape,
+        Flatten,
+        Concat,
+        Slice,
+        ChannelToSpace,
+        SpaceToChannel,
+        ChannelShuffle,
+        ZeroPad,
+        Crop,
+        PadChannels,
+        Permute,
+    ),
+    *(BatchNorm, GroupNorm, LayerNorm, Dropout),
 )
 
 __all__ = [
     "ELU",
+    "GELU",
     "LAYERS",
     "LSTM",
     "RNN",
@@ -101,16 +118,24 @@ __all__ = [
     "DeepRNN",
     "DeformableConv",
     "DepthwiseConv",
+    "Derived",
     "Dropout",
+    "Each",
     "Flatten",
+    "Foreign",
     "FullyConnected",
     "GlobalAvgPool",
     "GroupMaximum",
     "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Interpolate",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "LocalResponseNorm",
+    "LogSigmoid",
     "MajorityVote",
     "MatMul",
     "MaxPool",
@@ -118,6 +143,7 @@ __all__ = [
     "Maximum",
     "Maxout",
     "MedianFilter",
+    "Mish",
     "Multiply",
     "Normalise",
     "NotCounted",
@@ -126,6 +152,7 @@ __all__ = [
     "PReLU",
     "PadChannels",
     "PartialConv",
+    "Permute",
     "PixelScale",
     "RadialBasis",
     "RankFilter",
@@ -138,6 +165,8 @@ __all__ = [
     "Sigmoid",
     "Slice",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "SpaceToChannel",
     "SpatialPyramidPool",
     "Subsample",

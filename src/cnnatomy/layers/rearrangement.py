@@ -56,6 +56,28 @@ class Flatten(Layer):
         return nn.Flatten()
 
 
+@value
+class Permute(Layer):
+    """The axes in another order: `Permute((1, 2, 0))` makes (channels, rows, columns) (rows, columns, channels)."""
+
+    order: tuple[int, ...]
+
+    kind = REARRANGEMENT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", tuple(self.order))
+        if sorted(self.order) != list(range(len(self.order))):
+            raise UserError(f"{self!r}: needs every axis once, counted from 0")
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or len(inputs[0]) != len(self.order):
+            self._refuse(inputs, f"one input with {len(self.order)} axes")
+        return tuple(inputs[0][axis] for axis in self.order)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0].permute(0, *(axis + 1 for axis in self.order))
+
+
 def _check_axis(layer: Layer, axis: int) -> None:
     if type(axis) is not int or axis not in (0, 1, 2):
         raise UserError(f"{layer!r}: axis must be 0 (channels), 1 (rows) or 2 (columns)")

@@ -42,3 +42,11 @@ class LSTM(nn.LSTM):
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         output: torch.Tensor = super().forward(x)[0]
         return output
+
+
+class Each(nn.Sequential):
+    """Runs one module on each of n things alike: (batch, n, ...) as a batch of batch * n."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self[0](*[x.flatten(0, 1) for x in inputs])
+        return output.unflatten(0, inputs[0].shape[:2])

@@ -89,6 +89,46 @@ class GroupNorm(Layer):
 
 
 @value
+class LayerNorm(Layer):
+    """Normalises the last `axes` axes of the shape, each with its own scale and offset (Ba et al. 2016).
+
+    It is what transformers use: of (time, features) each step by itself. Counted as `GroupNorm` is.
+    """
+
+    axes: int = 1
+    epsilon: float = 1e-5
+    affine: bool = True
+    bias: bool = True
+
+    kind = TRAINING
+    stem = "norm"
+
+    def __post_init__(self) -> None:
+        self._count(axes=self.axes)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        if len(inputs) != 1 or len(inputs[0]) < self.axes:
+            self._refuse(inputs, f"one input of at least {self.axes} axes")
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        shape = inputs[0][-self.axes :]
+        if not self.affine:
+            return {}
+        return {"weight": shape, "bias": shape} if self.bias else {"weight": shape}
+
+    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        n = elements(output)
+        scaled = n if self.affine else 0
+        return Operations(multiply=n + scaled, add=3 * n + (scaled if self.bias else 0), divide=n)
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.LayerNorm(inputs[0][-self.axes :], self.epsilon, self.affine, self.bias)
+
+
+@value
 class Dropout(Layer):
     """Sets each element to zero with probability `rate` in training, and scales the others so that the mean stays."""
 

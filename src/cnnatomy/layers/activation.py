@@ -1,0 +1,71 @@
+"""More nonlinearities, under the names that torch gives them: what networks since 2017 use beside ReLU."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cnnatomy.layers.element import Elementwise
+from cnnatomy.layers.layer import Operations, value
+
+
+@value
+class GELU(Elementwise):
+    """x times the normal distribution function of x (Hendrycks and Gimpel 2016); `tanh` is the usual approximation."""
+
+    approximate: Literal["none", "tanh"] = "none"
+
+    each = Operations(multiply=3, add=1, exponential=1)  # x * 0.5 * (1 + erf(x * sqrt(0.5)))
+
+
+@value
+class Hardsigmoid(Elementwise):
+    """min(max(0, x + 3), 6) / 6 (Howard et al. 2019, section 5.2)."""
+
+    each = Operations(add=1, compare=2, divide=1)
+
+
+@value
+class Hardswish(Elementwise):
+    """x * min(max(0, x + 3), 6) / 6 (Howard et al. 2019, section 5.2)."""
+
+    each = Operations(multiply=1, add=1, compare=2, divide=1)
+
+
+@value
+class Hardtanh(Elementwise):
+    """x, cut to the range from `least` to `most`."""
+
+    least: float = -1.0
+    most: float = 1.0
+
+    each = Operations(compare=2)
+
+
+@value
+class Mish(Elementwise):
+    """x * tanh(log(1 + exp(x))) (Misra 2019)."""
+
+    each = Operations(multiply=1, add=3, divide=1, exponential=3)
+
+
+@value
+class Softplus(Elementwise):
+    """log(1 + exp(beta * x)) / beta: a smooth ReLU."""
+
+    beta: float = 1.0
+
+    each = Operations(multiply=1, add=1, divide=1, exponential=2)
+
+
+@value
+class LogSigmoid(Elementwise):
+    """log(1 / (1 + exp(-x)))"""
+
+    each = Operations(add=1, divide=1, exponential=2)
+
+
+@value
+class Softsign(Elementwise):
+    """x / (1 + |x|)"""
+
+    each = Operations(compare=1, add=1, divide=1)
