@@ -1,0 +1,231 @@
+"""The text format of protocol buffers, as Caffe's prototxt files have it: parsed without a schema, lines remembered.
+
+https://protobuf.dev/reference/protobuf/textformat-spec/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+from cnnatomy.errors import UserError, nearest
+
+MOST_BYTES = 10_000_000
+DEEPEST = 50
+LONGEST_NUMBER = 40
+"""Bounds on a file: larger or deeper nested is refused before anything is made of it."""
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\f\v]+|\#[^\n]*)
+    |(?P<newline>\n)
+    |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    |(?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)(?![\w.]))
+    |(?P<word>-?[A-Za-z_][\w./-]*|\[[\w./-]+\](?=\s*[:{<]))
+    |(?P<mark>[{}<>\[\]:;,])""",
+    re.VERBOSE,
+)
+
+
+class Token(NamedTuple):
+    """A piece of the text: its kind, itself, and its line from 1."""
+
+    kind: str
+    text: str
+    line: int
+
+
+Scalar = str | int | float | bool
+
+
+@dataclass
+class Message:
+    """The fields of a message in order, each with its line; a field may be there several times."""
+
+    source: str
+    line: int
+    fields: list[tuple[str, Scalar | Message, int]] = field(default_factory=list)
+
+    def fail(self, message: str, line: int | None = None) -> NoReturn:
+        """Raises `UserError` with the file and line."""
+        raise UserError(f"{self.source}, line {line or self.line}: {message}")
+
+    def every(self, name: str) -> Iterator[tuple[Scalar | Message, int]]:
+        """The values of a field, with their lines."""
+        return ((value, line) for key, value, line in self.fields if key == name)
+
+    def has(self, name: str) -> bool:
+        """Whether a field is given."""
+        return any(key == name for key, _, _ in self.fields)
+
+    def messages(self, *names: str) -> list[Message]:
+        """The messages in fields of these names, in the order of the file."""
+        found = []
+        for key, value, line in self.fields:
+            if key in names:
+                if not isinstance(value, Message):
+                    self.fail(f"{key}: expected a message in braces, got {value!r}", line)
+                found.append(value)
+        return found
+
+    def message(self, name: str) -> Message:
+        """The message in a field, empty where there is none; where it is given twice, all its fields."""
+        found = self.messages(name)
+        return Message(self.source, self.line, [entry for one in found for entry in one.fields])
+
+    def strings(self, name: str) -> list[str]:
+        """The words and strings of a field."""
+        found = []
+        for value, line in self.every(name):
+            if not isinstance(value, str):
+                self.fail(f"{name}: expected a word or string, got {_shown(value)}", line)
+            found.append(value)
+        return found
+
+    def string(self, name: str, default: str = "") -> str:
+        """The last word or string of a field."""
+        return (self.strings(name) or [default])[-1]
+
+    def integers(self, name: str) -> list[int]:
+        """The integers of a field."""
+        found = []
+        for value, line in self.every(name):
+            if type(value) is not int:
+                self.fail(f"{name}: expected an integer, got {_shown(value)}", line)
+            found.append(value)
+        return found
+
+    def integer(self, name: str, default: int) -> int:
+        """The last integer of a field."""
+        return (self.integers(name) or [default])[-1]
+
+    def number(self, name: str, default: float) -> float:
+        """The last number of a field."""
+        for value, line in reversed(list(self.every(name))):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                self.fail(f"{name}: expected a number, got {_shown(value)}", line)
+            return value
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """The last boolean of a field."""
+        for value, line in reversed(list(self.every(name))):
+            if value not in (True, False, 0, 1):
+                self.fail(f"{name}: expected true or false, got {_shown(value)}.{nearest(str(value), ['true'])}", line)
+            return bool(value)
+        return default
+
+
+def _shown(value: Scalar | Message) -> str:
+    return "a message" if isinstance(value, Message) else repr(value)
+
+
+def parse(text: str, source: str) -> Message:
+    """A file as one message.
+
+    Raises:
+        UserError: naming file and line where it is not the text format, too large or too deep.
+    """
+    if len(text) > MOST_BYTES:
+        raise UserError(f"{source}: a prototxt may have at most {MOST_BYTES:,} bytes, this has {len(text):,}")
+    return _Parser(text, source).root()
+
+
+class _Parser:
+    def __init__(self, text: str, source: str) -> None:
+        self.source = source
+        self.tokens = self._tokens(text)
+        self.next = next(self.tokens)
+
+    def fail(self, message: str) -> NoReturn:
+        raise UserError(f"{self.source}, line {self.next.line}: not a valid prototxt: {message}")
+
+    def _tokens(self, text: str) -> Iterator[Token]:
+        position, line = 0, 1
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                self.next = Token("?", "", line)
+                self.fail(f"cannot read {text[position : position + 20].splitlines()[0]!r}")
+            position, kind = match.end(), match.lastgroup or ""
+            if kind == "newline":
+                line += 1
+            elif kind != "space":
+                yield Token(kind, match.group(), line)
+        yield Token("end", "the end of the file", line)
+
+    def take(self, mark: str = "") -> Token:
+        """The next token, which must be this mark where one is given."""
+        token = self.next
+        if mark and token.text != mark:
+            self.fail(f"expected {mark!r}, got {token.text!r}")
+        if token.kind != "end":
+            self.next = next(self.tokens)
+        return token
+
+    def root(self) -> Message:
+        message = Message(self.source, 1)
+        while self.next.kind != "end":
+            self.field(message, 1)
+        return message
+
+    def field(self, message: Message, depth: int) -> None:
+        token = self.take()
+        if token.kind != "word":
+            self.next = token
+            self.fail(f"expected the name of a field, got {token.text!r}")
+        if self.next.text == ":":
+            self.take()
+        elif self.next.text not in ("{", "<"):
+            self.fail(f"expected ':' or '{{' after {token.text!r}, got {self.next.text!r}")
+        if self.next.text == "[":
+            self.take()
+            while self.next.text != "]":
+                message.fields.append((token.text, self.value(depth), token.line))
+                if self.next.text == ",":
+                    self.take()
+            self.take("]")
+        else:
+            message.fields.append((token.text, self.value(depth), token.line))
+        if self.next.text in (",", ";"):
+            self.take()
+
+    def value(self, depth: int) -> Scalar | Message:
+        token = self.take()
+        if token.text in ("{", "<"):
+            if depth > DEEPEST:
+                self.fail(f"messages nest deeper than {DEEPEST}")
+            message = Message(self.source, token.line)
+            end = "}" if token.text == "{" else ">"
+            while self.next.text != end:
+                if self.next.kind == "end":
+                    self.fail(f"the {token.text!r} of line {token.line} is never closed")
+                self.field(message, depth + 1)
+            self.take(end)
+            return message
+        if token.kind == "string":
+            text = _unquoted(token.text)
+            while self.next.kind == "string":  # neighbours are one string
+                text += _unquoted(self.take().text)
+            return text
+        if token.kind == "number":
+            if len(token.text) > LONGEST_NUMBER:
+                self.fail(f"a number of {len(token.text)} characters")
+            return _number(token.text)
+        if token.kind != "word":
+            self.next = token
+            self.fail(f"expected a value, got {token.text!r}")
+        return {"true": True, "false": False}.get(token.text, token.text)
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1])
+
+
+def _number(text: str) -> int | float:
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if re.match(r"-?0[xX]", text):
+        return int(text, 16)
+    return float(text.rstrip("fF"))
