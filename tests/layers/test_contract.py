@@ -91,6 +91,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.element import Elementwise
 from cnnatomy.layers.layer import CHANNEL, KINDS
+from cnnatomy.layers.sliding import Pool
 from cnnatomy.layers.torch_modules import Computed
 from helpers import flops, inputs_of, learned, stored
 
@@ -308,7 +309,7 @@ def test_every_layer_class_of_the_package_is_listed() -> None:
         return {cls}.union(*map(below, cls.__subclasses__()))
 
     ours = {cls for cls in below(Layer) if cls.__module__.startswith("cnnatomy.layers.")}
-    assert {cls for cls in ours if not cls.__name__.startswith("_")} - set(LAYERS) <= {Layer, Elementwise, *FOR_READERS}
+    assert {cls for cls in ours if not cls.__name__.startswith("_")} - set(LAYERS) <= {Layer, Elementwise, Pool, *FOR_READERS}
     assert len(set(LAYERS)) == len(LAYERS)
     assert {cls.__name__ for cls in LAYERS} <= set(cnnatomy.layers.__all__)
 

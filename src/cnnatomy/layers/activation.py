@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from cnnatomy.layers.element import Elementwise
-from cnnatomy.layers.layer import Operations, value
+from cnnatomy.layers.layer import Operations, Shape, elements, value
+from cnnatomy.layers.memory import INPUT, Extra, Memory, Saved
+
+_IN_PLACE = Memory(INPUT, in_place=True)
 
 
 @value
@@ -22,6 +26,7 @@ class Hardsigmoid(Elementwise):
     """min(max(0, x + 3), 6) / 6 (Howard et al. 2019, section 5.2)."""
 
     each = Operations(add=1, compare=2, divide=1)
+    memory = _IN_PLACE
 
 
 @value
@@ -29,6 +34,7 @@ class Hardswish(Elementwise):
     """x * min(max(0, x + 3), 6) / 6 (Howard et al. 2019, section 5.2)."""
 
     each = Operations(multiply=1, add=1, compare=2, divide=1)
+    memory = _IN_PLACE
 
 
 @value
@@ -39,6 +45,7 @@ class Hardtanh(Elementwise):
     most: float = 1.0
 
     each = Operations(compare=2)
+    memory = _IN_PLACE
 
 
 @value
@@ -63,9 +70,15 @@ class LogSigmoid(Elementwise):
 
     each = Operations(add=1, divide=1, exponential=2)
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(elements(output)),))
+
 
 @value
 class Softsign(Elementwise):
     """x / (1 + |x|)"""
 
     each = Operations(compare=1, add=1, divide=1)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(elements(output)),))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import CHANNEL, GLOBAL, Layer, Operations, Shape, Window, elements, value
+from cnnatomy.layers.memory import INPUT, INTEGER, Extra, Memory, Saved, Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ class FullyConnected(Layer):
 
     kind = CHANNEL
     stem = "fc"
+    memory = Memory(INPUT, autocast="low")
 
     def __post_init__(self) -> None:
         self._count(features=self.features)
@@ -61,6 +63,7 @@ class LocalResponseNorm(Layer):
 
     kind = CHANNEL
     stem = "norm"
+    memory = Memory(autocast="full")
 
     def __post_init__(self) -> None:
         self._count(size=self.size)
@@ -72,6 +75,15 @@ class LocalResponseNorm(Layer):
         n = elements(output)
         # squares and their sum over the channels, times alpha / size, plus k, to the power, divide
         return Operations(multiply=n * (self.size + 1), add=n * (self.size + 1), divide=n, exponential=n)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        channels, n = inputs[0][0], elements(output)
+        squares = n // channels * (channels + self.size - 1)  # with channels of zeros before and after
+        return Saved((0,), own=(Extra(squares), Extra(n), Extra(n)))  # the sum of squares, and its power
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        n = Extra(elements(output))
+        return Scratch((n, n), (n, n, n))  # torch computes it in eight steps
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
@@ -91,6 +103,7 @@ class RadialBasis(Layer):
 
     kind = CHANNEL
     stem = "rbf"
+    memory = Memory(INPUT)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", tuple(tuple(code) for code in self.codes))
@@ -127,6 +140,7 @@ class ArgMax(Layer):
     """The number of the largest channel or feature, from 0, as an integer: (C, ...) becomes (1, ...)."""
 
     kind = CHANNEL
+    memory = Memory(integers=True)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:
@@ -161,6 +175,11 @@ class GroupMaximum(Layer):
         if list(inputs) != [(len(self.owners),)]:
             self._refuse(inputs, f"one vector of {len(self.owners)} features, one for each owner")
         return (len(set(self.owners)),)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        # of each group: who belongs to it, their values, and the largest
+        sizes = [self.owners.count(group) for group in range(output[0])]
+        return Saved(own=tuple(e for n in sizes for e in (Extra(n, INTEGER, per_image=False), Extra(n), Extra(1))))
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(compare=elements(inputs[0]))

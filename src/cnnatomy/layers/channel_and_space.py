@@ -19,6 +19,7 @@ from cnnatomy.layers.layer import (
     pair,
     value,
 )
+from cnnatomy.layers.memory import INPUT, INPUTS, INTEGER, Extra, Memory, Saved
 from cnnatomy.layers.sliding import Padding, check_padding, pairs, positions, sides
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Conv(Layer):
     bias: bool = True
 
     kind = CHANNEL_AND_SPACE
+    memory = Memory(INPUT, autocast="low")
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
@@ -77,6 +79,13 @@ class Conv(Layer):
         rows, columns = pair(self.kernel)
         outputs = output[0] * output[1] * output[2]
         return Operations(outputs * (inputs[0][0] // self.groups) * rows * columns, 0, outputs if self.bias else 0)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        channels, rows, columns = inputs[0]
+        top, bottom, left, right = self._sides(rows, columns)
+        if top == bottom and left == right:
+            return INPUT
+        return Saved(own=(Extra(channels * (rows + top + bottom) * (columns + left + right)),))  # a padded copy
 
     def window(self, *inputs: Shape) -> Window | None:
         if self.kernel == self.stride == 1 and self.padding == 0:
@@ -123,6 +132,7 @@ class TransposedConv(Layer):
 
     kind = CHANNEL_AND_SPACE
     stem = "deconv"
+    memory = Memory(INPUT, autocast="low")
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
@@ -212,6 +222,10 @@ class DeformableConv(Layer):
         samples = inputs[0][0] * elements(pair(self.kernel)) * output[1] * output[2]
         return plain._replace(multiply=4 * samples, add=plain.add + 3 * samples)
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        places = elements(pair(self.kernel)) * output[1] * output[2]
+        return Saved((0,), own=(Extra(2 * places), Extra(inputs[0][0] * places)))  # where, and what is read there
+
     def window(self, *inputs: Shape) -> Window | None:
         return self._plain().window(inputs[0])
 
@@ -286,6 +300,12 @@ class PartialConv(Layer):
         weights = sum(map(len, self.connections)) * elements(pair(self.kernel))
         return Operations(mac=weights * output[1] * output[2], add=elements(output))
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        pixels = inputs[0][1] * inputs[0][2]
+        reads = [fan_in * len(outputs) for fan_in, outputs in self._by_fan_in().items()]
+        numbers = [Extra(n, INTEGER, per_image=False) for n in (*reads, output[0])]
+        return Saved(own=(*numbers, *(Extra(n * pixels) for n in reads)))  # each group's channels, gathered
+
     def window(self, *inputs: Shape) -> Window | None:
         return Window(pair(self.kernel))
 
@@ -316,6 +336,7 @@ class MatMul(Layer):
     transpose_second: bool = False
 
     kind = CHANNEL_AND_SPACE
+    memory = Memory(INPUTS, autocast="low")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if [len(shape) for shape in inputs] != [2, 2]:
@@ -357,6 +378,9 @@ class MajorityVote(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         channels, rows, columns = inputs[0]
         return Operations(compare=elements(inputs[0]), add=rows * columns, divide=channels)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved(own=(Extra(elements(inputs[0])),))  # the softmax
 
     def window(self, *inputs: Shape) -> Window | None:
         return GLOBAL

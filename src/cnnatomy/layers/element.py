@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import ELEMENT, Layer, Operations, Shape, elements, value
+from cnnatomy.layers.memory import INPUT, INPUTS, NOTHING, OUTPUT, Extra, Memory, Saved, Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ class Elementwise(Layer):
     """What one element costs."""
 
     kind = ELEMENT
+    memory = Memory(INPUT)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:
@@ -46,6 +48,7 @@ class ReLU(Elementwise):
     """max(0, x); the gradient at 0 is 0, as in torch."""
 
     each = Operations(compare=1)
+    memory = Memory(OUTPUT, in_place=True)
 
 
 @value
@@ -53,6 +56,7 @@ class ReLU6(Elementwise):
     """min(max(0, x), 6)"""
 
     each = Operations(compare=2)
+    memory = Memory(INPUT, in_place=True)
 
 
 @value
@@ -62,6 +66,7 @@ class LeakyReLU(Elementwise):
     slope: float = 0.01
 
     each = Operations(compare=1, multiply=1)
+    memory = Memory(INPUT, in_place=True)
 
 
 @value
@@ -88,6 +93,7 @@ class ELU(Elementwise):
     alpha: float = 1.0
 
     each = Operations(compare=1, multiply=1, add=1, exponential=1)
+    memory = Memory(INPUT, in_place=True)
 
 
 @value
@@ -95,6 +101,7 @@ class SELU(Elementwise):
     """1.0507 * ELU with alpha 1.6733: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
     each = Operations(compare=1, multiply=2, add=1, exponential=1)
+    memory = Memory(INPUT, in_place=True)
 
 
 @value
@@ -102,6 +109,7 @@ class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))"""
 
     each = Operations(add=1, divide=1, exponential=1)
+    memory = Memory(OUTPUT)
 
 
 @value
@@ -116,6 +124,9 @@ class Tanh(Elementwise):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         scaled = (self.amplitude != 1) + (self.slope != 1)
         return super().operations(inputs, output)._replace(multiply=scaled * elements(output))
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return OUTPUT if self.amplitude == self.slope == 1 else Saved(own=(Extra(elements(output)),))
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
@@ -138,6 +149,9 @@ class Swish(Elementwise):
         operations = super().operations(inputs, output)
         return operations._replace(multiply=operations.multiply * (1 if self.beta == 1 else 2))
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return INPUT if self.beta == 1 else Saved((0,), own=(Extra(elements(output)),))
+
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
@@ -154,6 +168,7 @@ class Maxout(Layer):
     pieces: int = 2
 
     kind = ELEMENT
+    memory = Memory(Saved((0,), output=True))
 
     def __post_init__(self) -> None:
         self._count(pieces=self.pieces)
@@ -178,6 +193,7 @@ class Softmax(Elementwise):
     axis: int = 0
 
     each = Operations(add=1, divide=1, exponential=1)
+    memory = Memory(OUTPUT, autocast="full")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or not 0 <= self.axis < len(inputs[0]):
@@ -224,6 +240,7 @@ class Offset(_PerChannel):
     """x + b with one learned b for each channel."""
 
     each = Operations(add=1)
+    memory = Memory(NOTHING, same_gradient=True)
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {"bias": inputs[0][:1]}
@@ -272,6 +289,9 @@ class Normalise(Elementwise):
 
     each = Operations(add=1, divide=1)
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved(own=(Extra(len(self.std), per_image=False),))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
@@ -299,6 +319,7 @@ class Constant(Elementwise):
     scale: float
 
     each = Operations(multiply=1)
+    memory = Memory(NOTHING)
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         return Layer.module(self, *inputs)
@@ -312,6 +333,10 @@ class Add(Layer):
     """The sum of two or more inputs of one shape."""
 
     kind = ELEMENT
+    memory = Memory(same_gradient=True)
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch((Extra(elements(output)),) if len(inputs) > 2 else ())  # the sum so far
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._equal(*inputs)
@@ -332,6 +357,9 @@ class Maximum(Layer):
 
     kind = ELEMENT
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved(tuple(range(len(inputs))), own=(Extra(elements(output)),) * (len(inputs) - 2))
+
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._equal(*inputs)
 
@@ -350,6 +378,10 @@ class Multiply(Layer):
     """The product of two inputs; a size of 1 in either is repeated, so that (C, 1, 1) gates (C, R, S)."""
 
     kind = ELEMENT
+    memory = Memory(INPUTS)
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch(backward=() if inputs[0] == inputs[1] else (Extra(elements(output)),))  # before it is summed
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 2 or len(inputs[0]) != len(inputs[1]):

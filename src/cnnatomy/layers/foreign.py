@@ -18,6 +18,7 @@ from cnnatomy.layers.layer import (
     Window,
     value,
 )
+from cnnatomy.layers.memory import INPUT, Memory, Saved, Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,7 @@ class Foreign(Layer):
     stored: Tensors = ()
 
     stem = "function"
+    memory = Memory(INPUT)  # the usual case, and an assumption
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.mixes)
@@ -81,6 +83,7 @@ class Derived(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", UNKNOWN if self.unknown else self.layer.kind)
+        object.__setattr__(self, "memory", self.layer.memory)
         object.__setattr__(self, "stem", self.layer.stem or type(self.layer).__name__.lower())
 
     @property
@@ -99,6 +102,12 @@ class Derived(Layer):
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(*map(sum, zip(self.layer.operations(inputs, output), self.costs, strict=True)))
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return self.layer.saves(inputs, output)
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return self.layer.scratch(inputs, output)
 
     def window(self, *inputs: Shape) -> Window | None:
         return self.layer.window(*inputs)
@@ -119,6 +128,7 @@ class Each(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.layer.kind)
+        object.__setattr__(self, "memory", self.layer.memory)
         object.__setattr__(self, "stem", self.layer.stem or type(self.layer).__name__.lower())
 
     def _one(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -138,6 +148,16 @@ class Each(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         each = self.layer.operations(self._one(inputs), output[1:])
         return Operations(*(output[0] * count for count in each))
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        saved = self.layer.saves(self._one(inputs), output[1:])
+        return saved._replace(own=tuple(e._replace(elements=e.elements * output[0]) for e in saved.own))
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch(self.saves(inputs, output).own)
+
+    def is_view(self, training: bool) -> bool:
+        return self.layer.is_view(training)
 
     def window(self, *inputs: Shape) -> Window | None:
         return self.layer.window(*self._one(inputs))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
 from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.layers.memory import Memory, Saved, Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -150,6 +151,9 @@ class Layer(Value):
     stem: ClassVar[str] = ""
     """What a path calls it: `conv` in `body.block1.conv2`. Empty: the class name in lower case."""
 
+    memory: ClassVar[Memory] = Memory()
+    """How it treats memory when torch runs it."""
+
     def __call__(self, *inputs: M) -> M:
         if not inputs or not hasattr(inputs[0], "apply"):
             raise UserError(f"{self!r} is a description: call it on feature maps, or build a Network of it")
@@ -178,6 +182,18 @@ class Layer(Value):
     def window(self, *inputs: Shape) -> Window | None:
         """The pixels that one output pixel reads; None where no pixel moves, `GLOBAL` where each reads all."""
         return None
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        """What autograd keeps of it for the backward pass."""
+        return self.memory.saves
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        """What it holds only while it runs, beside inputs, output and their gradients (kernels' own space left out)."""
+        return Scratch(self.saves(inputs, output).own)
+
+    def is_view(self, training: bool) -> bool:
+        """Whether the output is the memory of the input."""
+        return self.memory.view
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         """The torch module that computes this layer: torch's own where it has one."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, M, Pair, Shape, Sides, Window, elements, value
+from cnnatomy.layers.memory import Memory
 from cnnatomy.layers.sliding import check_padding, sides
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Reshape(Layer):
     shape: Shape
 
     kind = REARRANGEMENT
+    memory = Memory(view=True, same_gradient=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.shape, (list, int)):
@@ -44,6 +46,7 @@ class Flatten(Layer):
     """(channels, rows, columns) becomes a vector: the lectures' vectorise."""
 
     kind = REARRANGEMENT
+    memory = Memory(view=True, same_gradient=True)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:
@@ -63,6 +66,7 @@ class Permute(Layer):
     order: tuple[int, ...]
 
     kind = REARRANGEMENT
+    memory = Memory(view=True, same_gradient=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", tuple(self.order))
@@ -90,6 +94,7 @@ class Concat(Layer):
     axis: int = 0
 
     kind = REARRANGEMENT
+    memory = Memory(same_gradient=True)
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
@@ -121,6 +126,7 @@ class Slice(Layer):
 
     kind = REARRANGEMENT
     stem = "split"
+    memory = Memory(view=True)
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
@@ -272,6 +278,8 @@ class ZeroPad(_Border):
 @value
 class Crop(_Border):
     """Cuts the border off: one number, (rows, columns), or (top, bottom, left, right) pixels."""
+
+    memory = Memory(view=True)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._grown(-1, *inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Pair, Sides, pair
+from cnnatomy.layers.layer import SPACE, Layer, Pair, Shape, Sides, Window, pair, value
 
 Padding = int | Pair | Sides | Literal["same", "valid"]
 """One number, (rows, columns), (top, bottom, left, right), `valid` (none), or `same`: ceil(size / stride) remains."""
@@ -64,3 +64,41 @@ def positions(
 def pairs(*sizes: int | Pair) -> tuple[Pair, ...]:
     """Each size as (rows, columns)."""
     return tuple(map(pair, sizes))
+
+
+@value
+class Pool(Layer):
+    """A window of `kernel` pixels every `stride` (by default the kernel), rounding down, or up with `ceil`."""
+
+    kernel: int | Pair
+    stride: int | Pair | None = None
+    padding: int | Pair = 0
+    ceil: bool = False
+
+    kind = SPACE
+    stem = "pool"
+
+    def __post_init__(self) -> None:
+        self._positive(kernel=self.kernel)
+        if self.stride is not None:
+            self._positive(stride=self.stride)
+        self._not_negative(padding=self.padding)
+        if any(2 * p > k for p, k in zip(pair(self.padding), pair(self.kernel), strict=True)):
+            raise UserError(f"{self!r}: padding must be at most half the kernel")
+
+    @property
+    def _stride(self) -> Pair:
+        return pair(self.kernel if self.stride is None else self.stride)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        channels, *size = self._map(*inputs)
+        counts = tuple(
+            positions(n, k, s, p, p, ceil=self.ceil)
+            for n, k, s, p in zip(size, pair(self.kernel), self._stride, pair(self.padding), strict=True)
+        )
+        if min(counts) < 1:
+            self._refuse(inputs, f"a map of at least {self.kernel} pixels", "enlarge the input or pool less often")
+        return (channels, *counts)
+
+    def window(self, *inputs: Shape) -> Window | None:
+        return Window(pair(self.kernel), self._stride, pair(self.padding))

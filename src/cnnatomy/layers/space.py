@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from cnnatomy.errors import UserError
 from cnnatomy.layers.channel_and_space import Conv
 from cnnatomy.layers.layer import GLOBAL, SPACE, Layer, Operations, Pair, Shape, Window, elements, pair, value
-from cnnatomy.layers.sliding import Padding, check_padding, pairs, positions
+from cnnatomy.layers.memory import INPUT, INTEGER, Extra, Memory, Saved, Scratch
+from cnnatomy.layers.sliding import Padding, Pool, check_padding, pairs, positions
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ class DepthwiseConv(Layer):
 
     kind = SPACE
     stem = "conv"
+    memory = Memory(INPUT, autocast="low")
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
@@ -48,6 +50,9 @@ class DepthwiseConv(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return self._grouped(*inputs).operations(inputs, output)
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return self._grouped(*inputs).saves(inputs, output)
+
     def window(self, *inputs: Shape) -> Window | None:
         return self._grouped(*inputs).window(*inputs)
 
@@ -56,46 +61,11 @@ class DepthwiseConv(Layer):
 
 
 @value
-class _Pool(Layer):
-    """A window of `kernel` pixels every `stride` (by default the kernel), rounding down, or up with `ceil`."""
-
-    kernel: int | Pair
-    stride: int | Pair | None = None
-    padding: int | Pair = 0
-    ceil: bool = False
-
-    kind = SPACE
-    stem = "pool"
-
-    def __post_init__(self) -> None:
-        self._positive(kernel=self.kernel)
-        if self.stride is not None:
-            self._positive(stride=self.stride)
-        self._not_negative(padding=self.padding)
-        if any(2 * p > k for p, k in zip(pair(self.padding), pair(self.kernel), strict=True)):
-            raise UserError(f"{self!r}: padding must be at most half the kernel")
-
-    @property
-    def _stride(self) -> Pair:
-        return pair(self.kernel if self.stride is None else self.stride)
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        channels, *size = self._map(*inputs)
-        counts = tuple(
-            positions(n, k, s, p, p, ceil=self.ceil)
-            for n, k, s, p in zip(size, pair(self.kernel), self._stride, pair(self.padding), strict=True)
-        )
-        if min(counts) < 1:
-            self._refuse(inputs, f"a map of at least {self.kernel} pixels", "enlarge the input or pool less often")
-        return (channels, *counts)
-
-    def window(self, *inputs: Shape) -> Window | None:
-        return Window(pair(self.kernel), self._stride, pair(self.padding))
-
-
-@value
-class MaxPool(_Pool):
+class MaxPool(Pool):
     """The maximum of each window; padding counts as minus infinity."""
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(elements(output), INTEGER),))  # and where the maxima were
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(compare=elements(output) * elements(pair(self.kernel)))
@@ -107,8 +77,13 @@ class MaxPool(_Pool):
 
 
 @value
-class ArgMaxPool(_Pool):
+class ArgMaxPool(Pool):
     """Where in the map the maximum of each window is (row * columns + column), for `MaxUnpool`."""
+
+    memory = Memory(Saved((0,), output=True), integers=True)
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch((Extra(elements(output)),))  # the maxima
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(compare=elements(output) * elements(pair(self.kernel)))
@@ -122,10 +97,12 @@ class ArgMaxPool(_Pool):
 
 
 @value
-class AvgPool(_Pool):
+class AvgPool(Pool):
     """The mean of each window; `count_padding` says whether padding counts as pixels of value zero."""
 
     count_padding: bool = True
+
+    memory = Memory(INPUT)
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(add=elements(output) * elements(pair(self.kernel)), divide=elements(output))
@@ -165,6 +142,7 @@ class Subsample(Layer):
     stride: int | Pair
 
     kind = SPACE
+    memory = Memory(view=True)
 
     def __post_init__(self) -> None:
         self._positive(stride=self.stride)
@@ -189,6 +167,9 @@ class SpatialPyramidPool(Layer):
 
     kind = SPACE
     stem = "pool"
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=tuple(Extra(inputs[0][0] * level**2, INTEGER) for level in self.levels))
 
     def __post_init__(self) -> None:
         if isinstance(self.levels, list):
@@ -297,6 +278,7 @@ class MaxUnpool(Layer):
 
     kind = SPACE
     stem = "unpool"
+    memory = Memory(Saved((1,)))
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel)
@@ -393,6 +375,12 @@ class RankFilter(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         n = self.kernel**2  # a merge sort of n values needs at most n * ceil(log2 n) comparisons
         return Operations(compare=elements(output) * n * (n - 1).bit_length())
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(elements(output), INTEGER),))
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch((Extra(elements(output), INTEGER), Extra(elements(output) * self.kernel**2)))  # every window
 
     def window(self, *inputs: Shape) -> Window | None:
         return Window((self.kernel, self.kernel), padding=(self.kernel // 2, self.kernel // 2))

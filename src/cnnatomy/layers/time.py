@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from cnnatomy.layers.layer import GLOBAL, TIME, Layer, Operations, Shape, Window, value
+from cnnatomy.layers.layer import GLOBAL, TIME, Layer, Operations, Shape, Window, elements, value
+from cnnatomy.layers.memory import INPUT, Extra, Saved
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,10 @@ class _Recurrent(Layer):
         rows = self.gates * self.hidden * time
         return Operations(mac=rows * (features + self.hidden), add=3 * rows)
 
+    def _read(self, inputs: Sequence[Shape]) -> Saved:
+        """The input, which torch turns round to have time first: a copy, unless there is one step only."""
+        return INPUT if inputs[0][0] == 1 else Saved(own=(Extra(elements(inputs[0])),))
+
     def window(self, *inputs: Shape) -> Window | None:
         return GLOBAL
 
@@ -50,6 +55,10 @@ class RNN(_Recurrent):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         products, states = self._products(inputs), output[0] * output[1]
         return products._replace(add=products.add + 2 * states, divide=states, exponential=states)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        read = self._read(inputs)
+        return read._replace(own=(*read.own, *(Extra(self.hidden),) * (output[0] + 1)))  # every state, and the first
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from cnnatomy.layers import torch_modules
@@ -68,6 +77,11 @@ class LSTM(_Recurrent):
         # three sigmoids (1 add) and two tanh (2 adds); cell = f * cell + i * g; state = o * tanh(cell)
         adds = products.add + (3 * 1 + 2 * 2 + 1) * states
         return products._replace(multiply=3 * states, add=adds, divide=5 * states, exponential=5 * states)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        # first and last state and cell, and the gates and cells of every step, whose layout is the library's own
+        read, steps = self._read(inputs), Extra(5 * elements(output))
+        return Saved(read.inputs, True, (*read.own, *(Extra(self.hidden),) * 4, steps))
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from cnnatomy.layers import torch_modules
@@ -92,6 +106,10 @@ class DeepRNN(_Recurrent):
         macs = output[0] * self.hidden * (inputs[0][1] + 3 * self.hidden)
         # each state: the sum of two products, an offset, and a tanh
         return Operations(mac=macs, add=4 * states, divide=states, exponential=states)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        states = (Extra(self.hidden),) * (2 * output[0] + 2)
+        return Saved((0,), own=(*states, Extra(elements(output))))  # and the first layer's states, stacked
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         import torch

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import TRAINING, Layer, Operations, Shape, elements, value
+from cnnatomy.layers.memory import Extra, Memory, Saved, Scratch
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,9 @@ class BatchNorm(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         n = elements(output)
         return Operations(0, n, n)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(inputs[0][0], 4, per_image=False),) * 2)  # mean and 1 / deviation of the batch
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
@@ -81,6 +85,9 @@ class GroupNorm(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         n = elements(output)
         return Operations(multiply=2 * n, add=4 * n, divide=n)
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        return Saved((0,), own=(Extra(self.groups, 4),) * 2)  # mean and 1 / deviation of each group
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
@@ -122,6 +129,10 @@ class LayerNorm(Layer):
         scaled = n if self.affine else 0
         return Operations(multiply=n + scaled, add=3 * n + (scaled if self.bias else 0), divide=n)
 
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        groups = elements(inputs[0][: -self.axes])  # normalised each by itself
+        return Saved((0,), own=(Extra(groups, 4),) * 2)
+
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
@@ -135,6 +146,17 @@ class Dropout(Layer):
     rate: float = 0.5
 
     kind = TRAINING
+    memory = Memory(in_place=True)
+
+    def is_view(self, training: bool) -> bool:
+        return not training or self.rate == 0
+
+    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
+        # the mask: on a CPU in the type of the map, on a GPU a byte for each element
+        return Saved(own=(Extra(elements(output), cuda_size=1),)) if self.rate else Saved()
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch()
 
     def __post_init__(self) -> None:
         if type(self.rate) not in (int, float) or not 0 <= self.rate < 1:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import GLOBAL, UNKNOWN, Layer, Shape, Window, value
+from cnnatomy.layers.memory import INPUT, Memory
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ class NotCounted(Layer):
 
     kind = UNKNOWN
     stem = "unknown"
+    memory = Memory(INPUT)  # an assumption
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self.shape
