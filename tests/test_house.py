@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "readers": {"layers", "network", "catalogue"},
     "analysis": {"layers", "network"},
     "critique": {"layers", "network", "analysis"},
+    "timing": {"layers", "network", "analysis"},
     "data": set(),
     "training": {*_DESCRIBE, "readers", "analysis", "data"},
     "explain": {*_DESCRIBE, "readers", "analysis", "data", "training"},
@@ -43,7 +44,7 @@ EVERYONE_MAY_IMPORT = {"errors"}
 CONVENIENCES = {("network/network.py", "analysis")}
 
 # Files that are imported only on the day something is built, and so may name torch at module level.
-IMPORTED_LAZILY = ("layers/torch_modules.py", "network/build.py", "data/*", "training/*")
+IMPORTED_LAZILY = ("layers/torch_modules.py", "network/build.py", "timing/*", "data/*", "training/*", "readers/torch_*.py")
 # What takes a noticeable time to import: the rooms that describe, count and compare do without.
 HEAVY = {"torch", "lightning", "torchmetrics", "tensorboard", "numpy", "scipy", "sklearn", "PIL"}
 LIGHT_ROOMS = ("layers", "network", "catalogue", "readers", "analysis", "critique", "errors", "cli")

@@ -60,6 +60,9 @@ input_option = click.option("--input", type=SHAPE, help="Input channels x rows x
 classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), help="Classes of the classifier.")
 
 
+batch_option = click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at once.")
+
+
 def format_option(command: Any) -> Any:
     """`--format`, alike for every command that prints a table."""
     kinds = click.Choice(("table", "json", "csv", "markdown"))
@@ -79,7 +82,8 @@ def main() -> None:
     cnnatomy demo                         all of it in a minute
 
     NETWORK is a name that `cnnatomy list` shows, in any case and with any separators (ResNet50, resnet_50), or the
-    path of a YAML design.
+    path of a YAML design. `show` and `compare` also read any torch module: python:package.module:callable, such as
+    python:torchvision.models:resnet50.
     """
 
 
@@ -150,9 +154,94 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
     click.echo(reports.compare([account_of(name, classes, input) for name in networks], format))
 
 
+@main.command()
+@network_argument
+@input_option
+@classes_option
+@click.option("--device", default="here", show_default=True, help="`here` (calibrated), or a name of devices.yaml.")
+@batch_option
+@click.option("--dtype", default="float32", show_default=True, help="float32, tf32, float16, bfloat16 or int8.")
+@format_option
+def roofline(network: str, input: Any, classes: int | None, device: str, batch: int, dtype: str, format: str) -> None:
+    """Say for each layer of NETWORK whether compute or memory limits it, and how long it takes at least.
+
+    The work is 2 FLOPs for each multiply-accumulate, the traffic inputs, output and weights moved once. On this machine
+    (`here`, after `cnnatomy calibrate`) the time predicted from measured kernels stands beside it.
+
+    \b
+    cnnatomy roofline resnet-50 --device a100-40gb --dtype float16 --batch 64
+    """
+    from cnnatomy.analysis import latency
+    from cnnatomy.analysis import roofline as analysis
+    from cnnatomy.export import timings
+    from cnnatomy.readers import resolve
+
+    account = resolve(network, classes, input).account()
+    measured = latency.required() if device == "here" else None
+    on = measured.device() if measured else analysis.device(device)
+    bounds = analysis.roofline(account, on, batch, dtype)
+    here = measured.predict(account, batch) if measured else None
+    click.echo(timings.roofline(account, on, bounds, (batch, dtype), format, here))
+
+
+@main.command()
+@format_option
+def calibrate(format: str) -> None:
+    """Measure this machine once, for predicted times: half a minute to two; best with nothing else running.
+
+    Kept in the user's cache (XDG_CACHE_HOME, or ~/.cache/cnnatomy) for this processor, number of cores, OMP_NUM_THREADS
+    and version of torch; when one of them changes, it has to be done again.
+    """
+    needs("torch")
+    from cnnatomy.export import timings
+    from cnnatomy.timing import calibrate as measuring
+
+    with click.progressbar(length=1000, label="timing kernels", file=sys.stderr) as bar:
+        measured = measuring.calibrate(step=lambda done, of: bar.update(done * 1000 // of - bar.pos))
+    click.echo(timings.calibration(measured, str(measuring.save(measured)), format))
+
+
+@main.command("time")
+@network_argument
+@input_option
+@classes_option
+@batch_option
+@click.option("--repetitions", type=click.IntRange(1), default=20, show_default=True, help="After a warm-up of 3.")
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to compute."
+)
+@format_option
+def time_command(
+    network: str, input: Any, classes: int | None, batch: int, repetitions: int, device: str, format: str
+) -> None:
+    """Time NETWORK for real, as a whole and layer by layer: eager torch, evaluation, float32.
+
+    The median of the repetitions with the quartiles around it; beside it the prediction, after `cnnatomy calibrate`.
+    """
+    needs("torch")
+    from cnnatomy.analysis import latency
+    from cnnatomy.export import timings
+    from cnnatomy.readers import resolve
+    from cnnatomy.timing.measure import measure
+
+    account = resolve(network, classes, input).account()
+    measured = measure(account.graph, batch, repetitions, device)
+    calibration = latency.load() if device == "cpu" else None
+    prediction = calibration.predict(account, batch) if calibration else None
+    click.echo(timings.timing(account, measured, prediction, format))
+
+
 device_option = click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."
 )
+
+
+def needs(module: str) -> None:
+    """Raises `UserError` with the remedy where torch is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UserError(f"this needs {module}: pip install 'cnnatomy[build]'")
 
 
 def needs_training() -> None:

@@ -1,0 +1,122 @@
+"""Measures this machine once: the kernels of `plan`, in mixed order, so that caches are as in a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from cnnatomy.analysis.kernels import work
+from cnnatomy.analysis.latency import Calibration, Sample, machine, path
+from cnnatomy.errors import UserError
+from cnnatomy.layers import Dropout
+from cnnatomy.layers.layer import elements
+from cnnatomy.timing.measure import settle_allocator
+from cnnatomy.timing.plan import Trial, plan
+
+PASSES = 9
+
+
+def calibrate(
+    passes: int = PASSES,
+    trials: Sequence[Trial] | None = None,
+    step: Callable[[int, int], object] = lambda done, of: None,
+) -> Calibration:
+    """Times every trial once in each pass; `step` is told how many of all timings are done.
+
+    Between two timings of a trial all others run, so that its weights come from memory as in a network. Just before it
+    is timed its inputs are written and a twin with other weights runs: inputs and code are warm, as in a network.
+    """
+    trials = plan() if trials is None else trials
+    settle_allocator()
+    # half zeros, as behind a ReLU: a max pool's branches take time by what they find
+    pool = torch.randn(max(map(_size, trials))).relu_()
+    twins = [(_module(trial), _module(trial)) for trial in trials]
+    seconds: list[list[float]] = [[] for _ in trials]
+    with torch.inference_mode():
+        for number in range(passes):
+            for i, (trial, (warm, timed)) in enumerate(zip(trials, twins, strict=True)):
+                inputs = _views(pool, trial)
+                pool_part = pool[: _size(trial)]
+                kept = warm(*inputs)  # so that the other's output goes elsewhere
+                pool_part.mul_(1)
+                start = time.perf_counter()
+                output = timed(*inputs)
+                seconds[i].append(time.perf_counter() - start)
+                del output, kept
+                step(number * len(trials) + i + 1, passes * len(trials))
+    threads = torch.get_num_threads()
+    samples = tuple(_sample(trial, median(times), threads) for trial, times in zip(trials, seconds, strict=True))
+    return Calibration(machine(), threads, _glue(), datetime.now(UTC).isoformat(timespec="seconds"), samples)
+
+
+def _size(trial: Trial) -> int:
+    return trial.batch * sum(map(elements, trial.inputs))
+
+
+def _module(trial: Trial) -> nn.Module:
+    return trial.layer.module(*trial.inputs).eval()
+
+
+def _sample(trial: Trial, seconds: float, threads: int) -> Sample:
+    output = trial.layer.output_shape(*trial.inputs)
+    return Sample(work(trial.layer, trial.inputs, output, trial.batch, threads), seconds)
+
+
+def _views(pool: torch.Tensor, trial: Trial) -> list[torch.Tensor]:
+    """The inputs of a trial, one after another in the pool."""
+    views, start = [], 0
+    for shape in trial.inputs:
+        size = trial.batch * elements(shape)
+        views.append(pool[start : start + size].view(trial.batch, *shape))
+        start += size
+    return views
+
+
+def _glue(layers: int = 64, repetitions: int = 50) -> float:
+    """Seconds between two layers: a chain of layers that do nothing, less what each takes by itself."""
+    from cnnatomy.network import Chain
+    from cnnatomy.network.build import build
+    from cnnatomy.network.graph import Graph
+
+    chain = build(Graph.trace(Chain(*(Dropout() for _ in range(layers))), (1, 1, 1))).eval()
+    alone = Dropout().module((1, 1, 1)).eval()
+    x = torch.zeros(1, 1, 1, 1)
+    whole, each = [], []
+    with torch.inference_mode():
+        for _ in range(repetitions):
+            start = time.perf_counter()
+            chain(x)
+            middle = time.perf_counter()
+            for _ in range(layers):
+                alone(x)
+            each.append(time.perf_counter() - middle)
+            whole.append(middle - start)
+    return max((median(whole) - median(each)) / layers, 1e-9)
+
+
+def save(calibration: Calibration) -> Path:
+    """Writes it to the user's cache, whole or not at all.
+
+    Raises:
+        UserError: if that cannot be written.
+    """
+    file = path(calibration.machine)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(calibration.record()) + "\n", encoding="utf-8")
+        os.replace(part, file)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise UserError(f"cannot write {error.filename or file}: {error.strerror}; set XDG_CACHE_HOME") from None
+    return file
