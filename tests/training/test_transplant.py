@@ -111,6 +111,15 @@ def test_outputs_equal_timms(name):
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize(("name", "left_out"), [("inception-v3", 5), ("inception-v3-aux", 0)])
+def test_auxiliary_heads_are_aligned_where_ours_has_them_and_else_left_out(name, left_out):
+    theirs = with_distinct_statistics(torchvision().models.inception_v3(init_weights=True))
+    done = from_module(cn.network(name).build(), theirs, torch.randn(1, 3, 299, 299), name)
+    assert done.difference <= TOLERANCE
+    assert len(done.left_out) == left_out
+
+
+@pytest.mark.peers
 def test_at_least_45_variants_are_compared():
     assert len(TORCHVISION) + len(TIMM) >= 45
 

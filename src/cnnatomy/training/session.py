@@ -297,6 +297,9 @@ def take_weights(
     console.print(f"{len(done.pairs)} layers of {network.name} took the weights of {source}.", markup=False)
     if done.reordered:
         console.print(f"{done.reordered} of them stand at another place in the order there.")
+    if done.left_out:
+        console.print(f"{len(done.left_out)} layers there, which do not run in evaluation, are left out:", end=" ")
+        console.print(", ".join(done.left_out[:5]), markup=False)
     if done.difference is not None:
         console.print(
             f"Outputs on random input are equal: largest difference {done.difference:.1e}, relative, float64."

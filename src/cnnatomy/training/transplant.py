@@ -66,12 +66,14 @@ class Transplant:
         pairs: (our path, path there) of every layer.
         reordered: how many layers are not at the same place in the order of both.
         difference: the largest difference of outputs, relative to the largest output; None where nothing could be run.
+        left_out: layers there that did not run, such as auxiliary heads where ours has none.
     """
 
     state: dict[str, torch.Tensor] = field(repr=False)
     pairs: list[tuple[str, str]] = field(repr=False)
     reordered: int = 0
     difference: float | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def from_state(ours: nn.Module, source: Mapping[str, torch.Tensor], name: str) -> Transplant:
@@ -153,13 +155,15 @@ def _run_both(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str, au
     finally:
         for hook in hooks:
             hook.remove()
-    used = {unit.path for unit in taken.values()}
     missing = [unit for _, unit in mine if unit.path not in taken]
-    _refuse_unless_complete(name, missing, [unit for _, unit in theirs if unit.path not in used])
+    _refuse_unless_complete(name, missing, [unit for unit, _ in seen])
     difference = max(min(_difference(a, b) for b in expected) for a in got)  # heads may come in another order
     if not difference <= TOLERANCE:
         raise UserError(f"{name}: every layer has a counterpart, but the outputs differ by {difference:.1e} (relative)")
-    return _transplant(ours, [unit for _, unit in mine], [unit for _, unit in theirs], taken, difference)
+    used = {unit.path for unit in taken.values()}
+    idle = tuple(unit.path for _, unit in theirs if unit.path not in used)
+    done = _transplant(ours, [unit for _, unit in mine], [unit for _, unit in theirs], taken)
+    return dataclasses.replace(done, difference=difference, left_out=idle)
 
 
 def _owners(module: nn.Module) -> list[tuple[nn.Module, Unit]]:
@@ -183,7 +187,6 @@ def _transplant(
     mine: list[Unit],
     theirs: list[Unit],
     taken: dict[str, Unit],
-    difference: float | None = None,
 ) -> Transplant:
     dtypes = {name: tensor.dtype for name, tensor in ours.state_dict().items()}
     counters = {name: torch.tensor(0) for name, dtype in dtypes.items() if not dtype.is_floating_point}
@@ -195,7 +198,7 @@ def _transplant(
     order = {unit.path: i for i, unit in enumerate(theirs)}
     places = [order[taken[unit.path].path] for unit in mine]
     reordered = sum(place != i for i, place in enumerate(places))
-    return Transplant(state, [(unit.path, taken[unit.path].path) for unit in mine], reordered, difference)
+    return Transplant(state, [(unit.path, taken[unit.path].path) for unit in mine], reordered)
 
 
 def _refuse_unless_complete(name: str, missing: list[Unit], left: list[Unit]) -> None:
