@@ -6,9 +6,18 @@
 25557032
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from cnnatomy.catalogue import ENTRIES, network
 from cnnatomy.errors import ShapeError, UserError
-from cnnatomy.network import Block, Chain, Dense, FeatureMap, Heads, Named, Network, Parallel, Residual
+from cnnatomy.network import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnatomy.layers.layer import Shape
 
 __version__ = "0.1.0"
 
@@ -18,6 +27,7 @@ __all__ = [
     "Chain",
     "Dense",
     "FeatureMap",
+    "Graph",
     "Heads",
     "Named",
     "Network",
@@ -26,4 +36,16 @@ __all__ = [
     "ShapeError",
     "UserError",
     "network",
+    "read",
 ]
+
+
+def read(module: torch.nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0) -> Graph:
+    """Any torch module as a graph; see `cnnatomy.readers.torch_module.read`.
+
+    `inputs` are the shapes of its inputs without the batch, such as (3, 224, 224), or example tensors, whose axis
+    `batch` is the batch. `cnnatomy.analysis.account` counts the graph.
+    """
+    from cnnatomy.readers.torch_module import read
+
+    return read(module, *inputs, batch=batch)

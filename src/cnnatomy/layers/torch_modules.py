@@ -49,4 +49,5 @@ class Each(nn.Sequential):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self[0](*[x.flatten(0, 1) for x in inputs])
-        return output.unflatten(0, inputs[0].shape[:2])
+        things: torch.Tensor = output.unflatten(0, inputs[0].shape[:2])
+        return things

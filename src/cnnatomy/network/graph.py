@@ -103,12 +103,16 @@ def _stem(child: Node | Scope) -> str:
 
 @dataclass(eq=False)
 class Graph:
-    """The nodes in topological order. `root` holds the tree of scopes: tail, body and head for a network."""
+    """The nodes in topological order. `root` holds the tree of scopes: tail, body and head for a network.
+
+    `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
+    """
 
     inputs: tuple[FeatureMap, ...] = ()
     outputs: tuple[FeatureMap, ...] = ()
     nodes: list[Node] = field(default_factory=list)
     root: Scope = field(default_factory=lambda: Scope(None, None))
+    unused: tuple[tuple[str, Shape], ...] = ()
     _scope: Scope = field(init=False, repr=False)
     _asked: str = field(default="", init=False, repr=False)
     _entered: int = field(default=0, init=False, repr=False)

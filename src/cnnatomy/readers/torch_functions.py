@@ -1,0 +1,241 @@
+"""What functions of torch that are none of our layers cost, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+
+from cnnatomy.layers.layer import CHANNEL_AND_SPACE, ELEMENT, REARRANGEMENT, SPACE, TIME, TRAINING, Operations
+
+
+class Cost(NamedTuple):
+    """Operations, and the kind of layer that it is."""
+
+    costs: Operations
+    kind: str
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+Rule = Callable[[Any, list[torch.Tensor], torch.Tensor], Operations | None]
+
+
+def _times(n: int, each: Operations) -> Operations:
+    return Operations(*(n * count for count in each))
+
+
+def _each(**counts: int) -> Rule:
+    """So much for each element of the output."""
+    each = Operations(**counts)
+    return lambda args, tensors, out: _times(out.numel(), each)
+
+
+def _over(**counts: int) -> Rule:
+    """So much for each element of the (first) input, as reductions do."""
+    each = Operations(**counts)
+    return lambda args, tensors, out: _times(tensors[0].numel(), each)
+
+
+def _mean(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    return Operations(add=tensors[0].numel(), divide=out.numel())
+
+
+def _product(first: int, bias: int | None = None) -> Rule:
+    """A matrix product whose left factor is the tensor with this number."""
+
+    def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+        biased = bias is not None and len(tensors) > bias
+        inner = tensors[first].shape[-1]
+        return Operations(mac=out.numel() * inner, add=out.numel() if biased else 0)
+
+    return rule
+
+
+def _conv(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    weight = tensors[1]
+    return Operations(mac=out.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
+
+
+def _conv_transpose(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    x, weight = tensors[:2]
+    return Operations(mac=x.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
+
+
+def _attention(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    query, key, value = tensors[:3]
+    scores = prod(query.shape[:-1]) * key.shape[-2]
+    masked = len(tensors) > 3
+    return Operations(
+        mac=scores * (query.shape[-1] + value.shape[-1]),
+        multiply=scores,
+        add=scores * (1 + masked),
+        divide=scores,
+        exponential=scores,
+    )
+
+
+def _einsum(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
+    equation = args[0]
+    if not isinstance(equation, str) or "..." in equation or len(tensors) != 2:
+        return None
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    sizes = {label: n for term, x in zip(terms, tensors, strict=True) for label, n in zip(term, x.shape, strict=True)}
+    return Operations(mac=prod(sizes.values()))
+
+
+def _recurrent(gates: int) -> Rule:
+    """The matrix products of all layers, directions and steps; the rest is that of `LSTM` and its kin."""
+
+    def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+        x, weights = tensors[0], [w for w in tensors[1:] if w.dim() == 2 and w.shape[0] % gates == 0]
+        steps = x.numel() // x.shape[-1]
+        macs = steps * sum(w.numel() for w in weights)
+        states = steps * sum(w.shape[0] for w in weights) // (2 * gates)
+        return Operations(
+            mac=macs, multiply=3 * states, add=(2 * gates + 8) * states, divide=5 * states, exponential=5 * states
+        )
+
+    return rule
+
+
+def _cell(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    return Operations(mac=sum(w.numel() for w in tensors if w.dim() == 2 and w.shape[0] > 1 and w is not tensors[0]))
+
+
+def _pool(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    """An adaptive pool: the windows together cover the input (at least once)."""
+    return Operations(add=max(tensors[0].numel(), out.numel()), divide=out.numel())
+
+
+def _norm(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    n = out.numel()
+    return Operations(multiply=2 * n, add=4 * n, divide=n)
+
+
+def _table(kind: str, rule: Rule, names: str) -> dict[str, tuple[str, Any]]:
+    return dict.fromkeys(names.split(), (kind, rule))
+
+
+COSTS: dict[str, tuple[str, Any]] = {
+    **_table(ELEMENT, _each(add=1), "add sub rsub neg cumsum"),
+    **_table(ELEMENT, _each(multiply=1), "mul square"),
+    **_table(ELEMENT, _each(divide=1), "div true_divide reciprocal floor_divide remainder fmod"),
+    **_table(ELEMENT, _each(multiply=1, add=1), "addcmul lerp"),
+    **_table(ELEMENT, _each(exponential=1), "exp log log2 exp2 log1p expm1 sqrt pow sin cos erf atan2 tan atan"),
+    **_table(ELEMENT, _each(exponential=1, divide=1), "rsqrt"),
+    **_table(ELEMENT, _each(add=1, divide=1, exponential=1), "sigmoid silu"),
+    **_table(ELEMENT, _each(add=2, divide=1, exponential=1), "tanh"),
+    **_table(ELEMENT, _each(multiply=3, add=1, exponential=1), "gelu"),
+    **_table(ELEMENT, _each(compare=1), "relu abs sign maximum minimum eq ne lt le gt ge where masked_fill"),
+    **_table(
+        ELEMENT, _each(compare=1), "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or floor ceil"
+    ),
+    **_table(
+        ELEMENT,
+        _each(compare=1),
+        "floor ceil round isnan isinf heaviside bernoulli leaky_relu threshold prelu rrelu trunc",
+    ),
+    **_table(ELEMENT, _each(compare=2), "relu6 hardtanh clamp clip clamp_min clamp_max nan_to_num"),
+    **_table(ELEMENT, _each(compare=2, add=1, divide=1), "hardsigmoid hardswish"),
+    **_table(ELEMENT, _each(add=1, divide=1, exponential=1), "softmax"),
+    **_table(ELEMENT, _each(add=2, divide=1, exponential=2), "log_softmax"),
+    **_table(ELEMENT, _each(compare=1, multiply=1, add=1, exponential=1), "elu celu selu"),
+    **_table(ELEMENT, _each(add=1, exponential=2), "softplus logsigmoid"),
+    **_table(SPACE, _over(add=1), "sum"),
+    **_table(SPACE, _mean, "mean adaptive_avg_pool1d adaptive_avg_pool3d"),
+    **_table(SPACE, _pool, "adaptive_avg_pool2d avg_pool1d avg_pool2d avg_pool3d lp_pool2d"),
+    **_table(
+        SPACE,
+        _over(compare=1),
+        "amax amin max min argmax argmin any all topk sort argsort max_pool1d max_pool2d",
+    ),
+    **_table(SPACE, _over(compare=1), "max_pool3d adaptive_max_pool2d adaptive_max_pool1d max_pool2d_with_indices"),
+    **_table(SPACE, _over(multiply=1, add=2), "var std var_mean std_mean"),
+    **_table(SPACE, _over(multiply=1, add=1), "norm vector_norm linalg_vector_norm linalg_norm"),
+    **_table(SPACE, _each(multiply=4, add=3), "grid_sample upsample_bilinear2d upsample_linear1d"),
+    **_table(SPACE, _each(multiply=16, add=15), "upsample_bicubic2d"),
+    **_table(
+        SPACE,
+        _each(),
+        "roll upsample_nearest1d upsample_nearest2d upsample_nearest3d",
+    ),
+    **_table(TRAINING, _each(multiply=1, add=1), "batch_norm"),
+    **_table(TRAINING, _norm, "layer_norm group_norm instance_norm rms_norm native_layer_norm native_group_norm"),
+    **_table(CHANNEL_AND_SPACE, _product(0), "matmul bmm mm mv dot vdot inner"),
+    **_table(CHANNEL_AND_SPACE, _product(0, bias=2), "linear"),
+    **_table(CHANNEL_AND_SPACE, _product(1, bias=0), "addmm baddbmm addmv addbmm"),
+    **_table(CHANNEL_AND_SPACE, _conv, "conv1d conv2d conv3d _conv_forward"),
+    **_table(CHANNEL_AND_SPACE, _conv_transpose, "conv_transpose1d conv_transpose2d conv_transpose3d"),
+    **_table(CHANNEL_AND_SPACE, _attention, "scaled_dot_product_attention"),
+    **_table(CHANNEL_AND_SPACE, _einsum, "einsum"),
+    **_table(TIME, _recurrent(4), "lstm"),
+    **_table(TIME, _recurrent(3), "gru"),
+    **_table(TIME, _recurrent(1), "rnn_tanh rnn_relu"),
+    **_table(TIME, _cell, "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"),
+    **_table(
+        REARRANGEMENT,
+        _each(),
+        "view reshape flatten unflatten permute transpose T mT H mH t movedim moveaxis swapaxes swapdims squeeze"
+        " unsqueeze expand expand_as broadcast_to repeat repeat_interleave tile cat concat concatenate stack hstack"
+        " vstack chunk split split_with_sizes tensor_split unbind narrow select __getitem__ __setitem__ index_select"
+        " gather scatter scatter_add take_along_dim flip pad constant_pad_nd zero fill fill_diagonal copy embedding"
+        " unfold fold im2col col2im diagonal tril triu pixel_shuffle pixel_unshuffle channel_shuffle one_hot view_as"
+        " native_channel_shuffle reshape_as zeros_like ones_like empty_like full_like rand_like randn_like new_zeros"
+        " new_ones new_empty new_full new_tensor uniform normal meshgrid as_strided index_put masked_scatter"
+        " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split index_fill index_add index_copy",
+    ),
+    **_table(
+        TRAINING, _each(), "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout"
+    ),
+}
+
+FREE = words(
+    "contiguous to detach clone float half bfloat16 double type cpu cuda data requires_grad alias lift_fresh"
+    " detach_ requires_grad_ type_as positive"
+)
+"""What changes neither shape nor number: the feature map stays the same one."""
+
+VIEWS = words(
+    "view reshape flatten unflatten permute transpose T mT t squeeze unsqueeze expand chunk split split_with_sizes"
+    " unbind"
+    " narrow select __getitem__ detach data view_as swapaxes swapdims movedim diagonal"
+)
+"""What shares its numbers with its input, so that a change in place changes both."""
+
+READS_VALUES = words(
+    "item __bool__ __int__ __float__ __index__ __complex__ tolist numpy __array__ nonzero equal allclose is_nonzero"
+    " unique masked_select __contains__ isclose bincount"
+)
+
+_OPERATORS = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder", "invert": "bitwise_not"}
+_OPERATORS |= {"and": "bitwise_and", "or": "bitwise_or", "_pow_by_scalar": "pow"}
+_REFLECTED = words("add sub mul truediv pow matmul floordiv div mod and or")
+
+
+def base_name(func: Any) -> tuple[str, bool]:
+    """The name without operator underscores, and whether it works in place: `__iadd__` is (add, True)."""
+    name: str = func.__name__
+    if name == "__get__":
+        return func.__self__.__name__, False
+    if name in ("__set__", "__setitem__"):
+        return name, True
+    if not name.startswith("__"):
+        return (name[:-1], True) if name.endswith("_") else (name, False)
+    core, inplace = name.strip("_"), False
+    if core[0] in "ir" and core[1:] in _REFLECTED:
+        core, inplace = core[1:], core[0] == "i"
+    known = _OPERATORS.get(core, core)
+    return (known if known in COSTS or known in _OPERATORS.values() else name), inplace
+
+
+def cost_of(name: str, args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Cost | None:
+    """What a call costs; None where nobody knows."""
+    kind, rule = COSTS.get(name, ("", None))
+    costs = rule(args, tensors, out) if rule else None
+    return None if costs is None else Cost(costs, kind)

@@ -1,0 +1,65 @@
+"""`python:package.module:callable`, the name of a torch module on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.errors import UserError, nearest
+
+PREFIX = "python:"
+
+
+def load(name: str) -> nn.Module:
+    """The module that is meant, in evaluation mode.
+
+    A callable is called without arguments, on the meta device if that works, so that no weights are allocated.
+
+    Raises:
+        UserError: if there is nothing of that name, or it is no module.
+    """
+    place, colon, what = name.removeprefix(PREFIX).partition(":")
+    if not place or not colon or not what:
+        raise UserError(f"{name}: write python:package.module:callable, such as python:torchvision.models:resnet50")
+    found = _attribute(name, _imported(name, place), what)
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise UserError(f"{name} is a {type(found).__name__}, no torch.nn.Module and nothing that gives one")
+        found = _made(name, found)
+    if not isinstance(found, nn.Module):
+        raise UserError(f"{name} gives a {type(found).__name__}, not a torch.nn.Module")
+    return found.eval()
+
+
+def _imported(name: str, place: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        return importlib.import_module(place)
+    except Exception as error:  # whatever the module does when it is imported
+        raise UserError(f"{name}: cannot import {place}: {type(error).__name__}: {error}") from None
+
+
+def _attribute(name: str, found: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not hasattr(found, part):
+            names = [known for known in dir(found) if not known.startswith("_")]
+            raise UserError(f"{name}: {getattr(found, '__name__', found)} has no {part!r}.{nearest(part, names)}")
+        found = getattr(found, part)
+    return found
+
+
+def _made(name: str, make: Any) -> Any:
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception:  # some read values while they build: then with weights
+        try:
+            return make()
+        except Exception as error:
+            raise UserError(f"{name}: calling it failed: {type(error).__name__}: {error}") from None

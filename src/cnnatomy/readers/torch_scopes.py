@@ -1,0 +1,162 @@
+"""The tree of a module as scopes of the graph: entered and left by hooks, collapsed, and closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from cnnatomy.layers import Foreign
+from cnnatomy.layers.layer import Value, value
+from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.readers.torch_tracer import LAST_STATE, WRITE, Tracer
+
+Span = tuple[int, int]
+"""The numbers of the first node of a scope and of the first after it."""
+
+
+@value
+class TorchModule(Value):
+    """What a scope stands for: a torch module, by its class."""
+
+    type: str
+    stem = ""
+
+    def __repr__(self) -> str:
+        return self.type
+
+
+class Scopes:
+    """Opens a scope for each module that runs. One that makes a single node by itself becomes that node."""
+
+    def __init__(self, tracer: Tracer, names: dict[nn.Module, str]) -> None:
+        self.tracer, self.names = tracer, names
+        self.spans: dict[Scope, Span] = {}
+        self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
+        self.open: list[tuple[nn.Module, Scope, str, int]] = []
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """Called before a module runs."""
+        graph = self.tracer.graph
+        if not self.open:  # the whole module is the root
+            self.open.append((module, graph.root, "", 0))
+            return
+        parent = self.tracer.scope
+        name = self._free(parent, self._name(module))
+        scope = Scope(TorchModule(type(module).__name__), parent)
+        parent.children[scope] = name
+        self.taken[scope] = set()
+        self.tracer.scope = scope
+        self.open.append((module, scope, name, len(graph.nodes)))
+
+    def _name(self, module: nn.Module) -> str:
+        """Its path below the module that called it."""
+        path = self.names.get(module)
+        if path is None:
+            return type(module).__name__.lower()
+        path = path.replace("_orig_mod.", "").removesuffix("._orig_mod")
+        for caller, _, _, _ in reversed(self.open):
+            above = self.names.get(caller)
+            if above is not None:
+                above = above.replace("_orig_mod.", "")
+                return path.removeprefix(above + ".") if above and path.startswith(above + ".") else path
+        return path
+
+    def _free(self, parent: Scope, name: str) -> str:
+        """The name, with a number where it is taken: the module was called before."""
+        taken = self.taken[parent]
+        free, number = name or "again", 1
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.add(free)
+        return free
+
+    def reached(self) -> str:
+        """The innermost module that has begun and not ended, for messages."""
+        module = self.open[-1][0] if self.open else None
+        path = self.names.get(module, "") if module else ""
+        return f"{path} ({type(module).__name__})" if path else "the module"
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Called after a module has run."""
+        while self.open and self.open[-1][0] is not module:  # modules that raised, and somebody caught it
+            self._close()
+        if self.open:
+            self._close()
+
+    def _close(self) -> None:
+        _, scope, name, start = self.open.pop()
+        parent = scope.parent
+        if parent is None:
+            return
+        self.tracer.scope = parent
+        children = scope.children
+        only = next(iter(children)) if len(children) == 1 else None
+        if not children:
+            del parent.children[scope]
+            self.taken[parent].discard(name)
+        elif isinstance(only, Node) and not children[only]:
+            del parent.children[scope]
+            parent.children[only] = name
+            only.scope = parent
+        else:
+            self.spans[scope] = (start, len(self.tracer.graph.nodes))
+
+
+def without_idle(graph: Graph, spans: dict[Scope, Span]) -> dict[Scope, Span]:
+    """Drops writes to views whose whole nobody reads afterwards, and states nobody reads; the spans without them."""
+    needed = set(graph.outputs)
+    kept: list[Node] = []
+    before = [0]
+    for node in reversed(graph.nodes):
+        keep = (
+            not isinstance(node.layer, Foreign) or node.layer.what not in (WRITE, LAST_STATE) or node.output in needed
+        )
+        if keep:
+            kept.append(node)
+            needed.update(node.inputs)
+        else:
+            del node.scope.children[node]
+        before.append(before[-1] + keep)
+    if len(kept) == len(graph.nodes):
+        return spans
+    graph.nodes[:] = reversed(kept)
+    place = [len(kept) - after for after in reversed(before)]
+    return {scope: (place[start], place[end]) for scope, (start, end) in spans.items()}
+
+
+def close_scopes(graph: Graph, spans: dict[Scope, Span]) -> None:
+    """Gives every scope its inputs and outputs: the maps that cross its border, in the order in which they are made."""
+    number = {node.output: i for i, node in enumerate(graph.nodes)}
+    last: dict[FeatureMap, int] = {}
+    inputs: dict[Scope, dict[FeatureMap, None]] = {scope: {} for scope in spans}
+    outputs: dict[Scope, dict[FeatureMap, None]] = {scope: {} for scope in spans}
+    for i, node in enumerate(graph.nodes):
+        for x in node.inputs:
+            last[x] = i
+            made = number.get(x, -1)
+            for scope in _around(node):
+                if spans[scope][0] <= made:
+                    break
+                inputs[scope][x] = None
+    last |= dict.fromkeys(graph.outputs, len(graph.nodes))
+    for node in graph.nodes:
+        reader = last.get(node.output, -1)
+        for scope in _around(node):
+            if reader < spans[scope][1]:
+                break
+            outputs[scope][node.output] = None
+    for scope, (_, end) in spans.items():
+        scope.inputs = tuple(inputs[scope]) or graph.inputs
+        scope.outputs = tuple(outputs[scope]) or (graph.nodes[end - 1].output,)
+    graph.root.inputs, graph.root.outputs = graph.inputs, graph.outputs
+
+
+def _around(node: Node) -> Iterator[Scope]:
+    """The scopes that a node is in, from the innermost, without the root."""
+    scope = node.scope
+    while scope.parent is not None:
+        yield scope
+        scope = scope.parent

@@ -1,0 +1,109 @@
+"""What the reader of torch modules knows about tensors: learned, stored, computed from those, or a feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import Operations, Shape
+from cnnatomy.network.graph import FeatureMap
+
+MAP, WEIGHTS, SOURCE, TWIN = "_cnnatomy_map", "_cnnatomy_weights", "_cnnatomy_source", "_cnnatomy_twin"
+"""Attributes of tensors: the feature map that it stands for; or what it was computed from; the tensor that it is a view
+of; and, of a constant, the stand-in that was written to in its place."""
+
+
+class Leaf(NamedTuple):
+    """A parameter (learned) or buffer (stored) of the module that is read."""
+
+    name: str
+    shape: Shape
+    learned: bool
+    tensor: torch.Tensor
+
+
+class Weights(NamedTuple):
+    """A tensor that is computed from parameters and buffers alone: from which, at what cost, by what without a rule."""
+
+    leaves: tuple[Leaf, ...] = ()
+    costs: Operations = Operations()
+    unknown: tuple[str, ...] = ()
+
+
+def merged(several: Iterable[Weights]) -> Weights:
+    """What several such tensors together were computed from, each leaf once."""
+    leaves: dict[int, Leaf] = {}
+    costs = Operations()
+    unknown: list[str] = []
+    for weights in several:
+        leaves |= {id(leaf.tensor): leaf for leaf in weights.leaves}
+        costs = Operations(*map(sum, zip(costs, weights.costs, strict=True)))
+        unknown += weights.unknown
+    return Weights(tuple(leaves.values()), costs, tuple(dict.fromkeys(unknown)))
+
+
+def map_of(x: Any) -> FeatureMap | None:
+    """The feature map that a tensor stands for."""
+    return getattr(x, MAP, None)
+
+
+class Tensors:
+    """The parameters and buffers of a module, by identity. None is read or written: stand-ins take their place.
+
+    `for_real` keeps parameters as they are and copies buffers before the first use.
+    """
+
+    def __init__(self, leaves: dict[int, Leaf], for_real: bool) -> None:
+        self.leaves, self.for_real = leaves, for_real
+        self.twins: dict[int, torch.Tensor] = {}
+        self.counted: set[int] = set()
+        self.kept: list[torch.Tensor] = []  # what is known by its identity must live as long as that is used
+
+    def leaf(self, x: torch.Tensor) -> Leaf | None:
+        """The parameter or buffer that a tensor is."""
+        leaf = self.leaves.get(id(x))
+        if leaf is None and isinstance(x, nn.Parameter):
+            leaf = Leaf(f"unregistered{len(self.kept) + 1}", tuple(x.shape), True, x)
+            self.leaves[id(x)] = leaf
+            self.kept.append(x)
+        return leaf
+
+    def weights(self, x: torch.Tensor) -> Weights | None:
+        """What a tensor was computed from, if it does not depend on the input; None for constants."""
+        weights: Weights | None = getattr(x, WEIGHTS, None)
+        if weights is not None:
+            return weights
+        leaf = self.leaf(x)
+        return Weights((leaf,)) if leaf else None
+
+    def twin(self, leaf: Leaf) -> torch.Tensor:
+        """The stand-in for a parameter or buffer; always the same one."""
+        twin = self.twins.get(id(leaf.tensor))
+        if twin is None:
+            real = leaf.tensor.detach()
+            if not self.for_real:
+                twin = torch.empty_like(real, device="meta")
+            else:
+                twin = real if leaf.learned else real.clone()
+            setattr(twin, WEIGHTS, Weights((leaf,)))
+            self.twins[id(leaf.tensor)] = twin
+        return twin
+
+    def first_use(self, leaf: Leaf) -> bool:
+        """Whether no node has this tensor yet; from now on one has."""
+        key = id(leaf.tensor)
+        first = key not in self.counted
+        self.counted.add(key)
+        return first
+
+    def unused(self) -> tuple[tuple[str, Shape], ...]:
+        """The learned tensors that no node has."""
+        return tuple((x.name, x.shape) for key, x in self.leaves.items() if x.learned and key not in self.counted)
+
+
+class ValuesNeededError(UserError):
+    """The module asked for the value of a tensor that is only a shape here."""
