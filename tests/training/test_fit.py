@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -20,7 +21,8 @@ from cnnatomy import Chain, Network
 from cnnatomy.data import Data, Normalisation, load
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
-from cnnatomy.training import Recipe, Trained, fit, read_run
+from cnnatomy.training import Recipe, Trained, files, fit, read_run
+from cnnatomy.training.epochs import WholeFiles
 from cnnatomy.training.module import Classifier, Training
 
 
@@ -312,3 +314,18 @@ def test_no_space_is_said_and_the_run_can_go_on(
     monkeypatch.undo()
     resumed = fit(tiny, digits, quick, tmp_path / "run", resume=True)
     assert same(resumed.classifier.state_dict(), fit(tiny, digits, quick).classifier.state_dict())
+
+
+def test_no_space_for_a_checkpoint_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save makes a RuntimeError about its archive of it; what the user needs to know is the reason."""
+
+    class Full(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() > 4096:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    monkeypatch.setattr(files, "open", lambda *arguments: Full(), raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        WholeFiles().save_checkpoint({"weights": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())

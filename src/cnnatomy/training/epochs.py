@@ -162,7 +162,12 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Raises OSError where there is no space."""
-        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        try:
+            write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        except RuntimeError as error:  # torch, closing its archive after a write that failed
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _csv(rows: list[Row]) -> str:

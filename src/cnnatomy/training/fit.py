@@ -52,7 +52,7 @@ def fit(
     network: Network,
     data: Data,
     recipe: Recipe,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     *,
     resume: bool = False,
     device: str = "auto",
@@ -67,9 +67,9 @@ def fit(
     """
     chosen = choose_device(device)
     run = Run.of(network, data, recipe)
-    place = RunFolder(folder) if folder is not None else None
+    place = RunFolder(Path(folder)) if folder is not None else None
     remedy = "Then go on with --resume" if place is not None else ""
-    with torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), writing_to(folder or Path(), remedy):
+    with torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), writing_to(Path(folder or "."), remedy):
         classifier = _classifier(run)
         ends = EpochEnd(recipe, place, run.name)
         stopping = EarlyStopping("val_loss", patience=recipe.patience, check_finite=False, verbose=False)

@@ -41,13 +41,13 @@ class Trained:
     classifier: Classifier
 
     @classmethod
-    def load(cls, path: Path, device: str = "auto") -> Trained:
+    def load(cls, path: str | Path, device: str = "auto") -> Trained:
         """Raises `UserError` where the folder is no run, or its weights are missing, broken or another network's."""
         chosen = choose_device(device)
         folder, run = run_folder.read_run(path)
         classifier = Classifier(run.network.build(run.shape), run.normalisation)
         run_folder.read_weights(folder.model, classifier.network, run.name)
-        return cls(path, run, classifier.to(chosen).eval())
+        return cls(folder.path, run, classifier.to(chosen).eval())
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -55,10 +55,10 @@ class Trained:
         logits, _ = self.classifier.heads(self.classifier(images.to(self.classifier.mean.device)))
         return logits.softmax(1).cpu()
 
-    def predict(self, paths: Sequence[Path], most: int = 5) -> Iterator[Prediction]:
+    def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable picture gets an `error` and stops nothing."""
         for start in range(0, len(paths), TOGETHER):
-            yield from self._predict(paths[start : start + TOGETHER], most)
+            yield from self._predict([Path(path) for path in paths[start : start + TOGETHER]], most)
 
     def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
         """On the run's own test split, or on other data with (some of) the same classes; and in words on what.

@@ -144,11 +144,11 @@ def is_run(folder: RunFolder) -> bool:
     return folder.run.is_file()
 
 
-def read_run(path: Path) -> tuple[RunFolder, Run]:
+def read_run(path: str | Path) -> tuple[RunFolder, Run]:
     """The run in a folder; raises `UserError` naming the file that is missing or broken."""
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path))
     if not is_run(folder):
-        problem = "is not a run folder (it has no run.json)" if path.is_dir() else "does not exist"
+        problem = "is not a run folder (it has no run.json)" if folder.path.is_dir() else "does not exist"
         raise UserError(f"{path} {problem}. Runs are made by `cnnatomy train ... --out {path}`")
     record = read_json(folder.run)
     try:
