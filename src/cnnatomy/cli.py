@@ -156,6 +156,30 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
 
 @main.command()
 @network_argument
+@click.option("--memory", required=True, help="What there is, such as 8GiB.")
+@click.option("--train", is_flag=True, help="A training step; otherwise inference.")
+@click.option("--optimizer", default="momentum", show_default=True, help="sgd, momentum or adam.")
+@click.option("--dtype", default="float32", show_default=True, help="float32, bf16 or fp16; in training by autocast.")
+@click.option("--in-place", is_flag=True, help="Activations write over their input where that is safe.")
+@click.option("--checkpoint", type=click.IntRange(1), help="Recompute blocks at this depth instead of keeping them.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda: whose allocator.")
+@input_option
+@classes_option
+@format_option
+def fit(network: str, input: Any, classes: int | None, memory: str, train: bool, format: str, **setting: Any) -> None:
+    """Find the largest batch of NETWORK that fits, as eager torch allocates; without what kernels take for themselves.
+
+    \b
+    cnnatomy fit resnet-50 --memory 8GiB --train --optimizer adam --dtype bf16 --device cuda
+    """
+    from cnnatomy.export.memory import fit as largest
+    from cnnatomy.readers import read_graph
+
+    click.echo(largest(*read_graph(network, classes, input), memory, train, setting, format))
+
+
+@main.command()
+@network_argument
 @input_option
 @classes_option
 @click.option("--device", default="here", show_default=True, help="`here` (calibrated), or a name of devices.yaml.")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
-from _allocations import saved_bytes
-from cnnatomy.layers import (
-    LSTM,
-)
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+import cnnatomy as cn
+from _allocations import measure_inference, measure_training, saved_bytes
+from cnnatomy.analysis import memory
+from cnnatomy.analysis.setting import Setting
+from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
 from layers.test_contract import EXAMPLES, Example
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if not isinstance(e.layer, LSTM)], ids=str)
-@pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.parametrize("batch", [3])
 def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Example, batch: int) -> None:
     """An LSTM keeps a workspace besides, whose size is its library's affair."""
     layer, shapes = example
@@ -35,3 +40,140 @@ def test_a_layer_says_whether_its_output_is_memory_of_its_input(example: Example
         output = layer.module(*shapes).train(training)(*inputs)
         shared = output.untyped_storage().data_ptr() == inputs[0].untyped_storage().data_ptr()
         assert layer.is_view(training) == shared
+
+
+def close(predicted: int, measured: int, within: float) -> bool:
+    return abs(predicted - measured) <= within * measured
+
+
+def slow(*names: str) -> list[object]:
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet-18", "mobilenet-v2", "squeezenet"),
+        *slow("resnet-50", "preact-resnet-50", "densenet-121", "shufflenet-g3", "alexnet-torchvision", "googlenet"),
+    ],
+)
+def test_the_peak_is_that_of_the_allocator(name: str, batch: int) -> None:
+    network, shape = cn.network(name), (3, 64, 64)
+    graph, setting, x = network.graph(shape), Setting(batch=batch), torch.randn(batch, *shape)
+    module = network.build(shape)
+    assert close(memory.inference(graph, setting).peak, measure_inference(module, x).tensors, 0.001)
+    if batch > 1:  # a batch norm of one value has no deviation
+        assert close(memory.training(graph, setting).peak, measure_training(module, x).tensors, 0.005)
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v2", "shufflenet-g3"])
+def test_what_is_saved_for_the_backward_pass_is_exact(name: str) -> None:
+    saved_as_said(name, (3, 64, 64))
+
+
+def saved_as_said(name: str, shape: tuple[int, ...]) -> None:
+    network = cn.network(name)
+    module, x = network.build(shape).train(), torch.randn(2, *shape)
+    assert memory.training(network.graph(shape), Setting(batch=2)).saved == saved_bytes(module, (x,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [entry.name for entry in cn.ENTRIES])
+def test_what_every_network_saves_is_exact(name: str) -> None:
+    own = cn.network(name).input
+    for size in (own[1] if own[1] < 100 else 64, 128, own[1]):  # the smallest that fits
+        try:
+            cn.network(name).graph((own[0], size, size))
+        except cn.ShapeError:
+            continue
+        return saved_as_said(name, (own[0], size, size))
+    raise AssertionError("no size fits")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_optimiser_counts(optimizer: str) -> None:
+    network, shape = cn.network("alexnet-torchvision"), (3, 64, 64)
+    setting, x = Setting(batch=2, optimizer=optimizer), torch.randn(2, *shape)
+    footprint = memory.training(network.graph(shape), setting)
+    assert footprint.optimizer == {"sgd": 0, "adam": 2}[optimizer] * footprint.parameters
+    measured = measure_training(network.build(shape), x, optimizer).tensors
+    assert close(footprint.peak, measured, 0.001)
+
+
+@pytest.mark.parametrize("name", ["resnet-18", *slow("mobilenet-v2", "densenet-121", "alexnet-torchvision")])
+def test_mixed_precision(name: str) -> None:
+    network, shape = cn.network(name), (3, 64, 64)
+    footprint = memory.training(network.graph(shape), Setting(batch=4, dtype="bfloat16"))
+    measured = measure_training(network.build(shape), torch.randn(4, *shape), dtype=torch.bfloat16).tensors
+    assert close(footprint.peak, measured, 0.01)
+
+
+def test_inference_in_16_bits_takes_half() -> None:
+    network, shape = cn.network("resnet-18"), (3, 64, 64)
+    footprint = memory.inference(network.graph(shape), Setting(batch=2, dtype="bfloat16"))
+    module = network.build(shape).to(torch.bfloat16)
+    measured = measure_inference(module, torch.randn(2, *shape, dtype=torch.bfloat16))
+    assert close(footprint.peak, measured.tensors, 0.001)
+    assert footprint.parameters == sum(p.numel() * p.element_size() for p in module.parameters())
+
+
+@pytest.mark.parametrize("depth", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("name", ["resnet-18", *slow("densenet-121")])
+def test_checkpointed_blocks_are_computed_again(name: str, depth: int) -> None:
+    network, shape = cn.network(name), (3, 64, 64)
+    module = network.build(shape)
+    for path, part in module.named_modules():
+        if path.count(".") + 1 == depth and list(part.children()):
+            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+    setting = Setting(batch=4, checkpoint=depth)
+    footprint = memory.training(network.graph(shape), setting)
+    assert footprint.saved < memory.training(network.graph(shape), setting.replace(checkpoint=None)).saved
+    assert close(footprint.peak, measure_training(module, torch.randn(4, *shape)).tensors, 0.01)
+
+
+@pytest.mark.parametrize("name", ["resnet-18", "mobilenet-v2"])
+def test_activations_in_place(name: str) -> None:
+    network, shape = cn.network(name), (3, 64, 64)
+    module, graph, x = network.build(shape), network.graph(shape), torch.randn(4, *shape)
+    for part in module.modules():
+        if isinstance(part, torch.nn.ReLU | torch.nn.ReLU6):
+            part.inplace = True
+    setting = Setting(batch=4, in_place=True)
+    assert close(memory.inference(graph, setting).peak, measure_inference(module, x).tensors, 0.001)
+    assert close(memory.training(graph, setting).peak, measure_training(module, x).tensors, 0.001)
+
+
+def test_the_peak_of_vgg_16_by_hand() -> None:
+    """Its first two convolutions: 64 channels of 224x224, read and written; the pool needs room for indices too."""
+    footprint = memory.inference(cn.network("vgg-16").graph())
+    assert footprint.peak == 2 * 64 * 224 * 224 * 4
+    assert {piece.path for piece in footprint.alive} == {"tail.conv1_1", "tail.relu1_1"}
+    assert footprint.parameters == 138_357_544 * 4
+    assert footprint.total == footprint.parameters + 3 * 224 * 224 * 4 + footprint.peak
+
+
+def test_auxiliary_heads_take_memory_in_training_alone() -> None:
+    with_heads, without = (cn.network(name).graph() for name in ("googlenet-aux", "googlenet"))
+    assert memory.inference(with_heads).peak == memory.inference(without).peak
+    assert memory.training(with_heads).saved > memory.training(without).saved
+
+
+def test_the_largest_batch_fits_and_the_next_does_not() -> None:
+    graph, room = cn.network("resnet-50").graph(), 2 * 2**30
+
+    def footprint(batch: int) -> memory.Footprint:
+        return memory.training(graph, Setting(batch=batch))
+
+    batch = memory.largest_batch(footprint, room)
+    assert footprint(batch).total <= room < footprint(batch + 1).total
+    assert memory.largest_batch(footprint, 1000) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dtype": "float8"}, {"optimizer": "adma"}, {"device": "tpu"}, {"batch": 0}, {"checkpoint": 0}]
+)
+def test_a_setting_that_is_none_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(cn.UserError, match=next(iter(wrong))):
+        Setting(**wrong)  # type: ignore[arg-type]

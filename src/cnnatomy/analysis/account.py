@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from cnnatomy.analysis.memory import Footprint, inference, training
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
 from cnnatomy.layers.layer import UNKNOWN, Operations, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
@@ -144,6 +145,16 @@ class Account:
     def receptive_field(self) -> ReceptiveField:
         """Of the last feature map before the head; for a graph without tail, body and head, of its first output."""
         return self.fields[self.features]
+
+    @cached_property
+    def inference_memory(self) -> Footprint:
+        """Where the memory of one forward pass has its peak: one image, float32."""
+        return inference(self.graph)
+
+    @cached_property
+    def training_memory(self) -> Footprint:
+        """The same for a training step with momentum: one image, float32."""
+        return training(self.graph)
 
     @cached_property
     def features(self) -> FeatureMap:

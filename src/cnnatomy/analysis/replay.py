@@ -152,9 +152,10 @@ class Replay:
         blocks = []
         for i in saved.inputs:
             x = node.inputs[i]
-            if low and self._each[x] == 4:
-                size = elements(x.shape) * setting.batch * setting.map_bytes
-                blocks.append(tape.new(node.path, KEPT, size))  # a copy in 16 bits
+            narrowed = low and self._each[x] == 4
+            if narrowed or (layer.memory.copies and self._overwrites(node)):
+                size = elements(x.shape) * setting.batch * (setting.map_bytes if narrowed else self._each[x])
+                blocks.append(tape.new(node.path, KEPT, size))  # a copy
                 continue
             self._maps[x].refs += 1
             blocks.append(self._maps[x])
@@ -214,15 +215,22 @@ class Replay:
                 passed.append(gradient)
             else:
                 passed.append(tape.new(node.path, GRADIENT, self._bytes(x)))
-        for name, shape in self._parameters(node).items():
-            if self.autocast and layer.memory.autocast == "low":
-                scratch += elements(shape) * setting.map_bytes
-            tape.new(f"{node.path}.{name}", WEIGHTS, elements(shape) * 4)
+        low = self.autocast and layer.memory.autocast == "low"
+        weights = [(f"{node.path}.{name}", elements(shape)) for name, shape in self._parameters(node).items()]
+        if low:  # their gradients come in 16 bits, and are widened once the layer is done
+            narrow = tape.new(node.path, SCRATCH, sum(n for _, n in weights) * setting.map_bytes)
+        else:
+            for path, n in weights:
+                tape.new(path, WEIGHTS, n * 4)
         if scratch:
             tape.release(tape.new(node.path, SCRATCH, scratch))
         tape.release(gradient)
         for block in self._saved.pop(node, ()):
             tape.release(block)
+        if low:
+            for path, n in weights:
+                tape.new(path, WEIGHTS, n * 4)
+            tape.release(narrow)
         for x, block in zip(wanted, passed, strict=True):
             self._deliver(x, block, whole if same else True)
 

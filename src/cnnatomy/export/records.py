@@ -19,7 +19,7 @@ def account_record(account: Account, depth: int | None = None) -> dict[str, Any]
     return {
         "name": account.name,
         "input": list(account.input),
-        "totals": totals_record(account.totals) | {"depth": account.depth},
+        "totals": totals_record(account.totals) | {"depth": account.depth} | peak_record(account),
         "conventions": conventions(account),
         "receptive_field": list(field.size),
         "stride": [_number(s) for s in field.stride],
@@ -34,6 +34,12 @@ def totals_record(totals: Totals) -> dict[str, int]:
         "parameter_bytes": totals.parameters * BYTES,
         "feature_map_bytes": totals.feature_map_elements * BYTES,
     }
+
+
+def peak_record(account: Account) -> dict[str, Any]:
+    """The most bytes of feature maps at once, the input included, and the layer that runs then."""
+    memory = account.inference_memory
+    return {"peak_feature_map_bytes": memory.input + memory.peak, "peak_feature_map_at": memory.at}
 
 
 def row_record(row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
-from cnnatomy.export.records import account_record, totals_record
+from cnnatomy.export.records import account_record, peak_record, totals_record
 from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
 from cnnatomy.layers import NotCounted
 from cnnatomy.layers.layer import UNKNOWN, dimensions
@@ -56,7 +56,7 @@ def short_count(number: int | None) -> str:
 
 def _summary(account: Account, format: str) -> str:
     """The totals in words, each with its unit."""
-    totals = totals_record(account.totals)
+    totals, peak = totals_record(account.totals), peak_record(account)
     field = account.receptive_field
     kinds = ("multiplies", "adds", "compares", "divides", "exponentials")
     others = ", ".join(f"{totals[kind]:,} {kind}" for kind in kinds)
@@ -66,6 +66,10 @@ def _summary(account: Account, format: str) -> str:
         ("MACs", f"{totals['macs']:,} ({short(totals['macs'])}; multiply-accumulates for one image)"),
         ("other operations", others),
         ("feature maps", f"{totals['feature_map_elements']:,} elements ({mebibytes(totals['feature_map_bytes'])})"),
+        (
+            "peak memory",
+            f"{mebibytes(peak['peak_feature_map_bytes'])} of feature maps at {peak['peak_feature_map_at']}",
+        ),
         (
             "last feature map",
             f"{_shape(account.features.shape)}, sees {_sight(field.size)} pixels every {field.stride[0]}",
@@ -153,6 +157,9 @@ _COMPARED = (
     ("divides", "divides"),
     ("exponentials", "exponentials"),
     ("feature_map_elements", "feature map elements"),
+    ("parameter_bytes", "weights, bytes"),
+    ("peak_feature_map_bytes", "peak of feature maps, bytes"),
+    ("training_bytes", "training, bytes"),
     ("layers", "layers"),
     ("depth", "depth (weight layers)"),
     ("receptive_field", "receptive field (rows)"),
@@ -191,6 +198,7 @@ def compare(accounts: Sequence[Account], format: str) -> str:
 def _figures(account: Account) -> dict[str, Any]:
     totals = totals_record(account.totals) | {"depth": account.depth}
     field = account.receptive_field
+    totals |= peak_record(account) | {"training_bytes": account.training_memory.total}
     totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
     return {figure: totals[figure] for figure, _ in _COMPARED}
 

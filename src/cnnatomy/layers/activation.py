@@ -9,7 +9,7 @@ from cnnatomy.layers.element import Elementwise
 from cnnatomy.layers.layer import Operations, Shape, elements, value
 from cnnatomy.layers.memory import INPUT, Extra, Memory, Saved
 
-_IN_PLACE = Memory(INPUT, in_place=True)
+_IN_PLACE = Memory(INPUT, in_place=True, copies=True)
 
 
 @value

@@ -56,7 +56,7 @@ class ReLU6(Elementwise):
     """min(max(0, x), 6)"""
 
     each = Operations(compare=2)
-    memory = Memory(INPUT, in_place=True)
+    memory = Memory(INPUT, in_place=True, copies=True)
 
 
 @value

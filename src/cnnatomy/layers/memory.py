@@ -44,6 +44,7 @@ class Memory(NamedTuple):
         saves: what the backward pass needs, where that does not depend on the shapes.
         view: the output is the input's memory, read otherwise.
         in_place: torch can write the output over the input.
+        copies: when it does so in training, autograd first copies the input, which the backward pass needs.
         same_gradient: the gradient of an input is the memory of the output's gradient (a sum, a concatenation).
         integers: the output are indices, which have no gradient.
         autocast: in mixed precision, torch computes it in 16 bits ("low"), in 32 ("full"), or as its inputs are ("").
@@ -52,6 +53,7 @@ class Memory(NamedTuple):
     saves: Saved = NOTHING
     view: bool = False
     in_place: bool = False
+    copies: bool = False
     same_gradient: bool = False
     integers: bool = False
     autocast: Literal["", "low", "full"] = ""
