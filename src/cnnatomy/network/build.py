@@ -98,10 +98,16 @@ def _check_memory(graph: Graph) -> None:
 
 def _with_children(module: nn.Module, scope: Scope) -> nn.Module:
     for child in scope.children:
-        if hasattr(module, child.name):
-            raise UserError(f"{child.path}: a torch module keeps the name {child.name!r} for itself; choose another")
-        module.add_module(child.name, _module(child))
+        name = _name(child, scope)
+        if hasattr(module, name):
+            raise UserError(f"{child.path}: a torch module keeps the name {name!r} for itself; choose another")
+        module.add_module(name, _module(child))
     return module
+
+
+def _name(child: Node | Scope, scope: Scope) -> str:
+    """The name in its scope: that of its path, in which a list of a module that was read may leave a dot."""
+    return child.path.removeprefix(f"{scope.path}.").replace(".", "_")
 
 
 def _module(child: Node | Scope) -> nn.Module:
@@ -124,7 +130,7 @@ def _composite(scope: Scope) -> nn.Module:
         reads = [numbers[x] for x in child.inputs]
         for x in made:
             numbers.setdefault(x, len(scope.inputs) + len(numbers))  # an input may be given twice
-        plan.append((child.name, reads, [numbers[x] for x in made], []))
+        plan.append((_name(child, scope), reads, [numbers[x] for x in made], []))
     if any(x not in numbers for x in scope.outputs):
         raise UserError(f"{scope.path or 'the network'} returns a feature map that it neither made nor was given")
     outputs = [numbers[x] for x in scope.outputs]
