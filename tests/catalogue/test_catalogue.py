@@ -14,7 +14,12 @@ from cnnatomy.network import BLOCKS as GENERAL
 NAMES = [entry.name for entry in cn.ENTRIES]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def deep_ones_slowly(entry):
+    slow = len(entry.network().graph().nodes) > 130
+    return pytest.param(entry.name, marks=pytest.mark.slow) if slow else entry.name
+
+
+@pytest.mark.parametrize("name", map(deep_ones_slowly, cn.ENTRIES))
 def test_the_built_module_is_what_the_description_predicts(name):
     """Shapes at every node, parameters, buffers and MACs, as torch itself reports them (on the meta device)."""
     network = cn.network(name)

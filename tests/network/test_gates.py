@@ -25,6 +25,7 @@ def opened(module: nn.Module, weights: dict[str, torch.Tensor]) -> nn.Module:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "pixels"),
     [
@@ -51,6 +52,7 @@ def test_with_the_gates_at_1_a_network_is_unchanged(name: str, pixels: int) -> N
         torch.testing.assert_close(gated(x), plain(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_every_network_of_the_catalogue_can_have_gates() -> None:
     names = {entry.name for entry in cn.ENTRIES}
     for entry in cn.ENTRIES:
