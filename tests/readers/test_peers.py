@@ -28,8 +28,8 @@ TIMM = (
     " lcnet_035 legacy_seresnet18 levit_128s mambaout_femto mixnet_s mobilenetv3_small_050 mobilenetv4_conv_small"
     " mobileone_s0 mobilevit_xxs nasnetalarge nf_resnet50 pnasnet5large poolformer_s12 rdnet_tiny regnetx_002"
     " repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_26w_4s resnest14d resnetv2_50 resnet50_gn resnet26d rexnet_100"
-    " selecsls42 seresnet50 skresnet18 starnet_s1 tf_efficientnet_b0 tf_efficientnet_cc_b0_4e tf_mixnet_s tinynet_e tresnet_m"
-    " visformer_tiny vovnet39a xception xception41"
+    " selecsls42 seresnet50 skresnet18 starnet_s1 tf_efficientnet_b0 tf_efficientnet_cc_b0_4e tf_mixnet_s tinynet_e"
+    " tresnet_m visformer_tiny vovnet39a xception xception41"
 )
 SLOW = [f"torchvision:{name}" for name in TORCHVISION.split()] + [f"timm:{name}" for name in TIMM.split()]
 

@@ -24,6 +24,7 @@ def account_record(account: Account, depth: int | None = None) -> dict[str, Any]
         "receptive_field": list(field.size),
         "stride": [_number(s) for s in field.stride],
         "features": list(account.features.shape),
+        "unused": [{"name": name, "shape": list(shape)} for name, shape in account.graph.unused],
         "nodes": [subtotal_record(node) if isinstance(node, Subtotal) else row_record(node) for node in nodes],
     }
 

@@ -158,8 +158,9 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(SPACE, _over(compare=1), "max_pool3d adaptive_max_pool2d adaptive_max_pool1d max_pool2d_with_indices"),
     **_table(SPACE, _over(multiply=1, add=2), "var std var_mean std_mean"),
     **_table(SPACE, _over(multiply=1, add=1), "norm vector_norm linalg_vector_norm linalg_norm"),
-    **_table(SPACE, _each(multiply=4, add=3), "grid_sample upsample_bilinear2d upsample_linear1d"),
-    **_table(SPACE, _each(multiply=16, add=15), "upsample_bicubic2d"),
+    **_table(SPACE, _each(multiply=4, add=3), "grid_sample grid_sampler upsample_bilinear2d upsample_linear1d"),
+    **_table(SPACE, _each(multiply=8, add=7), "upsample_trilinear3d _upsample_bilinear2d_aa"),
+    **_table(SPACE, _each(multiply=16, add=15), "upsample_bicubic2d _upsample_bicubic2d_aa"),
     **_table(
         SPACE,
         _each(),
