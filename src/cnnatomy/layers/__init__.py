@@ -1,11 +1,20 @@
 """Every layer kind, one file for each kind of mixing; `LAYERS` lists them all."""
 
-from cnnatomy.layers.activation import GELU, Hardsigmoid, Hardswish, Hardtanh, LogSigmoid, Mish, Softplus, Softsign
+from cnnatomy.layers.activation import (
+    GELU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LogSigmoid,
+    Mish,
+    Softplus,
+    Softsign,
+)
 from cnnatomy.layers.channel import ArgMax, FullyConnected, GroupMaximum, LocalResponseNorm, RadialBasis
 from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.element import (
     ELU,
-    SELU,
     Add,
     Constant,
     LeakyReLU,

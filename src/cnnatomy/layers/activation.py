@@ -13,6 +13,14 @@ _IN_PLACE = Memory(INPUT, in_place=True, copies=True)
 
 
 @value
+class SELU(Elementwise):
+    """1.0507 * ELU with alpha 1.6733: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    each = Operations(compare=1, multiply=2, add=1, exponential=1)
+    memory = Memory(INPUT, in_place=True)
+
+
+@value
 class GELU(Elementwise):
     """x times the normal distribution function of x (Hendrycks and Gimpel 2016); `tanh` is the usual approximation."""
 
@@ -53,6 +61,7 @@ class Mish(Elementwise):
     """x * tanh(log(1 + exp(x))) (Misra 2019)."""
 
     each = Operations(multiply=1, add=3, divide=1, exponential=3)
+    memory = _IN_PLACE
 
 
 @value

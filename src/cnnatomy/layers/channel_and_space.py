@@ -19,7 +19,7 @@ from cnnatomy.layers.layer import (
     pair,
     value,
 )
-from cnnatomy.layers.memory import INPUT, INPUTS, INTEGER, Extra, Memory, Saved
+from cnnatomy.layers.memory import INPUT, INPUTS, INTEGER, Extra, Memory, Saved, Scratch
 from cnnatomy.layers.sliding import Padding, check_padding, pairs, positions, sides
 
 if TYPE_CHECKING:
@@ -305,6 +305,9 @@ class PartialConv(Layer):
         reads = [fan_in * len(outputs) for fan_in, outputs in self._by_fan_in().items()]
         numbers = [Extra(n, INTEGER, per_image=False) for n in (*reads, output[0])]
         return Saved(own=(*numbers, *(Extra(n * pixels) for n in reads)))  # each group's channels, gathered
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        return Scratch((max(self.saves(inputs, output).own),))  # one group after the other
 
     def window(self, *inputs: Shape) -> Window | None:
         return Window(pair(self.kernel))

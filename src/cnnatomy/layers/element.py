@@ -97,14 +97,6 @@ class ELU(Elementwise):
 
 
 @value
-class SELU(Elementwise):
-    """1.0507 * ELU with alpha 1.6733: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
-
-    each = Operations(compare=1, multiply=2, add=1, exponential=1)
-    memory = Memory(INPUT, in_place=True)
-
-
-@value
 class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))"""
 
@@ -144,6 +136,11 @@ class Swish(Elementwise):
     beta: float = 1.0
 
     each = Operations(multiply=1, add=1, divide=1, exponential=1)
+    memory = Memory(INPUT, in_place=True, copies=True)
+
+    def __post_init__(self) -> None:
+        if self.beta != 1:  # several steps
+            object.__setattr__(self, "memory", Memory(INPUT))
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         operations = super().operations(inputs, output)

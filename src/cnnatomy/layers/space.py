@@ -172,13 +172,9 @@ class SpatialPyramidPool(Layer):
         return Saved((0,), own=tuple(Extra(inputs[0][0] * level**2, INTEGER) for level in self.levels))
 
     def __post_init__(self) -> None:
-        if isinstance(self.levels, list):
-            object.__setattr__(self, "levels", tuple(self.levels))
-        if (
-            not isinstance(self.levels, tuple)
-            or not self.levels
-            or not all(type(n) is int and n > 0 for n in self.levels)
-        ):
+        levels = tuple(self.levels) if isinstance(self.levels, list) else self.levels
+        object.__setattr__(self, "levels", levels)
+        if not isinstance(levels, tuple) or not levels or not all(type(n) is int and n > 0 for n in levels):
             raise UserError(f"{self!r}: levels must be positive integers")
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -336,6 +332,10 @@ class Shift(Layer):
         if inputs[0][0] < self.kernel**2:
             return None  # too few channels: none moves
         return Window((self.kernel, self.kernel), padding=(self.kernel // 2, self.kernel // 2))
+
+    def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
+        channels, rows, columns = inputs[0]
+        return Scratch((Extra(channels * (rows + self.kernel - 1) * (columns + self.kernel - 1)),))  # padded
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         import torch
