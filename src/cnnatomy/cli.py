@@ -147,11 +147,16 @@ def account_of(network: str, classes: int | None = None, input: Any = None) -> A
 @input_option
 @classes_option
 @format_option
-def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: str) -> None:
-    """Compare NETWORKS side by side, with the ratio to the first."""
-    from cnnatomy.export import reports
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the charts into this .svg, .png or .html file.")
+def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: str, plot: Path | None) -> None:
+    """Compare NETWORKS side by side, with the ratio to the first.
 
-    click.echo(reports.compare([account_of(name, classes, input) for name in networks], format))
+    With --plot: published accuracy against operations, the area of a ball its parameters; and memory against depth.
+    """
+    from cnnatomy.export import comparison
+
+    accounts = [account_of(name, classes, input) for name in networks]
+    click.echo(comparison.compare(networks, accounts, (classes, input), format, plot))
 
 
 @main.command()
@@ -195,17 +200,9 @@ def roofline(network: str, input: Any, classes: int | None, device: str, batch: 
     \b
     cnnatomy roofline resnet-50 --device a100-40gb --dtype float16 --batch 64
     """
-    from cnnatomy.analysis import latency
-    from cnnatomy.analysis import roofline as analysis
     from cnnatomy.export import timings
-    from cnnatomy.readers import resolve
 
-    account = resolve(network, classes, input).account()
-    measured = latency.required() if device == "here" else None
-    on = measured.device() if measured else analysis.device(device)
-    bounds = analysis.roofline(account, on, batch, dtype)
-    here = measured.predict(account, batch) if measured else None
-    click.echo(timings.roofline(account, on, bounds, (batch, dtype), format, here))
+    click.echo(timings.roofline(account_of(network, classes, input), device, batch, dtype, format))
 
 
 @main.command()
@@ -243,16 +240,9 @@ def time_command(
     The median of the repetitions with the quartiles around it; beside it the prediction, after `cnnatomy calibrate`.
     """
     needs("torch")
-    from cnnatomy.analysis import latency
     from cnnatomy.export import timings
-    from cnnatomy.readers import resolve
-    from cnnatomy.timing.measure import measure
 
-    account = resolve(network, classes, input).account()
-    measured = measure(account.graph, batch, repetitions, device)
-    calibration = latency.load() if device == "cpu" else None
-    prediction = calibration.predict(account, batch) if calibration else None
-    click.echo(timings.timing(account, measured, prediction, format))
+    click.echo(timings.timing(account_of(network, classes, input), batch, repetitions, device, format))
 
 
 device_option = click.option(

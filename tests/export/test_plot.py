@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import cnnatomy as cn
 from cnnatomy.analysis.memory import inference
+from cnnatomy.cli import main
 from cnnatomy.errors import UserError
 from cnnatomy.export import comparison
 from cnnatomy.export.plot import Plotted, figure, memory_by_depth, plot
@@ -114,3 +117,22 @@ def test_accuracies_are_of_the_catalogues_own_networks_unchanged():
     for changed in ({"classes": 10}, {"input": (3, 256, 256)}):
         assert comparison.accuracy("resnet-50", **changed).top1 is None
     assert comparison.accuracy("resnet-50.yaml").top1 is None
+
+
+def test_compare_draws_and_names_what_it_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "chart.svg"
+    asked = ["compare", "resnet-18", "lenet-5", "--plot", str(file), "--format", "json"]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 0, result.output
+    assert "without lenet-5: no published accuracy is known" in result.stderr
+    assert {"resnet-18", "lenet-5"} <= texts(file.read_text())
+    resnet, lenet = json.loads(result.stdout)["networks"]
+    assert (resnet["top1"], resnet["top5"], lenet["top1"]) == (69.758, 89.078, None)
+    assert resnet["predicted_seconds"] is None  # this machine has no calibration here
+    assert lenet["ratio"]["top1"] is None
+
+
+def test_a_plot_that_cannot_be_is_refused_before_anything_is_printed():
+    result = CliRunner().invoke(main, ["compare", "lenet-5", "--plot", "chart.pdf"])
+    assert (result.exit_code, result.stdout) == (2, "")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from cnnatomy.analysis import Account
+import click
+
+from cnnatomy.analysis import Account, latency
 from cnnatomy.analysis.latency import Calibration
 from cnnatomy.catalogue import find
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.errors import UserError
+from cnnatomy.export import plot
 from cnnatomy.layers.layer import Shape
 
+Changed = tuple[int | None, Shape | None]
+"""The classes and the input that were asked for; None where the network's own are meant."""
+
 ROWS = (
-    ("top1", "published top-1 (%)", 1.0),
-    ("top5", "published top-5 (%)", 1.0),
-    ("predicted_seconds", "predicted time (ms, one image, here)", 1e3),
+    ("top1", "published top-1 (%)"),
+    ("top5", "published top-5 (%)"),
+    ("predicted_seconds", "predicted seconds, one image, here"),
 )
-"""Key, heading and factor of each figure in tables; JSON and CSV hold the plain figure."""
+"""Key and heading of each figure."""
 
 NOT_PUBLISHED = Accuracy(None, None, "")
 
@@ -30,6 +38,34 @@ def accuracy(name: str, classes: int | None = None, input: Shape | None = None) 
     if classes not in (None, entry.classes) or input not in (None, entry.input):
         return NOT_PUBLISHED
     return ACCURACY.get(entry.name, NOT_PUBLISHED)
+
+
+def compare(names: Sequence[str], accounts: Sequence[Account], changed: Changed, format: str, file: Path | None) -> str:
+    """What `compare` prints of the networks that a command line names; with a file, the charts are drawn into it.
+
+    Raises:
+        UserError: if the charts cannot be drawn or written.
+    """
+    from cnnatomy.export import reports  # which knows the rows of this file
+
+    if file:
+        plot.check(file)
+    published = [accuracy(name, *changed) for name in names]
+    calibration = latency.load()
+    known = [figures(account, got, calibration) for account, got in zip(accounts, published, strict=True)]
+    text = reports.compare(accounts, format, known)
+    if not file:
+        return text
+    balls = [
+        plot.Plotted(account.name or name, account, got.top1)
+        for name, account, got in zip(names, accounts, published, strict=True)
+    ]
+    left_out = plot.plot(balls, file)
+    drawn = f"drawn into {file}"
+    if left_out:
+        drawn += f"; in the chart of accuracies without {', '.join(left_out)}: no published accuracy is known"
+    click.echo(drawn, err=True)  # what is printed stays a table, or JSON
+    return text
 
 
 def figures(account: Account, published: Accuracy, calibration: Calibration | None) -> dict[str, Any]:

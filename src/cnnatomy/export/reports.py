@@ -9,6 +9,7 @@ from typing import Any
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
+from cnnatomy.export import comparison
 from cnnatomy.export.records import account_record, peak_record, totals_record
 from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
@@ -169,11 +170,16 @@ _COMPARED = (
 )
 
 
-def compare(accounts: Sequence[Account], format: str) -> str:
-    """Networks side by side, each figure with its ratio to the first network's."""
+def compare(accounts: Sequence[Account], format: str, known: Sequence[dict[str, float | None]] = ()) -> str:
+    """Networks side by side, each figure with its ratio to the first network's.
+
+    `known` are the figures of `comparison.ROWS` for each network; a table leaves out those that no network has.
+    """
     names = [account.name for account in accounts]
     keys = [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
     figures = [_figures(account) for account in accounts]
+    for got, more in zip(figures, known, strict=False):
+        got |= more
     if format == "json":
         networks = [
             {"name": key, "input": list(account.input)}
@@ -186,12 +192,13 @@ def compare(accounts: Sequence[Account], format: str) -> str:
         {"figure": heading if format != "csv" else figure}
         | {key: got[figure] for key, got in zip(keys, figures, strict=True)}
         | {f"{key} ratio": _ratio(got[figure], figures[0][figure]) for key, got in zip(keys, figures, strict=True)}
-        for figure, heading in _COMPARED
+        for figure, heading in [*_COMPARED, *comparison.ROWS]
+        if any(got.get(figure) is not None for got in figures)
     ]
     columns = [Column("figure", "")]
     for i, (key, account) in enumerate(zip(keys, accounts, strict=True)):
         heading = f"{key} {_shape(account.input)}"
-        columns.append(Column(key, heading, lambda n: f"{n:,}", number=True))
+        columns.append(Column(key, heading, _figure, number=True))
         if i:
             columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))
     return render(columns, records, format)
@@ -205,5 +212,9 @@ def _figures(account: Account) -> dict[str, Any]:
     return {figure: totals[figure] for figure, _ in _COMPARED}
 
 
-def _ratio(number: float, first: float) -> float | None:
-    return number / first if first else None
+def _figure(number: float | None) -> str:
+    return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+
+
+def _ratio(number: float | None, first: float | None) -> float | None:
+    return number / first if first and number is not None else None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from cnnatomy.analysis import Account
+from cnnatomy.analysis import Account, latency
+from cnnatomy.analysis import roofline as analysis
 from cnnatomy.analysis.latency import Calibration, Prediction, threads
 from cnnatomy.analysis.roofline import Bound, Device
 from cnnatomy.export.tables import Column, render, short
@@ -28,7 +29,21 @@ def _bytes(number: float) -> str:
     return short(number) + "B" if number >= 1000 else f"{number:.0f} B" if number else ""
 
 
-def roofline(
+def roofline(account: Account, device: str, batch: int, dtype: str, format: str) -> str:
+    """What `roofline` prints for a named device, or for this machine.
+
+    Raises:
+        UserError: if there is no such device, or this machine has not been measured.
+    """
+    measured = latency.required() if device == "here" else None
+    on = measured.device() if measured else analysis.device(device)
+    bounds = analysis.roofline(account, on, batch, dtype)
+    return _roofline(
+        account, on, bounds, (batch, dtype), format, measured.predict(account, batch) if measured else None
+    )
+
+
+def _roofline(
     account: Account, on: Device, bounds: Sequence[Bound], run: tuple[int, str], format: str, here: Prediction | None
 ) -> str:
     """A line a layer; `run` is batch and number format, `here` the prediction where the device is this machine."""
@@ -93,7 +108,20 @@ def _prediction_line(prediction: Prediction | None) -> list[str]:
     return [f"predicted {milliseconds(prediction.seconds)} ms" + (missing if prediction.unknown else "")]
 
 
-def timing(account: Account, measured: Measured, prediction: Prediction | None, format: str) -> str:
+def timing(account: Account, batch: int, repetitions: int, device: str, format: str) -> str:
+    """What `time` prints: measures now, and predicts beside it where this machine was calibrated.
+
+    Raises:
+        UserError: if the network cannot be built or run here.
+    """
+    from cnnatomy.timing.measure import measure
+
+    measured = measure(account.graph, batch, repetitions, device)
+    calibration = latency.load() if device == "cpu" else None
+    return _timing(account, measured, calibration.predict(account, batch) if calibration else None, format)
+
+
+def _timing(account: Account, measured: Measured, prediction: Prediction | None, format: str) -> str:
     """A line a layer, measured by hooks; the whole beside it, and the prediction where there is one."""
     by_path = prediction.rows if prediction else (None,) * len(account.rows)
     records: list[dict[str, Any]] = []
