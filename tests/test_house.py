@@ -44,7 +44,15 @@ EVERYONE_MAY_IMPORT = {"errors"}
 CONVENIENCES = {("network/network.py", "analysis")}
 
 # Files that are imported only on the day something is built, and so may name torch at module level.
-IMPORTED_LAZILY = ("layers/torch_modules.py", "network/build.py", "timing/*", "data/*", "training/*", "readers/torch_*.py")
+IMPORTED_LAZILY = (
+    "layers/torch_modules.py",
+    "network/build.py",
+    "timing/*",
+    "data/*",
+    "training/*",
+    "readers/torch_*.py",
+    "readers/onnx_*.py",
+)
 # What takes a noticeable time to import: the rooms that describe, count and compare do without.
 HEAVY = {"torch", "lightning", "torchmetrics", "tensorboard", "numpy", "scipy", "sklearn", "PIL"}
 LIGHT_ROOMS = ("layers", "network", "catalogue", "readers", "analysis", "critique", "errors", "cli")

@@ -10,7 +10,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Graph, Network
 
-OTHERS: dict[str, str] = {"python:": "torch_module", ".prototxt": "prototxt"}
+OTHERS: dict[str, str] = {"python:": "torch_module", ".onnx": "onnx_file", ".prototxt": "prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
 

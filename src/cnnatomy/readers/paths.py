@@ -42,13 +42,10 @@ class Group:
 
 
 class Builder:
-    """Builds a graph of which each node has a path of its own.
+    """Builds a graph of which each node has a path of its own."""
 
-    With `short`, a group of a single node is that node: `layer1/conv1/Conv` becomes `layer1.conv1`.
-    """
-
-    def __init__(self, inputs: Sequence[Shape], short: bool = False) -> None:
-        self.graph, self.short = Graph(), short
+    def __init__(self, inputs: Sequence[Shape]) -> None:
+        self.graph = Graph()
         self.graph.inputs = tuple(FeatureMap(self.graph, tuple(shape)) for shape in inputs)
         self._paths: dict[Node, Path] = {}
         self._taken: set[str] = set()
@@ -92,9 +89,9 @@ class Builder:
 
         for (name, single), members in groupby(nodes, key=prefix):
             run = list(members)
-            if single is not None or (self.short and len(run) == 1):
-                scope.children[run[0]] = free(name, taken)
-                run[0].scope = scope
+            if single is not None:
+                scope.children[single] = free(name, taken)
+                single.scope = scope
                 continue
             group = Scope(Group(len(run)), scope)
             inside = set(run)

@@ -1,0 +1,443 @@
+"""ONNX files: what others exported costs what it costs here; onnx and torch say which shapes and values are right."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cnnatomy as cn
+from cnnatomy.analysis import account
+from cnnatomy.layers import Layer
+from cnnatomy.network.build import build
+from cnnatomy.readers import read_graph
+
+onnx = pytest.importorskip("onnx")
+helper, reference = onnx.helper, pytest.importorskip("onnx.reference")
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+
+from cnnatomy.readers import onnx_file  # noqa: E402 - onnx may be missing
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+# graph -> the network of the catalogue, parameters and MACs that it has more, and why
+GRAPHS = {
+    "light_densenet121": ("densenet-121", 83_648, 0),  # scale and offset after each batch norm, which has its own
+    "light_inception_v2": ("bn-inception-576", 2 * 9952 - 9952, 0),  # the same, but its convolutions have no offsets,
+    "light_resnet50": ("resnet-50", 0, 0),
+    "light_squeezenet": ("squeezenet-1.1", 0, 0),
+    "light_vgg19": ("vgg-19", 0, 0),
+    "light_inception_v1": ("googlenet", 0, -151_115_520),  # its pools round down: maps of 55, 27, 13, 6 pixels
+}
+
+
+def light(name: str) -> cn.analysis.Account:
+    return account(onnx_file.open(str(LIGHT / f"{name}.onnx")), name)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_by_others_costs_what_the_network_of_the_catalogue_costs(name):
+    ours, parameters, macs = GRAPHS[name]
+    theirs, here = light(name), cn.network(ours).account()
+    assert theirs.totals.not_counted == 0
+    assert theirs.totals.parameters - here.totals.parameters == parameters
+    assert theirs.totals.macs - here.totals.macs == macs
+
+
+def test_bvlc_alexnet_is_alexnet_with_61_million_parameters():
+    """With 224 pixels its first pools see 54, 27, 13 and it ends, with one padded pixel more, in 6x6 as with 227."""
+    got = light("light_bvlc_alexnet")
+    assert (got.totals.parameters, got.totals.not_counted) == (60_965_224, 0)
+    assert [row.output for row in got if "MaxPool" in row.layer] == [(96, 26, 26), (256, 12, 12), (256, 6, 6)]
+
+
+@pytest.mark.parametrize("path", sorted(LIGHT.glob("*.onnx")), ids=lambda path: path.stem)
+def test_every_feature_map_has_the_shape_that_onnx_infers(path):
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(path))
+    infos = [*inferred.graph.value_info, *inferred.graph.output]
+    shapes = {info.name: [d.dim_value for d in info.type.tensor_type.shape.dim] for info in infos}
+    theirs = [
+        tuple(shapes[node.output[0]][1:])
+        for node in inferred.graph.node
+        if node.op_type in ("Conv", "MaxPool", "AveragePool", "Concat", "Sum", "LRN", "BatchNormalization", "Relu")
+    ]
+    kinds = {"Conv", "DepthwiseConv", "MaxPool", "AvgPool", "Foreign", "Concat", "Add", "LocalResponseNorm"}
+    kinds |= {"BatchNorm", "ReLU"}
+    additions = {"light_densenet121", "light_inception_v2"}  # their Add is an offset
+    ours = [
+        node.output.shape
+        for node in onnx_file.open(str(path))
+        if type(node.layer).__name__ in kinds and (path.stem not in additions or type(node.layer).__name__ != "Add")
+    ]
+    assert ours == theirs
+
+
+def exported(module: torch.nn.Module, *inputs: torch.Tensor) -> bytes:
+    """A module as torch exports it, with batch norm left as it is; no two tensors are alike."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_()
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                buffer.uniform_(0.5, 1)
+    file = io.BytesIO()
+    options = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False, "dynamo": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), inputs, file, **options)
+    return file.getvalue()
+
+
+def check_export(name: str) -> None:
+    network = cn.network(name)
+    content = exported(network.build(), torch.randn(1, *network.input))
+    theirs, here = account(onnx_file.read(content, name, Path())), network.account()
+    assert theirs.totals.not_counted == 0
+    assert theirs.totals.parameters == here.totals.parameters
+    assert theirs.totals.macs == here.totals.macs
+    paths = {row.path.removesuffix(".Conv") for row in theirs if row.weights}  # beside the Pad of the same module
+    assert paths == {row.path for row in here if row.weights}
+
+
+@pytest.mark.parametrize("name", ["lenet-5", "squeezenet-1.1", "resnet-20-cifar"])
+def test_what_torch_exports_is_read_as_what_it_was(name):
+    check_export(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet-v1",
+        "mobilenet-v2",
+        "densenet-121",
+        "googlenet",
+        "inception-v3",
+        "resnet-50",
+        "resnext-50-32x4d",
+        "xception",
+        "nasnet-a-mobile",
+        "se-resnet-50",
+        "shiftnet-c",
+        "preact-resnet-110-cifar",
+    ],
+)
+def test_what_torch_exports_of_every_family_is_read_as_what_it_was(name):
+    check_export(name)
+
+
+def model(nodes, inputs, initializers=(), outputs=("y",), opset=17):
+    """A model of these nodes; each input is (name, sizes), each initializer (name, array)."""
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info(name, FLOAT, sizes) for name, sizes in inputs],
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in initializers],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def graph_of(proto, input=None, folder=Path()):
+    return onnx_file.read(proto.SerializeToString(), "x.onnx", folder, input)
+
+
+def layers_of(proto) -> list[str]:
+    return [f"{node.layer!r} {'x'.join(map(str, node.output.shape))}" for node in graph_of(proto)]
+
+
+def random(*sizes):
+    return np.random.default_rng(0).normal(size=sizes).astype(np.float32)
+
+
+def one(op, sizes=(2, 9, 7), weights=(), opset=17, **attributes):
+    """A model of one operator on a map; `weights` are its further inputs."""
+    names = [f"w{i}" for i in range(len(weights))]
+    node = helper.make_node(op, ["x", *names], ["y"], name="n", **attributes)
+    return model([node], [("x", ["N", *sizes])], list(zip(names, weights, strict=True)), opset=opset)
+
+
+CONVOLUTION = random(4, 2, 3, 3)
+UPWARDS = random(2, 3, 4, 4)
+SAME_VALUES = {  # models whose graph, built to torch, gives what onnx's reference gives
+    "Conv": one("Conv", weights=[CONVOLUTION, random(4)], strides=[2, 1], pads=[1, 0, 1, 2]),
+    "Conv, asymmetric": one("Conv", weights=[CONVOLUTION], pads=[0, 1, 2, 0], dilations=[2, 1]),
+    "Conv, same upper": one("Conv", weights=[CONVOLUTION], auto_pad="SAME_UPPER", strides=[2, 2]),
+    "Conv, same lower": one("Conv", (2, 8, 8), [CONVOLUTION], auto_pad="SAME_LOWER", strides=[2, 2]),
+    "Conv, valid": one("Conv", weights=[CONVOLUTION], auto_pad="VALID"),
+    "Conv, groups": one("Conv", (4, 9, 7), [random(6, 2, 3, 3), random(6)], group=2),
+    "Conv, depthwise": one("Conv", (4, 9, 7), [random(8, 1, 3, 3)], group=4),
+    "ConvTranspose": one("ConvTranspose", weights=[UPWARDS, random(3)], strides=[2, 2], pads=[1, 1, 1, 1]),
+    "ConvTranspose, output padding": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], output_padding=[1, 1]),
+    "ConvTranspose, more at the end": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], pads=[0, 0, 1, 1]),
+    "ConvTranspose, more at the start": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], pads=[1, 1, 0, 0]),
+    "MaxPool": one("MaxPool", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
+    "MaxPool, ceil": one("MaxPool", (2, 8, 8), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+    "MaxPool, same upper": one("MaxPool", (2, 8, 8), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+    "AveragePool": one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+    "AveragePool, padding counts": one("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+    "AveragePool, no padding": one("AveragePool", kernel_shape=[2, 2], strides=[2, 2]),
+    "GlobalAveragePool": one("GlobalAveragePool"),
+    "GlobalMaxPool": one("GlobalMaxPool"),
+    "ReduceMean": one("ReduceMean", opset=13, axes=[2, 3], keepdims=0),
+    "BatchNormalization": one("BatchNormalization", weights=[random(2), random(2), random(2), random(2) ** 2]),
+    "InstanceNormalization": one("InstanceNormalization", weights=[random(2), random(2)]),
+    "LayerNormalization": one("LayerNormalization", (5, 6), weights=[random(6), random(6)]),
+    "LRN": one("LRN", (8, 3, 3), size=5, alpha=0.5, beta=0.7, bias=2.0),
+    "PRelu": one("PRelu", weights=[random(2, 1, 1)]),
+    "LeakyRelu": one("LeakyRelu", alpha=0.2),
+    "Clip, 0 to 6": one("Clip", weights=[np.float32(0), np.float32(6)]),
+    "Clip": one("Clip", weights=[np.float32(-0.5), np.float32(0.5)]),
+    "HardSwish": one("HardSwish"),
+    "HardSigmoid": one("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "Selu": one("Selu"),
+    "Elu": one("Elu", alpha=0.7),
+    "Softmax": one("Softmax", axis=1),
+    "Mul by a number for each channel": one("Mul", weights=[random(2, 1, 1)]),
+    "Add of a number for each channel": one("Add", weights=[random(1, 2, 1, 1)]),
+    "Mul by a number": one("Mul", weights=[np.float32(0.3)]),
+    "Pad": one("Pad", weights=[np.array([0, 0, 1, 2, 0, 0, 0, 3])]),
+    "Slice": one("Slice", weights=[np.array([1, -5]), np.array([9999, -1]), np.array([1, 3])]),
+    "Transpose": one("Transpose", perm=[0, 2, 3, 1]),
+    "Reshape": one("Reshape", weights=[np.array([0, -1, 7])]),
+    "Flatten": one("Flatten"),
+    "DepthToSpace": one("DepthToSpace", (8, 3, 3), blocksize=2, mode="CRD"),
+    "Resize, nearest": one("Resize", weights=[np.float32([]), np.float32([1, 1, 2, 3])], mode="nearest",
+                           coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    "Resize, linear": one("Resize", weights=[np.float32([]), np.float32([1, 1, 2, 2])], mode="linear"),
+    "Gemm": one("Gemm", (6,), [random(6, 4), random(4)]),
+    "Gemm, transposed": one("Gemm", (6,), [random(4, 6), random(4)], transB=1),
+    "MatMul": one("MatMul", (5, 6), [random(6, 4)]),
+    "MatMul of every pixel": one("MatMul", (3, 5, 6), [random(6, 4)]),
+}  # fmt: skip
+
+
+def set_weights(module: torch.nn.Module, proto) -> None:
+    """Copies the tensors of a model with one operator: in torch's order, fully connected weights transposed."""
+    tensors = [torch.tensor(onnx.numpy_helper.to_array(t)) for t in proto.graph.initializer]
+    node = proto.graph.node[0]
+    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not node.attribute)
+    with torch.no_grad():
+        own = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
+        for mine, theirs in zip(own, tensors, strict=False):
+            mine.copy_((theirs.mT if transposed and theirs.dim() == 2 else theirs).reshape(mine.shape))
+
+
+@pytest.mark.parametrize("name", SAME_VALUES)
+def test_a_node_built_to_torch_gives_what_onnx_says(name):
+    proto = SAME_VALUES[name]
+    graph = graph_of(proto)
+    module = build(graph).eval()
+    set_weights(module, proto)
+    x = random(8, *graph.inputs[0].shape)  # onnx's LRN takes the batch for the channels: they are as many
+    (expected,) = reference.ReferenceEvaluator(proto).run(None, {"x": x})
+    with torch.no_grad():
+        got = module(torch.tensor(x)).numpy()
+    assert graph.outputs[0].shape == expected.shape[1:]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+COUNTED = {  # operators that no layer of ours computes: their shape, and what they cost
+    "dilated pool": (one("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), (2, 7, 5), {"compare": 2 * 7 * 5 * 4}),
+    "Conv along one axis": (one("Conv", (2, 9), [random(4, 2, 3)]), (4, 7), {"mac": 4 * 7 * 2 * 3}),
+    "Conv along three": (one("Conv", (2, 5, 5, 5), [random(4, 2, 3, 3, 3)]), (4, 3, 3, 3), {"mac": 4 * 27 * 54}),
+    "strided slice": (one("Slice", weights=[*map(np.array, ([0], [9], [2], [2]))]), (2, 5, 7), {}),
+    "SpaceToDepth": (one("SpaceToDepth", (2, 4, 6), blocksize=2), (8, 2, 3), {}),
+    "Erf": (one("Erf"), (2, 9, 7), {"exponential": 126}),
+    "Sub": (one("Sub", weights=[random(2, 9, 7)]), (2, 9, 7), {"add": 126}),
+    "Pow": (one("Pow", weights=[np.float32(2)]), (2, 9, 7), {"multiply": 126}),
+    "ReduceSum": (one("ReduceSum", weights=[np.array([1])], keepdims=1), (1, 9, 7), {"add": 126}),
+    "Resize by half": (
+        one("Resize", (2, 8, 8), [np.float32([]), np.float32([1, 1, 0.5, 0.5])], mode="nearest"), (2, 4, 4), {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_what_no_layer_computes_is_counted_by_its_shape(name):
+    proto, shape, costs = COUNTED[name]
+    (row,) = account(graph_of(proto))
+    (expected,) = reference.ReferenceEvaluator(proto).run(None, {"x": random(1, *row.inputs[0])})
+    assert row.output == shape == expected.shape[1:]
+    assert row.kind != "not counted"
+    assert {kind: n for kind, n in row.operations._asdict().items() if n} == costs
+
+
+def node(op, inputs, output, **attributes):
+    return helper.make_node(op, inputs.split(), [output], **attributes)
+
+
+def test_a_chain_of_shape_arithmetic_is_folded():
+    """torch's `x.view(x.size(0), -1)`: Shape, Gather, Unsqueeze, Concat, Reshape."""
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s i", "n", axis=0),
+        node("Unsqueeze", "n zero", "n1"),
+        node("Concat", "n1 rest", "sizes", axis=0),
+        node("Reshape", "x sizes", "y"),
+    ]
+    tensors = [("i", np.array(0)), ("zero", np.array([0])), ("rest", np.array([-1]))]
+    assert layers_of(model(nodes, [("x", ["batch", 2, 3, 5])], tensors)) == ["Flatten() 30"]
+
+
+def test_an_operator_without_a_rule_is_kept_named_with_its_tensors_and_said_to_be_not_counted():
+    proto = one("GRUish", (4, 6), [random(3, 6, 6)], domain="some.where")
+    proto.opset_import.append(helper.make_opsetid("some.where", 1))
+    (row,) = account(graph_of(proto))
+    assert (row.kind, row.parameters, row.output, row.node.layer.what) == ("not counted", 108, (4, 6), "GRUish")
+
+
+def test_weights_that_two_nodes_read_count_once():
+    nodes = [node("Conv", "x w", "a", name="one", pads=[1] * 4), node("Conv", "a w", "y", name="two", pads=[1] * 4)]
+    got = account(graph_of(model(nodes, [("x", [1, 2, 5, 5])], [("w", random(2, 2, 3, 3))])))
+    assert [(row.path, row.parameters, row.macs) for row in got] == [("one", 36, 900), ("two", 0, 900)]
+
+
+def test_quantisation_is_read_through():
+    """QDQ around a convolution with a quantised weight, and the same as QLinearConv."""
+    scale, zero = ("s", np.float32(0.1)), ("z", np.uint8(0))
+    weight = ("w", np.zeros((4, 2, 3, 3), np.uint8))
+    nodes = [
+        node("QuantizeLinear", "x s z", "xq"),
+        node("DequantizeLinear", "xq s z", "xd"),
+        node("DequantizeLinear", "w s z", "wd"),
+        node("Conv", "xd wd", "c"),
+        node("QuantizeLinear", "c s z", "cq"),
+        node("DequantizeLinear", "cq s z", "y"),
+    ]
+    expected = ["Conv(4, 3, bias=False) 4x7x5"]
+    assert layers_of(model(nodes, [("x", [1, 2, 9, 7])], [scale, zero, weight])) == expected
+    nodes = [
+        node("QuantizeLinear", "x s z", "xq"),
+        node("QLinearConv", "xq s z w s z s z", "cq"),
+        node("DequantizeLinear", "cq s z", "y"),
+    ]
+    got = model(nodes, [("x", [1, 2, 9, 7])], [scale, zero, weight])
+    assert layers_of(got) == expected
+    assert account(graph_of(got)).totals.parameters == 72
+
+
+def test_an_if_whose_condition_is_known_is_the_branch_that_it_takes():
+    info = helper.make_tensor_value_info("b", FLOAT, None)
+    branches = {f"{name}_branch": helper.make_graph([node(op, "x", "b")], name, [], [info])
+                for name, op in (("then", "Relu"), ("else", "Sigmoid"))}  # fmt: skip
+    nodes = [helper.make_node("If", ["c"], ["y"], **branches)]
+    assert layers_of(model(nodes, [("x", [1, 2, 3, 3])], [("c", np.array(False))])) == ["Sigmoid() 2x3x3"]
+
+
+def test_names_of_modules_become_the_path():
+    names = ["/layer1/layer1.0/conv1/Conv", "/layer1/layer1.0/act/Sigmoid", "/layer1/layer1.0/act/Mul", "/to/Relu"]
+    nodes = [
+        node("Conv", "x w", "a", name=names[0]),
+        node("Sigmoid", "a", "s", name=names[1]),
+        node("Mul", "a s", "m", name=names[2]),
+        node("Relu", "m", "y", name=names[3]),
+    ]
+    graph = graph_of(model(nodes, [("x", [1, 2, 5, 5])], [("w", random(2, 2, 1, 1))]))
+    assert [n.path for n in graph] == ["layer1.0.conv1", "layer1.0.act.Sigmoid", "layer1.0.act.Mul", "to_"]
+    build(graph)
+
+
+def test_an_open_size_is_asked_for_and_given():
+    proto = model([node("Relu", "x", "y")], [("x", ["N", 3, "H", "W"])])
+    with pytest.raises(cn.UserError, match="the input 'x' has no fixed size; give --input, as in 3x224x224"):
+        graph_of(proto)
+    assert graph_of(proto, (3, 40, 50)).outputs[0].shape == (3, 40, 50)
+
+
+def external(location: str):
+    proto = model([node("Conv", "x w", "y")], [("x", [1, 2, 5, 5])], [("w", random(2, 2, 3, 3))])
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return proto
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../weights", "a/../../b", "C:\\weights", "..\\w", "", "link/w"])
+def test_weights_outside_the_folder_are_refused_at_once(location, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "link").symlink_to(tmp_path)
+    with pytest.raises(cn.UserError, match="lies outside the file's folder"):
+        graph_of(external(location), folder=tmp_path / "models")
+
+
+def test_weights_beside_the_file_are_known_by_their_shape_and_never_loaded(tmp_path):
+    graph = graph_of(external("weights/w.bin"), folder=tmp_path)  # there is no such file, and none is needed
+    assert account(graph).totals.parameters == 36
+
+
+CONTENT = one("Conv", weights=[CONVOLUTION, random(4)]).SerializeToString()
+MISTAKES = {
+    b"": "not an ONNX model",
+    b"not a model": "not an ONNX model",
+    CONTENT[: len(CONTENT) // 2]: "not an ONNX model, or not all of it",
+    one("Conv", weights=[random(4, 3, 3, 3)]).SerializeToString(): "n got 2 channels, its weight reads 3",
+    one(
+        "Conv", (2, 2, 2), [CONVOLUTION]
+    ).SerializeToString(): "n: Conv(4, 3, bias=False) got 2x2x2, needs at least 3x3",
+    one("Conv", weights=[CONVOLUTION], pads=[1, 1]).SerializeToString(): "pads is (1, 1); 4 sizes are needed",
+    one("Gemm", (6,), [random(5, 4)]).SerializeToString(): "n got 6 features, its weight reads 5",
+    one("Reshape", weights=[np.array([0, 5])]).SerializeToString(): "cannot become",
+    model([node("Relu", "z", "y")], [("x", [1])]).SerializeToString(): "no node of it reads an input",
+    model([node("Add", "x z", "y")], [("x", [1, 2])]).SerializeToString(): "reads 'z', which no node before it makes",
+}
+
+
+@pytest.mark.parametrize("content", MISTAKES, ids=range(len(MISTAKES)))
+def test_a_file_that_is_wrong_is_named_with_what_is_wrong(content, tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(cn.UserError) as caught:
+        onnx_file.open(str(path))
+    assert MISTAKES[content] in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+GRAPH = (LIGHT / "light_shufflenet.onnx").read_bytes()[:4000] + (LIGHT / "light_vgg19.onnx").read_bytes()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, len(CONTENT) - 1), st.integers(0, 9), st.binary(max_size=4))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(start, length, instead):
+    damaged = CONTENT[:start] + instead + CONTENT[start + length :]
+    with contextlib.suppress(cn.UserError):
+        account(onnx_file.read(damaged, "x.onnx", Path()))
+
+
+def test_a_file_is_found_by_its_suffix():
+    graph, name = read_graph(str(LIGHT / "light_squeezenet.onnx"))
+    assert account(graph, name).totals.parameters == 1_235_496
+    assert all(isinstance(n.layer, Layer) for n in graph)
+    with pytest.raises(cn.UserError, match="cannot read the file: No such file"):
+        read_graph("none.onnx")
+
+
+@pytest.mark.slow
+def test_squeezenet_with_its_weights_has_1235496_parameters(tmp_path):
+    """The file of the ONNX model zoo, as skl2onnx carries it: 1,235,498 numbers, two of which are a shape."""
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--no-binary", "skl2onnx"]
+    command += ["--disable-pip-version-check", "--no-build-isolation", "-d", str(tmp_path), "skl2onnx==1.14.0"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("skl2onnx cannot be fetched here")
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        member = archive.extractfile("skl2onnx-1.14.0/docs/tutorial/squeezenet1.1-7.onnx")
+        assert member is not None
+        content = member.read()
+    numbers = sum(int(np.prod(t.dims)) for t in onnx.load_from_string(content).graph.initializer)
+    got = account(onnx_file.read(content, "squeezenet", tmp_path))
+    assert numbers == 1_235_498
+    assert got.totals.parameters == numbers - 2 == cn.network("squeezenet-1.1").account().totals.parameters
+    assert got.totals.macs == cn.network("squeezenet-1.1").account().totals.macs
