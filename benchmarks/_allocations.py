@@ -98,7 +98,7 @@ def loss_of(result: Any) -> torch.Tensor:
     """The sum of the cross entropies of all outputs, with every target class 0."""
     losses = []
     for output in outputs_of(result):
-        target = torch.zeros(output.shape[0], *output.shape[2:], dtype=torch.long)
+        target = output.new_zeros(output.shape[0], *output.shape[2:], dtype=torch.long)
         losses.append(nn.functional.cross_entropy(output, target))
     return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
@@ -135,3 +135,27 @@ def measure_training(
     step()
     stepper.zero_grad(set_to_none=True)
     return measure(step)
+
+
+def measure_cuda(module: nn.Module, x: torch.Tensor, training: bool) -> Measured:
+    """The same on a GPU, by torch's own statistics, which hold the workspaces of kernels too."""
+    stepper = OPTIMIZERS["momentum"](module.parameters())
+
+    def run() -> None:
+        if not training:
+            with torch.no_grad():
+                module(x)
+            return
+        stepper.zero_grad(set_to_none=True)
+        loss_of(module(x)).backward()
+        stepper.step()
+
+    run()
+    stepper.zero_grad(set_to_none=True)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    most = torch.cuda.max_memory_allocated() - before
+    return Measured(most, most)

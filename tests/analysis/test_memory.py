@@ -9,6 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import cnnatomy as cn
+import peers
 from _allocations import measure_inference, measure_training, saved_bytes
 from cnnatomy.analysis import memory
 from cnnatomy.analysis.setting import Setting
@@ -177,3 +178,22 @@ def test_the_largest_batch_fits_and_the_next_does_not() -> None:
 def test_a_setting_that_is_none_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(cn.UserError, match=next(iter(wrong))):
         Setting(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["torchvision:resnet18", "torchvision:mobilenet_v2", "timm:efficientnet_b0", "timm:ghostnet_100"]
+)
+def test_networks_of_others_take_what_is_predicted(name: str) -> None:
+    """Their activations are in place; what a local variable of a `forward` holds longer than needed, we cannot see."""
+    source, _, model = name.partition(":")
+    if source == "timm":
+        module = peers.timm().create_model(model)
+    else:
+        module = getattr(peers.torchvision().models, model)(weights=None)
+    setting, x = Setting(batch=2, in_place=True), torch.randn(2, 3, 64, 64)
+    predicted = memory.inference(cn.read(module.eval(), (3, 64, 64)), setting).peak
+    assert close(predicted, measure_inference(module, x).tensors, 0.001)
+    predicted = memory.training(cn.read(module.train(), (3, 64, 64)), setting).peak
+    assert close(predicted, measure_training(module, x).tensors, 0.01)

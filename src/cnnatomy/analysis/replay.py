@@ -107,8 +107,10 @@ class Replay:
 
     def _overwrites(self, node: Node) -> bool:
         """Whether the output goes where the input was."""
+        if not (self.setting.in_place and node.layer.memory.in_place):
+            return False
         x = node.inputs[0]
-        if not (self.setting.in_place and node.layer.memory.in_place) or x.node is None or self._readers[x] > 1:
+        if x.node is None or self._readers[x] > 1:
             return False
         maker, shapes = x.node.layer, [y.shape for y in x.node.inputs]
         return not maker.is_view(self.training) and not (self.training and maker.saves(shapes, x.shape).output)
