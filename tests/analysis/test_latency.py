@@ -13,7 +13,7 @@ from cnnatomy.analysis import latency
 from cnnatomy.analysis.kernels import Work, convolution_kernel, work
 from cnnatomy.analysis.latency import Calibration, Model, Sample
 from cnnatomy.errors import UserError
-from cnnatomy.layers import Conv
+from cnnatomy.layers import Conv, ReLU
 from cnnatomy.layers.layer import pair
 from cnnatomy.timing.plan import plan
 
@@ -27,7 +27,7 @@ def seconds(work: Work) -> float:
 
 def samples() -> tuple[Sample, ...]:
     works = (work(t.layer, t.inputs, t.layer.output_shape(*t.inputs), t.batch, threads=1) for t in plan())
-    return tuple(Sample(w, seconds(w)) for w in works)
+    return tuple(Sample(w, *3 * [seconds(w)]) for w in works)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,19 @@ def test_a_machine_that_is_as_the_model_says_is_predicted_exactly():
     for _ in range(60):
         numbers = [int(10 ** draw.uniform(4, 7)) for _ in range(4)]
         w = Work("convolution", *numbers, place=(float(len(str(numbers[0]))),))
-        timed.append(Sample(w, seconds(w)))
+        timed.append((w, seconds(w)))
     model = Model(timed)
-    for sample in timed:
-        assert model.seconds(sample.work) == pytest.approx(sample.seconds, rel=0.02)
+    for w, took in timed:
+        assert model.seconds(w) == pytest.approx(took, rel=0.02)
+
+
+def test_what_finds_its_weights_in_the_caches_is_as_fast_as_it_was_timed_hot_and_so_on(calibration):
+    relu = work(ReLU(), ((64, 56, 56),), (64, 56, 56))
+    states = [Sample(relu, 1e-5, 2e-5, 4e-5)] * 3
+    machine = Calibration(latency.machine(), 1, 1e-6, "", tuple(states))
+    assert machine.seconds(relu, before=0, weights=0) == pytest.approx(1e-5)
+    assert machine.seconds(relu, before=0, weights=10**12) == pytest.approx(2e-5, rel=1e-3)
+    assert machine.seconds(relu, before=10**12, weights=10**12) == pytest.approx(4e-5, rel=1e-3)
 
 
 def test_every_class_of_kernels_is_timed_and_every_common_layer_has_one(calibration):

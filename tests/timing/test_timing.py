@@ -75,7 +75,7 @@ def test_calibration_times_every_trial_and_says_how_far_it_is():
         "matrix by vector",
         "add",
     ]
-    assert all(sample.seconds > 0 for sample in measured.samples)
+    assert all(min(sample[1:]) > 0 for sample in measured.samples)
     assert steps == [(i + 1, 10) for i in range(10)]
     assert measured.device().flops["float32"] > 0
 

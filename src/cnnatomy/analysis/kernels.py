@@ -139,6 +139,8 @@ def _convolution(conv: Conv, input: Shape, output: Shape, run: tuple[int, int], 
     step = log2(elements(pair(conv.stride)))
     sizes = (log2(ins), log2(outs), log2(pixels), log2(area), step)
     place = sizes if conv.groups == 1 else (*sizes, log2(conv.groups))
+    if kernel == "depthwise convolution":  # slower where the channels do not fill the last 16 lanes
+        place = (*place, 2.0 * bool(conv.groups % 16))
     return Work(kernel, macs, *traffic, place)
 
 

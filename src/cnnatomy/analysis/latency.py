@@ -14,13 +14,13 @@ from math import exp, log
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnnatomy.analysis.account import Account, Row
+from cnnatomy.analysis.account import Account
 from cnnatomy.analysis.kernels import Work, work
 from cnnatomy.analysis.roofline import Device
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import UNKNOWN
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; raised when `Work` means something else, so that old files are measured anew."""
 
 
@@ -31,11 +31,25 @@ LARGEST_KEPT = 2**25
 """Bytes: glibc gives larger blocks back at once (DEFAULT_MMAP_THRESHOLD_MAX), and each use pays for their pages."""
 
 
+CACHE = 2**21
+"""Bytes of traffic before a layer after which it runs halfway between warm and cold: about a core's own caches."""
+
+
+LAST_CACHE = 2**22
+"""Bytes of weights at which a network finds half of them still in the caches when the next batch comes."""
+
+
 class Sample(NamedTuple):
-    """A kernel that was timed: its work and the median seconds of one call."""
+    """A kernel that was timed: its work and the median seconds of one call, in three states of the caches.
+
+    `hot`: it ran just before, so that even its weights are there; `warm`: its input, output and code are; `cold`: only
+    its input is, as after a large layer.
+    """
 
     work: Work
-    seconds: float
+    hot: float
+    warm: float
+    cold: float
 
 
 class Model:
@@ -49,10 +63,9 @@ class Model:
     REACH = 1.0
     """Distance in `Work.place` (powers of two) over which a sample speaks for others."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self.samples = samples
-        self.costs = _fit([(_terms(s.work), s.seconds) for s in samples])
-        self.deviations = [(s.work.place, log(s.seconds / self._line(s.work))) for s in samples]
+    def __init__(self, timed: Sequence[tuple[Work, float]]) -> None:
+        self.costs = _fit([(_terms(work), seconds) for work, seconds in timed])
+        self.deviations = [(work.place, log(seconds / self._line(work))) for work, seconds in timed]
 
     def _line(self, work: Work) -> float:
         return sum(cost * term for cost, term in zip(self.costs, _terms(work), strict=True))
@@ -130,40 +143,65 @@ class Calibration:
     samples: tuple[Sample, ...]
 
     @cached_property
-    def models(self) -> dict[str, Model]:
-        """A model for each class of kernels."""
+    def classes(self) -> dict[str, list[Sample]]:
+        """The samples of each class of kernels."""
         classes: dict[str, list[Sample]] = {}
         for sample in self.samples:
             classes.setdefault(sample.work.kernel, []).append(sample)
-        return {kernel: Model(samples) for kernel, samples in classes.items()}
+        return classes
 
-    def seconds(self, row: Row, batch: int = 1) -> float | None:
-        """Predicted seconds of one layer; None where no kernel like it was timed."""
-        if row.kind == UNKNOWN:
+    @cached_property
+    def models(self) -> dict[str, tuple[Model, Model, Model]]:
+        """For each class of kernels a model of it hot, one of it warm, and one of it cold."""
+        return {
+            kernel: (
+                Model([(sample.work, sample.hot) for sample in samples]),
+                Model([(sample.work, sample.warm) for sample in samples]),
+                Model([(sample.work, sample.cold) for sample in samples]),
+            )
+            for kernel, samples in self.classes.items()
+        }
+
+    def seconds(self, layer: Work, before: int, weights: int) -> float | None:
+        """Predicted seconds of a kernel after so many bytes of traffic, in a network of so many bytes of weights.
+
+        None where no kernel like it was timed.
+        """
+        models = self.models.get(layer.kernel)
+        if models is None:
             return None
-        layer = work(row.node.layer, row.inputs, row.output, batch, self.threads)
-        model = self.models.get(layer.kernel)
-        return None if model is None else model.seconds(layer)
+        hot, warm, cold = (model.seconds(layer) for model in models)
+        usual = warm + (cold - warm) * before / (before + CACHE)
+        return usual + (hot - usual) * LAST_CACHE / (weights + LAST_CACHE)
 
     def predict(self, account: Account, batch: int = 1) -> Prediction:
-        """Predicted time of a forward pass in evaluation, float32, in eager torch."""
-        rows = tuple(self.seconds(row, batch) for row in account.rows)
+        """Predicted time of a forward pass in evaluation, float32, in eager torch, when one follows another.
+
+        How cold the caches are follows from the traffic of the two layers before, and from all weights.
+        """
+        works = [work(row.node.layer, row.inputs, row.output, batch, self.threads) for row in account.rows]
+        traffic = [layer.read + layer.weights + layer.written for layer in works]
+        weights = sum(layer.weights for layer in works)
+        rows = tuple(
+            None if row.kind == UNKNOWN else self.seconds(layer, traffic[i - 1] + traffic[i - 2], weights)
+            for i, (row, layer) in enumerate(zip(account.rows, works, strict=True))
+        )
         glue = self.glue * len(rows)
         unknown = tuple(row.path for row, seconds in zip(account.rows, rows, strict=True) if seconds is None)
         return Prediction(sum(s for s in rows if s is not None) + glue, rows, glue, unknown)
 
     def device(self) -> Device:
         """This machine's own roofline: the fastest kernel, and the fastest reading of a large matrix."""
-        fastest = max(2 * sample.work.operations / sample.seconds for sample in self.samples)
+        fastest = max(2 * sample.work.operations / sample.warm for sample in self.samples)
         matrices = [s for s in self.samples if s.work.kernel == "matrix by vector" and s.work.weights >= LARGE]
-        moved = [(s.work.read + s.work.weights + s.work.written) / s.seconds for s in matrices or self.samples]
+        moved = [(s.work.read + s.work.weights + s.work.written) / s.warm for s in matrices or self.samples]
         source = f"measured by cnnatomy calibrate, {self.date}"
         name = f"{self.machine['cpu']}, {threads(self.threads)}, measured"
         return Device(name=name, flops={"float32": max(fastest, 1.0)}, bandwidth=max(*moved, 1.0), source=source)
 
     def record(self) -> dict[str, Any]:
         """As plain data, for JSON."""
-        samples = [[*sample.work[:5], list(sample.work.place), sample.seconds] for sample in self.samples]
+        samples = [[*sample.work[:5], list(sample.work.place), *sample[1:]] for sample in self.samples]
         facts = {"machine": self.machine, "threads": self.threads, "glue": self.glue, "date": self.date}
         return {"format": FORMAT, **facts, "samples": samples}
 
@@ -177,8 +215,11 @@ class Calibration:
         if record["format"] != FORMAT:
             raise ValueError("measured by another version of cnnatomy")
         samples = tuple(
-            Sample(Work(str(kernel), int(n), int(read), int(w), int(out), tuple(map(float, place))), _positive(seconds))
-            for kernel, n, read, w, out, place, seconds in record["samples"]
+            Sample(
+                Work(str(kernel), int(n), int(read), int(weights), int(written), tuple(map(float, place))),
+                *(_positive(hot), _positive(warm), _positive(cold)),
+            )
+            for kernel, n, read, weights, written, place, hot, warm, cold in record["samples"]
         )
         machine = {str(key): str(value) for key, value in record["machine"].items()}
         return cls(machine, int(record["threads"]), _positive(record["glue"]), str(record["date"]), samples)

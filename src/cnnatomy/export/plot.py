@@ -58,6 +58,8 @@ def check(file: Path) -> None:
         raise UserError(f"{file}: a plot is an {', '.join(kind[1:] for kind in KINDS)} file, by its ending")
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}")
+    if file.is_dir():
+        raise UserError(f"{file}: cannot write it, it is a folder")
     if find_spec("matplotlib") is None:
         raise UserError("plots need matplotlib: pip install 'cnnatomy[plot]'")
 

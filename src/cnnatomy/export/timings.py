@@ -176,13 +176,11 @@ def _whole(measured: Measured, of_layers: float, prediction: Prediction | None) 
 def calibration(measured: Calibration, file: str, format: str) -> str:
     """What was found of each class of kernels."""
     records = []
-    for kernel, model in sorted(measured.models.items()):
-        samples = model.samples
-        rate = max(2 * s.work.operations / s.seconds for s in samples)
-        moved = max((s.work.read + s.work.weights + s.work.written) / s.seconds for s in samples)
-        records.append(
-            {"kernel": kernel, "samples": len(samples), "overhead": model.costs[0], "flops": rate, "bytes": moved}
-        )
+    for kernel, samples in sorted(measured.classes.items()):
+        rate = max(2 * s.work.operations / s.warm for s in samples)
+        moved = max((s.work.read + s.work.weights + s.work.written) / s.warm for s in samples)
+        overhead = measured.models[kernel][0].costs[0]
+        records.append({"kernel": kernel, "samples": len(samples), "overhead": overhead, "flops": rate, "bytes": moved})
     if format == "json":
         return json.dumps({"file": file, **measured.record(), "kernels": records}, indent=2)
     columns = [

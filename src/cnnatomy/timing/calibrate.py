@@ -22,7 +22,9 @@ from cnnatomy.layers.layer import elements
 from cnnatomy.timing.measure import settle_allocator
 from cnnatomy.timing.plan import Trial, plan
 
-PASSES = 9
+PASSES = 7
+SCRUB = 2**24
+"""Bytes that drive what was there before out of a core's own caches."""
 
 
 def calibrate(
@@ -32,29 +34,35 @@ def calibrate(
 ) -> Calibration:
     """Times every trial once in each pass; `step` is told how many of all timings are done.
 
-    Between two timings of a trial all others run, so that its weights come from memory as in a network. Just before it
-    is timed its inputs are written and a twin with other weights runs: inputs and code are warm, as in a network.
+    Between two passes of a trial all others run, so that its weights come from memory as in a network. It is timed
+    three times: after a twin with other weights, so that its code is warm; once more; and after the caches were filled
+    with something else. Just before each its inputs are written, as the layer before does in a network.
     """
     trials = plan() if trials is None else trials
     settle_allocator()
     # half zeros, as behind a ReLU: a max pool's branches take time by what they find
     pool = torch.randn(max(map(_size, trials))).relu_()
     twins = [(_module(trial), _module(trial)) for trial in trials]
-    seconds: list[list[float]] = [[] for _ in trials]
+    scrub = torch.zeros(SCRUB // 4)
+    seconds: list[tuple[list[float], ...]] = [([], [], []) for _ in trials]
     with torch.inference_mode():
         for number in range(passes):
             for i, (trial, (warm, timed)) in enumerate(zip(trials, twins, strict=True)):
                 inputs = _views(pool, trial)
                 pool_part = pool[: _size(trial)]
                 kept = warm(*inputs)  # so that the other's output goes elsewhere
-                pool_part.mul_(1)
-                start = time.perf_counter()
-                output = timed(*inputs)
-                seconds[i].append(time.perf_counter() - start)
-                del output, kept
+                for state, times in zip(("warm", "hot", "cold"), seconds[i], strict=True):
+                    if state == "cold":
+                        scrub.add_(1)
+                    pool_part.mul_(1)
+                    start = time.perf_counter()
+                    output = timed(*inputs)
+                    times.append(time.perf_counter() - start)
+                    del output
+                del kept
                 step(number * len(trials) + i + 1, passes * len(trials))
     threads = torch.get_num_threads()
-    samples = tuple(_sample(trial, median(times), threads) for trial, times in zip(trials, seconds, strict=True))
+    samples = tuple(_sample(trial, times, threads) for trial, times in zip(trials, seconds, strict=True))
     return Calibration(machine(), threads, _glue(), datetime.now(UTC).isoformat(timespec="seconds"), samples)
 
 
@@ -66,9 +74,10 @@ def _module(trial: Trial) -> nn.Module:
     return trial.layer.module(*trial.inputs).eval()
 
 
-def _sample(trial: Trial, seconds: float, threads: int) -> Sample:
+def _sample(trial: Trial, seconds: tuple[list[float], ...], threads: int) -> Sample:
     output = trial.layer.output_shape(*trial.inputs)
-    return Sample(work(trial.layer, trial.inputs, output, trial.batch, threads), seconds)
+    warm, hot, cold = map(median, seconds)
+    return Sample(work(trial.layer, trial.inputs, output, trial.batch, threads), hot, warm, cold)
 
 
 def _views(pool: torch.Tensor, trial: Trial) -> list[torch.Tensor]:

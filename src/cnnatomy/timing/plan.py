@@ -28,8 +28,8 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import Layer, Shape, elements
 
-CHANNELS = (16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
-SIZES = (4, 7, 8, 13, 14, 17, 28, 35, 56, 112, 224)
+CHANNELS = (16, 24, 32, 40, 64, 88, 96, 128, 144, 192, 256, 320, 384, 512, 728, 1024, 1536, 2048)
+SIZES = (4, 7, 8, 10, 13, 14, 17, 19, 28, 35, 37, 56, 73, 112, 147, 224)
 BATCHES = (1, 1, 1, 1, 4, 16)
 MOST_MACS = 4e8
 MOST_NUMBERS = 12_000_000
@@ -115,6 +115,13 @@ def _grouped(draw: random.Random) -> Iterator[Trial]:
             yield Trial(layer, (shape,), draw.choice(BATCHES))
 
 
+def _grouped_pointwise(draw: random.Random) -> Iterator[Trial]:
+    while True:
+        groups, size = draw.choice((2, 3, 4, 8)), draw.choice((7, 14, 28, 56))
+        inputs, outputs = (groups * draw.choice((8, 20, 30, 60, 80, 160)) for _ in range(2))
+        yield Trial(Conv(outputs, 1, groups=groups, bias=False), ((inputs, size, size),), draw.choice(BATCHES))
+
+
 def _depthwise(draw: random.Random) -> Iterator[Trial]:
     while True:
         kernel = draw.choice((3, 3, 3, 5, 7))
@@ -162,14 +169,15 @@ def _shuffles(draw: random.Random) -> Iterator[Trial]:
 
 _POOLS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)]
 _CLASSES = (
-    (_dense, 110),
-    (_pointwise, 110),
+    (_dense, 170),
+    (_pointwise, 170),
     (_first, 24),
-    (_grouped, 50),
-    (_depthwise, 40),
+    (_grouped, 60),
+    (_grouped_pointwise, 24),
+    (_depthwise, 70),
     (_linear, 24),
     (_each(ReLU()), 24),
-    (_each(BatchNorm()), 30),
+    (_each(BatchNorm()), 40),
     (_each(Add(), inputs=2), 24),
     (_joins, 24),
     (_each(*(MaxPool(*sizes) for sizes in _POOLS)), 24),
