@@ -43,7 +43,7 @@ def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0
     if not isinstance(module, nn.Module):
         raise UserError(f"read: needs a torch.nn.Module, got {type(module).__name__}")
     module = getattr(module, "_orig_mod", module)
-    names = {part: path for path, part in module.named_modules()}
+    names = {part: path.replace("_orig_mod.", "") for path, part in module.named_modules()}  # of compiled parts
     _refuse(names)
     examples = [_checked(x) for x in inputs]
     if not examples:
@@ -69,14 +69,23 @@ def _checked(x: Any) -> Any:
 
 def _refuse(names: dict[nn.Module, str]) -> None:
     """Modules that cannot be read, by name."""
-    for part, path in names.items():
+    bad = {kind for kind in set(map(type, names)) if _suspect(kind)}
+    for part, path in names.items() if bad else ():
         where, kind = path or "the module", type(part)
         if isinstance(part, torch.jit.ScriptModule):
             raise UserError(f"{where} is TorchScript, which hides what it computes; read the module it was made from")
-        if kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__:
+        if _quantised(kind):
             raise UserError(f"{where} ({kind.__name__}) is quantised; read the module before it was converted")
         if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():
             raise UserError(f"{where} ({kind.__name__}) has no weights yet; run it once on an input, then read it")
+
+
+def _quantised(kind: type) -> bool:
+    return kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__
+
+
+def _suspect(kind: type) -> bool:
+    return issubclass(kind, (torch.jit.ScriptModule, nn.modules.lazy.LazyModuleMixin)) or _quantised(kind)
 
 
 def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batch: int | None, for_real: bool) -> Graph:
@@ -87,9 +96,10 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
         for learned, own in ((True, part._parameters), (False, part._buffers)):
             for name, x in own.items():
                 if x is not None and id(x) not in leaves:
-                    leaves[id(x)] = Leaf(prefix + name, tuple(x.shape), learned, x)
-                    if learned and x.is_floating_point():
-                        device, dtype = x.device, x.dtype
+                    leaves[id(x)] = Leaf(prefix + name, learned, x)
+    first = next((leaf.tensor for leaf in leaves.values() if leaf.learned and leaf.tensor.is_floating_point()), None)
+    if first is not None:
+        device, dtype = first.device, first.dtype
     tracer = Tracer(leaves, device, for_real)
     tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
     scopes = Scopes(tracer, names)
@@ -144,34 +154,33 @@ def _maps(result: Any) -> Iterator[FeatureMap]:
         yield from _maps(vars(result))
 
 
-def _same(now: Any, before: Any) -> bool:
-    """Whether two containers hold the very same objects in the same order."""
-    if len(now) != len(before) or (isinstance(now, dict) and list(now) != list(before)):
-        return False
-    pairs = (now.values(), before.values()) if isinstance(now, dict) else (now, before)
-    return all(map(operator.is_, *pairs))
+def _restore(container: Any, before: Any) -> None:
+    """Makes a container hold the very objects that it held before."""
+    now, held = (container.values(), before.values()) if isinstance(container, dict) else (container, before)
+    if len(now) == len(held) and all(map(operator.is_, now, held)):
+        return
+    container.clear()
+    if isinstance(container, list):
+        container.extend(before)
+    else:
+        container.update(before)
 
 
 @contextlib.contextmanager
 def _left_as_it_was(names: dict[nn.Module, str]) -> Iterator[None]:
     """Whatever a module sets on itself while it runs is undone: attributes, buffers, parameters, lists in them."""
-    before = []
-    for part in names:
-        state = dict(part.__dict__)
-        before.append((part, state, [(v, v.copy()) for v in state.values() if type(v) in (dict, list, set)]))
+    inside = [x for part in names for x in part.__dict__.values() if type(x) in (dict, list, set)]
+    before = [(x, x.copy()) for x in (*(part.__dict__ for part in names), *inside) if x]
+    empty = [x for x in inside if not x]
     random = torch.get_rng_state()
     try:
         yield
     finally:
         torch.set_rng_state(random)
-        for part, state, containers in before:
-            if not _same(part.__dict__, state):
-                part.__dict__.clear()
-                part.__dict__.update(state)
-            for container, copy in containers:
-                if not _same(container, copy):
-                    container.clear()
-                    container.extend(copy) if isinstance(container, list) else container.update(copy)
+        for container, held in before:
+            _restore(container, held)
+        for container in empty:
+            container.clear()
 
 
 @contextlib.contextmanager

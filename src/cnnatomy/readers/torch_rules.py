@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from cnnatomy import layers as ours
 from cnnatomy.layers import Conv, DepthwiseConv, Each, FullyConnected, Layer
+from cnnatomy.layers.layer import Shape
 from cnnatomy.network.graph import FeatureMap
 from cnnatomy.readers.torch_tensors import map_of
 from cnnatomy.readers.torch_tracer import RULES, Spec
@@ -61,21 +63,31 @@ def _conv2d(
     fmap = map_of(input)
     if fmap is None or input.dim() != 4 or not weights(weight, bias):
         return None
-    channels, inner, *kernel = weight.shape
-    got = input.shape[1]
-    if inner * groups != got:
+    if weight.shape[1] * groups != input.shape[1]:
         return None  # torch says what is wrong
-    if not isinstance(padding, str):
-        padding = size(padding)
-    sizes = (size(kernel), size(stride), padding, size(dilation))
+    if isinstance(padding, list):
+        padding = tuple(padding)
+    stride, dilation = (tuple(x) if isinstance(x, list) else x for x in (stride, dilation))
+    layer, shape = _convolution(fmap.shape, weight.shape, bias is not None, stride, padding, dilation, groups)
+    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input, False, shape)
+
+
+@functools.lru_cache(4096)
+def _convolution(
+    shape: Shape, weight: Shape, bias: bool, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Layer, Shape]:
+    """The layer and the shape that it gives; a map of four axes is a row of maps."""
+    channels, _, *kernel = weight
+    got = shape[-3]
+    sides: Any = padding if isinstance(padding, str) else size(padding)
     layer: Layer
     if groups == got > 1:
-        layer = DepthwiseConv(*sizes, channels // got, bias is not None)
+        layer = DepthwiseConv(size(kernel), size(stride), sides, size(dilation), channels // got, bias)
     else:
-        layer = Conv(channels, *sizes, groups, bias is not None)
-    if len(fmap.shape) == 4:
+        layer = Conv(channels, size(kernel), size(stride), sides, size(dilation), groups, bias)
+    if len(shape) == 4:
         layer = Each(layer)
-    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
+    return layer, layer.output_shape(shape)
 
 
 @rule(torch.conv_transpose2d)
@@ -212,7 +224,7 @@ def _activation(layer: Any, *names: str) -> Callable[..., Spec | None]:
 
     def activation(input: Any, *given: Any, inplace: bool = False, **named: Any) -> Spec | None:
         fmap = batched(input)
-        if fmap is None or isinstance(input, torch.nn.Parameter):
+        if fmap is None:
             return None
         if len(given) > len(names) and isinstance(given[-1], bool):
             given, inplace = given[:-1], given[-1]

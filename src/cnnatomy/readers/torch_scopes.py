@@ -55,12 +55,10 @@ class Scopes:
         path = self.names.get(module)
         if path is None:
             return type(module).__name__.lower()
-        path = path.replace("_orig_mod.", "").removesuffix("._orig_mod")
         for caller, _, _, _ in reversed(self.open):
             above = self.names.get(caller)
             if above is not None:
-                above = above.replace("_orig_mod.", "")
-                return path.removeprefix(above + ".") if above and path.startswith(above + ".") else path
+                return path[len(above) + 1 :] if above and path.startswith(above + ".") else path
         return path
 
     def _free(self, parent: Scope, name: str) -> str:

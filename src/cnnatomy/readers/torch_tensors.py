@@ -21,9 +21,13 @@ class Leaf(NamedTuple):
     """A parameter (learned) or buffer (stored) of the module that is read."""
 
     name: str
-    shape: Shape
     learned: bool
     tensor: torch.Tensor
+
+    @property
+    def shape(self) -> Shape:
+        """Its own."""
+        return tuple(self.tensor.shape)
 
 
 class Weights(NamedTuple):
@@ -67,7 +71,7 @@ class Tensors:
         """The parameter or buffer that a tensor is."""
         leaf = self.leaves.get(id(x))
         if leaf is None and isinstance(x, nn.Parameter):
-            leaf = Leaf(f"unregistered{len(self.kept) + 1}", tuple(x.shape), True, x)
+            leaf = Leaf(f"unregistered{len(self.kept) + 1}", True, x)
             self.leaves[id(x)] = leaf
             self.kept.append(x)
         return leaf

@@ -37,14 +37,19 @@ from cnnatomy.readers.torch_tensors import (
 Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
+STORED = ("running_mean", "running_var")
+"""Names of tensors of layers that are buffers."""
+
+
 class Spec(NamedTuple):
-    """What a rule makes of a call: a layer, the maps that it reads, its tensors by name, and what is written to."""
+    """What a rule makes of a call: a layer, the maps that it reads, its tensors by name, what is written to."""
 
     layer: Layer
     maps: tuple[FeatureMap, ...]
     tensors: tuple[tuple[str, Any], ...] = ()
     like: Any = None
     inplace: bool = False
+    shape: Shape | None = None
 
 
 def shape_of(x: torch.Tensor) -> Shape:
@@ -97,19 +102,20 @@ class Tracer(TorchFunctionMode):
 
     def apply(self, spec: Spec) -> FeatureMap:
         """The node of a layer with its tensors; a layer whose weights are computed from others becomes `Derived`."""
-        layer, maps, given, _, _ = spec
-        shape = layer.output_shape(*[x.shape for x in maps])
+        layer, maps = spec.layer, spec.maps
+        shape = spec.shape or layer.output_shape(*[x.shape for x in maps])
         shared: list[str] = []
-        if given:
+        if spec.tensors:
             tensors = self.tensors
-            present = [(name, x) for name, x in given if x is not None]
-            leaves = [(name, tensors.leaf(x)) for name, x in present]
-            if all(leaf and leaf.learned != name.startswith("running") for name, leaf in leaves):
-                shared = [name for name, leaf in leaves if leaf and not tensors.first_use(leaf)]
+            leaves = [(name, tensors.leaf(x)) for name, x in spec.tensors if x is not None]
+            for name, leaf in leaves:
+                if leaf is None or leaf.learned == (name in STORED):
+                    weights = merged(filter(None, (tensors.weights(x) for _, x in spec.tensors if x is not None)))
+                    owned, shared = self.owned(weights)
+                    layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+                    break
             else:
-                weights = merged(filter(None, (tensors.weights(x) for _, x in present)))
-                owned, shared = self.owned(weights)
-                layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+                shared = [name for name, leaf in leaves if leaf and not tensors.first_use(leaf)]
         return self.add(layer, maps, shape, shared)
 
     def finish(self, spec: Spec, func: Any, args: Any, kwargs: Any) -> Any:
@@ -119,9 +125,12 @@ class Tracer(TorchFunctionMode):
             out = func(*self.swapped(args), **self.swapped(kwargs))
         elif spec.inplace:
             out = spec.like
+        elif fmap.shape == spec.maps[0].shape:
+            out = spec.like.detach()  # a new tensor of the same shape, for a fraction of the time
         else:
-            batched = spec.like.dim() > len(spec.maps[0].shape)
-            out = spec.like.new_empty((1, *fmap.shape) if batched else fmap.shape)
+            like, before = spec.like, spec.maps[0].shape
+            shape = (1, *fmap.shape) if like.dim() > len(before) else fmap.shape
+            out = torch.empty(shape, dtype=like.dtype, device="meta")
         setattr(out, MAP, fmap)
         if spec.inplace:
             self.written(out)
