@@ -82,8 +82,8 @@ def main() -> None:
     cnnatomy demo                         all of it in a minute
 
     NETWORK is a name that `cnnatomy list` shows, in any case and with any separators (ResNet50, resnet_50), or the
-    path of a YAML design. `show` and `compare` also read any torch module: python:package.module:callable, such as
-    python:torchvision.models:resnet50.
+    path of a YAML design. `show` and `compare` also read those of others: model.onnx, deploy.prototxt (Caffe), and any
+    torch module as python:package.module:callable, such as python:torchvision.models:resnet50.
     """
 
 
@@ -157,6 +157,17 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
 
     accounts = [account_of(name, classes, input) for name in networks]
     click.echo(comparison.compare(networks, accounts, (classes, input), format, plot))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--from", "source", help="Begin with a copy of this network.")
+@click.option("--schema", is_flag=True, help="Write design.schema.json beside it, for editors that check YAML.")
+def new(name: str, source: str | None, schema: bool) -> None:
+    """Write NAME.yaml, a design with comments, to edit. A file that is there already stays as it is."""
+    from cnnatomy.readers import draft
+
+    click.echo(draft.create(name, source, schema))
 
 
 @main.command()
