@@ -404,13 +404,14 @@ def test_a_file_that_is_wrong_is_named_with_what_is_wrong(content, tmp_path):
     assert str(caught.value).startswith(str(path))
 
 
-GRAPH = (LIGHT / "light_shufflenet.onnx").read_bytes()[:4000] + (LIGHT / "light_vgg19.onnx").read_bytes()
+WHOLE = [CONTENT, *((LIGHT / f"light_{name}.onnx").read_bytes() for name in ("bvlc_alexnet", "squeezenet", "vgg19"))]
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.integers(0, len(CONTENT) - 1), st.integers(0, 9), st.binary(max_size=4))
-def test_a_damaged_file_is_read_or_refused_and_nothing_else(start, length, instead):
-    damaged = CONTENT[:start] + instead + CONTENT[start + length :]
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(WHOLE), st.integers(0, 15_000), st.integers(0, 9), st.binary(max_size=4))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, length, instead):
+    start %= len(content)
+    damaged = content[:start] + instead + content[start + length :]
     with contextlib.suppress(cn.UserError):
         account(onnx_file.read(damaged, "x.onnx", Path()))
 

@@ -141,7 +141,7 @@ def pooling(options: str) -> str:
         pooling("pool: MAX global_pooling: true"): "MaxPool(8, stride=1, ceil=True) 3x1x1",
         pooling("pool: STOCHASTIC kernel_size: 2 stride: 2"): "NotCounted('Pooling', (3, 4, 4)) 3x4x4",
         'layer { name: "p" type: "Permute" bottom: "data" permute_param { order: 0 order: 2 order: 3 order: 1 } }': (
-            "NotCounted('Permute', (8, 8, 3)) 8x8x3"
+            "Permute((1, 2, 0)) 8x8x3"
         ),
         'layer { name: "r" type: "Reshape" bottom: "data" reshape_param { shape { dim: 0 dim: -1 dim: 16 } } }': (
             "Reshape((-1, 16)) 12x16"

@@ -35,6 +35,7 @@ from cnnatomy.layers import (
     MaxPool,
     Multiply,
     Offset,
+    Permute,
     PReLU,
     ReLU,
     ReLU6,
@@ -324,12 +325,10 @@ def _argmax(call: Call) -> FeatureMap | list[FeatureMap]:
     return call.put(ArgMax()) if one and not options.flag("out_max_val", False) else call.unknown()
 
 
-def _permute(call: Call) -> list[FeatureMap]:
-    """SSD's: the order of all axes, the batch first. Moves elements; kept as not counted, with the right shape."""
-    order, shape = call.param("permute_param").integers("order"), call.maps[0].shape
-    if sorted(order) != list(range(len(shape) + 1)) or order[0] != 0:
-        return call.unknown()
-    return call.unknown(tuple(shape[i - 1] for i in order[1:]))
+def _permute(call: Call) -> FeatureMap | list[FeatureMap]:
+    """SSD's: the order of all axes, the batch first."""
+    order = call.param("permute_param").integers("order")
+    return call.put(Permute(tuple(axis - 1 for axis in order[1:]))) if order[:1] == [0] else call.unknown()
 
 
 def _constant(layer: Layer) -> Rule:

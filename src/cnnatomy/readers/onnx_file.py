@@ -47,12 +47,25 @@ def read(content: bytes, source: str, folder: Path, input: Shape | None = None) 
         import onnx
     except ImportError:
         raise UserError("reading ONNX files needs onnx: pip install 'cnnatomy[onnx]'") from None
-    from cnnatomy.readers.onnx_graph import Reader
-
     try:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's DecodeError, and whatever else damage leads to
         raise UserError(f"{source}: not an ONNX model, or not all of it") from None
+    try:
+        return _graph(model, source, folder, input)
+    except STRANGE as error:
+        raise UserError(f"{source}: not a valid ONNX model: {error}") from error
+
+
+STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
+
+
+def _graph(model: Any, source: str, folder: Path, input: Shape | None) -> Graph:
+    import onnx
+
+    from cnnatomy.readers.onnx_graph import Reader
+
     if not model.graph.node or not model.opset_import:
         raise UserError(f"{source}: not an ONNX model: there is no node in it")
     for tensor in _tensors(model):
@@ -67,7 +80,10 @@ def read(content: bytes, source: str, folder: Path, input: Shape | None = None) 
     if model.functions:
         import onnx.inliner
 
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # such as functions that call one another in a circle
+            raise UserError(f"{source}: its functions cannot be inlined: {error}") from None
     return Reader(model, source, input).graph()
 
 

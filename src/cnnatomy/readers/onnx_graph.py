@@ -16,7 +16,7 @@ from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph
 from cnnatomy.readers.onnx_call import Call, Known, Mapped, Value
 from cnnatomy.readers.onnx_constants import fold
-from cnnatomy.readers.onnx_file import MOST_VALUES
+from cnnatomy.readers.onnx_file import MOST_VALUES, STRANGE
 from cnnatomy.readers.onnx_ops import RULES
 from cnnatomy.readers.paths import Builder
 
@@ -79,7 +79,7 @@ class Reader:
         if tensor.data_location != onnx.TensorProto.EXTERNAL and elements(dims) <= MOST_VALUES:
             try:
                 value = numpy_helper.to_array(tensor)
-            except (ValueError, TypeError, RuntimeError) as error:
+            except (*STRANGE, RuntimeError) as error:
                 raise self.fail(f"the tensor {tensor.name!r} is damaged: {error}") from None
         return Known(dims, root, value)
 
@@ -168,8 +168,8 @@ class Reader:
                 made = rule(call) if rule else call.unknown()
         except UserError as error:
             raise self.fail(str(error)) from None
-        except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
-            raise self.fail(f"node {node.name or node.op_type!r} ({node.op_type}) is not valid: {error}") from None
+        except STRANGE as error:
+            raise self.fail(f"node {node.name or node.op_type!r} ({node.op_type}) is not valid: {error}") from error
         outputs = made if isinstance(made, list) else [made]
         for name, value in zip(node.output, outputs, strict=False):
             if name:
