@@ -65,6 +65,12 @@ class Axis(NamedTuple):
 
     def joined(self, other: Axis) -> Axis:
         """What is seen where two paths meet: all that either sees."""
+        if self == other:
+            return self
+        if self.step == other.step and len(self.spans) == len(other.spans) == 1:  # no map was enlarged
+            one, two = self.spans[0], other.spans[0]
+            if one and two:
+                return Axis(self.step, ((min(one[0], two[0]), max(one[1], two[1])),))
         if self.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
             return max(self, other, key=lambda axis: axis.extent)
         elements = lcm(len(self.spans), len(other.spans))

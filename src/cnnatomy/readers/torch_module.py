@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import linecache
 import operator
 import sys
@@ -43,7 +44,7 @@ def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0
     if not isinstance(module, nn.Module):
         raise UserError(f"read: needs a torch.nn.Module, got {type(module).__name__}")
     module = getattr(module, "_orig_mod", module)
-    names = {part: path.replace("_orig_mod.", "") for path, part in module.named_modules()}  # of compiled parts
+    names = _paths(module)
     _refuse(names)
     examples = [_checked(x) for x in inputs]
     if not examples:
@@ -65,6 +66,20 @@ def _checked(x: Any) -> Any:
     if isinstance(x, (tuple, list)) and x and all(type(n) is int and n > 0 for n in x):
         return tuple(x)
     raise UserError(f"read: an input is a shape without the batch, such as (3, 224, 224), or a tensor, not {x!r}")
+
+
+def _paths(module: nn.Module) -> dict[nn.Module, str]:
+    """Every part and its path, the first if it has several; without what compiled parts add to theirs."""
+    names: dict[nn.Module, str] = {}
+    waiting = [(module, "")]
+    while waiting:
+        part, path = waiting.pop()
+        if part not in names:
+            names[part] = path
+            prefix = path + "." if path else ""
+            inside = [(x, path if name == "_orig_mod" else prefix + name) for name, x in part._modules.items()]
+            waiting += [(x, below) for x, below in reversed(inside) if x is not None]
+    return names
 
 
 def _refuse(names: dict[nn.Module, str]) -> None:
@@ -103,7 +118,7 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     tracer = Tracer(leaves, device, for_real)
     tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
     scopes = Scopes(tracer, names)
-    with _left_as_it_was(names), _eager(names), torch.no_grad():
+    with _left_as_it_was(names), _eager(), _no_garbage_collection(), torch.no_grad():
         begin = hooks.register_module_forward_pre_hook(scopes.enter)
         end = hooks.register_module_forward_hook(scopes.leave)
         try:
@@ -125,7 +140,7 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")
     graph.unused = tracer.tensors.unused()
-    close_scopes(graph, without_idle(graph, scopes.spans))
+    close_scopes(graph, without_idle(graph, scopes.spans) if tracer.idle else scopes.spans)
     graph.root.name_children()
     return graph
 
@@ -184,13 +199,25 @@ def _left_as_it_was(names: dict[nn.Module, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _eager(names: dict[nn.Module, str]) -> Iterator[None]:
+def _eager() -> Iterator[None]:
     """Modules inside that were compiled run as they were written."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Looking for garbage among the thousands of objects of a graph would find none, and take longer than reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _OURS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))

@@ -13,6 +13,7 @@ from cnnatomy.layers.layer import Operations, Shape
 from cnnatomy.network.graph import FeatureMap
 
 MAP, WEIGHTS, SOURCE, TWIN = "_cnnatomy_map", "_cnnatomy_weights", "_cnnatomy_source", "_cnnatomy_twin"
+HOLDER = "_cnnatomy_holder"
 """Attributes of tensors: the feature map that it stands for; or what it was computed from; the tensor that it is a view
 of; and, of a constant, the stand-in that was written to in its place."""
 
@@ -53,6 +54,26 @@ def merged(several: Iterable[Weights]) -> Weights:
 def map_of(x: Any) -> FeatureMap | None:
     """The feature map that a tensor stands for."""
     return getattr(x, MAP, None)
+
+
+class _Holder:
+    """Ends with the tensor that stands for a map, or when that stands for another, and notes how far the module was."""
+
+    __slots__ = ("fmap",)
+
+    def __init__(self, fmap: FeatureMap) -> None:
+        self.fmap = fmap
+
+    def __del__(self) -> None:
+        graph = self.fmap.graph
+        if graph.nodes:
+            graph.held[self.fmap] = graph.nodes[-1]
+
+
+def stand_for(x: torch.Tensor, fmap: FeatureMap) -> None:
+    """Makes a tensor stand for a feature map."""
+    setattr(x, MAP, fmap)
+    setattr(x, HOLDER, _Holder(fmap))
 
 
 class Tensors:

@@ -22,7 +22,6 @@ from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.network.graph import MOST_NODES, FeatureMap, Graph, Node
 from cnnatomy.readers.torch_functions import COSTS, FREE, READS_VALUES, VIEWS, base_name, cost_of, words
 from cnnatomy.readers.torch_tensors import (
-    MAP,
     SOURCE,
     TWIN,
     WEIGHTS,
@@ -32,6 +31,7 @@ from cnnatomy.readers.torch_tensors import (
     Weights,
     map_of,
     merged,
+    stand_for,
 )
 
 Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -67,12 +67,14 @@ class Tracer(TorchFunctionMode):
         self.scope = self.graph.root
         self.device, self.for_real = device, for_real
         self.tensors = Tensors(leaves, for_real)
+        self.idle = False
+        """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
 
     def input(self, x: torch.Tensor) -> torch.Tensor:
         """Makes a tensor an input of the graph."""
         fmap = FeatureMap(self.graph, shape_of(x))
         self.graph.inputs = (*self.graph.inputs, fmap)
-        setattr(x, MAP, fmap)
+        stand_for(x, fmap)
         return x
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -131,8 +133,10 @@ class Tracer(TorchFunctionMode):
             like, before = spec.like, spec.maps[0].shape
             shape = (1, *fmap.shape) if like.dim() > len(before) else fmap.shape
             out = torch.empty(shape, dtype=like.dtype, device="meta")
-        setattr(out, MAP, fmap)
+        stand_for(out, fmap)
         if spec.inplace:
+            if fmap.node:
+                fmap.node.overwrites = True
             self.written(out)
         return out
 
@@ -198,7 +202,7 @@ class Tracer(TorchFunctionMode):
                 setattr(x, WEIGHTS, Weights(weights.leaves, Operations() if i else total, unknown))
             return result
         if name in FREE:
-            setattr(outputs[0], MAP, maps[0])
+            stand_for(outputs[0], maps[0])
         else:
             self.opaque(name, new_args, tensors, outputs, maps, weights)
         if name in VIEWS:
@@ -228,7 +232,7 @@ class Tracer(TorchFunctionMode):
             else:
                 costs = Operations(*map(sum, zip(found.costs, weights.costs, strict=True)))
                 layer = Foreign(name, shape, Operations() if i else costs, found.kind, **({} if i else owned))
-            setattr(x, MAP, self.add(layer, maps, shape, () if i else shared))
+            stand_for(x, self.add(layer, maps, shape, () if i else shared))
 
     def written(self, x: torch.Tensor) -> None:
         """After a change in place of a view: what it is a view of has changed too."""
@@ -237,9 +241,10 @@ class Tracer(TorchFunctionMode):
             whole = map_of(source)
             if whole is None or whole is fmap:
                 return
+            self.idle = True
             write = Foreign(WRITE, shape_of(source), mixes=REARRANGEMENT)
             fmap = self.add(write, (whole, fmap), shape_of(source))
-            setattr(source, MAP, fmap)
+            stand_for(source, fmap)
             source = getattr(source, SOURCE, None)
 
     def value(self, func: Any, args: Any, error: Exception) -> Any:

@@ -10,7 +10,7 @@ from cnnatomy.layers import Foreign
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Shape
 from cnnatomy.network.graph import FeatureMap
 from cnnatomy.readers.torch_rules import batched
-from cnnatomy.readers.torch_tensors import MAP, SOURCE
+from cnnatomy.readers.torch_tensors import SOURCE, stand_for
 from cnnatomy.readers.torch_tracer import HANDLED, LAST_STATE, Handler, Spec, Tracer
 
 
@@ -31,7 +31,7 @@ def _chain(t: Tracer, fmap: FeatureMap, layers: Sequence[Layer]) -> FeatureMap:
 
 
 def _view(out: Any, fmap: FeatureMap, source: Any) -> Any:
-    setattr(out, MAP, fmap)
+    stand_for(out, fmap)
     setattr(out, SOURCE, source)
     return out
 
@@ -122,7 +122,7 @@ def mean(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         return t.call(func, args, kwargs)
     fmap = _chain(t, fmap, [ours.GlobalAvgPool()] if keep else [ours.GlobalAvgPool(), ours.Flatten()])
     out = x.new_empty((1, *fmap.shape))
-    setattr(out, MAP, fmap)
+    stand_for(out, fmap)
     return out
 
 
@@ -138,8 +138,9 @@ def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     outputs = func(*t.swapped(args), **kwargs)
     made = t.apply(Spec(layer, (fmap,), tuple(zip(names, weights, strict=True))))
-    setattr(outputs[0], MAP, made)
+    stand_for(outputs[0], made)
+    t.idle = True
     for last in outputs[1:]:
         shape = tuple(last.shape[1:])
-        setattr(last, MAP, t.add(Foreign(LAST_STATE, shape, mixes=REARRANGEMENT), (made,), shape))
+        stand_for(last, t.add(Foreign(LAST_STATE, shape, mixes=REARRANGEMENT), (made,), shape))
     return outputs
