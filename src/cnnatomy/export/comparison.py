@@ -1,7 +1,8 @@
-"""What `compare` knows besides counting: published accuracies, and predicted time where this machine was calibrated."""
+"""What `compare` prints: counts, published accuracies, and predicted time where this machine was calibrated."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ from cnnatomy.catalogue import find
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.errors import UserError
 from cnnatomy.export import plot
+from cnnatomy.export.records import peak_record, totals_record
+from cnnatomy.export.reports import shape_text
+from cnnatomy.export.tables import Column, render
 from cnnatomy.layers.layer import Shape
 
 Changed = tuple[int | None, Shape | None]
 """The classes and the input that were asked for; None where the network's own are meant."""
 
-ROWS = (
+KNOWN = (
     ("top1", "published top-1 (%)"),
     ("top5", "published top-5 (%)"),
     ("predicted_seconds", "predicted seconds, one image, here"),
 )
-"""Key and heading of each figure."""
+"""Key and heading of each figure that is known rather than counted."""
 
 NOT_PUBLISHED = Accuracy(None, None, "")
 
@@ -46,14 +50,12 @@ def compare(names: Sequence[str], accounts: Sequence[Account], changed: Changed,
     Raises:
         UserError: if the charts cannot be drawn or written.
     """
-    from cnnatomy.export import reports  # which knows the rows of this file
-
     if file:
         plot.check(file)
     published = [accuracy(name, *changed) for name in names]
     calibration = latency.load()
     known = [figures(account, got, calibration) for account, got in zip(accounts, published, strict=True)]
-    text = reports.compare(accounts, format, known)
+    text = table(accounts, format, known)
     if not file:
         return text
     balls = [
@@ -73,3 +75,73 @@ def figures(account: Account, published: Accuracy, calibration: Calibration | No
     prediction = calibration.predict(account) if calibration else None
     predicted = prediction.seconds if prediction and not prediction.unknown else None
     return {"top1": published.top1, "top5": published.top5, "predicted_seconds": predicted}
+
+
+COUNTED = (
+    ("parameters", "parameters"),
+    ("buffers", "buffers"),
+    ("macs", "MACs"),
+    ("multiplies", "multiplies"),
+    ("adds", "adds"),
+    ("compares", "compares"),
+    ("divides", "divides"),
+    ("exponentials", "exponentials"),
+    ("feature_map_elements", "feature map elements"),
+    ("parameter_bytes", "weights, bytes"),
+    ("peak_feature_map_bytes", "peak of feature maps, bytes"),
+    ("training_bytes", "training, bytes"),
+    ("layers", "layers"),
+    ("depth", "depth (weight layers)"),
+    ("receptive_field", "receptive field (rows)"),
+    ("stride", "stride of the last map (rows)"),
+)
+
+
+def table(accounts: Sequence[Account], format: str, known: Sequence[dict[str, float | None]] = ()) -> str:
+    """Networks side by side, each figure with its ratio to the first network's.
+
+    `known` are the figures of `KNOWN` for each network; a table leaves out those that no network has.
+    """
+    names = [account.name for account in accounts]
+    keys = [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
+    figures = [_figures(account) for account in accounts]
+    for got, more in zip(figures, known, strict=False):
+        got |= more
+    if format == "json":
+        networks = [
+            {"name": key, "input": list(account.input)}
+            | got
+            | {"ratio": {figure: _ratio(got[figure], figures[0][figure]) for figure in got}}
+            for key, account, got in zip(keys, accounts, figures, strict=True)
+        ]
+        return json.dumps({"networks": networks}, indent=2)
+    records = [
+        {"figure": heading if format != "csv" else figure}
+        | {key: got[figure] for key, got in zip(keys, figures, strict=True)}
+        | {f"{key} ratio": _ratio(got[figure], figures[0][figure]) for key, got in zip(keys, figures, strict=True)}
+        for figure, heading in [*COUNTED, *KNOWN]
+        if any(got.get(figure) is not None for got in figures)
+    ]
+    columns = [Column("figure", "")]
+    for i, (key, account) in enumerate(zip(keys, accounts, strict=True)):
+        heading = f"{key} {shape_text(account.input)}"
+        columns.append(Column(key, heading, _figure, number=True))
+        if i:
+            columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))
+    return render(columns, records, format)
+
+
+def _figures(account: Account) -> dict[str, Any]:
+    totals = totals_record(account.totals) | {"depth": account.depth}
+    field = account.receptive_field
+    totals |= peak_record(account) | {"training_bytes": account.training_memory.total}
+    totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
+    return {figure: totals[figure] for figure, _ in COUNTED}
+
+
+def _figure(number: float | None) -> str:
+    return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+
+
+def _ratio(number: float | None, first: float | None) -> float | None:
+    return number / first if first and number is not None else None

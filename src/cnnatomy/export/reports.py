@@ -1,4 +1,4 @@
-"""What `list`, `show` and `compare` print."""
+"""What `list` and `show` print."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
-from cnnatomy.export import comparison
 from cnnatomy.export.records import account_record, peak_record, totals_record
 from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
 
 
-def _shape(shape: Any) -> str:
+def shape_text(shape: Any) -> str:
+    """A shape as tables print it; nothing for none."""
     return dimensions(tuple(shape)) if shape else ""
 
 
@@ -33,7 +33,7 @@ def show(account: Account, depth: int | None, format: str) -> str:
     columns = [
         Column("path", "path", shortest=20),
         Column("layer", "layer", shortest=8),
-        Column("output", "output", _shape),
+        Column("output", "output", shape_text),
         Column("parameters", "parameters", count, number=True),
         Column("macs", "MACs", macs, number=True),
         Column("sees" if format != "csv" else "receptive_field", "sees", number=True),
@@ -44,7 +44,7 @@ def show(account: Account, depth: int | None, format: str) -> str:
     if format == "csv":
         hidden = {"path", "layer", "output", "parameters", "macs", "receptive_field", "sees"}
         columns += [Column(key, key) for key in record["nodes"][0] if key not in hidden] if record["nodes"] else []
-    title = f"{account.name or 'network'}, input {_shape(account.input)}"
+    title = f"{account.name or 'network'}, input {shape_text(account.input)}"
     text = render(columns, record["nodes"], format, title)
     return text if format == "csv" else text + "\n\n" + _summary(account, format)
 
@@ -72,7 +72,7 @@ def _summary(account: Account, format: str) -> str:
         ),
         (
             "last feature map",
-            f"{_shape(account.features.shape)}, sees {_sight(field.size)} pixels every {field.stride[0]}",
+            f"{shape_text(account.features.shape)}, sees {_sight(field.size)} pixels every {field.stride[0]}",
         ),
         ("depth", f"{account.depth} weight layers on the longest path, {totals['layers']} layers in all"),
     ]
@@ -133,7 +133,7 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         Column("name", "name", shortest=20),
         Column("family", "family"),
         Column("year", "year", number=True),
-        Column("input", "input", _shape),
+        Column("input", "input", shape_text),
         Column("parameters", "parameters", short if format == "table" else count, number=True),
         Column("macs", "MACs", short if format == "table" else count, number=True),
         Column("depth", "depth", number=True),
@@ -148,73 +148,3 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
     if format == "table":
         columns = [column for column in columns if terminal_width() >= _ROOM_FOR.get(column.key, 0)]
     return render(columns, records, format)
-
-
-_COMPARED = (
-    ("parameters", "parameters"),
-    ("buffers", "buffers"),
-    ("macs", "MACs"),
-    ("multiplies", "multiplies"),
-    ("adds", "adds"),
-    ("compares", "compares"),
-    ("divides", "divides"),
-    ("exponentials", "exponentials"),
-    ("feature_map_elements", "feature map elements"),
-    ("parameter_bytes", "weights, bytes"),
-    ("peak_feature_map_bytes", "peak of feature maps, bytes"),
-    ("training_bytes", "training, bytes"),
-    ("layers", "layers"),
-    ("depth", "depth (weight layers)"),
-    ("receptive_field", "receptive field (rows)"),
-    ("stride", "stride of the last map (rows)"),
-)
-
-
-def compare(accounts: Sequence[Account], format: str, known: Sequence[dict[str, float | None]] = ()) -> str:
-    """Networks side by side, each figure with its ratio to the first network's.
-
-    `known` are the figures of `comparison.ROWS` for each network; a table leaves out those that no network has.
-    """
-    names = [account.name for account in accounts]
-    keys = [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
-    figures = [_figures(account) for account in accounts]
-    for got, more in zip(figures, known, strict=False):
-        got |= more
-    if format == "json":
-        networks = [
-            {"name": key, "input": list(account.input)}
-            | got
-            | {"ratio": {figure: _ratio(got[figure], figures[0][figure]) for figure in got}}
-            for key, account, got in zip(keys, accounts, figures, strict=True)
-        ]
-        return json.dumps({"networks": networks}, indent=2)
-    records = [
-        {"figure": heading if format != "csv" else figure}
-        | {key: got[figure] for key, got in zip(keys, figures, strict=True)}
-        | {f"{key} ratio": _ratio(got[figure], figures[0][figure]) for key, got in zip(keys, figures, strict=True)}
-        for figure, heading in [*_COMPARED, *comparison.ROWS]
-        if any(got.get(figure) is not None for got in figures)
-    ]
-    columns = [Column("figure", "")]
-    for i, (key, account) in enumerate(zip(keys, accounts, strict=True)):
-        heading = f"{key} {_shape(account.input)}"
-        columns.append(Column(key, heading, _figure, number=True))
-        if i:
-            columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))
-    return render(columns, records, format)
-
-
-def _figures(account: Account) -> dict[str, Any]:
-    totals = totals_record(account.totals) | {"depth": account.depth}
-    field = account.receptive_field
-    totals |= peak_record(account) | {"training_bytes": account.training_memory.total}
-    totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
-    return {figure: totals[figure] for figure, _ in _COMPARED}
-
-
-def _figure(number: float | None) -> str:
-    return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
-
-
-def _ratio(number: float | None, first: float | None) -> float | None:
-    return number / first if first and number is not None else None
