@@ -126,9 +126,13 @@ def releases(graph: Graph, nodes: list[Node]) -> list[list[FeatureMap]]:
         for x in (*scope.inputs, *scope.outputs):
             if last.get(x, end) <= end:
                 last[x] = end
+    if graph.held:  # a module of others: its own variables hold maps too
+        numbers = {node: i for i, node in enumerate(nodes)}
+        for x, node in graph.held.items():
+            last[x] = max(last.get(x, -1), numbers.get(node, -1))
     kept = {*graph.inputs, *graph.outputs}
     freed: list[list[FeatureMap]] = [[] for _ in nodes]
     for x, i in last.items():
-        if x not in kept:
+        if x not in kept and i >= 0:
             freed[i].append(x)
     return freed

@@ -107,6 +107,8 @@ class Replay:
 
     def _overwrites(self, node: Node) -> bool:
         """Whether the output goes where the input was."""
+        if node.overwrites:
+            return True
         if not (self.setting.in_place and node.layer.memory.in_place):
             return False
         x = node.inputs[0]

@@ -37,16 +37,18 @@ class FeatureMap:
 class Node:
     """One layer applied: the layer, its inputs, its output, and a stable path such as `body.stage3.block2.conv1`.
 
-    `shared` names those of its tensors that an earlier node has already, as where a module is used twice.
+    `shared` names those of its tensors that an earlier node has already, as where a module is used twice; `overwrites`
+    says that a module read from elsewhere writes the output over the first input.
     """
 
-    __slots__ = ("inputs", "layer", "output", "path", "scope", "shared")
+    __slots__ = ("inputs", "layer", "output", "overwrites", "path", "scope", "shared")
 
     def __init__(self, layer: Layer, inputs: Sequence[FeatureMap], scope: Scope) -> None:
         self.layer, self.inputs, self.scope = layer, tuple(inputs), scope
         self.path = ""
         self.output: FeatureMap
         self.shared: frozenset[str] = frozenset()
+        self.overwrites = False
 
     @property
     def name(self) -> str:
@@ -106,6 +108,7 @@ class Graph:
     """The nodes in topological order. `root` holds the tree of scopes: tail, body and head for a network.
 
     `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
+    `held` says, of such a module's maps, which node was the last to run before the module let go of the map.
     """
 
     inputs: tuple[FeatureMap, ...] = ()
@@ -113,6 +116,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     root: Scope = field(default_factory=lambda: Scope(None, None))
     unused: tuple[tuple[str, Shape], ...] = ()
+    held: dict[FeatureMap, Node] = field(default_factory=dict, repr=False)
     _scope: Scope = field(init=False, repr=False)
     _asked: str = field(default="", init=False, repr=False)
     _entered: int = field(default=0, init=False, repr=False)
