@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cnnatomy.data import batches as module
 from cnnatomy.data import load, load_labelled
 from cnnatomy.data.augment import move
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, mix
@@ -184,11 +185,16 @@ def test_pictures_that_do_not_fit_into_memory_are_decoded_on_demand(tmp_path: Pa
         assert torch.equal(labels, other_labels)
 
 
-def test_on_demand_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [False, True])
+def test_on_demand_a_picture_that_vanishes_is_named(
+    tmp_path: Path, workers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORTH_WORKERS", 0 if workers else 256)
     folder = class_folders(tmp_path, {"a": 5, "b": 5})
     data = load(folder, (3, 10, 10), memory=0)
+    assert sum(len(labels) for _, labels in data.train.batches(4)) == len(data.train)
     shutil.rmtree(folder)
-    with pytest.raises(UserError, match="could be read at the start, but no more"):
+    with pytest.raises(UserError, match=r"^[ab]/00\d.png could be read at the start, but no more: no such file$"):
         list(data.train.batches(4))
 
 

@@ -16,6 +16,9 @@ from cnnatomy.data.pictures import PictureError, Shape
 from cnnatomy.data.sources import Pictures
 from cnnatomy.errors import UserError
 
+WORTH_WORKERS = 256
+"""Pictures from which on worker processes decode them."""
+
 
 class Store(Protocol):
     """Decoded pictures by index."""
@@ -53,7 +56,7 @@ class OnDemand(Dataset[Tensor]):
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Store`."""
-        workers = min(os.cpu_count() or 1, 8) if sum(map(len, order)) > 256 else 0
+        workers = min(os.cpu_count() or 1, 8) if sum(map(len, order)) > WORTH_WORKERS else 0
         loader = DataLoader(
             self,
             batch_sampler=[indices.tolist() for indices in order],
@@ -61,7 +64,10 @@ class OnDemand(Dataset[Tensor]):
             worker_init_fn=_start,
             generator=torch.Generator(),  # its own, so that dropout draws the same numbers as from memory
         )
-        return iter(loader)
+        try:
+            yield from loader
+        except UserError as error:  # from a worker it comes with the worker's traceback
+            raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
 
 
 def _start(worker: int) -> None:

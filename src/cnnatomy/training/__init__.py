@@ -1,5 +1,7 @@
 """Training: recipes, fitting on Lightning, evaluation, the run folder, prediction."""
 
+from cnnatomy.training import libraries  # isort: skip  # first: it imports Lightning with care
+
 from cnnatomy.training.evaluate import Evaluation, evaluate
 from cnnatomy.training.fit import Fitted, fit
 from cnnatomy.training.initialise import initialise
@@ -19,6 +21,7 @@ __all__ = [
     "evaluate",
     "fit",
     "initialise",
+    "libraries",
     "read_run",
     "recipe",
 ]

@@ -10,20 +10,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-
-from cnnatomy.training import libraries  # isort: skip  # before Lightning
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cnnatomy.errors import UserError
 from cnnatomy.training.files import write_text, write_whole
 from cnnatomy.training.module import Training
 from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.run_folder import RunFolder, write_weights
-
-assert libraries
 
 STEPS_BETWEEN_POINTS = 50
 """How often TensorBoard gets the loss of a single batch."""

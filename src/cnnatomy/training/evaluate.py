@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from cnnatomy.training import libraries  # isort: skip  # before torchmetrics
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -20,9 +18,8 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from cnnatomy.training import libraries
 from cnnatomy.training.module import Classifier
-
-assert libraries
 
 
 @dataclass(frozen=True)

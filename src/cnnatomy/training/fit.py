@@ -13,17 +13,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from cnnatomy.training import libraries  # isort: skip  # before Lightning
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from torch import nn
 
 from cnnatomy.data import Data
 from cnnatomy.errors import UserError
 from cnnatomy.network import Network
-from cnnatomy.training import run_folder
+from cnnatomy.training import libraries, run_folder
 from cnnatomy.training.epochs import EpochEnd, Row, WholeFiles
 from cnnatomy.training.evaluate import Evaluation, evaluate
 from cnnatomy.training.files import write_json, writing_to

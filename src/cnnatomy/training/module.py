@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from cnnatomy.training import libraries  # isort: skip  # before Lightning
-import lightning.pytorch as pl
 
 from cnnatomy.data import Normalisation
 from cnnatomy.data.augment import move
@@ -19,8 +17,6 @@ from cnnatomy.training.recipe import Recipe
 
 AUXILIARY_WEIGHT = 0.3
 """Of an auxiliary head's loss (Szegedy et al. 2014, section 5)."""
-
-assert libraries
 
 
 class Classifier(nn.Module):

@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from cnnatomy.training import libraries  # isort: skip  # before Lightning
-import lightning.pytorch as pl
-
 from cnnatomy.training.epochs import EpochEnd, Row, steps
 from cnnatomy.training.module import Training
-
-assert libraries
 
 REFRESH = 0.1
 """Seconds between two drawings of the bar."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -62,7 +63,7 @@ class Request:
 
 def train(request: Request, console: Console) -> tuple[RunFolder, Fitted | None]:
     """Trains as requested, with progress on the console; the run folder, and None where it was complete before."""
-    place = RunFolder(request.out or Path("runs") / Path(request.network).stem.lower())
+    place = RunFolder(request.out or Path("runs") / _run_name(request.network))
     before = None
     if request.resume:
         _, before = run_folder.read_run(place.path)
@@ -118,7 +119,8 @@ def demo(out: Path | None, seed: int, device: str, console: Console) -> None:
         "\n2. Train it on 1,797 real handwritten digits (cnnatomy train lenet-5 --data digits --recipe lenet-5)\n"
     )
     request = Request("lenet-5", "digits", place.path, recipe="lenet-5", changes={"seed": seed}, device=device)
-    _, fitted = train(request, console)
+    with _one_thread():
+        _, fitted = train(request, console)
     assert fitted is not None
     console.print(
         f"\n3. Predict pictures that it has never seen (cnnatomy predict {place.path} IMAGE...)\n", markup=False
@@ -233,6 +235,11 @@ def predict(path: Path, images: Sequence[Path], device: str, format: str, consol
     )
 
 
+def _run_name(network: str) -> str:
+    path = Path(network.lower())
+    return path.stem if path.suffix in (".yaml", ".yml") else path.name
+
+
 def _show_training(fitted: Fitted, console: Console) -> None:
     seconds = sum(row.seconds for row in fitted.rows)
     ended = f"stopped early after {len(fitted.rows)}" if fitted.stopped_early else f"{len(fitted.rows)}"
@@ -240,6 +247,17 @@ def _show_training(fitted: Fitted, console: Console) -> None:
         f"{ended} epochs in {seconds:.1f} s; best by validation: epoch {fitted.best.epoch},"
         f" loss {fitted.best.val_loss:.4f}, accuracy {fitted.best.val_accuracy:.2%}"
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """LeNet-5 is so small that a second thread gains little; beside other work, waiting for it costs ten times more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
