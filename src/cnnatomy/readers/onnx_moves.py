@@ -12,6 +12,7 @@ from cnnatomy.layers import (
     Permute,
     Reshape,
     Slice,
+    Subsample,
     ZeroPad,
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, Shape, elements
@@ -129,7 +130,10 @@ def cut(call: Call) -> Mapped | list[Mapped]:
         step = steps[i] if steps else 1
         span = range(dims[axis % len(dims)])[slice(start, end, step)]
         spans.append((call.axis(axis, x), span))
-    if any(not span or span.step != 1 or not 0 <= axis <= 2 for axis, span in spans):
+    pixels = (1, 2) if x.batched and len(x.shape) == 3 else ()
+    if not all(
+        span and 0 <= axis <= 2 and (span.step == 1 or (span.step > 1 and axis in pixels)) for axis, span in spans
+    ):
         target = list(dims)
         for axis, span in spans:
             target[axis + x.batched] = len(span)
@@ -138,9 +142,12 @@ def cut(call: Call) -> Mapped | list[Mapped]:
         return _foreign(call, tuple(target))
     result = x.map
     for axis, span in spans:
-        if len(span) != result.shape[axis]:
-            number = str(axis) if len(spans) > 1 else ""
-            result = call.put(Slice(span.start, span.stop, axis), result, part=number)
+        number = str(axis) if len(spans) > 1 else ""
+        if span[-1] - span[0] + span.step < result.shape[axis] or span[0]:
+            result = call.put(Slice(span[0], span[-1] + 1, axis), result, part=number)
+        if span.step > 1:
+            stride = (span.step, 1) if axis == 1 else (1, span.step)
+            result = call.put(Subsample(stride), result, part=f"{number}step")
     return Mapped(result, x.batched)
 
 
