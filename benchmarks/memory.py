@@ -91,8 +91,7 @@ def lines_of(name: str, batch: int, size: int, device: str) -> Iterator[Line]:
     module, shape = module_of(name, size)
     x = torch.randn(batch, *shape, device=device)
     module.to(device)
-    in_place = any(getattr(part, "inplace", False) for part in module.modules())
-    setting = Setting(batch=batch, in_place=in_place, device=device)
+    setting = Setting(batch=batch, device=device)
     for training in (False, True):
         module.train(training)
         graph = cn.read(module, shape) if ":" in name else cn.network(name).graph(shape)

@@ -183,16 +183,20 @@ def test_a_setting_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.peers
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["torchvision:resnet18", "torchvision:mobilenet_v2", "timm:efficientnet_b0", "timm:ghostnet_100"]
+    "name",
+    [
+        *("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:densenet121"),
+        *("timm:efficientnet_b0", "timm:ghostnet_100", "timm:res2net50_26w_4s"),
+    ],
 )
 def test_networks_of_others_take_what_is_predicted(name: str) -> None:
-    """Their activations are in place; what a local variable of a `forward` holds longer than needed, we cannot see."""
+    """Read as they are: what they write in place, and what a local variable holds longer than needed."""
     source, _, model = name.partition(":")
     if source == "timm":
         module = peers.timm().create_model(model)
     else:
         module = getattr(peers.torchvision().models, model)(weights=None)
-    setting, x = Setting(batch=2, in_place=True), torch.randn(2, 3, 64, 64)
+    setting, x = Setting(batch=2), torch.randn(2, 3, 64, 64)
     predicted = memory.inference(cn.read(module.eval(), (3, 64, 64)), setting).peak
     assert close(predicted, measure_inference(module, x).tensors, 0.001)
     predicted = memory.training(cn.read(module.train(), (3, 64, 64)), setting).peak
