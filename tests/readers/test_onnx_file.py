@@ -356,6 +356,13 @@ def test_names_of_modules_become_the_path():
     build(graph)
 
 
+def test_torchs_newer_exporter_notes_the_modules_beside_the_node():
+    conv = node("Conv", "x w", "y", name="node_conv2d_3")
+    conv.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'stem', 'stem.conv', 'conv2d']")
+    graph = graph_of(model([conv], [("x", [1, 2, 5, 5])], [("w", random(2, 2, 1, 1))]))
+    assert [n.path for n in graph] == ["stem.conv"]
+
+
 def test_an_open_size_is_asked_for_and_given():
     proto = model([node("Relu", "x", "y")], [("x", ["N", 3, "H", "W"])])
     with pytest.raises(cn.UserError, match="the input 'x' has no fixed size; give --input, as in 3x224x224"):

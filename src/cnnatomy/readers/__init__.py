@@ -15,7 +15,9 @@ OTHERS: dict[str, str] = {"python:": "torch_module", ".onnx": "onnx_file", ".pro
 
 
 def _other(name: str) -> str | None:
-    return next((module for mark, module in OTHERS.items() if name.startswith(mark) or name.endswith(mark)), None)
+    return next(
+        (module for mark, module in OTHERS.items() if name.startswith(mark) or name.lower().endswith(mark)), None
+    )
 
 
 def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
