@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -349,6 +350,49 @@ def test_of_an_example_one_image_is_used() -> None:
     module = Run(lambda m, x: m.rnn(x)[0], rnn=nn.LSTM(12, 5))
     graph = cn.read(module, torch.rand(7, 3, 12), batch=1)
     assert account(graph).totals.macs == 7 * 20 * 17
+
+
+def test_a_counter_of_batches_counts_and_is_left_alone() -> None:
+    module = nn.BatchNorm2d(4, momentum=None)  # its momentum is 1 / batches seen
+    assert reads(module.eval(), MAP).totals.parameters == 8
+    module.train().reset_running_stats()
+    assert account(cn.read(module, MAP)).totals.parameters == 8
+    assert module.num_batches_tracked == 0
+
+
+def test_a_branch_on_a_buffer_is_taken_while_it_is_as_it_was() -> None:
+    module = Run(lambda m, x: m.a(x) if m.flag else x.relu(), a=nn.Conv2d(4, 2, 1))
+    module.register_buffer("flag", torch.tensor(True))
+    assert cn.read(module, MAP).nodes[0].path == "a"
+
+
+def test_weights_that_depend_on_the_input_are_counted() -> None:
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, m.fc(x.mean((2, 3))).view(2, 4, 1, 1))
+
+    assert reads(Run(forward, fc=nn.Linear(4, 8)), MAP).totals.macs == 4 * 8 + 2 * 4 * 120
+
+
+def test_several_maps_in_the_place_of_the_batch() -> None:
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        return m.conv(x.flatten(0, 1)).unflatten(0, (-1, 5))
+
+    got = reads(Run(forward, conv=nn.Conv2d(4, 2, 3)), (5, *MAP))
+    assert repr(layers(got)[1]) == "Each(Conv(2, 3))"
+    assert got.graph.outputs[0].shape == (5, 2, 8, 10)
+
+
+def test_modules_that_run_in_other_threads_are_left_out() -> None:
+    other = nn.Linear(3, 3)
+
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        thread = threading.Thread(target=lambda: other(torch.rand(2, 3)))
+        thread.start()
+        thread.join()
+        return m.conv(x)
+
+    got = reads(Run(forward, conv=nn.Conv2d(4, 2, 1)), MAP)
+    assert [row.path for row in got.rows] == ["conv"]
 
 
 class Fickle(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import get_ident
 from typing import Any
 
 from torch import nn
@@ -35,10 +36,13 @@ class Scopes:
         self.spans: dict[Scope, Span] = {}
         self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
         self.open: list[tuple[nn.Module, Scope, str, int]] = []
+        self.thread = get_ident()  # hooks are called for modules that run in other threads too
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """Called before a module runs."""
         graph = self.tracer.graph
+        if get_ident() != self.thread:
+            return
         if not self.open:  # the whole module is the root
             self.open.append((module, graph.root, "", 0))
             return
@@ -79,6 +83,8 @@ class Scopes:
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Called after a module has run."""
+        if get_ident() != self.thread:
+            return
         while self.open and self.open[-1][0] is not module:  # modules that raised, and somebody caught it
             self._close()
         if self.open:

@@ -76,6 +76,12 @@ def stand_for(x: torch.Tensor, fmap: FeatureMap) -> None:
     setattr(x, HOLDER, _Holder(fmap))
 
 
+def _is_counter(leaf: Leaf) -> bool:
+    """One integer that is no weight, such as the batches that a batch norm has seen: its copy has a value."""
+    x = leaf.tensor
+    return not leaf.learned and x.dim() == 0 and not x.is_floating_point() and not x.is_meta
+
+
 class Tensors:
     """The parameters and buffers of a module, by identity. None is read or written: stand-ins take their place.
 
@@ -110,7 +116,7 @@ class Tensors:
         twin = self.twins.get(id(leaf.tensor))
         if twin is None:
             real = leaf.tensor.detach()
-            if not self.for_real:
+            if not self.for_real and not _is_counter(leaf):
                 twin = torch.empty_like(real, device="meta")
             else:
                 twin = real if leaf.learned else real.clone()

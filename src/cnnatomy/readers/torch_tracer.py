@@ -250,7 +250,10 @@ class Tracer(TorchFunctionMode):
     def value(self, func: Any, args: Any, error: Exception) -> Any:
         """The value of a buffer or parameter that is as it was, or an error that says who asked for a value."""
         x = args[0] if args and isinstance(args[0], torch.Tensor) else None
-        weights = getattr(x, WEIGHTS, None) or (x is not None and self.tensors.weights(x))
+        leaf = self.tensors.leaf(x) if x is not None else None
+        if leaf:
+            x = self.tensors.twin(leaf)
+        weights = getattr(x, WEIGHTS, None)
         if weights and len(weights.leaves) == 1 and weights.costs == Operations() and map_of(x) is None:
             real = weights.leaves[0].tensor
             if not real.is_meta and x is not None and x.shape == real.shape:
