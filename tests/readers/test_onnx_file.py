@@ -431,6 +431,19 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, leng
         account(onnx_file.read(damaged, "x.onnx", Path()))
 
 
+def test_a_file_larger_than_a_protocol_buffer_can_be_is_refused_unread(tmp_path, monkeypatch):
+    (tmp_path / "x.onnx").write_bytes(CONTENT)
+    monkeypatch.setattr(onnx_file, "MOST_BYTES", 10)
+    with pytest.raises(cn.UserError, match="may have at most 10 bytes; keep the weights beside it"):
+        onnx_file.open(str(tmp_path / "x.onnx"))
+
+
+def test_without_onnx_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(cn.UserError, match=r"pip install 'cnnatomy\[onnx\]'"):
+        read_graph(str(LIGHT / "light_squeezenet.onnx"))
+
+
 def test_a_file_is_found_by_its_suffix():
     graph, name = read_graph(str(LIGHT / "light_squeezenet.onnx"))
     assert account(graph, name).totals.parameters == 1_235_496
