@@ -32,7 +32,7 @@ def samples() -> tuple[Sample, ...]:
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return Calibration(latency.machine(), 1, 1e-6, "2026-01-01T00:00:00+00:00", samples())
+    return Calibration(latency.machine(), 1, 1e-6, "2026-01-01T00:00:00+00:00", 0.04, samples())
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_machine_that_is_as_the_model_says_is_predicted_exactly():
 def test_what_finds_its_weights_in_the_caches_is_as_fast_as_it_was_timed_hot_and_so_on(calibration):
     relu = work(ReLU(), ((64, 56, 56),), (64, 56, 56))
     states = [Sample(relu, 1e-5, 2e-5, 4e-5)] * 3
-    machine = Calibration(latency.machine(), 1, 1e-6, "", tuple(states))
+    machine = Calibration(latency.machine(), 1, 1e-6, "", 0.0, tuple(states))
     assert machine.seconds(relu, before=0, weights=0) == pytest.approx(1e-5)
     assert machine.seconds(relu, before=0, weights=10**12) == pytest.approx(2e-5, rel=1e-3)
     assert machine.seconds(relu, before=10**12, weights=10**12) == pytest.approx(4e-5, rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -12,6 +13,7 @@ import cnnatomy as cn
 from cnnatomy.analysis import latency
 from cnnatomy.cli import main
 from cnnatomy.errors import UserError
+from cnnatomy.export import timings
 from cnnatomy.layers import Add, Conv, FullyConnected, ReLU
 from cnnatomy.layers.layer import elements
 from cnnatomy.timing import calibrate
@@ -78,6 +80,13 @@ def test_calibration_times_every_trial_and_says_how_far_it_is():
     assert all(min(sample[1:]) > 0 for sample in measured.samples)
     assert steps == [(i + 1, 10) for i in range(10)]
     assert measured.device().flops["float32"] > 0
+    assert measured.noise >= 0
+
+
+def test_a_busy_machine_is_said():
+    measured = dataclasses.replace(calibrate.calibrate(1, FEW), noise=0.5)
+    assert "the machine was busy" in timings.calibration(measured, "a file", "table")
+    assert "the machine was busy" not in timings.calibration(dataclasses.replace(measured, noise=0.05), "", "table")
 
 
 def test_a_cache_that_cannot_be_written_is_said(cache, monkeypatch, tmp_path):

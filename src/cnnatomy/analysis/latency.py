@@ -20,7 +20,7 @@ from cnnatomy.analysis.roofline import Device
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import UNKNOWN
 
-FORMAT = 2
+FORMAT = 3
 """Of the file; raised when `Work` means something else, so that old files are measured anew."""
 
 
@@ -133,6 +133,7 @@ class Calibration:
         threads: that torch computed with.
         glue: seconds from the end of one layer to the start of the next in a network built by cnnatomy.
         date: of the measurement.
+        noise: by how much the median of a kernel's timings was above the fastest, at the median of all.
         samples: the kernels that were timed.
     """
 
@@ -140,6 +141,7 @@ class Calibration:
     threads: int
     glue: float
     date: str
+    noise: float
     samples: tuple[Sample, ...]
 
     @cached_property
@@ -202,7 +204,13 @@ class Calibration:
     def record(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         samples = [[*sample.work[:5], list(sample.work.place), *sample[1:]] for sample in self.samples]
-        facts = {"machine": self.machine, "threads": self.threads, "glue": self.glue, "date": self.date}
+        facts = {
+            "machine": self.machine,
+            "threads": self.threads,
+            "glue": self.glue,
+            "date": self.date,
+            "noise": self.noise,
+        }
         return {"format": FORMAT, **facts, "samples": samples}
 
     @classmethod
@@ -222,7 +230,8 @@ class Calibration:
             for kernel, n, read, weights, written, place, hot, warm, cold in record["samples"]
         )
         machine = {str(key): str(value) for key, value in record["machine"].items()}
-        return cls(machine, int(record["threads"]), _positive(record["glue"]), str(record["date"]), samples)
+        date, noise = str(record["date"]), float(record["noise"])
+        return cls(machine, int(record["threads"]), _positive(record["glue"]), date, noise, samples)
 
 
 def _positive(seconds: Any) -> float:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cnnatomy.timing.measure import Measured, Spread
 
 
+BUSY = 0.2
+"""Noise of a calibration above which it is not to be relied on; a quiet machine has 0.05 or less."""
+
+
 def milliseconds(seconds: float | None) -> str:
     """Three digits at least, in milliseconds: 0.0123, 1.25, 125."""
     if seconds is None:
@@ -191,4 +195,10 @@ def calibration(measured: Calibration, file: str, format: str) -> str:
         Column("bytes", "at most B/s", lambda n: short(n) if n else "", number=True),
     ]
     title = f"{measured.machine['cpu']}, {threads(measured.threads)}, torch {measured.machine['torch']}"
-    return render(columns, records, format, title) + ("" if format == "csv" else f"\n\nkept in {file}")
+    text = render(columns, records, format, title)
+    if format == "csv":
+        return text
+    lines = [f"kept in {file}", f"timings were {measured.noise:.0%} above the fastest of their kind, at the median"]
+    if measured.noise > BUSY:
+        lines.append("the machine was busy: predictions will be off; calibrate again when nothing else runs")
+    return text + "\n\n" + "\n".join(lines)

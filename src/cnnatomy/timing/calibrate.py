@@ -23,6 +23,8 @@ from cnnatomy.timing.measure import settle_allocator
 from cnnatomy.timing.plan import Trial, plan
 
 PASSES = 7
+FEWEST, LONGEST = 3, 120
+"""After so many passes it stops where it takes more than so many seconds: the machine is slow, or busy."""
 SCRUB = 2**24
 """Bytes that drive what was there before out of a core's own caches."""
 
@@ -45,8 +47,11 @@ def calibrate(
     twins = [(_module(trial), _module(trial)) for trial in trials]
     scrub = torch.zeros(SCRUB // 4)
     seconds: list[tuple[list[float], ...]] = [([], [], []) for _ in trials]
+    started = time.perf_counter()
     with torch.inference_mode():
         for number in range(passes):
+            if number >= FEWEST and time.perf_counter() - started > LONGEST:
+                break
             for i, (trial, (warm, timed)) in enumerate(zip(trials, twins, strict=True)):
                 inputs = _views(pool, trial)
                 pool_part = pool[: _size(trial)]
@@ -63,7 +68,8 @@ def calibrate(
                 step(number * len(trials) + i + 1, passes * len(trials))
     threads = torch.get_num_threads()
     samples = tuple(_sample(trial, times, threads) for trial, times in zip(trials, seconds, strict=True))
-    return Calibration(machine(), threads, _glue(), datetime.now(UTC).isoformat(timespec="seconds"), samples)
+    noise = median(median(times) / min(times) - 1 for trial in seconds for times in trial)
+    return Calibration(machine(), threads, _glue(), datetime.now(UTC).isoformat(timespec="seconds"), noise, samples)
 
 
 def _size(trial: Trial) -> int:
