@@ -201,3 +201,27 @@ def test_networks_of_others_take_what_is_predicted(name: str) -> None:
     assert close(predicted, measure_inference(module, x).tensors, 0.001)
     predicted = memory.training(cn.read(module.train(), (3, 64, 64)), setting).peak
     assert close(predicted, measure_training(module, x).tensors, 0.01)
+
+
+class Keeps(torch.nn.Module):
+    """Its variable `early` lives to the end, although the last layers do not read it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        early = torch.relu_(self.first(x))
+        late = self.second(early)
+        late = self.third(late)
+        late += x
+        return late
+
+
+def test_what_a_variable_of_a_module_holds_counts() -> None:
+    module, x, one = Keeps(), torch.randn(2, 3, 32, 32), 2 * 3 * 32 * 32 * 4
+    footprint = memory.inference(cn.read(module, (3, 32, 32)), Setting(batch=2))
+    assert (
+        footprint.peak == measure_inference(module, x).tensors == 3 * one
+    )  # early, and what the third reads and writes
+    assert {piece.path for piece in footprint.alive} == {"first", "second", "third"}

@@ -103,7 +103,7 @@ def _footprint(graph: Graph, setting: Setting, replay: Replay, states: int) -> F
         parameters=held(tensors),
         buffers=held(buffers),
         optimizer=held(tensors) * states,
-        input=sum(replay.input_bytes(x) for x in graph.inputs),
+        input=sum(replay.bytes_of(x) for x in graph.inputs),
         gradients=held(tensors) if replay.training else 0,
         saved=sum(size for _, size in replay.saved_by),
         saved_by=tuple(replay.saved_by),

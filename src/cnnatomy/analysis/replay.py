@@ -6,12 +6,12 @@ from cnnatomy.analysis.lifetimes import Block, Tape, readers, releases, running,
 from cnnatomy.analysis.setting import GRANULE, Setting
 from cnnatomy.layers import Concat
 from cnnatomy.layers.layer import Shape, elements
-from cnnatomy.layers.memory import total
+from cnnatomy.layers.memory import INTEGER, total
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 
 MAP, KEPT, GRADIENT, WEIGHTS = "feature map", "kept for backward", "gradient of a map", "gradient of weights"
 SCRATCH, LOSS, CAST, STEP = "scratch", "loss", "weights in 16 bits", "optimiser's step"
-INTEGER = 8
+"""What a piece of memory is."""
 
 
 class Replay:
@@ -30,7 +30,7 @@ class Replay:
         self._saved: dict[Node, list[Block]] = {}
         self._gradients: dict[FeatureMap, tuple[Block, bool]] = {}  # and whether no other map's is part of it
         self._loss: list[Block] = []
-        self._static = {x: Block("input", MAP, self.input_bytes(x)) for x in graph.inputs}
+        self._static = {x: Block("input", MAP, self.bytes_of(x)) for x in graph.inputs}
         for block in self._static.values():
             block.refs += 1  # the caller's: never freed
         self._maps: dict[FeatureMap, Block] = dict(self._static)
@@ -53,15 +53,12 @@ class Replay:
         each = max((self._each[x] for x in node.inputs if self._each[x] < INTEGER), default=self.setting.map_bytes)
         if self.autocast and layer.memory.autocast:
             each = self.setting.map_bytes if layer.memory.autocast == "low" else 4
-        learned = any(name not in node.shared for name in layer.parameters(*shapes)) or bool(node.shared)
         self._each[node.output] = INTEGER if layer.memory.integers else each
-        self._wants[node.output] = not layer.memory.integers and (learned or any(self._wants[x] for x in node.inputs))
+        wants = bool(layer.parameters(*shapes)) or any(self._wants[x] for x in node.inputs)
+        self._wants[node.output] = wants and not layer.memory.integers
 
-    def input_bytes(self, x: FeatureMap) -> int:
-        """Bytes of an input of the network."""
-        return elements(x.shape) * self._each[x] * self.setting.batch
-
-    def _bytes(self, x: FeatureMap) -> int:
+    def bytes_of(self, x: FeatureMap) -> int:
+        """Bytes of a feature map of the whole batch."""
         return elements(x.shape) * self._each[x] * self.setting.batch
 
     def _parameters(self, node: Node) -> dict[str, Shape]:
@@ -118,35 +115,34 @@ class Replay:
         return not maker.is_view(self.training) and not (self.training and maker.saves(shapes, x.shape).output)
 
     def _run(self, node: Node, keep: bool) -> None:
-        """One layer forwards."""
+        """One layer forwards; with `keep`, autograd holds what its backward pass needs."""
         layer, tape, setting = node.layer, self.tape, self.setting
         shapes, output = [x.shape for x in node.inputs], node.output
-        each = self._each[output] if not layer.memory.integers else setting.map_bytes
-        saved = layer.saves(shapes, output.shape)
-        blocks: list[Block] = []
+        each = setting.map_bytes if layer.memory.integers else self._each[output]
         keep = keep and self._wants[output]
-        if keep:
-            blocks = self._keep(node, each)
-        passing = layer.is_view(self.training)
+        saved = layer.saves(shapes, output.shape)
+        kept = self._keep(node, each) if keep else []
+        is_view = layer.is_view(self.training)
+        own = total(saved.own, setting.batch, each, setting.cuda)
         scratch = total(layer.scratch(shapes, output.shape).forward, setting.batch, each, setting.cuda)
         if keep:
-            scratch = max(0, scratch - total(saved.own, setting.batch, each, setting.cuda))
+            scratch = max(0, scratch - own)  # what is kept is part of it
         elif self.training:
-            scratch = max(scratch, total(saved.own, setting.batch, each, setting.cuda))
-        passing_scratch = tape.new(node.path, SCRATCH, scratch) if scratch and not passing else None
-        if passing or self._overwrites(node):
+            scratch = max(scratch, own)  # made all the same, and not kept
+        extra = tape.new(node.path, SCRATCH, scratch) if scratch and not is_view else None
+        if is_view or self._overwrites(node):
             block = self._maps[node.inputs[0]]
             block.refs += 1
         else:
-            block = tape.new(node.path, MAP, self._bytes(output))
+            block = tape.new(node.path, MAP, self.bytes_of(output))
         self._maps[output] = block
-        if passing_scratch:
-            tape.release(passing_scratch)
+        if extra:
+            tape.release(extra)
         if keep:
             if saved.output:
                 block.refs += 1
-                blocks.append(block)
-            self._saved[node] = blocks
+                kept.append(block)
+            self._saved[node] = kept
 
     def _keep(self, node: Node, each: int) -> list[Block]:
         """What a layer holds for its backward pass, but for its output."""
@@ -178,7 +174,7 @@ class Replay:
         for x, block in zip(reversed(outputs), reversed(self._loss), strict=True):
             tape.where = "backward loss"
             first = tape.new("loss", GRADIENT, self._loss_bytes(x))
-            self._deliver(x, tape.new("loss", GRADIENT, self._bytes(x)), True)
+            self._deliver(x, tape.new("loss", GRADIENT, self.bytes_of(x)), True)
             tape.release(first)
             tape.release(block)
         for i in reversed(range(len(self.nodes))):
@@ -218,7 +214,7 @@ class Replay:
                 gradient.refs += 1
                 passed.append(gradient)
             else:
-                passed.append(tape.new(node.path, GRADIENT, self._bytes(x)))
+                passed.append(tape.new(node.path, GRADIENT, self.bytes_of(x)))
         low = self.autocast and layer.memory.autocast == "low"
         weights = [(f"{node.path}.{name}", elements(shape)) for name, shape in self._parameters(node).items()]
         if low:  # their gradients come in 16 bits, and are widened once the layer is done
@@ -245,7 +241,7 @@ class Replay:
             self._gradients[x] = (block, alone)
             return
         if before.refs > 1 or not before_alone:
-            both = self.tape.new(x.node.path if x.node else "input", GRADIENT, self._bytes(x))
+            both = self.tape.new(x.node.path if x.node else "input", GRADIENT, self.bytes_of(x))
             self.tape.release(before)
             self._gradients[x] = (both, True)
         self.tape.release(block)
