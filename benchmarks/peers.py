@@ -6,7 +6,8 @@ Every tool gets each of 20 models of torchvision and timm, in evaluation mode, b
 Seconds are medians of 5 after a warm-up. "meta" runs a tool on torch's meta device, where nothing is computed. The
 judge of MACs is torch's FlopCounterMode (half of its FLOPs), of parameters `sum(p.numel() for p in parameters())`.
 `--path` adds folders to the import path: `pip install --target FOLDER --no-deps torchinfo fvcore iopath yacs tabulate
-termcolor portalocker tqdm ptflops thop calflops torchview graphviz` is enough. A tool that is not there is left out.
+termcolor portalocker tqdm ptflops thop calflops torchview graphviz` is enough for most. A missing tool is left
+out. `thop` is whichever of thop and ultralytics-thop is found first; onnx-tool needs an exported file and is not run.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ class Result(NamedTuple):
 
 
 def ours(module: Any, x: Any) -> Counts:
-    totals = account(cn.read(module, tuple(x.shape[1:]))).totals
-    return totals.macs, totals.parameters
+    graph = cn.read(module, tuple(x.shape[1:]))
+    totals = account(graph).totals
+    return totals.macs, totals.parameters + sum(torch.Size(shape).numel() for _, shape in graph.unused)
 
 
 def eager_forward(module: Any, x: Any) -> Counts:
@@ -136,10 +138,13 @@ TOOLS: dict[str, tuple[Tool, str]] = {
     "fvcore": (fvcore, "cpu"),
     "fvcore, meta": (fvcore, "meta"),
     "ptflops": (ptflops, "cpu"),
+    "ptflops, meta": (ptflops, "meta"),
     "thop": (thop, "cpu"),
     "thop, meta": (thop, "meta"),
     "calflops": (calflops, "cpu"),
+    "calflops, meta": (calflops, "meta"),
     "deepspeed": (deepspeed, "cpu"),
+    "deepspeed, meta": (deepspeed, "meta"),
     "torchview": (torchview, "cpu"),
     "torchview, meta": (torchview, "meta"),
 }

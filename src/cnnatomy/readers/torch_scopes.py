@@ -35,7 +35,7 @@ class Scopes:
         self.tracer, self.names = tracer, names
         self.spans: dict[Scope, Span] = {}
         self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
-        self.open: list[tuple[nn.Module, Scope, str, int]] = []
+        self.open: list[tuple[nn.Module, Scope | None, str, int]] = []
         self.thread = get_ident()  # hooks are called for modules that run in other threads too
 
     def enter(self, module: nn.Module, args: Any) -> None:
@@ -48,6 +48,9 @@ class Scopes:
             return
         parent = self.tracer.scope
         name = self._free(parent, self._name(module))
+        if not module._modules:  # most leaves of the tree make one node, and then need no scope
+            self.open.append((module, None, name, len(graph.nodes)))
+            return
         scope = Scope(TorchModule(type(module).__name__), parent)
         parent.children[scope] = name
         self.taken[scope] = set()
@@ -91,7 +94,10 @@ class Scopes:
             self._close()
 
     def _close(self) -> None:
-        _, scope, name, start = self.open.pop()
+        module, scope, name, start = self.open.pop()
+        if scope is None:
+            self._close_leaf(module, name, start)
+            return
         parent = scope.parent
         if parent is None:
             return
@@ -107,6 +113,23 @@ class Scopes:
             only.scope = parent
         else:
             self.spans[scope] = (start, len(self.tracer.graph.nodes))
+
+    def _close_leaf(self, module: nn.Module, name: str, start: int) -> None:
+        """A module without parts: its one node takes its name; several get a scope; none leaves nothing."""
+        parent, nodes = self.tracer.scope, self.tracer.graph.nodes
+        own = [node for node in nodes[start:] if node.scope is parent and not parent.children[node]]
+        if len(own) == 1:
+            parent.children[own[0]] = name
+        elif not own:
+            self.taken[parent].discard(name)
+        else:
+            scope = Scope(TorchModule(type(module).__name__), parent)
+            for node in own:
+                del parent.children[node]
+                scope.children[node] = ""
+                node.scope = scope
+            parent.children[scope] = name
+            self.spans[scope] = (start, len(nodes))
 
 
 def without_idle(graph: Graph, spans: dict[Scope, Span]) -> dict[Scope, Span]:
