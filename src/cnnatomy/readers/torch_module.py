@@ -50,7 +50,8 @@ def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0
     if not examples:
         raise UserError("read: give the shape of each input without the batch, such as (3, 224, 224)")
     try:
-        return _run(module, names, examples, batch, for_real=False)
+        with _no_garbage_collection():
+            return _run(module, names, examples, batch, for_real=False)
     except ValuesNeededError as error:
         if not all(isinstance(x, torch.Tensor) for x in examples):
             raise UserError(
@@ -118,7 +119,7 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     tracer = Tracer(leaves, device, for_real)
     tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
     scopes = Scopes(tracer, names)
-    with _left_as_it_was(names), _eager(), _no_garbage_collection(), torch.no_grad():
+    with _left_as_it_was(names), _eager(), torch.no_grad():
         begin = hooks.register_module_forward_pre_hook(scopes.enter)
         end = hooks.register_module_forward_hook(scopes.leave)
         try:
