@@ -32,8 +32,8 @@ CHANNELS = (16, 24, 32, 40, 64, 88, 96, 128, 144, 192, 256, 320, 384, 512, 728, 
 SIZES = (4, 7, 8, 10, 13, 14, 17, 19, 28, 35, 37, 56, 73, 112, 147, 224)
 BATCHES = (1, 1, 1, 1, 4, 16)
 MOST_MACS = 4e8
-MOST_NUMBERS = 12_000_000
-"""Of an input or output: 48 MB."""
+MOST_NUMBERS = 20_000_000
+"""Of an input or output: 80 MB."""
 MOST_WEIGHTS = 5_000_000
 """Of a convolution: 20 MB."""
 
@@ -167,6 +167,19 @@ def _shuffles(draw: random.Random) -> Iterator[Trial]:
         yield Trial(ChannelShuffle(8), (_map(draw),), draw.choice(BATCHES))
 
 
+def _large(draw: random.Random) -> Iterator[Trial]:
+    """Maps that the allocator fetches from the system anew each time, one for each class that has such."""
+    few, many, half = (16, 112, 112), (96, 112, 112), (64, 112, 112)
+    yield Trial(Conv(96, 1, bias=False), (few,), 16)
+    yield Trial(Conv(64, 3, padding=1, bias=False), ((3, 112, 112),), 16)
+    yield Trial(DepthwiseConv(3, padding=1, bias=False), (many,), 16)
+    yield Trial(BatchNorm(), (many,), 16)
+    yield Trial(ReLU(), (many,), 16)
+    yield Trial(ReLU(), (half,), 16)
+    yield Trial(Concat(), (half, few), 16)
+    yield Trial(Add(), (half, half), 16)
+
+
 _POOLS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)]
 _CLASSES = (
     (_dense, 170),
@@ -191,5 +204,6 @@ _CLASSES = (
     (_gates, 12),
     (_shuffles, 12),
     (_each(Dropout()), 3),
+    (_large, 8),
 )
 """How many of each class."""
