@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -88,7 +87,7 @@ def main() -> None:
 
 
 @main.command("list")
-@click.option("--family", help="Only chain, parallel, dense or residual networks.")
+@click.option("--family", help="Only chain, parallel, dense, residual or searched networks.")
 @click.option(
     "--sort",
     type=click.Choice(("family", "name", "year", "parameters", "macs")),
@@ -102,13 +101,14 @@ def list_command(family: str | None, sort: str, format: str) -> None:
     from cnnatomy.catalogue import ENTRIES
     from cnnatomy.errors import nearest
     from cnnatomy.export.reports import listing
+    from cnnatomy.network.graph import no_garbage_collection
 
-    gc.disable()  # a hundred graphs live as long as this process: looking for garbage among them takes half its time
     families = sorted({entry.family for entry in ENTRIES})
     if family is not None and family.lower() not in families:
         hint = nearest(family, families)
         raise UserError(f"there is no family {family!r}.{hint} There are: {', '.join(families)}")
-    rows = [(e, e.network().account()) for e in ENTRIES if family is None or e.family == family.lower()]
+    with no_garbage_collection():
+        rows = [(e, e.network().account()) for e in ENTRIES if family is None or e.family == family.lower()]
     orders: dict[str, Any] = {
         "name": lambda row: row[0].name,
         "year": lambda row: row[0].year,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import linecache
 import operator
 import sys
@@ -18,7 +17,7 @@ from torch.nn.modules import module as hooks
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network.graph import FeatureMap, Graph
+from cnnatomy.network.graph import FeatureMap, Graph, no_garbage_collection
 from cnnatomy.readers import torch_resize, torch_rules, torch_views  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch_scopes import Scopes, close_scopes, without_idle
 from cnnatomy.readers.torch_tensors import Leaf, ValuesNeededError, map_of
@@ -50,7 +49,7 @@ def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0
     if not examples:
         raise UserError("read: give the shape of each input without the batch, such as (3, 224, 224)")
     try:
-        with _no_garbage_collection():
+        with no_garbage_collection():
             return _run(module, names, examples, batch, for_real=False)
     except ValuesNeededError as error:
         if not all(isinstance(x, torch.Tensor) for x in examples):
@@ -207,18 +206,6 @@ def _eager() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Looking for garbage among the thousands of objects of a graph would find none, and take longer than reading."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 _OURS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
