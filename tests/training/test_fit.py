@@ -23,7 +23,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.training import Recipe, Trained, files, fit, read_run
 from cnnatomy.training.epochs import WholeFiles
-from cnnatomy.training.module import Classifier, Training
+from cnnatomy.training.module import Classifier, Groups, Training
 
 
 def tiny_network(classes: int = 10, width: int = 8) -> Network:
@@ -58,8 +58,13 @@ class Stop(pl.Callback):
     def __init__(self, epoch: int, batch: int) -> None:
         self.epoch, self.batch = epoch, batch
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Training)
+        module.listeners.append(self.press)
+
+    def press(self, module: Training, loss: torch.Tensor) -> None:
+        assert isinstance(module.trainer.train_dataloader, Groups)
+        if module.steps == self.epoch * len(module.trainer.train_dataloader.batches) + self.batch + 1:
             raise KeyboardInterrupt
 
 

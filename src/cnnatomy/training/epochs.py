@@ -39,11 +39,6 @@ class Row:
     seconds: float
 
 
-def steps(trainer: pl.Trainer, batches: int) -> int:
-    """How many steps were made when `batches` of the current epoch were seen."""
-    return trainer.current_epoch * int(trainer.num_training_batches) + batches
-
-
 class EpochEnd(pl.Callback):
     """Keeps the run folder, if there is one, and the best weights; its state goes into last.ckpt."""
 
@@ -78,19 +73,14 @@ class EpochEnd(pl.Callback):
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder.tensorboard), purge_step=steps(trainer, 0))
+            assert isinstance(module, Training)
+            done = trainer.current_epoch * len(trainer.train_dataloader.batches)  # type: ignore[union-attr]
+            self._writer = SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1)
+            module.listeners.append(self._point)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the clock."""
         self._started = self._trained = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Now and then a point for TensorBoard's curve of the loss."""
-        step = steps(trainer, batch_idx + 1)
-        if self._writer is not None and step % STEPS_BETWEEN_POINTS == 0:
-            self._writer.add_scalar("loss/batch", float(outputs["loss"]), step)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Training of this epoch ends here."""
@@ -125,7 +115,7 @@ class EpochEnd(pl.Callback):
             if self.best is row:
                 write_weights(self.folder.model, network, self.network)
             write_text(self.folder.metrics, _csv(self.rows))
-            self._points(row, steps(trainer, int(trainer.num_training_batches)))
+            self._points(row, module.steps)
             trainer.save_checkpoint(self.folder.last)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -140,6 +130,11 @@ class EpochEnd(pl.Callback):
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.close()
+
+    def _point(self, module: Training, loss: torch.Tensor) -> None:
+        """Now and then a point for TensorBoard's curve of the loss."""
+        if module.steps % STEPS_BETWEEN_POINTS == 0 and self._writer is not None:
+            self._writer.add_scalar("loss/batch", float(loss), module.steps)
 
     def _points(self, row: Row, step: int) -> None:
         for name, value in (

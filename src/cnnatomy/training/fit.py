@@ -26,7 +26,7 @@ from cnnatomy.training.epochs import EpochEnd, Row, WholeFiles
 from cnnatomy.training.evaluate import Evaluation, evaluate
 from cnnatomy.training.files import write_json, writing_to
 from cnnatomy.training.initialise import initialise
-from cnnatomy.training.module import Classifier, Training
+from cnnatomy.training.module import Classifier, Groups, Training
 from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.run_folder import Run, RunFolder
 
@@ -134,7 +134,7 @@ def _train(
     try:
         trainer.fit(
             module,
-            data.train.batches(recipe.batch_size, recipe.seed),
+            Groups(data.train.batches(recipe.batch_size, recipe.seed)),
             data.val.batches(EVALUATION_BATCH),
             ckpt_path=resumed.last if resumed is not None else None,
             weights_only=True,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +18,8 @@ from cnnatomy.data.batches import Batches, mix
 from cnnatomy.errors import UserError
 from cnnatomy.training.recipe import Recipe
 
+TOGETHER = 8
+"""Batches that Lightning hands out at once. It does 0.5 ms of bookkeeping each time, a tenth of a step of LeNet-5."""
 AUXILIARY_WEIGHT = 0.3
 """Of an auxiliary head's loss (Szegedy et al. 2014, section 5)."""
 
@@ -82,6 +87,21 @@ class Sums:
         return float(self.loss) / max(self.images, 1), float(self.correct) / max(self.images, 1)
 
 
+class Groups:
+    """The batches of an epoch, `TOGETHER` at a time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.batches) / TOGETHER)
+
+    def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        batches = iter(self.batches)
+        while group := list(itertools.islice(batches, TOGETHER)):
+            yield group
+
+
 class Training(pl.LightningModule):
     """Cross-entropy and SGD. Sums are kept on the device and read once an epoch; nothing is logged step by step.
 
@@ -93,9 +113,10 @@ class Training(pl.LightningModule):
         super().__init__()
         self.classifier, self.recipe = classifier, recipe
         self.sums = Sums()
-        # The three lines at the end of training_step. Lightning's own way calls a dozen hooks for them, 0.1 ms a step,
-        # which LeNet-5 notices (benchmarks/training.py).
-        self.automatic_optimization = False
+        self.steps = 0
+        self.listeners: list[Callable[[Training, Tensor], None]] = []
+        """Called after every step with this module and the loss."""
+        self.automatic_optimization = False  # several steps in one training_step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with momentum; the learning rate is cut by `epochs.EpochEnd`."""
@@ -107,11 +128,11 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """See the class."""
-        batches = self.trainer.train_dataloader
-        assert isinstance(batches, Batches)
-        batches.order.set_epoch(self.current_epoch)
+        groups = self.trainer.train_dataloader
+        assert isinstance(groups, Groups)
+        groups.batches.order.set_epoch(self.current_epoch)
         torch.manual_seed(mix(self.recipe.seed, self.current_epoch))
-        self.sums = Sums()
+        self.sums, self.steps = Sums(), self.current_epoch * len(groups.batches)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The mean loss of a training batch; auxiliary heads count `AUXILIARY_WEIGHT` each."""
@@ -126,14 +147,17 @@ class Training(pl.LightningModule):
             loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(other, labels)
         return loss
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """One step downhill; the loss before it."""
+    def training_step(self, group: list[tuple[Tensor, Tensor]], index: int) -> None:
+        """A step downhill for every batch of the group."""
         (optimiser,) = self.trainer.optimizers
-        loss = self.loss(batch)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return loss.detach()
+        for batch in group:
+            loss = self.loss(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            self.steps += 1
+            for listener in self.listeners:
+                listener(self, loss.detach())
 
     def on_validation_epoch_start(self) -> None:
         """Training's sums are read here, before validation makes its own."""

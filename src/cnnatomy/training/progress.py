@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
 
-from cnnatomy.training.epochs import EpochEnd, Row, steps
+from cnnatomy.training.epochs import EpochEnd, Row
 from cnnatomy.training.module import Training
 
 REFRESH = 0.1
@@ -26,9 +26,11 @@ class ShowProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Puts up the bar."""
+        assert isinstance(module, Training)
         assert trainer.max_epochs is not None
-        self._epochs, self._batches = trainer.max_epochs, int(trainer.num_training_batches)
-        self._first, self._started, self._drawn = steps(trainer, 0), time.perf_counter(), 0.0
+        module.listeners.append(self._after_step)
+        self._epochs, self._batches = trainer.max_epochs, len(trainer.train_dataloader.batches)  # type: ignore[union-attr]
+        self._first, self._started, self._drawn = trainer.current_epoch * self._batches, time.perf_counter(), 0.0
         if self._console.is_terminal:
             columns = [TextColumn("{task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[figures]}")]
             self._bar = Progress(*columns, console=self._console, auto_refresh=False, expand=True)
@@ -40,25 +42,6 @@ class ShowProgress(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Starts the clock for images per second."""
         self._epoch_started = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Draws the bar, ten times a second at most."""
-        now = time.perf_counter()
-        if self._bar is None or now - self._drawn < REFRESH:
-            return
-        assert isinstance(module, Training)
-        self._drawn = now
-        loss, accuracy = module.sums.measured()
-        rate = module.sums.images / (now - self._epoch_started)
-        done = steps(trainer, batch_idx + 1)
-        figures = (
-            f"loss {loss:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(done)}"
-        )
-        epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
-        self._bar.update(self._task, completed=done, epoch=epoch, figures=figures)
-        self._bar.refresh()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Prints the line of an epoch where there is no bar."""
@@ -74,6 +57,20 @@ class ShowProgress(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Takes the bar down."""
         self._stop()
+
+    def _after_step(self, module: Training, loss: Tensor) -> None:
+        """Draws the bar, ten times a second at most."""
+        now = time.perf_counter()
+        if self._bar is None or now - self._drawn < REFRESH:
+            return
+        self._drawn = now
+        mean, accuracy = module.sums.measured()
+        rate = module.sums.images / (now - self._epoch_started)
+        left = self._left(module.steps)
+        figures = f"loss {mean:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {left}"
+        epoch = f"epoch {module.current_epoch + 1}/{self._epochs}"
+        self._bar.update(self._task, completed=module.steps, epoch=epoch, figures=figures)
+        self._bar.refresh()
 
     def _stop(self) -> None:
         if self._bar is not None:
