@@ -76,8 +76,9 @@ def saved_bytes(module: nn.Module, inputs: tuple[torch.Tensor, ...], run: Callab
     packed: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        packed.append(tensor)
-        return tensor
+        kept = tensor.detach()  # a tensor that its own node kept would never be freed
+        packed.append(kept)
+        return kept
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         output = run() if run else module(*inputs)
