@@ -34,7 +34,7 @@ def measure(action: Callable[[], object]) -> Measured:
         action()
     tree = profiler.profiler.kineto_results.experimental_event_tree()  # type: ignore[union-attr]
     calls = iter(range(1, 10**9))
-    events = sorted(_memory(tree, 0, calls))
+    events = list(_of_this_run(sorted(_memory(tree, 0, calls))))
     return Measured(_peak(events), _peak(list(_without_workspace(events))))
 
 
@@ -45,6 +45,19 @@ def _memory(tree: Any, kernel: int, calls: Iterator[int]) -> Iterator[Event]:
             yield Event(event.start_time_ns, fields.ptr, fields.alloc_size, kernel)
         else:
             yield from _memory(event.children, kernel or (next(calls) if event.name in KERNELS else 0), calls)
+
+
+def _of_this_run(events: list[Event]) -> Iterator[Event]:
+    """Without what is freed now and was allocated before, such as garbage that happens to be collected."""
+    made: set[int] = set()
+    for event in events:
+        if event.size > 0:
+            made.add(event.address)
+        elif event.address in made:
+            made.remove(event.address)
+        else:
+            continue
+        yield event
 
 
 def _without_workspace(events: list[Event]) -> Iterator[Event]:
