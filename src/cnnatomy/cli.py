@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -107,15 +108,15 @@ def list_command(family: str | None, sort: str, format: str) -> None:
     if family is not None and family.lower() not in families:
         hint = nearest(family, families)
         raise UserError(f"there is no family {family!r}.{hint} There are: {', '.join(families)}")
-    with no_garbage_collection():
-        rows = [(e, e.network().account()) for e in ENTRIES if family is None or e.family == family.lower()]
     orders: dict[str, Any] = {
         "name": lambda row: row[0].name,
         "year": lambda row: row[0].year,
         "parameters": lambda row: row[1].totals.parameters,
         "macs": lambda row: row[1].totals.macs,
     }
-    click.echo(listing(sorted(rows, key=orders[sort]) if sort in orders else rows, format))
+    with no_garbage_collection():
+        rows = [(e, e.network().account()) for e in ENTRIES if family is None or e.family == family.lower()]
+        click.echo(listing(sorted(rows, key=orders[sort]) if sort in orders else rows, format))
 
 
 @main.command()
@@ -395,5 +396,13 @@ def demo(out: Path | None, seed: int, device: str) -> None:
     session.demo(out, seed, device, session.out_console())
 
 
+def run() -> None:
+    """The console script: `main`, and then no looking for garbage among what ends with the process anyway."""
+    try:
+        main()
+    finally:
+        gc.freeze()
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -10,7 +10,7 @@ from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.export.records import account_record, peak_record, totals_record
-from cnnatomy.export.tables import Column, count, mebibytes, render, rendered, short, terminal_width
+from cnnatomy.export.tables import Column, count, mebibytes, paragraphs, render, short, terminal_width
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
 
 
@@ -88,14 +88,7 @@ def _summary(account: Account, format: str) -> str:
         lines.append(("not used", f"{size:,} parameters that the module has and does not use: {named}"))
     if format == "markdown":
         return "\n".join(f"- **{name}**: {text}" for name, text in lines)
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for line in lines:
-        table.add_row(*line)
-    return rendered(table)
+    return paragraphs(lines)
 
 
 def _percent(accuracy: float | None) -> str:

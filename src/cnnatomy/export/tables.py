@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,37 +81,37 @@ def _cell(value: Any) -> Any:
 
 
 def _terminal(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    widths = [max(len(cell) for cell in cells) for cells in zip([c.heading for c in columns], *rows, strict=True)]
+    """Plain text: with a hundred rows, laying them out with rich takes longer than counting the networks."""
+    headings = [column.heading for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
     excess = sum(widths) + 3 * len(widths) - terminal_width()
     for i in reversed([i for i, column in enumerate(columns) if column.shortest]):  # the last gives way first
         given = min(max(excess, 0), max(widths[i] - columns[i].shortest, 0))
         widths[i] -= given
         excess -= given
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
-    for column, width in zip(columns, widths, strict=True):
-        table.add_column(
-            column.heading, justify="right" if column.number else "left", no_wrap=True, min_width=width, max_width=width
-        )
-    for row in rows:
-        table.add_row(*(_fit(cell, width) for cell, width in zip(row, widths, strict=True)))
-    return rendered(table)
+    numbers = [column.number for column in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        fitted = [_fit(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        placed = [f.rjust(w) if n else f.ljust(w) for f, w, n in zip(fitted, widths, numbers, strict=True)]
+        return ("  " + "   ".join(placed))[: terminal_width()].rstrip()
+
+    rule = (" " + "─" * (sum(widths) + 3 * len(widths) - 1))[: terminal_width()]
+    return "\n".join([*([title, ""] if title else []), line(headings), rule, *map(line, rows)]) + "\n"
 
 
 def _fit(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def rendered(thing: Any) -> str:
-    """A rich object as text, in colour only where a terminal shows it."""
-    from rich.console import Console
-
-    console = Console(width=terminal_width(), force_terminal=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-    with console.capture() as capture:
-        console.print(thing, markup=False, highlight=False)
-    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+def paragraphs(lines: Sequence[tuple[str, str]]) -> str:
+    """Names and texts in two columns, long texts over several lines."""
+    indent = max(len(name) for name, _ in lines) + 2
+    width = max(terminal_width(), indent + 20)
+    return "\n".join(
+        textwrap.fill(text, width, initial_indent=name.ljust(indent), subsequent_indent=" " * indent)
+        for name, text in lines
+    )
 
 
 def terminal_width() -> int:
