@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
@@ -172,6 +173,7 @@ def networks(draw: st.DrawFn) -> Network:
     return Network(draw(several), draw(several), draw(heads), shape)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(networks())
 def test_what_is_described_is_what_torch_builds(network: Network) -> None:
