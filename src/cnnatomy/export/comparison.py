@@ -16,7 +16,7 @@ from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.errors import UserError
 from cnnatomy.export import plot
 from cnnatomy.export.records import peak_record, totals_record
-from cnnatomy.export.reports import shape_text
+from cnnatomy.export.reports import NOT_PUBLISHED, shape_text
 from cnnatomy.export.tables import Column, render
 from cnnatomy.layers.layer import Shape
 
@@ -29,8 +29,6 @@ KNOWN = (
     ("predicted_seconds", "predicted seconds, one image, here"),
 )
 """Key and heading of each figure that is known rather than counted."""
-
-NOT_PUBLISHED = Accuracy(None, None, "")
 
 
 def accuracy(name: str, classes: int | None = None, input: Shape | None = None) -> Accuracy:

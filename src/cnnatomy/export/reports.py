@@ -95,7 +95,7 @@ def _percent(accuracy: float | None) -> str:
     return "" if accuracy is None else f"{accuracy:.1f}"
 
 
-_NOT_PUBLISHED = Accuracy(None, None, "")
+NOT_PUBLISHED = Accuracy(None, None, "")
 _ROOM_FOR = {"accuracy_source": 200, "summary": 150, "family": 110, "year": 110, "input": 110}
 """Columns of the listing that only wide terminals have room for, and how wide."""
 
@@ -120,7 +120,7 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
             "accuracy_source": accuracy.source or None,
         }
         for entry, account in rows
-        for accuracy in (ACCURACY.get(entry.name, _NOT_PUBLISHED),)
+        for accuracy in (ACCURACY.get(entry.name, NOT_PUBLISHED),)
     ]
     columns = [
         Column("name", "name", shortest=20),
