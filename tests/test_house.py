@@ -20,6 +20,7 @@ PACKAGE = SOURCE / "cnnatomy"
 _DESCRIBE = {"layers", "network", "catalogue"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "options": set(),
     "layers": set(),
     "network": {"layers"},
     "catalogue": {"layers", "network"},
