@@ -1,0 +1,27 @@
+"""The critique: what a good designer would object to, with the evidence computed from the graph, never from a name."""
+
+from cnnatomy.analysis import Account, account
+from cnnatomy.critique.normalisation import response_normalisation
+from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Remedy, Rule
+from cnnatomy.critique.study import Purpose, Study
+from cnnatomy.network import Graph, Network
+
+RULES: tuple[Rule, ...] = (response_normalisation,)
+"""Every rule, in the order of reports."""
+
+
+def critique(design: Network | Graph | Account, purpose: Purpose = Purpose()) -> list[Finding]:  # noqa: B008 - a value
+    """What the rules find in a design, in the order of `RULES`.
+
+    >>> from cnnatomy.catalogue import network
+    >>> [finding.rule.name for finding in critique(network("alexnet"))][:1]
+    """
+    if isinstance(design, Network):
+        design = design.account()
+    if isinstance(design, Graph):
+        design = account(design)
+    study = Study(design, purpose)
+    return [finding for rule in RULES for finding in rule(study)]
+
+
+__all__ = ["RULES", "SEVERITIES", "Case", "Finding", "Purpose", "Remedy", "Rule", "Study", "critique"]

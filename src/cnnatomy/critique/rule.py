@@ -1,0 +1,103 @@
+"""What a rule is, and what it finds: an objection to a design, with evidence, source and remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from cnnatomy.critique.change import Change, Cost
+
+if TYPE_CHECKING:
+    from cnnatomy.critique.study import Study
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+"""From the mildest; the levels of SARIF. A note is a question of taste or device, a warning costs accuracy, time or
+memory for nothing, an error is a mistake."""
+
+
+class Remedy(NamedTuple):
+    """What to do about it.
+
+    Attributes:
+        text: a sentence in the imperative, with numbers.
+        change: the same as a change of the graph; None where it cannot be said as one.
+        after: what the whole network costs then.
+        mechanical: whether `--fix` may apply it without asking.
+    """
+
+    text: str
+    change: Change | None = None
+    after: Cost | None = None
+    mechanical: bool = False
+
+
+class Case(NamedTuple):
+    """What a rule's check yields: one objection.
+
+    Attributes:
+        where: paths of the layers concerned; like cases belong together in one.
+        text: the evidence in a sentence, with its numbers.
+        evidence: the same numbers by name.
+        severity: unless it is the rule's.
+    """
+
+    where: tuple[str, ...]
+    text: str
+    evidence: Mapping[str, Any]
+    remedy: Remedy | None = None
+    severity: Severity | None = None
+
+
+class Finding(NamedTuple):
+    """A case with the rule that found it."""
+
+    rule: Rule
+    severity: Severity
+    where: tuple[str, ...]
+    text: str
+    evidence: Mapping[str, Any]
+    remedy: Remedy | None
+
+
+Check = Callable[["Study"], Iterable[Case]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One objection that a good designer could have.
+
+    Attributes:
+        code: a letter for the subject and a number, for tables; never given to another rule.
+        name: what people call it, in kebab case.
+        severity: of what it finds, unless a case says otherwise.
+        source: who says so: a lecture and slide, or a paper.
+        check: the predicate. Its docstring is the rule: a title of one line, then why it matters.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    source: str
+    check: Check
+
+    @property
+    def title(self) -> str:
+        """The rule in one line."""
+        return inspect.getdoc(self.check).partition("\n")[0]  # type: ignore[union-attr]
+
+    @property
+    def why(self) -> str:
+        """Why it matters, and when it does not."""
+        return inspect.getdoc(self.check).partition("\n")[2].strip()  # type: ignore[union-attr]
+
+    def __call__(self, study: Study) -> Iterator[Finding]:
+        for where, text, evidence, remedy, severity in self.check(study):
+            yield Finding(self, severity or self.severity, where, text, evidence, remedy)
+
+
+def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:
+    """Makes a rule of its check."""
+    return lambda check: Rule(code, name, severity, source, check)

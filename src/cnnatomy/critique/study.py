@@ -1,0 +1,203 @@
+"""What the rules ask of a design: its account, and what follows from it, worked out once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from cnnatomy.analysis import Account, Row
+from cnnatomy.analysis.lifetimes import running
+from cnnatomy.critique.change import Change, cost_after
+from cnnatomy.critique.rule import Remedy
+from cnnatomy.errors import ShapeError, UserError, nearest
+from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, FullyConnected, GroupNorm, LayerNorm
+from cnnatomy.layers.layer import GLOBAL, Layer, Shape
+from cnnatomy.network.graph import FeatureMap, Graph, Node
+
+Task = Literal["classification", "segmentation", "detection"]
+
+SPATIAL = (Conv, DepthwiseConv)
+"""Convolutions whose rules of thumb are about kernels, strides and normalisation."""
+
+NORMALISATIONS = (BatchNorm, GroupNorm, LayerNorm)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a network is for; what is left open is read off the network, or its rules stay silent.
+
+    Attributes:
+        task: classification where the output is a vector, else segmentation, unless given.
+        classes: features of the classifier's output unless given.
+        objects: the smallest and largest side of what is to be recognised, in input pixels.
+        device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
+        memory: bytes that there are at inference.
+        latency: seconds that one image may take on the device.
+    """
+
+    task: Task | None = None
+    classes: int | None = None
+    objects: tuple[int, int] | None = None
+    device: str | None = None
+    memory: int | None = None
+    latency: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.task not in get_args(Task):
+            tasks = get_args(Task)
+            raise UserError(f"task is one of {', '.join(tasks)}, got {self.task!r}.{nearest(str(self.task), tasks)}")
+        if self.objects is not None and not 0 < self.objects[0] <= self.objects[1]:
+            raise UserError(f"objects are from the smallest side to the largest in pixels, got {self.objects}")
+
+
+class Study:
+    """A design under critique. Everything is computed once, when the first rule asks for it."""
+
+    def __init__(self, account: Account, purpose: Purpose) -> None:
+        self.account, self.graph, self.purpose = account, account.graph, purpose
+
+    @cached_property
+    def rows(self) -> dict[Node, Row]:
+        """The account of each node."""
+        return {row.node: row for row in self.account.rows}
+
+    @cached_property
+    def readers(self) -> dict[FeatureMap, list[Node]]:
+        """Who reads each map; outputs of the network that no node reads have none."""
+        readers: dict[FeatureMap, list[Node]] = {x: [] for x in self.graph.inputs}
+        for node in self.graph.nodes:
+            readers[node.output] = []
+            for x in node.inputs:
+                if not readers[x] or readers[x][-1] is not node:
+                    readers[x].append(node)
+        return readers
+
+    def only_reader(self, x: FeatureMap) -> Node | None:
+        """The one node that reads a map, where there is one and the map is no output of the network."""
+        readers = self.readers[x]
+        return readers[0] if len(readers) == 1 and x not in self.graph.outputs else None
+
+    @cached_property
+    def inference(self) -> list[Node]:
+        """The nodes that run at inference, in order: all but those of auxiliary heads."""
+        return running(self.graph, training=False)
+
+    @cached_property
+    def convolutions(self) -> list[Node]:
+        """Convolutions of every kernel, depthwise ones too, in order."""
+        return [node for node in self.graph.nodes if isinstance(node.layer, SPATIAL)]
+
+    @cached_property
+    def output(self) -> FeatureMap:
+        """The main output: the first that is there at inference."""
+        made = {node.output for node in self.inference}
+        return next((x for x in self.graph.outputs if x in made), self.graph.outputs[0])
+
+    @cached_property
+    def classifier(self) -> Node | None:
+        """The last layer with weights before the main output, on a path without joins."""
+        node = self.output.node
+        while node is not None and len(node.inputs) == 1:
+            if self.rows[node].weights:
+                return node
+            node = node.inputs[0].node
+        return None
+
+    @property
+    def task(self) -> Task:
+        """What was said, or what the shape of the output says."""
+        given = self.purpose.task
+        return given or ("segmentation" if pixels(self.output.shape) > 1 else "classification")
+
+    @property
+    def classes(self) -> int | None:
+        """What was said, or what the classifier tells apart."""
+        return self.purpose.classes or (self.classifier.output.shape[0] if self.classifier else None)
+
+    @cached_property
+    def ancestors(self) -> set[Node]:
+        """The nodes that the main output depends on."""
+        found: set[Node] = set()
+        waiting = [self.output.node]
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node not in found:
+                found.add(node)
+                waiting += [x.node for x in node.inputs]
+        return found
+
+    @cached_property
+    def spine(self) -> list[FeatureMap]:
+        """The maps that every path from the (first) input to the main output passes, in order, both ends included."""
+        position = {node: i for i, node in enumerate(self.graph.nodes)}
+        order = sorted(self.ancestors, key=position.__getitem__)
+        last: dict[FeatureMap, int] = {}
+        for i, node in enumerate(order):
+            for x in node.inputs:
+                last[x] = i
+        spine: list[FeatureMap] = []
+        reach = -1  # the last reader of the maps that are made so far, the one at hand left out
+        for i, x in enumerate([self.graph.inputs[0], *[node.output for node in order]], start=-1):
+            if reach <= i:
+                spine.append(x)
+            reach = max(reach, last.get(x, -1))
+        return spine
+
+    @cached_property
+    def collapse(self) -> Node | None:
+        """The first layer behind which no pixels are left on any way to the output: a global average, a vectorisation.
+
+        None for a network whose output has pixels.
+        """
+        for before, after in zip(self.spine, self.spine[1:], strict=False):
+            if pixels(before.shape) > 1 and pixels(after.shape) == 1:
+                return after.node
+        return None
+
+    @cached_property
+    def last_map(self) -> FeatureMap:
+        """The last map with pixels before they are summed up; where they never are, the last of the coarsest maps."""
+        if self.collapse is not None:
+            return next(x for x in reversed(self.spine) if pixels(x.shape) > 1)
+        coarsest = min(pixels(x.shape) for x in self.spine)
+        return next(x for x in reversed(self.spine) if pixels(x.shape) == coarsest)
+
+    @cached_property
+    def downsamplings(self) -> list[Node]:
+        """The layers that make maps smaller by strides, on the way to the last map; where paths run side by side, all."""
+        found = []
+        for node in self.graph.nodes:
+            x, y = node.inputs[0].shape, node.output.shape
+            if node in self.ancestors and len(x) == len(y) == 3 and 1 < pixels(y) < pixels(x):
+                window = node.layer.window(*[x.shape for x in node.inputs])
+                if window is not None and window is not GLOBAL and max(window.stride) > 1:
+                    found.append(node)
+        return found
+
+    def remedy(
+        self,
+        text: str,
+        layers: Mapping[Node, Sequence[Layer]] | None = None,
+        *,
+        dropped: Sequence[Node] = (),
+        input: Shape | None = None,
+        mechanical: bool = False,
+    ) -> Remedy:
+        """A remedy with what the network costs after it; where it would not fit, the advice alone."""
+        chains = {node: tuple(chain) for node, chain in (layers or {}).items()}
+        change = Change(chains, frozenset(dropped), input)
+        try:
+            after = cost_after(self.account, change)
+        except ShapeError:
+            return Remedy(text)
+        return Remedy(text, change, after, mechanical)
+
+
+def pixels(shape: Shape) -> int:
+    """Rows times columns; 1 for a vector."""
+    return shape[1] * shape[2] if len(shape) == 3 else 1
+
+
+__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "pixels"]
