@@ -13,7 +13,7 @@ from cnnatomy.analysis import latency
 from cnnatomy.analysis.kernels import Work, convolution_kernel, work
 from cnnatomy.analysis.latency import Calibration, Model, Sample
 from cnnatomy.errors import UserError
-from cnnatomy.layers import Conv, ReLU
+from cnnatomy.layers import LAYERS, Add, Conv, Hardswish, Multiply, ReLU, Shift, Softmax, Tanh
 from cnnatomy.layers.layer import pair
 from cnnatomy.timing.plan import plan
 
@@ -76,6 +76,24 @@ def test_every_class_of_kernels_is_timed_and_every_common_layer_has_one(calibrat
         "nasnet-a-mobile",
     ):
         assert calibration.predict(cn.network(name).account()).unknown == ()
+
+
+def test_the_class_that_a_layer_names_is_one_that_is_timed(calibration):
+    named = {kind.timed_as for kind in LAYERS} - {""}
+    assert len(named) > 10
+    assert named <= set(calibration.models)
+
+
+def test_a_layer_says_which_kernels_compute_it():
+    x = (8, 4, 4)
+    assert [layer.kernels(x) for layer in (Hardswish(), Tanh(), Softmax(), Shift())] == [
+        "clamp",
+        "exponential",
+        "exponential",
+        "",
+    ]
+    assert [Multiply().kernels(x, y) for y in (x, (8, 1, 1))] == ["add", "gate"]
+    assert work(Add(), (x, x), x).kernel == "add"
 
 
 def test_a_network_takes_the_sum_of_its_layers(calibration):

@@ -1,4 +1,4 @@
-"""Which kernel computes a layer in eager torch on a CPU, and how much work and traffic it has: integers, no torch."""
+"""How much work and traffic a layer has for the kernel that computes it in eager torch on a CPU: integers, no torch."""
 
 from __future__ import annotations
 
@@ -6,38 +6,7 @@ from collections.abc import Sequence
 from math import log2
 from typing import NamedTuple
 
-from cnnatomy.layers import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    ChannelShuffle,
-    Concat,
-    Constant,
-    Conv,
-    Crop,
-    DepthwiseConv,
-    Dropout,
-    Flatten,
-    FullyConnected,
-    GlobalAvgPool,
-    GroupNorm,
-    Interpolate,
-    LocalResponseNorm,
-    MatMul,
-    Maximum,
-    MaxPool,
-    Multiply,
-    Offset,
-    PadChannels,
-    PixelScale,
-    Reshape,
-    Scale,
-    Slice,
-    Softmax,
-    Subsample,
-    ZeroPad,
-)
-from cnnatomy.layers.element import Elementwise
+from cnnatomy.layers import Conv, DepthwiseConv
 from cnnatomy.layers.layer import Layer, Shape, elements, pair
 
 BYTES = 4
@@ -62,36 +31,6 @@ class Work(NamedTuple):
     place: tuple[float, ...]
 
 
-VIEWS = (Flatten, Reshape, Slice, Crop, Dropout)
-"""Layers that compute nothing and copy nothing at inference."""
-
-_BY_LAYER: dict[type[Layer], str] = {
-    Softmax: "exponential",
-    Scale: "scale",
-    Offset: "scale",
-    Constant: "scale",
-    PixelScale: "scale",
-    BatchNorm: "batch norm",
-    GroupNorm: "group norm",
-    Add: "add",
-    Maximum: "add",
-    Concat: "concat",
-    MaxPool: "max pool",
-    AvgPool: "average pool",
-    GlobalAvgPool: "global average pool",
-    LocalResponseNorm: "local response norm",
-    Interpolate: "interpolate",
-    ChannelShuffle: "copy",
-    ZeroPad: "copy",
-    PadChannels: "copy",
-    Subsample: "copy",  # the view costs nothing, the next kernel copies it
-    FullyConnected: "matrix by vector",
-    MatMul: "matrix by vector",
-    **dict.fromkeys(VIEWS, "view"),
-}
-"""Layers whose kernel does not depend on their sizes. Other elementwise layers: "exponential" if they need one, else
-"clamp"."""
-
 WINDOWED = ("max pool", "average pool")
 
 
@@ -100,10 +39,11 @@ def work(layer: Layer, inputs: Sequence[Shape], output: Shape, batch: int = 1, t
     read = batch * BYTES * sum(map(elements, inputs))
     written = batch * BYTES * elements(output)
     weights = BYTES * sum(map(elements, layer.parameters(*inputs).values()))
-    if isinstance(layer, (Conv, DepthwiseConv)):
-        conv = layer if isinstance(layer, Conv) else layer._grouped(*inputs)
+    kernel = layer.kernels(*inputs)
+    if kernel == "convolution":
+        assert isinstance(layer, (Conv, DepthwiseConv))
+        conv = layer if isinstance(layer, Conv) else layer.grouped(*inputs)
         return _convolution(conv, inputs[0], output, (batch, threads), (read, weights, written))
-    kernel = _kernel(layer, inputs)
     if kernel == "view":
         return Work(kernel, 0, 0, 0, 0, ())
     if kernel == "matrix by vector":
@@ -111,20 +51,12 @@ def work(layer: Layer, inputs: Sequence[Shape], output: Shape, batch: int = 1, t
         return Work(kernel, macs, read, weights, written, (log2(batch), log2(weights + 1)))
     place: tuple[float, ...] = (log2(read + written),)
     operations = 0
-    if kernel in WINDOWED:
-        operations = batch * elements(output) * elements(pair(layer.kernel))  # type: ignore[attr-defined]
+    if kernel in WINDOWED and (window := layer.window(*inputs)):
+        operations = batch * elements(output) * elements(window.kernel)
         place += (log2(operations * BYTES / written),)
     if kernel in ("global average pool", "concat"):
         place += (log2(batch * sum(shape[0] for shape in inputs)),)
     return Work(kernel, operations, read, weights, written, place)
-
-
-def _kernel(layer: Layer, inputs: Sequence[Shape]) -> str:
-    if isinstance(layer, Multiply):
-        return "add" if inputs[0] == inputs[1] else "gate"
-    if isinstance(layer, Elementwise) and type(layer) not in _BY_LAYER:
-        return "exponential" if layer.each.exponential else "clamp"
-    return _BY_LAYER.get(type(layer), "")
 
 
 def _convolution(conv: Conv, input: Shape, output: Shape, run: tuple[int, int], traffic: tuple[int, int, int]) -> Work:

@@ -13,7 +13,6 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cnnatomy.analysis.account import Account, Row
-from cnnatomy.analysis.kernels import VIEWS
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import elements
 
@@ -113,7 +112,7 @@ def roofline(account: Account, on: Device, batch: int = 1, dtype: str = "float32
     bounds = []
     for row in account.rows:
         moved = 0
-        if not isinstance(row.node.layer, VIEWS):
+        if not row.node.layer.is_view(training=False):
             maps = sum(map(elements, row.inputs)) + elements(row.output)
             moved = size * (batch * maps + row.parameters + row.buffers)
         flops = 2 * row.operations.mac * batch

@@ -1,4 +1,4 @@
-"""A change of a graph, layer by layer: what it costs afterwards, and the graph that it gives. Shapes decide if it fits."""
+"""A change of a graph, layer by layer: what it costs afterwards, and the graph that it gives."""
 
 from __future__ import annotations
 

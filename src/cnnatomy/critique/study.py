@@ -12,7 +12,7 @@ from cnnatomy.analysis.lifetimes import running
 from cnnatomy.critique.change import Change, cost_after
 from cnnatomy.critique.rule import Remedy
 from cnnatomy.errors import ShapeError, UserError, nearest
-from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, FullyConnected, GroupNorm, LayerNorm
+from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
 from cnnatomy.layers.layer import GLOBAL, Layer, Shape
 from cnnatomy.network.graph import FeatureMap, Graph, Node
 
@@ -166,7 +166,7 @@ class Study:
 
     @cached_property
     def downsamplings(self) -> list[Node]:
-        """The layers that make maps smaller by strides, on the way to the last map; where paths run side by side, all."""
+        """The layers whose strides make maps smaller, in order; where paths run side by side, all of them."""
         found = []
         for node in self.graph.nodes:
             x, y = node.inputs[0].shape, node.output.shape

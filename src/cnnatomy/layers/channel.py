@@ -23,6 +23,7 @@ class FullyConnected(Layer):
     kind = CHANNEL
     stem = "fc"
     memory = Memory(INPUT, autocast="low")
+    timed_as = "matrix by vector"
 
     def __post_init__(self) -> None:
         self._count(features=self.features)
@@ -64,6 +65,7 @@ class LocalResponseNorm(Layer):
     kind = CHANNEL
     stem = "norm"
     memory = Memory(autocast="full")
+    timed_as = "local response norm"
 
     def __post_init__(self) -> None:
         self._count(size=self.size)

@@ -44,6 +44,7 @@ class Conv(Layer):
 
     kind = CHANNEL_AND_SPACE
     memory = Memory(INPUT, autocast="low")
+    timed_as = "convolution"
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
@@ -340,6 +341,7 @@ class MatMul(Layer):
 
     kind = CHANNEL_AND_SPACE
     memory = Memory(INPUTS, autocast="low")
+    timed_as = "matrix by vector"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if [len(shape) for shape in inputs] != [2, 2]:

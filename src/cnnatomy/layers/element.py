@@ -34,6 +34,9 @@ class Elementwise(Layer):
         mac, multiply, add, compare, divide, exponential = self.each
         return Operations(n * mac, n * multiply, n * add, n * compare, n * divide, n * exponential)
 
+    def kernels(self, *inputs: Shape) -> str:
+        return self.timed_as or ("exponential" if self.each.exponential else "clamp")
+
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
@@ -207,6 +210,8 @@ class Softmax(Elementwise):
 class _PerChannel(Elementwise):
     """A learned number for each channel."""
 
+    timed_as = "scale"
+
     def _broadcast(self, tensor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return tensor.view(-1, *(1,) * (x.dim() - 2))
 
@@ -254,6 +259,7 @@ class PixelScale(Elementwise):
     """w * x with one learned w for each pixel, the same for all channels, for maps of one size (weights row by row)."""
 
     each = Operations(multiply=1)
+    timed_as = "scale"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._map(*inputs)
@@ -317,6 +323,7 @@ class Constant(Elementwise):
 
     each = Operations(multiply=1)
     memory = Memory(NOTHING)
+    timed_as = "scale"
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         return Layer.module(self, *inputs)
@@ -331,6 +338,7 @@ class Add(Layer):
 
     kind = ELEMENT
     memory = Memory(same_gradient=True)
+    timed_as = "add"
 
     def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
         return Scratch((Extra(elements(output)),) if len(inputs) > 2 else ())  # the sum so far
@@ -353,6 +361,7 @@ class Maximum(Layer):
     """The larger of two or more inputs of one shape, element by element."""
 
     kind = ELEMENT
+    timed_as = "add"
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved(tuple(range(len(inputs))), own=(Extra(elements(output)),) * (len(inputs) - 2))
@@ -390,6 +399,9 @@ class Multiply(Layer):
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(multiply=elements(output))
+
+    def kernels(self, *inputs: Shape) -> str:
+        return "add" if inputs[0] == inputs[1] else "gate"
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] * inputs[1]

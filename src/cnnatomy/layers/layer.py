@@ -154,6 +154,9 @@ class Layer(Value):
     memory: ClassVar[Memory] = Memory()
     """How it treats memory when torch runs it."""
 
+    timed_as: ClassVar[str] = ""
+    """The class of kernels that computes it on a CPU; see `kernels`."""
+
     def __call__(self, *inputs: M) -> M:
         if not inputs or not hasattr(inputs[0], "apply"):
             raise UserError(f"{self!r} is a description: call it on feature maps, or build a Network of it")
@@ -194,6 +197,13 @@ class Layer(Value):
     def is_view(self, training: bool) -> bool:
         """Whether the output is the memory of the input."""
         return self.memory.view
+
+    def kernels(self, *inputs: Shape) -> str:
+        """The class of kernels that computes it on a CPU, as `cnnatomy calibrate` times them; empty where none is timed.
+
+        A convolution has several, by batch and threads: see `analysis.kernels`.
+        """
+        return self.timed_as or ("view" if self.is_view(training=False) else "")
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         """The torch module that computes this layer: torch's own where it has one."""

@@ -95,6 +95,7 @@ class Concat(Layer):
 
     kind = REARRANGEMENT
     memory = Memory(same_gradient=True)
+    timed_as = "concat"
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
@@ -216,6 +217,7 @@ class ChannelShuffle(Layer):
 
     kind = REARRANGEMENT
     stem = "shuffle"
+    timed_as = "copy"
 
     def __post_init__(self) -> None:
         self._count(groups=self.groups)
@@ -260,6 +262,7 @@ class ZeroPad(_Border):
     """Zeros around the map: one number, (rows, columns), or (top, bottom, left, right) pixels."""
 
     stem = "pad"
+    timed_as = "copy"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._grown(1, *inputs)
@@ -301,6 +304,7 @@ class PadChannels(Layer):
 
     kind = REARRANGEMENT
     stem = "pad"
+    timed_as = "copy"
 
     def __post_init__(self) -> None:
         self._count(channels=self.channels)

@@ -29,40 +29,43 @@ class DepthwiseConv(Layer):
     kind = SPACE
     stem = "conv"
     memory = Memory(INPUT, autocast="low")
+    timed_as = "convolution"
 
     def __post_init__(self) -> None:
         self._positive(kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         self._count(multiplier=self.multiplier)
         object.__setattr__(self, "padding", check_padding(self, self.padding))
 
-    def _grouped(self, *inputs: Shape) -> Conv:
+    def grouped(self, *inputs: Shape) -> Conv:
         """The same layer as a convolution with as many groups as channels."""
         channels = self._map(*inputs)[0]
         sizes = (self.kernel, self.stride, self.padding, self.dilation)
         return Conv(channels * self.multiplier, *sizes, channels, self.bias)
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        return self._as(self._grouped(*inputs), *inputs)
+        return self._as(self.grouped(*inputs), *inputs)
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        return self._grouped(*inputs).parameters(*inputs)
+        return self.grouped(*inputs).parameters(*inputs)
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
-        return self._grouped(*inputs).operations(inputs, output)
+        return self.grouped(*inputs).operations(inputs, output)
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
-        return self._grouped(*inputs).saves(inputs, output)
+        return self.grouped(*inputs).saves(inputs, output)
 
     def window(self, *inputs: Shape) -> Window | None:
-        return self._grouped(*inputs).window(*inputs)
+        return self.grouped(*inputs).window(*inputs)
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
-        return self._grouped(*inputs).module(*inputs)
+        return self.grouped(*inputs).module(*inputs)
 
 
 @value
 class MaxPool(Pool):
     """The maximum of each window; padding counts as minus infinity."""
+
+    timed_as = "max pool"
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved((0,), own=(Extra(elements(output), INTEGER),))  # and where the maxima were
@@ -103,6 +106,7 @@ class AvgPool(Pool):
     count_padding: bool = True
 
     memory = Memory(INPUT)
+    timed_as = "average pool"
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(add=elements(output) * elements(pair(self.kernel)), divide=elements(output))
@@ -119,6 +123,7 @@ class GlobalAvgPool(Layer):
 
     kind = SPACE
     stem = "pool"
+    timed_as = "global average pool"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return (self._map(*inputs)[0], 1, 1)
@@ -143,6 +148,7 @@ class Subsample(Layer):
 
     kind = SPACE
     memory = Memory(view=True)
+    timed_as = "copy"  # the view costs nothing, the next kernel copies it
 
     def __post_init__(self) -> None:
         self._positive(stride=self.stride)
@@ -207,6 +213,7 @@ class Interpolate(Layer):
     mode: Literal["nearest", "bilinear"] = "nearest"
 
     kind = SPACE
+    timed_as = "interpolate"
 
     def __post_init__(self) -> None:
         self._positive(scale=self.scale)

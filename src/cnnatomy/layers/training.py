@@ -28,6 +28,7 @@ class BatchNorm(Layer):
 
     kind = TRAINING
     stem = "bn"
+    timed_as = "batch norm"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) not in (1, 3):
@@ -68,6 +69,7 @@ class GroupNorm(Layer):
 
     kind = TRAINING
     stem = "norm"
+    timed_as = "group norm"
 
     def __post_init__(self) -> None:
         self._count(groups=self.groups)
