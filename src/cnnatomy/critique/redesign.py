@@ -22,15 +22,14 @@ Child = Node | Scope
 Maps = tuple[FeatureMap, ...]
 
 
-def redesign(network: Network, change: Change) -> Network:
-    """The network whose graph is that of `network` after a change.
+def redesign(network: Network, graph: Graph, change: Change) -> Network:
+    """The network whose graph is this one, that of `network`, after a change of its nodes.
 
     Raises:
         ShapeError: where a layer does not fit any more.
         UserError: where what is left cannot be said by chains and branches.
     """
-    graph = changed(network.graph(), change)
-    return described(graph).replace(name=network.name)
+    return described(changed(graph, change)).replace(name=network.name)
 
 
 def described(graph: Graph, keep: bool = True) -> Network:
