@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import cnnatomy as cn
-from cnnatomy.readers import design
+from cnnatomy.readers import design, listed
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -28,6 +28,8 @@ def test_the_network_described_in_python_builds_and_counts():
 def test_the_yaml_design_reads():
     for block in blocks("designs.md", "yaml"):
         assert design.read(block).graph().outputs[0].shape == (10,)
+    for block in blocks("readers.md", "yaml"):
+        assert listed.read(block).graph().outputs[0].shape == (10,)
 
 
 def test_the_conventions_of_resnet_50_are_as_printed():

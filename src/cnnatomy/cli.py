@@ -47,9 +47,9 @@ def main() -> None:
     cnnatomy train lenet-5 --data digits  train on real images
     cnnatomy demo                         all of it in a minute
 
-    NETWORK is a name that `cnnatomy list` shows, in any case and with any separators (ResNet50, resnet_50), or the
-    path of a YAML design. `show` and `compare` also read those of others: model.onnx, deploy.prototxt (Caffe), and any
-    torch module as python:package.module:callable, such as python:torchvision.models:resnet50.
+    NETWORK is a name that `cnnatomy list` shows, in any case and with any separators (ResNet50, resnet_50), the path of
+    a YAML design, or what others made: model.onnx, deploy.prototxt (Caffe), and any torch module as
+    python:package.module:callable, such as python:torchvision.models:resnet50.
     """
 
 
@@ -271,7 +271,9 @@ def train(
 ) -> None:
     """Train NETWORK on real pictures; keeps everything in one run folder.
 
-    Choices are made on the validation split; the test split is used once, at the end.
+    Choices are made on the validation split; the test split is used once, at the end. What others made (.onnx,
+    .prototxt, python:) begins with new weights, where all its layers are ours: a softmax at its end is left to the
+    loss, and a fully connected last layer gets the classes of the data.
     """
     needs_training()
     from cnnatomy.training import session

@@ -78,9 +78,23 @@ def build(graph: Graph) -> nn.Module:
         UserError: if the parameters are more than the memory of this machine, before any is allocated.
     """
     _check_memory(graph)
-    if tuple(child.name for child in graph.root.children) == PARTS:
+    if tuple(child.name for child in graph.root.children) == PARTS and _one_after_another(graph.root):
         return _with_children(NetworkModule(), graph.root)
     return _composite(graph.root)
+
+
+def _one_after_another(scope: Scope) -> bool:
+    """Whether each child reads what the child before it makes: in a module that was read it may be otherwise."""
+    maps = scope.inputs
+    for child in scope.children:
+        if child.inputs != maps:
+            return False
+        maps = _made(child)
+    return maps == scope.outputs
+
+
+def _made(child: Node | Scope) -> tuple[FeatureMap, ...]:
+    return (child.output,) if isinstance(child, Node) else child.outputs
 
 
 def _check_memory(graph: Graph) -> None:
@@ -112,7 +126,10 @@ def _name(child: Node | Scope, scope: Scope) -> str:
 
 def _module(child: Node | Scope) -> nn.Module:
     if isinstance(child, Node):
-        return child.layer.module(*[x.shape for x in child.inputs])
+        try:
+            return child.layer.module(*[x.shape for x in child.inputs])
+        except UserError as error:
+            raise UserError(f"{child.path}: {error}") from None
     if isinstance(child.block, Heads):
         return _with_children(HeadsModule(child.block), child)
     return _composite(child)
@@ -122,7 +139,7 @@ def _composite(scope: Scope) -> nn.Module:
     numbers: dict[FeatureMap, int] = {x: i for i, x in enumerate(scope.inputs)}
     plan: list[tuple[str, list[int], list[int], list[int]]] = []
     for child in scope.children:
-        made = (child.output,) if isinstance(child, Node) else child.outputs
+        made = _made(child)
         if any(x not in numbers for x in child.inputs):
             raise UserError(
                 f"{child.path} reads a feature map that its block was not given; pass it to the block's call"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnatomy import catalogue
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Graph, Network
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.listed import ListedNetwork
 
 OTHERS: dict[str, str] = {"python:": "torch_module", ".onnx": "onnx_file", ".prototxt": "prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
@@ -32,30 +36,38 @@ def read_graph(name: str, classes: int | None = None, input: Shape | None = None
         return network.graph(), network.name
     if classes is not None:
         raise UserError(f"{name}: --classes is for networks that are described here; this one has the classes it has")
+    return _open(module, name, input), name
+
+
+def _open(module: str, name: str, input: Shape | None) -> Graph:
     graph: Graph = import_module(f"cnnatomy.readers.{module}").open(name, input)
-    return graph, name
+    return graph
 
 
-def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Network:
-    """The network that a command line names: a catalogue name, or the path of a YAML design.
+def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Network | ListedNetwork:
+    """The network that a command line names, as a value that can be kept, built and trained.
+
+    A catalogue name, the path of a YAML design, or one of `OTHERS`, of which a softmax at the end is left to the loss
+    and a fully connected last layer gets `classes`.
 
     Raises:
-        UserError: if there is no such network or file, or the design is not valid.
+        UserError: if there is no such network or file, it is not valid, or it cannot be built.
     """
-    if _other(name):
-        raise UserError(f"{name}: this command needs a network of the catalogue or a YAML design")
     path = Path(name)
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    module = _other(name)
+    if module is None and path.suffix.lower() not in (".yaml", ".yml"):
         return catalogue.network(name, classes=classes, input=input)
 
-    from cnnatomy.readers import design
+    from cnnatomy.readers import listed
 
+    if module is not None:
+        return listed.ListedNetwork.of(_open(module, name, input), name).for_classes(classes)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(f"{name}: cannot read the design: {reason}") from None
-    network = design.read(text, source=name)
+    network = listed.read(text, source=name)
     network = network.replace(name=network.name or path.stem, input=input or network.input)
     outputs = network.graph().outputs
     if classes is not None and any(output.shape != (classes,) for output in outputs):

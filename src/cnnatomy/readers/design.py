@@ -36,7 +36,11 @@ def write(network: Network) -> str:
     """A network as YAML, which `read` turns into an equal value."""
     design: dict[str, Any] = {"name": network.name} if network.name else {}
     design |= {"input": list(network.input)}
-    design |= {name: _written(getattr(network, name)) for name in ("tail", "body", "head")}
+    return dump(design | {name: written(getattr(network, name)) for name in ("tail", "body", "head")})
+
+
+def dump(design: dict[str, Any]) -> str:
+    """A design as YAML."""
     return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
@@ -45,25 +49,26 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _written(value: Any) -> Any:
+def written(value: Any) -> Any:
+    """A layer or block, or a field of one, as plain data."""
     if isinstance(value, Named):
-        part = _written(value.part)
+        part = written(value.part)
         return {"Named": {"name": value.name, "part": part}} if value.name in known_types() else {value.name: part}
     if isinstance(value, (list, tuple)):
-        return [_written(item) for item in value]
+        return [written(item) for item in value]
     if not isinstance(value, Value):
         return value
     name = type(value).__name__
     if isinstance(value, Composition):
         parts = _written_parts(value.parts)
         options = {
-            f.name: _written(getattr(value, f.name))
+            f.name: written(getattr(value, f.name))
             for f in dataclasses.fields(typing.cast(Any, value))[1:]
             if getattr(value, f.name) != f.default
         }
         return {name: {"parts": parts, **options} if options else parts}
     fields = {
-        f.name: _written(getattr(value, f.name))
+        f.name: written(getattr(value, f.name))
         for f in dataclasses.fields(typing.cast(Any, value))
         if f.default is dataclasses.MISSING or getattr(value, f.name) != f.default
     }
@@ -72,16 +77,16 @@ def _written(value: Any) -> Any:
 
 def _written_parts(parts: Iterable[Part]) -> list[Any]:
     """The parts as a list, in which equal neighbours without names become one with `times`."""
-    written: list[Any] = []
+    items: list[Any] = []
     previous: Part | None = None
     for part in parts:
         if previous is not None and part == previous and not isinstance(part, Named):
-            last = written[-1] if isinstance(written[-1], dict) else {written[-1]: {}}
-            written[-1] = {**last, "times": last.get("times", 1) + 1}
+            last = items[-1] if isinstance(items[-1], dict) else {items[-1]: {}}
+            items[-1] = {**last, "times": last.get("times", 1) + 1}
         else:
-            written.append(_written(part))
+            items.append(written(part))
         previous = part
-    return written
+    return items
 
 
 def read(text: str, source: str = "design", types: Types | None = None) -> Network:
@@ -90,20 +95,29 @@ def read(text: str, source: str = "design", types: Types | None = None) -> Netwo
     Raises:
         UserError: with file, line, key, what was expected and the nearest valid name.
     """
+    return Reader(source, known_types() | (types or {})).network(parse(text, source))
+
+
+def parse(text: str, source: str) -> yaml.Node | None:
+    """The nodes of a YAML file, which know their lines.
+
+    Raises:
+        UserError: if it is too large, nests too deeply, or is no YAML.
+    """
     if len(text) > MOST_BYTES:
         raise UserError(f"{source}: a design may have at most {MOST_BYTES:,} bytes, this has {len(text):,}")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise UserError(f"{source}: nested too deeply") from None
-    return _Reader(source, known_types() | (types or {})).network(root)
+    return root
 
 
-class _Reader:
+class Reader:
     """Turns YAML nodes, which know their line, into values."""
 
     def __init__(self, source: str, types: Types) -> None:

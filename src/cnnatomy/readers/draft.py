@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from cnnatomy.errors import UserError
-from cnnatomy.readers import design, resolve, schema
+from cnnatomy.readers import listed, resolve, schema
 
 EDITORS = f"# yaml-language-server: $schema={schema.FILE}\n"
 """What tells editors (VS Code, Neovim and others, with a YAML language server) which schema a file follows."""
@@ -24,6 +24,7 @@ COMMENTS = {
     "tail": "from data to weak features",
     "body": "from weak to strong features; this is where networks differ",
     "head": "the prediction",
+    "nodes": "path: layer, and what it reads where that is not the node before",
 }
 
 SMALL = """\
@@ -65,7 +66,7 @@ def text(name: str, file: str, source: str | None = None) -> str:
     if source is None:
         written = yaml.safe_dump({"name": name}, allow_unicode=True) + SMALL
     else:
-        written = design.write(resolve(source).replace(name=name))
+        written = listed.write(resolve(source).replace(name=name))
     lines = [HEAD.replace("FILE", file)]
     for line in written.splitlines():
         key = line.partition(":")[0]

@@ -287,7 +287,8 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
     fmap = map_of(input)
     if fmap is None or input.dim() != len(fmap.shape) + 1:
         return None
-    return Spec(ours.Dropout(p if training else 0.0), (fmap,), (), input, inplace)
+    rate = p if training or p < 1 else 0.0  # in evaluation too, so that what is built from it can be trained
+    return Spec(ours.Dropout(rate), (fmap,), (), input, inplace)
 
 
 @rule(F.local_response_norm)

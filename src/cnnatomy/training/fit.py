@@ -21,6 +21,7 @@ from torch import nn
 from cnnatomy.data import Data
 from cnnatomy.errors import UserError
 from cnnatomy.network import Network
+from cnnatomy.readers.listed import ListedNetwork
 from cnnatomy.training import libraries, run_folder
 from cnnatomy.training.epochs import EpochEnd, Row, WholeFiles
 from cnnatomy.training.evaluate import Evaluation, evaluate
@@ -47,7 +48,7 @@ class Fitted:
 
 
 def fit(
-    network: Network,
+    network: Network | ListedNetwork,
     data: Data,
     recipe: Recipe,
     folder: str | Path | None = None,

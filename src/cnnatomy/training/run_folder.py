@@ -25,7 +25,8 @@ from torch import nn
 from cnnatomy.data import Data, Normalisation
 from cnnatomy.errors import UserError
 from cnnatomy.network import Network
-from cnnatomy.readers import design
+from cnnatomy.readers import listed
+from cnnatomy.readers.listed import ListedNetwork
 from cnnatomy.training.files import write_json, write_text, write_whole, writing_to
 from cnnatomy.training.recipe import Recipe
 
@@ -79,7 +80,7 @@ class RunFolder:
 class Run:
     """What a run folder says about itself: the network, the data and the recipe."""
 
-    network: Network
+    network: Network | ListedNetwork
     name: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
@@ -90,7 +91,7 @@ class Run:
     recipe: Recipe
 
     @classmethod
-    def of(cls, network: Network, data: Data, recipe: Recipe) -> Run:
+    def of(cls, network: Network | ListedNetwork, data: Data, recipe: Recipe) -> Run:
         """The run that trains `network` on `data` by `recipe`."""
         return cls(
             network=network,
@@ -117,6 +118,15 @@ class Run:
         }
 
 
+def picture_shape(network: Network | ListedNetwork) -> tuple[int, int, int]:
+    """The input (channels, rows, columns); raises `UserError` where the network reads no pictures."""
+    if len(network.input) != 3:
+        sizes = " x ".join(map(str, network.input))
+        raise UserError(f"{network.name} reads {sizes} numbers, no picture (channels, rows, columns)")
+    channels, rows, columns = network.input
+    return channels, rows, columns
+
+
 def check_free(folder: RunFolder) -> None:
     """Raises `UserError` where the folder exists with something in it."""
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
@@ -131,7 +141,7 @@ def create(folder: RunFolder, run: Run) -> None:
         made = not folder.path.exists()
         folder.path.mkdir(parents=True, exist_ok=True)
         try:
-            write_text(folder.design, design.write(run.network))
+            write_text(folder.design, listed.write(run.network))
             write_json(folder.run, run.as_dict())
         except BaseException:
             if made:  # nothing half made is left in the way of the next try
@@ -156,7 +166,7 @@ def read_run(path: str | Path) -> tuple[RunFolder, Run]:
             raise UserError(
                 f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})"
             )
-        network = design.read(folder.design.read_text(encoding="utf-8"))
+        network = listed.read(folder.design.read_text(encoding="utf-8"))
         channels, rows, columns = record["input"]
         return folder, Run(
             network=network,

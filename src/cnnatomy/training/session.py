@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cnnatomy.analysis import account
 from cnnatomy.data import Data, load, open_source
 from cnnatomy.data.dataset import Progress as Report
 from cnnatomy.errors import UserError
 from cnnatomy.network import Network
 from cnnatomy.readers import resolve
+from cnnatomy.readers.listed import ListedNetwork
 from cnnatomy.training import run_folder, weights
 from cnnatomy.training.evaluate import Evaluation
 from cnnatomy.training.files import writing_to
@@ -74,9 +76,9 @@ def train(request: Request, console: Console) -> tuple[RunFolder, Fitted | None]
     chosen = choose_recipe(request.recipe, request.changes, before)
     if before is not None and before.network != network:
         raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
-    channels, rows, columns = network.input
+    shape = run_folder.picture_shape(network)
     with _reading(console, len(pictures)) as report:
-        data = load(pictures, (channels, rows, columns), progress=report)
+        data = load(pictures, shape, progress=report)
     for line in describe(network, data, chosen):
         console.print(line, markup=False)
     if place.summary.exists() and before is not None and before.as_dict() == Run.of(network, data, chosen).as_dict():
@@ -138,12 +140,13 @@ def demo(out: Path | None, seed: int, device: str, console: Console) -> None:
     console.print("  cnnatomy compare lenet-5 alexnet resnet-50")
 
 
-def describe(network: Network, data: Data, chosen: Recipe) -> list[str]:
+def describe(network: Network | ListedNetwork, data: Data, chosen: Recipe) -> list[str]:
     """Network, data and recipe in a few lines."""
     sizes = ", ".join(f"{len(getattr(data, name)):,} {name}" for name in ("train", "val", "test"))
     shape = "x".join(map(str, data.shape))
+    end = f"; its last layer is {network.entries[-1].layer!r}" if isinstance(network, ListedNetwork) else ""
     return [
-        f"{network.name}: {network.account(data.shape).totals.parameters:,} parameters, input {shape}",
+        f"{network.name}: {account(network.graph(data.shape)).totals.parameters:,} parameters, input {shape}{end}",
         f"{data.source}: {len(data.classes)} classes, {sizes}",
         *data.report.lines(),
         f"SGD, learning rate {chosen.learning_rate:g}, momentum {chosen.momentum:g},"
@@ -236,8 +239,8 @@ def predict(path: Path, images: Sequence[Path], device: str, format: str, consol
 
 
 def _run_name(network: str) -> str:
-    path = Path(network.lower())
-    return path.stem if path.suffix in (".yaml", ".yml") else path.name
+    path = Path(network.lower().rpartition(":")[2])  # of python:package.module:callable the last part
+    return path.stem if path.suffix in (".yaml", ".yml", ".onnx", ".prototxt") else path.name
 
 
 def _show_training(fitted: Fitted, console: Console) -> None:
@@ -295,7 +298,7 @@ def _plain(text: str) -> str:
 
 
 def take_weights(
-    network: Network,
+    network: Network | ListedNetwork,
     source: str,
     pretrained: bool,
     out: Path | None,

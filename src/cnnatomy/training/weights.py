@@ -13,16 +13,17 @@ from torch import nn
 from cnnatomy.data import Normalisation
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.network import Network
+from cnnatomy.readers.listed import ListedNetwork
 from cnnatomy.training.files import write_whole, writing_to
 from cnnatomy.training.recipe import Recipe
-from cnnatomy.training.run_folder import Run
+from cnnatomy.training.run_folder import Run, picture_shape
 from cnnatomy.training.transplant import Transplant, from_module, from_state
 
 LIBRARIES = ("torchvision", "timm")
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def transplant(network: Network, source: str, pretrained: bool = False) -> Transplant:
+def transplant(network: Network | ListedNetwork, source: str, pretrained: bool = False) -> Transplant:
     """The weights of `source` for a network: `torchvision:NAME`, `timm:NAME`, or the path of a file.
 
     With `pretrained` the library fetches its trained weights; without, a model there starts from random ones, which
@@ -104,20 +105,20 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
-def as_run(network: Network, source: str) -> Run:
+def as_run(network: Network | ListedNetwork, source: str) -> Run:
     """A run folder's description for weights that were trained elsewhere.
 
     Pictures are normalised by ImageNet's mean and standard deviation, as most published weights expect; the classes are
     named where there are 1000, else numbered.
     """
-    channels, rows, columns = network.input
+    shape = picture_shape(network)
     classes = network.graph().outputs[0].shape[0]
     return Run(
         network=network,
         name=network.name,
-        shape=(channels, rows, columns),
+        shape=shape,
         classes=imagenet_classes() if classes == 1000 else tuple(map(str, range(classes))),
-        normalisation=IMAGENET if channels == 3 else Normalisation((0.0,) * channels, (1.0,) * channels),
+        normalisation=IMAGENET if shape[0] == 3 else Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
         source=f"weights of {source}",
         split_seed=0,
         fingerprint="",

@@ -1,0 +1,213 @@
+"""Networks as lists of their nodes: kept as YAML, and built as what was read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import cnnatomy as cn
+from cnnatomy.analysis import account
+from cnnatomy.layers import BatchNorm, Conv, Each, Flatten, FullyConnected, ReLU, Softmax
+from cnnatomy.network.build import build
+from cnnatomy.readers import draft, listed, prototxt, resolve
+from cnnatomy.readers.listed import Entry, ListedNetwork
+
+DATA = Path(__file__).parent / "data"
+NAMES = ["lenet-5-1998", "alexnet", "googlenet", "densenet-121", "se-resnet-50", "mobilenet-v2", "shufflenet-g3"]
+
+
+def lists(module: nn.Module, *shape: int) -> ListedNetwork:
+    return ListedNetwork.of(cn.read(module.eval(), shape), "x")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_by_nodes_goes_to_yaml_and_back_and_costs_the_same(name):
+    graph = cn.network(name).graph()
+    network = ListedNetwork.of(graph, name)
+    again = listed.read(listed.write(network))
+    assert again == network
+    assert (again.name, again.input) == (name, network.input)
+    assert account(again.graph()).totals == cn.network(name).account().totals
+    assert [node.path for node in again.graph()] == [node.path for node in graph]
+
+
+@pytest.mark.parametrize("name", ["lenet-5", "resnet-20-cifar", "squeezenet-1.1"])
+def test_a_network_by_nodes_computes_what_the_network_does(name):
+    network = cn.network(name)
+    ours, theirs = ListedNetwork.of(network.graph(), name).build().eval(), network.build().eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, *network.input)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+class Branches(nn.Module):
+    """Lists of modules that run in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ups = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+        self.downs = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for up, down in zip(self.ups, self.downs, strict=True):
+            x = down(up(x)) + x
+        return x
+
+
+class Sum(nn.Module):
+    """A convolution of the sum of two maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.conv(x + y)  # type: ignore[no-any-return]
+
+
+class Skip(nn.Module):
+    """Three parts with the names of ours, the last of which reads what the first made too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tail, self.body, self.head = nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()), Sum()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.tail(x)
+        return self.head(self.body(x), x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [Branches, Skip])
+def test_a_module_that_was_read_and_kept_as_yaml_computes_what_it_did(kind):
+    module = kind().eval()
+    ours = listed.read(listed.write(lists(module, 4, 5, 5))).build().eval()
+    weights = {name.replace("s.", "s_"): tensor for name, tensor in module.state_dict().items()}  # ups.0: a list
+    ours.load_state_dict(weights)
+    x = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(ours(x), module(x))
+
+
+def test_another_input_shape_is_described_anew():
+    network = ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire")
+    assert account(network.graph((3, 66, 62))).totals.macs > account(network.graph()).totals.macs
+    assert ListedNetwork.of(cn.network("resnet-18").graph(), "").graph((3, 64, 64)).outputs[0].shape == (1000,)
+
+
+def test_pixels_treated_alike_are_written_too():
+    network = ListedNetwork((Entry("fc", Each(FullyConnected(3)), (0,)),), (4, 5))
+    assert listed.read(listed.write(network)) == network
+
+
+def test_what_the_output_does_not_need_is_left_out():
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 7, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.idle(x)
+            y: torch.Tensor = self.used(x)
+            return y
+
+    assert lists(Idle(), 3, 4, 4).entries == (Entry("used", Conv(2, 1), (0,)),)
+
+
+def test_for_training_a_softmax_at_the_end_is_left_to_the_loss_and_the_last_layer_fits_the_classes():
+    network = ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire")
+    assert network.entries[-1].layer == Softmax()
+    assert network.for_classes(None).entries == network.entries[:-1]
+    assert network.for_classes(7).entries[-1] == Entry("fc", FullyConnected(7), (len(network.entries) - 2,))
+    assert network.for_classes(7).graph().outputs[0].shape == (7,)
+    convolution = lists(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), 3, 4, 4)
+    assert convolution.for_classes(7) == convolution
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(self.conv(x))
+        return y
+
+
+class Two(Twice):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        y = self.conv(x)
+        return y, y.relu()
+
+
+class Attention(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+UNUSUAL = [
+    (Attention(), r"x: scaled_dot_product_attention \(.*\) is none of our layers"),
+    (nn.Sequential(nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1))), r"x: 1.* \(_weight_norm\)"),
+    (Twice(), "x: conv_2 shares its bias and weight with a layer before it"),
+    (Two(), "x has 1 inputs and 2 outputs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "message"), UNUSUAL)
+def test_what_cannot_be_built_is_named(module, message):
+    with pytest.raises(cn.UserError, match=message):
+        lists(module, 3, 4, 8)
+
+
+def test_a_type_without_a_rule_is_named():
+    with pytest.raises(cn.UserError, match=r"residual: mean \(MVN\) is none of our layers"):
+        ListedNetwork.of(prototxt.open(str(DATA / "residual.prototxt")), "residual")
+
+
+HEAD = "input: [3, 8, 8]\nnodes:\n"
+MISTAKES = {
+    "nodes: [{a: ReLU}]": "x.yaml, line 1: a design by nodes has an input",
+    "input: [3, 8, 8]\nnodes: []": "x.yaml, line 2: a design by nodes has an input, and a list of at least one node",
+    HEAD + "- ReLU": "line 3: a node is its path and its layer, and `reads`",
+    HEAD + "- {a: ReLU, read: [input]}": "line 3: a node is its path and its layer, and `reads`",
+    HEAD + "- {a: ReLUU}": "line 3: there is no layer or block called 'ReLUU'. Did you mean ReLU",
+    HEAD + "- {a: {Bottleneck: {width: 4}}}": "line 3: a: a design by nodes has layers only, got Bottleneck(4)",
+    HEAD + "- {a: ReLU}\n- {a: ReLU}": "line 4: every node needs a path of its own, got 'a'",
+    HEAD + "- {input: ReLU}": "line 3: every node needs a path of its own, got 'input'",
+    HEAD + "- {conv: ReLU}\n- {b: Add, reads: [input, cnv]}": "line 4: b reads 'cnv', which no node before it makes.",
+    HEAD + "- {a: ReLU, reads: input}": "line 3: reads: expected list[str], got 'input'",
+    HEAD + "- {a: {Conv: {channels: 0, kernel: 3}}}": "line 3: Conv: channels must be a positive integer",
+    HEAD + "- {a: ReLU}\ntail: ReLU": "line 4: a design by nodes has no key 'tail'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_named_with_its_file_and_line(text):
+    with pytest.raises(cn.UserError) as caught:
+        listed.read(text, source="x.yaml")
+    assert MISTAKES[text] in str(caught.value)
+
+
+def test_a_layer_that_does_not_fit_is_named():
+    network = ListedNetwork((Entry("block.conv", Conv(3, 5), (0,)),), (3, 4, 4))
+    with pytest.raises(cn.ShapeError, match=r"conv: Conv\(3, 5\) got 3x4x4"):
+        network.graph()
+
+
+def test_what_others_made_is_a_design_to_begin_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draft.create("mine", str(DATA / "fire.prototxt"))
+    text = Path("mine.yaml").read_text()
+    assert "- {fire2.expand1x1: {Conv: {channels: 8, kernel: 1}}}\n" in text
+    assert "- {fire2.concat: Concat, reads: [fire2.expand1x1, fire2.expand3x3]}\n" in text
+    network = resolve("mine.yaml")
+    assert network == resolve(str(DATA / "fire.prototxt"))
+    assert network.name == "mine"
+
+
+def test_modules_of_torch_are_layers_of_ours():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    network = lists(module, 3, 8, 8)
+    assert [entry.layer for entry in network.entries] == [Conv(4, 3), BatchNorm(), ReLU(), Flatten(), FullyConnected(5)]
+    assert list(build(network.graph()).state_dict()) == list(module.state_dict())
