@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from pathlib import Path
 from typing import NamedTuple
@@ -89,7 +90,9 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
+from cnnatomy.layers.activation import Activation
 from cnnatomy.layers.element import Elementwise
+from cnnatomy.layers.interval import ANY, Interval
 from cnnatomy.layers.layer import CHANNEL, KINDS
 from cnnatomy.layers.sliding import Pool
 from cnnatomy.layers.torch_modules import Computed
@@ -310,7 +313,7 @@ def test_every_layer_class_of_the_package_is_listed() -> None:
 
     ours = {cls for cls in below(Layer) if cls.__module__.startswith("cnnatomy.layers.")}
     public = {cls for cls in ours if not cls.__name__.startswith("_")}
-    assert public - set(LAYERS) <= {Layer, Elementwise, Pool, *FOR_READERS}
+    assert public - set(LAYERS) <= {Layer, Elementwise, Activation, Pool, *FOR_READERS}
     assert len(set(LAYERS)) == len(LAYERS)
     assert {cls.__name__ for cls in LAYERS} <= set(cnnatomy.layers.__all__)
 
@@ -384,6 +387,31 @@ def test_every_parameter_gets_a_gradient(example: Example) -> None:
         return
     module(*inputs_of(layer, shapes, batch=3)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in parameters)
+
+
+def with_random_tensors(module: torch.nn.Module) -> torch.nn.Module:
+    """Any weights, any running means, and any positive running variances."""
+    with torch.no_grad():
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            if tensor.is_floating_point() and not name.endswith("codes"):
+                tensor.normal_(0, 3)
+                if name.endswith("var"):
+                    tensor.abs_().add_(0.1)
+    return module
+
+
+@each_example
+@pytest.mark.parametrize("within", [ANY, Interval(0, math.inf), Interval(-math.inf, -1), Interval(2, 5)], ids=str)
+def test_values_lie_within_the_predicted_bounds_whatever_the_weights(example: Example, within: Interval) -> None:
+    layer, shapes = example
+    module = with_random_tensors(layer.module(*shapes)).double().eval()
+    low, high = max(within.low, -30), min(within.high, 30)
+    inputs = [low + (high - low) * torch.rand(20, *shape, dtype=torch.float64) for shape in shapes]
+    if isinstance(layer, MaxUnpool):
+        inputs[1] = inputs_of(layer, shapes, batch=20)[1]
+    output = module(*inputs).detach()
+    bounds = layer.interval(*[within] * len(shapes))
+    assert bounds.low - 1e-9 <= output.min() <= output.max() <= bounds.high + 1e-9
 
 
 @each_example

@@ -1,37 +1,37 @@
 """Every layer kind, one file for each kind of mixing; `LAYERS` lists them all."""
 
 from cnnatomy.layers.activation import (
+    ELU,
     GELU,
     SELU,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
+    LeakyReLU,
     LogSigmoid,
     Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
     Softplus,
     Softsign,
+    Swish,
+    Tanh,
 )
 from cnnatomy.layers.channel import ArgMax, FullyConnected, GroupMaximum, LocalResponseNorm, RadialBasis
 from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.element import (
-    ELU,
     Add,
     Constant,
-    LeakyReLU,
     Maximum,
     Maxout,
     Multiply,
     Normalise,
     Offset,
     PixelScale,
-    PReLU,
-    ReLU,
-    ReLU6,
     Scale,
-    Sigmoid,
     Softmax,
-    Swish,
-    Tanh,
 )
 from cnnatomy.layers.foreign import Derived, Each, Foreign
 from cnnatomy.layers.layer import Layer, Operations, Shape, Window

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import CHANNEL, GLOBAL, Layer, Operations, Shape, Window, elements, value
 from cnnatomy.layers.memory import INPUT, INTEGER, Extra, Memory, Saved, Scratch
 
@@ -78,6 +80,10 @@ class LocalResponseNorm(Layer):
         # squares and their sum over the channels, times alpha / size, plus k, to the power, divide
         return Operations(multiply=n * (self.size + 1), add=n * (self.size + 1), divide=n, exponential=n)
 
+    def interval(self, *inputs: Interval) -> Interval:
+        shrinks = min(self.k, self.alpha, self.beta) > 0  # the divisor is at least k^beta
+        return inputs[0].times(Interval(0.0, self.k**-self.beta if shrinks else inf))
+
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         channels, n = inputs[0][0], elements(output)
         squares = n // channels * (channels + self.size - 1)  # with channels of zeros before and after
@@ -106,6 +112,7 @@ class RadialBasis(Layer):
     kind = CHANNEL
     stem = "rbf"
     memory = Memory(INPUT)
+    values = Interval(high=0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "codes", tuple(tuple(code) for code in self.codes))
@@ -143,6 +150,7 @@ class ArgMax(Layer):
 
     kind = CHANNEL
     memory = Memory(integers=True)
+    values = Interval(low=0.0)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:
@@ -167,6 +175,7 @@ class GroupMaximum(Layer):
 
     kind = CHANNEL
     stem = "max"
+    values = "kept"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "owners", tuple(self.owners))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import (
     CHANNEL,
     CHANNEL_AND_SPACE,
@@ -354,6 +356,10 @@ class MatMul(Layer):
     def _transposed(self) -> tuple[bool, bool]:
         return self.transpose_first, self.transpose_second
 
+    def interval(self, *inputs: Interval) -> Interval:
+        low, high = inputs[0].times(inputs[1])  # one product; the sum of many can be any multiple
+        return Interval(low if low >= 0 else -inf, high if high <= 0 else inf)
+
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         inner = inputs[0][0 if self.transpose_first else 1]
         return Operations(mac=elements(output) * inner)
@@ -376,6 +382,7 @@ class MajorityVote(Layer):
 
     kind = CHANNEL_AND_SPACE
     stem = "vote"
+    values = Interval(0.0, 1.0)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._map(*inputs)[:1]

@@ -1,4 +1,4 @@
-"""Layers that treat each element by itself: nonlinearities, scale and offset, and arithmetic of two inputs."""
+"""Layers that treat each element by itself: scale and offset, arithmetic of several inputs, maxout and softmax."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import ELEMENT, Layer, Operations, Shape, elements, value
 from cnnatomy.layers.memory import INPUT, INPUTS, NOTHING, OUTPUT, Extra, Memory, Saved, Scratch
 
@@ -47,127 +48,13 @@ class Elementwise(Layer):
 
 
 @value
-class ReLU(Elementwise):
-    """max(0, x); the gradient at 0 is 0, as in torch."""
-
-    each = Operations(compare=1)
-    memory = Memory(OUTPUT, in_place=True)
-
-
-@value
-class ReLU6(Elementwise):
-    """min(max(0, x), 6)"""
-
-    each = Operations(compare=2)
-    memory = Memory(INPUT, in_place=True, copies=True)
-
-
-@value
-class LeakyReLU(Elementwise):
-    """x where positive, else slope * x."""
-
-    slope: float = 0.01
-
-    each = Operations(compare=1, multiply=1)
-    memory = Memory(INPUT, in_place=True)
-
-
-@value
-class PReLU(Elementwise):
-    """x where positive, else a * x with one learned slope `a` for each channel (He et al. 2015)."""
-
-    slope: float = 0.25
-
-    each = Operations(compare=1, multiply=1)
-
-    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        return {"weight": inputs[0][:1]}
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        from torch import nn
-
-        return nn.PReLU(inputs[0][0], self.slope)
-
-
-@value
-class ELU(Elementwise):
-    """x where positive, else alpha * (exp(x) - 1) (Clevert et al. 2015)."""
-
-    alpha: float = 1.0
-
-    each = Operations(compare=1, multiply=1, add=1, exponential=1)
-    memory = Memory(INPUT, in_place=True)
-
-
-@value
-class Sigmoid(Elementwise):
-    """1 / (1 + exp(-x))"""
-
-    each = Operations(add=1, divide=1, exponential=1)
-    memory = Memory(OUTPUT)
-
-
-@value
-class Tanh(Elementwise):
-    """amplitude * tanh(slope * x); LeNet-5 uses 1.7159 * tanh(2/3 x)."""
-
-    amplitude: float = 1.0
-    slope: float = 1.0
-
-    each = Operations(add=2, divide=1, exponential=1)  # (e^2x - 1) / (e^2x + 1)
-
-    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
-        scaled = (self.amplitude != 1) + (self.slope != 1)
-        return super().operations(inputs, output)._replace(multiply=scaled * elements(output))
-
-    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
-        return OUTPUT if self.amplitude == self.slope == 1 else Saved(own=(Extra(elements(output)),))
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        from torch import nn
-
-        return nn.Tanh() if self.amplitude == self.slope == 1 else Layer.module(self, *inputs)
-
-    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
-        return self.amplitude * (self.slope * inputs[0]).tanh()
-
-
-@value
-class Swish(Elementwise):
-    """x * sigmoid(beta * x) (Ramachandran et al. 2017); beta 1 is also called SiLU."""
-
-    beta: float = 1.0
-
-    each = Operations(multiply=1, add=1, divide=1, exponential=1)
-    memory = Memory(INPUT, in_place=True, copies=True)
-
-    def __post_init__(self) -> None:
-        if self.beta != 1:  # several steps
-            object.__setattr__(self, "memory", Memory(INPUT))
-
-    def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
-        operations = super().operations(inputs, output)
-        return operations._replace(multiply=operations.multiply * (1 if self.beta == 1 else 2))
-
-    def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
-        return INPUT if self.beta == 1 else Saved((0,), own=(Extra(elements(output)),))
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        from torch import nn
-
-        return nn.SiLU() if self.beta == 1 else Layer.module(self, *inputs)
-
-    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
-        return inputs[0] * (self.beta * inputs[0]).sigmoid()
-
-
-@value
 class Maxout(Layer):
     """The maximum of each `pieces` consecutive channels: (C, ...) becomes (C/pieces, ...) (Goodfellow et al. 2013)."""
 
     pieces: int = 2
 
     kind = ELEMENT
+    values = "kept"
     memory = Memory(Saved((0,), output=True))
 
     def __post_init__(self) -> None:
@@ -193,6 +80,7 @@ class Softmax(Elementwise):
     axis: int = 0
 
     each = Operations(add=1, divide=1, exponential=1)
+    values = Interval(0.0, 1.0)
     memory = Memory(OUTPUT, autocast="full")
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -292,6 +180,10 @@ class Normalise(Elementwise):
 
     each = Operations(add=1, divide=1)
 
+    def interval(self, *inputs: Interval) -> Interval:
+        ends = [[(end - mean) / std for mean, std in zip(self.mean, self.std, strict=True)] for end in inputs[0]]
+        return Interval(min(ends[0]), max(ends[1]))
+
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved(own=(Extra(len(self.std), per_image=False),))
 
@@ -325,6 +217,9 @@ class Constant(Elementwise):
     memory = Memory(NOTHING)
     timed_as = "scale"
 
+    def interval(self, *inputs: Interval) -> Interval:
+        return inputs[0].times(Interval(self.scale, self.scale))
+
     def module(self, *inputs: Shape) -> torch.nn.Module:
         return Layer.module(self, *inputs)
 
@@ -339,6 +234,9 @@ class Add(Layer):
     kind = ELEMENT
     memory = Memory(same_gradient=True)
     timed_as = "add"
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(sum([x.low for x in inputs]), sum([x.high for x in inputs]))
 
     def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
         return Scratch((Extra(elements(output)),) if len(inputs) > 2 else ())  # the sum so far
@@ -363,6 +261,9 @@ class Maximum(Layer):
     kind = ELEMENT
     timed_as = "add"
 
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(max([x.low for x in inputs]), max([x.high for x in inputs]))
+
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved(tuple(range(len(inputs))), own=(Extra(elements(output)),) * (len(inputs) - 2))
 
@@ -385,6 +286,9 @@ class Multiply(Layer):
 
     kind = ELEMENT
     memory = Memory(INPUTS)
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return inputs[0].times(inputs[1])
 
     def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
         return Scratch(backward=() if inputs[0] == inputs[1] else (Extra(elements(output)),))  # before it is summed

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import (
     ELEMENT,
     GLOBAL,
@@ -103,6 +104,9 @@ class Derived(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(*map(sum, zip(self.layer.operations(inputs, output), self.costs, strict=True)))
 
+    def interval(self, *inputs: Interval) -> Interval:
+        return self.layer.interval(*inputs)
+
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return self.layer.saves(inputs, output)
 
@@ -148,6 +152,9 @@ class Each(Layer):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         each = self.layer.operations(self._one(inputs), output[1:])
         return Operations(*(output[0] * count for count in each))
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return self.layer.interval(*inputs)
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         saved = self.layer.saves(self._one(inputs), output[1:])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
 from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.layers.interval import ANY, ZERO, Interval, Values
 from cnnatomy.layers.memory import Memory, Saved, Scratch
 
 if TYPE_CHECKING:
@@ -154,6 +155,9 @@ class Layer(Value):
     memory: ClassVar[Memory] = Memory()
     """How it treats memory when torch runs it."""
 
+    values: ClassVar[Values] = ANY
+    """Where its outputs lie, unless it says so in `interval`."""
+
     timed_as: ClassVar[str] = ""
     """The class of kernels that computes it on a CPU; see `kernels`."""
 
@@ -186,6 +190,12 @@ class Layer(Value):
         """The pixels that one output pixel reads; None where no pixel moves, `GLOBAL` where each reads all."""
         return None
 
+    def interval(self, *inputs: Interval) -> Interval:
+        """Bounds of the output's elements at inference, whatever the weights, if the inputs' are within theirs."""
+        if isinstance(self.values, Interval):
+            return self.values
+        return inputs[0].hull(*inputs[1:], *([ZERO] if self.values == "kept or zero" else []))
+
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         """What autograd keeps of it for the backward pass."""
         return self.memory.saves
@@ -199,7 +209,7 @@ class Layer(Value):
         return self.memory.view
 
     def kernels(self, *inputs: Shape) -> str:
-        """The class of kernels that computes it on a CPU, as `cnnatomy calibrate` times them; empty where none is timed.
+        """The class of kernels that computes it on a CPU, as `cnnatomy calibrate` times them; empty where none is.
 
         A convolution has several, by batch and threads: see `analysis.kernels`.
         """

@@ -21,6 +21,7 @@ class Reshape(Layer):
 
     kind = REARRANGEMENT
     memory = Memory(view=True, same_gradient=True)
+    values = "kept"
 
     def __post_init__(self) -> None:
         if isinstance(self.shape, (list, int)):
@@ -47,6 +48,7 @@ class Flatten(Layer):
 
     kind = REARRANGEMENT
     memory = Memory(view=True, same_gradient=True)
+    values = "kept"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:
@@ -67,6 +69,7 @@ class Permute(Layer):
 
     kind = REARRANGEMENT
     memory = Memory(view=True, same_gradient=True)
+    values = "kept"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", tuple(self.order))
@@ -96,6 +99,7 @@ class Concat(Layer):
     kind = REARRANGEMENT
     memory = Memory(same_gradient=True)
     timed_as = "concat"
+    values = "kept"
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
@@ -128,6 +132,7 @@ class Slice(Layer):
     kind = REARRANGEMENT
     stem = "split"
     memory = Memory(view=True)
+    values = "kept"
 
     def __post_init__(self) -> None:
         _check_axis(self, self.axis)
@@ -164,6 +169,7 @@ class ChannelToSpace(Layer):
     factor: int
 
     kind = REARRANGEMENT
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._count(factor=self.factor)
@@ -190,6 +196,7 @@ class SpaceToChannel(Layer):
     factor: int
 
     kind = REARRANGEMENT
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._count(factor=self.factor)
@@ -218,6 +225,7 @@ class ChannelShuffle(Layer):
     kind = REARRANGEMENT
     stem = "shuffle"
     timed_as = "copy"
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._count(groups=self.groups)
@@ -263,6 +271,7 @@ class ZeroPad(_Border):
 
     stem = "pad"
     timed_as = "copy"
+    values = "kept or zero"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._grown(1, *inputs)
@@ -283,6 +292,7 @@ class Crop(_Border):
     """Cuts the border off: one number, (rows, columns), or (top, bottom, left, right) pixels."""
 
     memory = Memory(view=True)
+    values = "kept"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._grown(-1, *inputs)
@@ -305,6 +315,7 @@ class PadChannels(Layer):
     kind = REARRANGEMENT
     stem = "pad"
     timed_as = "copy"
+    values = "kept or zero"
 
     def __post_init__(self) -> None:
         self._count(channels=self.channels)

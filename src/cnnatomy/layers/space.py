@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.channel_and_space import Conv
+from cnnatomy.layers.interval import ZERO, Interval
 from cnnatomy.layers.layer import GLOBAL, SPACE, Layer, Operations, Pair, Shape, Window, elements, pair, value
 from cnnatomy.layers.memory import INPUT, INTEGER, Extra, Memory, Saved, Scratch
 from cnnatomy.layers.sliding import Padding, Pool, check_padding, pairs, positions
@@ -66,6 +67,7 @@ class MaxPool(Pool):
     """The maximum of each window; padding counts as minus infinity."""
 
     timed_as = "max pool"
+    values = "kept"
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved((0,), own=(Extra(elements(output), INTEGER),))  # and where the maxima were
@@ -84,6 +86,7 @@ class ArgMaxPool(Pool):
     """Where in the map the maximum of each window is (row * columns + column), for `MaxUnpool`."""
 
     memory = Memory(Saved((0,), output=True), integers=True)
+    values = Interval(low=0.0)
 
     def scratch(self, inputs: Sequence[Shape], output: Shape) -> Scratch:
         return Scratch((Extra(elements(output)),))  # the maxima
@@ -111,6 +114,9 @@ class AvgPool(Pool):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         return Operations(add=elements(output) * elements(pair(self.kernel)), divide=elements(output))
 
+    def interval(self, *inputs: Interval) -> Interval:
+        return inputs[0].hull(ZERO) if self.padding != 0 and self.count_padding else inputs[0]
+
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
@@ -124,6 +130,7 @@ class GlobalAvgPool(Layer):
     kind = SPACE
     stem = "pool"
     timed_as = "global average pool"
+    values = "kept"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return (self._map(*inputs)[0], 1, 1)
@@ -149,6 +156,7 @@ class Subsample(Layer):
     kind = SPACE
     memory = Memory(view=True)
     timed_as = "copy"  # the view costs nothing, the next kernel copies it
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._positive(stride=self.stride)
@@ -173,6 +181,7 @@ class SpatialPyramidPool(Layer):
 
     kind = SPACE
     stem = "pool"
+    values = "kept"
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved((0,), own=tuple(Extra(inputs[0][0] * level**2, INTEGER) for level in self.levels))
@@ -214,6 +223,7 @@ class Interpolate(Layer):
 
     kind = SPACE
     timed_as = "interpolate"
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._positive(scale=self.scale)
@@ -250,6 +260,7 @@ class BedOfNails(Layer):
 
     kind = SPACE
     stem = "unpool"
+    values = "kept or zero"
 
     def __post_init__(self) -> None:
         self._positive(scale=self.scale)
@@ -303,6 +314,9 @@ class MaxUnpool(Layer):
             self._refuse(inputs, f"a size that pools to so many pixels, such as {usual}")
         return (channels, *self.size)
 
+    def interval(self, *inputs: Interval) -> Interval:
+        return inputs[0].hull(ZERO)
+
     def window(self, *inputs: Shape) -> Window | None:
         kernel, stride = pairs(self.kernel, self.kernel if self.stride is None else self.stride)
         return Window(kernel, upsample=stride)
@@ -326,6 +340,7 @@ class Shift(Layer):
     kernel: int = 3
 
     kind = SPACE
+    values = "kept or zero"
 
     def __post_init__(self) -> None:
         self._count(kernel=self.kernel)
@@ -366,6 +381,7 @@ class RankFilter(Layer):
     rank: int | None = None
 
     kind = SPACE
+    values = "kept"
 
     def __post_init__(self) -> None:
         self._count(kernel=self.kernel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import GLOBAL, TIME, Layer, Operations, Shape, Window, elements, value
 from cnnatomy.layers.memory import INPUT, Extra, Saved
 
@@ -19,6 +20,7 @@ class _Recurrent(Layer):
     hidden: int
 
     kind = TIME
+    values = Interval(-1.0, 1.0)
     gates: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

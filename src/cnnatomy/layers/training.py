@@ -149,6 +149,7 @@ class Dropout(Layer):
 
     kind = TRAINING
     memory = Memory(in_place=True)
+    values = "kept"
 
     def is_view(self, training: bool) -> bool:
         return not training or self.rate == 0
