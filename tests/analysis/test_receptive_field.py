@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import cnnatomy as cn
 from cnnatomy import Chain, Dense, Parallel, Residual, ShapeError
 from cnnatomy.analysis import ReceptiveField, lecture_rule, receptive_fields
+from cnnatomy.analysis.receptive_field import smallest_path
 from cnnatomy.layers import (
     Add,
     AvgPool,
@@ -34,7 +35,7 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.network import Block, NonLocal, SqueezeExcitation
+from cnnatomy.network import Block, FeatureMap, NonLocal, SqueezeExcitation
 from helpers import built, trace
 
 
@@ -285,3 +286,61 @@ def test_the_stride_of_the_last_map_is_the_product_of_all_strides(name: str, str
 def test_a_network_that_is_not_square_has_two_fields() -> None:
     field = predicted(Chain(Conv(2, (1, 7), stride=(1, 2)), MaxPool((3, 2))), (3, 40, 40))
     assert (field.size, field.stride, field.centre) == ((3, 9), (3, 4), (1.0, 4.0))
+
+
+Path = tuple[int, int, int, int]
+"""What a path sees and by how much it steps: rows, columns, step along rows, along columns."""
+
+
+@st.composite
+def graphs_with_paths(draw: st.DrawFn) -> tuple[Any, dict[FeatureMap, list[Path]]]:
+    """A random graph of convolutions and additions, and all paths from the input to each of its maps, one by one."""
+    paths: dict[FeatureMap, list[Path]] = {}
+
+    def describe(x: FeatureMap) -> FeatureMap:
+        maps, paths[x] = [x], [(1, 1, 1, 1)]
+        for _ in range(draw(st.integers(1, 8))):
+            first = draw(st.sampled_from(maps))
+            alike = [y for y in maps if y.shape == first.shape and y is not first]
+            if alike and draw(st.booleans()):
+                inputs = [first, *draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2, unique=True))]
+                maps.append(Add()(*inputs))
+                paths[maps[-1]] = [path for y in inputs for path in paths[y]]
+                continue
+            kernel, dilation = draw(st.tuples(*[st.integers(1, 5)] * 2)), draw(st.tuples(*[st.integers(1, 2)] * 2))
+            stride = draw(st.sampled_from([1, 1, 2]))
+            maps.append(Conv(1, kernel, stride, "same", dilation)(first))
+            reach = ((kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1])
+            paths[maps[-1]] = [
+                (r + reach[0] * down, c + reach[1] * right, down * stride, right * stride)
+                for r, c, down, right in paths[first]
+            ]
+        return maps[-1]
+
+    return trace(describe, (1, 64, 64)), paths
+
+
+@given(graphs_with_paths())
+def test_the_smallest_field_is_that_of_the_path_that_sees_least(drawn: Any) -> None:
+    graph, paths = drawn
+    smallest, largest = receptive_fields(graph, smallest_path), receptive_fields(graph)
+    for x, ways in paths.items():
+        assert smallest[x].size == (min(way[0] for way in ways), min(way[1] for way in ways))
+        assert largest[x].size >= (max(way[0] for way in ways), 0)
+
+
+def test_the_smallest_field_goes_around_gates_and_not_through_what_all_paths_pass() -> None:
+    def smallest(design: Layer | Block) -> ReceptiveField:
+        graph = trace(design, (4, 8, 8))
+        return receptive_fields(graph, smallest_path)[graph.outputs[0]]
+
+    gated = smallest(Chain(Conv(4, 3), SqueezeExcitation(2)))
+    assert (gated.size, gated.sees_all) == ((3, 3), False)
+    assert smallest(Chain(Conv(4, 3), GlobalAvgPool())).sees_all
+
+
+def test_in_a_residual_network_the_smallest_field_is_that_of_the_shortcuts() -> None:
+    """11 pixels: the tail's. In VGG, which has one path, it is the only one."""
+    for name, pixels in (("resnet-18", 11), ("vgg-16", 212)):
+        account = cn.network(name).account()
+        assert receptive_fields(account.graph, smallest_path)[account.features].size == (pixels, pixels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import gcd, lcm
 from typing import NamedTuple
@@ -129,11 +129,32 @@ def join(fields: Sequence[ReceptiveField]) -> ReceptiveField:
     return joined
 
 
-def receptive_fields(graph: Graph) -> dict[FeatureMap, ReceptiveField]:
-    """The receptive field of every feature map of a graph."""
+def smallest_path(fields: Sequence[ReceptiveField]) -> ReceptiveField:
+    """The field where paths meet, along the path that sees least: per axis, and around gates and the like."""
+    first = fields[0]
+    if all(field is first for field in fields):
+        return first
+    some = [field for field in fields if not field.sees_all] or fields
+    rows = min([field.rows for field in some], key=_extent_and_stride)
+    columns = min([field.columns for field in some], key=_extent_and_stride)
+    return ReceptiveField(rows, columns, some[0].sees_all)
+
+
+def _extent_and_stride(axis: Axis) -> tuple[int, int | Fraction]:
+    return (axis.extent, axis.stride)
+
+
+def receptive_fields(
+    graph: Graph, meet: Callable[[Sequence[ReceptiveField]], ReceptiveField] = join
+) -> dict[FeatureMap, ReceptiveField]:
+    """The receptive field of every feature map of a graph.
+
+    With `smallest_path` for `meet` it is that of the path from the input that sees least (Richter et al. 2021),
+    exactly so where the maps that meet have one stride.
+    """
     fields = {x: ReceptiveField() for x in graph.inputs}
     for node in graph.nodes:
-        before = fields[node.inputs[0]] if len(node.inputs) == 1 else join([fields[x] for x in node.inputs])
+        before = fields[node.inputs[0]] if len(node.inputs) == 1 else meet([fields[x] for x in node.inputs])
         window = node.layer.window(*[x.shape for x in node.inputs])
         fields[node.output] = before if window is None else before.through(window)
     return fields
