@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from cnnatomy.analysis import Account, Row
 from cnnatomy.analysis.lifetimes import running
@@ -13,8 +13,11 @@ from cnnatomy.critique.change import Change, cost_after
 from cnnatomy.critique.rule import Remedy
 from cnnatomy.errors import ShapeError, UserError, nearest
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
-from cnnatomy.layers.layer import GLOBAL, Layer, Shape
+from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node
+
+if TYPE_CHECKING:
+    from cnnatomy.analysis.roofline import Device
 
 Task = Literal["classification", "segmentation", "detection"]
 
@@ -35,6 +38,9 @@ class Purpose:
         device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
         memory: bytes that there are at inference.
         latency: seconds that one image may take on the device.
+
+    Raises:
+        UserError: if there is no such task or device, or a number makes no sense.
     """
 
     task: Task | None = None
@@ -50,6 +56,13 @@ class Purpose:
             raise UserError(f"task is one of {', '.join(tasks)}, got {self.task!r}.{nearest(str(self.task), tasks)}")
         if self.objects is not None and not 0 < self.objects[0] <= self.objects[1]:
             raise UserError(f"objects are from the smallest side to the largest in pixels, got {self.objects}")
+        for name, got in (("classes", self.classes), ("memory", self.memory), ("latency", self.latency)):
+            if got is not None and not got > 0:
+                raise UserError(f"{name} must be more than 0, got {got!r}")
+        if self.latency is not None and self.device is None:
+            raise UserError('a latency is one on a device: give its name, or "here" for this machine')
+        if self.device is not None:
+            known_device(self.device)
 
 
 class Study:
@@ -129,6 +142,21 @@ class Study:
         return found
 
     @cached_property
+    def device(self) -> Device | None:
+        """The device that the network is for; of this machine its own measured roofline."""
+        return None if self.purpose.device is None else known_device(self.purpose.device)
+
+    @cached_property
+    def moved(self) -> dict[Node, int]:
+        """Numbers that each layer reads and writes at batch 1: inputs, output, weights, statistics; none for a view."""
+        return {
+            row.node: 0
+            if row.node.layer.is_view(training=False)
+            else sum(map(elements, row.inputs)) + elements(row.output) + row.parameters + row.buffers
+            for row in self.account.rows
+        }
+
+    @cached_property
     def spine(self) -> list[FeatureMap]:
         """The maps that every path from the (first) input to the main output passes, in order, both ends included."""
         position = {node: i for i, node in enumerate(self.graph.nodes)}
@@ -195,9 +223,26 @@ class Study:
         return Remedy(text, change, after, mechanical)
 
 
+def depthwise(node: Node) -> bool:
+    """Whether it is a convolution in which each channel is by itself."""
+    layer, channels = node.layer, node.inputs[0].shape[0]
+    return isinstance(layer, DepthwiseConv) or (isinstance(layer, Conv) and layer.groups == channels > 1)
+
+
+def known_device(name: str) -> Device:
+    """The device of this name; "here" is this machine, as measured.
+
+    Raises:
+        UserError: if there is none of this name, or this machine has not been measured.
+    """
+    from cnnatomy.analysis import latency, roofline  # they need pydantic
+
+    return latency.required().device() if name.lower() == "here" else roofline.device(name)
+
+
 def pixels(shape: Shape) -> int:
     """Rows times columns; 1 for a vector."""
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "pixels"]
+__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "depthwise", "known_device", "pixels"]
