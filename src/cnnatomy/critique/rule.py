@@ -101,3 +101,8 @@ class Rule:
 def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:
     """Makes a rule of its check."""
     return lambda check: Rule(code, name, severity, source, check)
+
+
+def several(number: int, thing: str) -> str:
+    """`1 layer`, `1,000 layers`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

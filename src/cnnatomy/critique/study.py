@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from cnnatomy.analysis import Account, Row
 from cnnatomy.analysis.lifetimes import running
+from cnnatomy.analysis.signs import intervals
 from cnnatomy.critique.change import Change, cost_after
 from cnnatomy.critique.rule import Remedy
 from cnnatomy.errors import ShapeError, UserError, nearest
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node
 
@@ -104,9 +106,29 @@ class Study:
 
     @cached_property
     def output(self) -> FeatureMap:
-        """The main output: the first that is there at inference."""
+        """The main output: the first that is there at inference, and of outputs of its shape the deepest."""
         made = {node.output for node in self.inference}
-        return next((x for x in self.graph.outputs if x in made), self.graph.outputs[0])
+        outputs = [x for x in self.graph.outputs if x in made] or list(self.graph.outputs)
+        return max((x for x in outputs if x.shape == outputs[0].shape), key=self.depth)
+
+    def depth(self, x: FeatureMap) -> int:
+        """Layers with weights on the longest path from the input to a map."""
+        return self.rows[x.node].weight_layers if x.node else 0
+
+    @property
+    def described(self) -> bool:
+        """Whether it is a network of tail, body and head, which is described here to be trained here."""
+        return tuple(self.graph.root.children.values()) == ("tail", "body", "head")
+
+    @property
+    def deployed(self) -> bool:
+        """Whether it is evidently to be run: it was exported, or what is asked is how it does on a device."""
+        return self.graph.deployed or self.purpose.device is not None
+
+    @cached_property
+    def intervals(self) -> dict[FeatureMap, Interval]:
+        """Between which bounds the values of each map lie, whatever the weights."""
+        return intervals(self.graph)
 
     @cached_property
     def classifier(self) -> Node | None:

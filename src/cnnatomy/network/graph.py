@@ -111,6 +111,7 @@ class Graph:
 
     `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
     `held` says, of such a module's maps, which node was the last to run before the module let go of the map.
+    `deployed` says that it was exported to be run, not trained, as ONNX files are.
     """
 
     inputs: tuple[FeatureMap, ...] = ()
@@ -119,6 +120,7 @@ class Graph:
     root: Scope = field(default_factory=lambda: Scope(None, None))
     unused: tuple[tuple[str, Shape], ...] = ()
     held: dict[FeatureMap, Node] = field(default_factory=dict, repr=False)
+    deployed: bool = False
     _scope: Scope = field(init=False, repr=False)
     _asked: str = field(default="", init=False, repr=False)
     _entered: int = field(default=0, init=False, repr=False)

@@ -146,6 +146,7 @@ class Reader:
         maps = [value.map for value in outputs if isinstance(value, Mapped)]
         if not maps or not self.builder.graph.nodes:
             raise self.fail("no output of it depends on an input")
+        self.builder.graph.deployed = True
         return self.builder.finish(maps)
 
     def _read(self, node: Any) -> None:
