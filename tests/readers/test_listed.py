@@ -121,8 +121,22 @@ def test_for_training_a_softmax_at_the_end_is_left_to_the_loss_and_the_last_laye
     assert network.for_classes(None).entries == network.entries[:-1]
     assert network.for_classes(7).entries[-1] == Entry("fc", FullyConnected(7), (len(network.entries) - 2,))
     assert network.for_classes(7).graph().outputs[0].shape == (7,)
-    convolution = lists(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), 3, 4, 4)
-    assert convolution.for_classes(7) == convolution
+
+
+ENDS = [  # the modules after a convolution to 4 channels of 4x4 pixels, and the output for 7 classes
+    ([nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()], (7,)),
+    ([nn.MaxPool2d(4)], (7, 1, 1)),
+    ([nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid()], (7,)),
+    ([nn.Flatten()], (64,)),
+    ([nn.AdaptiveAvgPool2d(1), nn.Unflatten(1, (2, 2))], (2, 2, 1, 1)),
+    ([nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 6, 1, groups=2)], (6, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("end", "output"), ENDS)
+def test_the_classes_go_to_the_last_layer_where_each_of_its_channels_gives_one_number(end, output):
+    network = lists(nn.Sequential(nn.Conv2d(3, 4, 1), *end), 3, 4, 4).for_classes(7)
+    assert network.graph().outputs[0].shape == output
 
 
 class Twice(nn.Module):

@@ -117,9 +117,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 SOURCES = [
-    ("LeNet.onnx", "lenet", "its last layer is FullyConnected(2)"),
-    ("net.prototxt", "net", "its last layer is FullyConnected(2)"),
-    ("python:nets_to_train:Net", "net", "its last layer is FullyConnected(2)"),
+    ("LeNet.onnx", "lenet", "classified by fc2, FullyConnected(2)"),
+    ("net.prototxt", "net", "classified by ip2, FullyConnected(2)"),
+    ("python:nets_to_train:Net", "net", "classified by fc, FullyConnected(2)"),
 ]
 
 

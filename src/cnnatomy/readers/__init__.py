@@ -24,6 +24,11 @@ def _other(name: str) -> str | None:
     )
 
 
+def in_catalogue(name: str) -> bool:
+    """Whether a command line names a network of the catalogue, rather than a file or a module."""
+    return _other(name) is None and Path(name).suffix.lower() not in (".yaml", ".yml")
+
+
 def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
     """The graph that a command line names, and what tables call it: anything of `resolve`, or of `OTHERS`.
 
@@ -48,15 +53,15 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     """The network that a command line names, as a value that can be kept, built and trained.
 
     A catalogue name, the path of a YAML design, or one of `OTHERS`, of which a softmax at the end is left to the loss
-    and a fully connected last layer gets `classes`.
+    and the last layer gets `classes`.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.
     """
+    if in_catalogue(name):
+        return catalogue.network(name, classes=classes, input=input)
     path = Path(name)
     module = _other(name)
-    if module is None and path.suffix.lower() not in (".yaml", ".yml"):
-        return catalogue.network(name, classes=classes, input=input)
 
     from cnnatomy.readers import listed
 
@@ -76,4 +81,4 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     return network
 
 
-__all__ = ["OTHERS", "read_graph", "resolve"]
+__all__ = ["OTHERS", "in_catalogue", "read_graph", "resolve"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers import LAYERS, Each, FullyConnected, Layer, Softmax
-from cnnatomy.layers.layer import Shape, Value, value
+from cnnatomy.errors import ShapeError, UserError, nearest
+from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer, Softmax
+from cnnatomy.layers.layer import Shape, Value, elements, value
 from cnnatomy.network import Network
 from cnnatomy.network.graph import Graph, Node, Scope
 from cnnatomy.readers import design
@@ -70,13 +71,27 @@ class ListedNetwork(Value):
         return cls(tuple(entries), graph.inputs[0].shape, name)
 
     def for_classes(self, classes: int | None) -> Self:
-        """For training: no softmax at the end, which the loss computes; a fully connected end gives the classes."""
+        """For training: without a softmax at the end, which the loss computes, and with so many classes.
+
+        They are given to the convolution or fully connected layer from which nothing branches off before the output,
+        if the output is one number for each of its channels.
+        """
         *rest, last = self.entries
         if rest and isinstance(last.layer, Softmax) and last.reads == (len(rest),):
             *rest, last = rest
-        if classes is not None and isinstance(last.layer, FullyConnected):
-            last = last.replace(layer=last.layer.replace(features=classes))
-        return self.replace(entries=(*rest, last))
+        entries = (*rest, last)
+        i = len(entries) - 1
+        while i and not isinstance(entries[i].layer, (Conv, FullyConnected)) and entries[i].reads == (i,):
+            i -= 1
+        layer = entries[i].layer
+        if classes is not None and isinstance(layer, (Conv, FullyConnected)) and getattr(layer, "groups", 1) == 1:
+            width = "features" if isinstance(layer, FullyConnected) else "channels"
+            changed = entries[i].replace(layer=layer.replace(**{width: classes}))
+            network = self.replace(entries=(*entries[:i], changed, *entries[i + 1 :]))
+            with suppress(ShapeError):  # a Reshape to sizes that are given
+                if elements(network.graph().outputs[0].shape) == classes:
+                    return network
+        return self.replace(entries=entries)
 
     def graph(self, input: Shape | None = None) -> Graph:
         """The nodes and feature maps for one input shape (default: its own).

@@ -144,9 +144,13 @@ def describe(network: Network | ListedNetwork, data: Data, chosen: Recipe) -> li
     """Network, data and recipe in a few lines."""
     sizes = ", ".join(f"{len(getattr(data, name)):,} {name}" for name in ("train", "val", "test"))
     shape = "x".join(map(str, data.shape))
-    end = f"; its last layer is {network.entries[-1].layer!r}" if isinstance(network, ListedNetwork) else ""
+    counted = account(network.graph(data.shape), network.name)
+    first = f"{network.name}: {counted.totals.parameters:,} parameters, input {shape}"
+    if isinstance(network, ListedNetwork):
+        last = next((row for row in reversed(counted.rows) if row.parameters), counted.rows[-1])
+        first += f"; classified by {last.path}, {last.layer}"
     return [
-        f"{network.name}: {account(network.graph(data.shape)).totals.parameters:,} parameters, input {shape}{end}",
+        first,
         f"{data.source}: {len(data.classes)} classes, {sizes}",
         *data.report.lines(),
         f"SGD, learning rate {chosen.learning_rate:g}, momentum {chosen.momentum:g},"
