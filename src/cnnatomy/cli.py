@@ -273,7 +273,7 @@ def train(
 
     Choices are made on the validation split; the test split is used once, at the end. What others made (.onnx,
     .prototxt, python:) begins with new weights, where all its layers are ours: a softmax at its end is left to the
-    loss, and a fully connected last layer gets the classes of the data.
+    loss, and its last layer gets the classes of the data.
     """
     needs_training()
     from cnnatomy.training import session
