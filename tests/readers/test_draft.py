@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.readers import design, draft, resolve, schema
+from cnnatomy.readers import design, draft, listed, resolve, schema
+from cnnatomy.readers.listed import ListedNetwork
 
 jsonschema = pytest.importorskip("jsonschema")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -27,7 +28,7 @@ def validator():
 def test_the_schema_in_the_documentation_is_up_to_date():
     text = (DOCS / schema.FILE).read_text(encoding="utf-8")
     assert text == schema.text(), "write it again: make tables"
-    assert json.loads(text)["required"] == ["tail", "body", "head"]
+    assert json.loads(text)["anyOf"][0]["required"] == ["tail", "body", "head"]
 
 
 @pytest.mark.parametrize("entry", cn.ENTRIES, ids=lambda entry: entry.name)
@@ -35,7 +36,17 @@ def test_every_network_of_the_catalogue_meets_the_schema(entry, validator):
     validator.validate(yaml.safe_load(design.write(entry.network())))
 
 
+@pytest.mark.parametrize("name", ["googlenet", "densenet-121", "mobilenet-v2"])
+def test_a_design_by_nodes_meets_the_schema(name, validator):
+    network = ListedNetwork.of(cn.network(name).graph(), name)
+    validator.validate(yaml.safe_load(listed.write(network)))
+
+
 MISTAKES = [
+    "input: [3, 8, 8]",
+    "nodes: [{a: ReLU}]",
+    "input: [3, 8, 8]\nnodes: [{a: ReLUU}]",
+    "input: [3, 8, 8]\nnodes: [{a: ReLU, reads: input}]",
     "tail: []\nbody: []",
     "tail: []\nbody: []\nhead: []\ntails: []",
     "tail: []\nhead: []\nbody: ReLUU",
@@ -52,7 +63,7 @@ MISTAKES = [
 @pytest.mark.parametrize("text", MISTAKES)
 def test_a_mistake_that_the_reader_refuses_does_not_meet_the_schema(text, validator):
     with pytest.raises(cn.UserError):
-        design.read(text)
+        listed.read(text)
     assert not validator.is_valid(yaml.safe_load(text))
 
 

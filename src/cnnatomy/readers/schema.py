@@ -16,7 +16,7 @@ from cnnatomy.readers.design import hints, holds_parts, known_types
 FILE = "design.schema.json"
 
 Schema = dict[str, Any]
-_PART, _ITEM, _PARTS = ({"$ref": f"#/$defs/{name}"} for name in ("part", "item", "parts"))
+_PART, _ITEM, _PARTS, _NODE = ({"$ref": f"#/$defs/{name}"} for name in ("part", "item", "parts", "node"))
 
 
 def text() -> str:
@@ -40,8 +40,9 @@ def schema() -> Schema:
             "name": {"type": "string"},
             "input": {"description": "Channels, rows, columns.", "type": "array", "items": {"type": "integer"}},
             **{name: {"description": what, **_PART} for name, what in sections.items()},
+            "nodes": {"description": "In place of these: the layers by path.", "type": "array", "items": _NODE},
         },
-        "required": list(sections),
+        "anyOf": [{"required": list(sections)}, {"required": ["input", "nodes"]}],
         "additionalProperties": False,
         "$defs": {
             "part": {"anyOf": [_alone(kinds), {"type": "array", "items": _ITEM}, {"$ref": "#/$defs/single"}]},
@@ -49,6 +50,13 @@ def schema() -> Schema:
             "single": _one_of(kinds),
             "repeated": _repeated(kinds),
             "parts": {"anyOf": [{"type": "array", "items": _ITEM}, {"type": "object", "additionalProperties": _PART}]},
+            "node": {
+                "type": "object",
+                "properties": {"reads": {"type": "array", "items": {"type": "string"}}},
+                "additionalProperties": _PART,
+                "minProperties": 1,
+                "maxProperties": 2,
+            },
             **{name: _kind(kind) for name, kind in sorted(kinds.items())},
         },
     }
