@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 from cnnatomy.errors import UserError
-from cnnatomy.options import batch_option, classes_option, format_option, input_option, network_argument
+from cnnatomy.options import (
+    batch_option,
+    classes_option,
+    critique_options,
+    format_option,
+    input_option,
+    network_argument,
+    report_format_option,
+)
 
 
 class Verbs(click.Group):
@@ -44,6 +52,7 @@ def main() -> None:
     cnnatomy list                         what networks there are
     cnnatomy show resnet-50               every layer: parameters, MACs, receptive field
     cnnatomy compare vgg-16 resnet-50     side by side
+    cnnatomy critique vgg-16              what a good designer would object to
     cnnatomy train lenet-5 --data digits  train on real images
     cnnatomy demo                         all of it in a minute
 
@@ -124,6 +133,37 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
 
     accounts = [account_of(name, classes, input) for name in networks]
     click.echo(comparison.compare(networks, accounts, (classes, input), format, plot))
+
+
+@main.command()
+@network_argument
+@input_option
+@classes_option
+@critique_options
+def critique(network: str, strict: str | None, **request: Any) -> None:
+    """Criticise NETWORK: what a good designer would object to, with evidence, source, remedy and what that would cost.
+
+    \b
+    cnnatomy critique resnet-50 --input 3x512x1024 --objects 24:400 --device rtx-4090
+    cnnatomy critique my.yaml --strict
+    cnnatomy critique alexnet --fix better.yaml
+    """
+    from cnnatomy.export import critique as review
+
+    text, findings = review.review(network, **request)
+    click.echo(text)
+    if strict and review.reaches(findings, strict):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("names", metavar="[RULE]...", nargs=-1)
+@report_format_option("json", "markdown")
+def rules(names: tuple[str, ...], format: str) -> None:
+    """List the rules of the critique, or explain those named: why, who says so, and when they do not hold."""
+    from cnnatomy.export.rules import explain
+
+    click.echo(explain(names, format))
 
 
 @main.command()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,7 +30,37 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         return shape
 
 
+class SidesType(click.ParamType[tuple[int, int]]):
+    """`24:400`: from the smallest to the largest side, in pixels; `32` for one size."""
+
+    name = "MIN:MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", str(value), re.ASCII)
+        sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 0 < sides[0] <= sides[1]:
+            self.fail(f"{value!r}: write the smallest and the largest side in pixels, such as 24:400", param, ctx)
+        return sides
+
+
+UNITS_OF_TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
+
+class SecondsType(click.ParamType[float]):
+    """`20ms`, `1.5s`, `800us`: seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
+        return float(match[1]) * UNITS_OF_TIME[match[2]]
+
+
 SHAPE = ShapeType()
+SIDES = SidesType()
+SECONDS = SecondsType()
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
 classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), help="Classes of the classifier.")
@@ -38,5 +71,38 @@ batch_option = click.option("--batch", type=click.IntRange(1), default=1, show_d
 
 def format_option(command: Any) -> Any:
     """`--format`, alike for every command that prints a table."""
-    kinds = click.Choice(("table", "json", "csv", "markdown"))
-    return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")(command)
+    return report_format_option("json", "csv", "markdown")(command)
+
+
+def report_format_option(*others: str) -> Callable[[Any], Any]:
+    """`--format` of a command that prints for people, or in one of the other formats."""
+    kinds = click.Choice(("table", *others))
+    return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")
+
+
+_TASKS = ("classification", "segmentation", "detection")
+_CRITIQUE = (
+    click.option("--task", type=click.Choice(_TASKS), help="What it is for.  [default: by its output]"),
+    click.option("--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels, such as 24:400."),
+    click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated)."),
+    click.option("--memory", help="What there is at inference, such as 8GiB."),
+    click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
+    click.option("--rule", "only", multiple=True, metavar="RULE", help="Only this, by name or code; can be repeated."),
+    click.option("--ignore", multiple=True, metavar="RULE", help="Not this one; can be repeated."),
+    click.option("--fix", type=click.Path(path_type=Path), help="Apply what a program can, to this new .yaml file."),
+    click.option(
+        "--strict",
+        type=click.Choice(("note", "warning", "error")),
+        is_flag=False,
+        flag_value="warning",
+        help="Exit 1 on findings of this severity or a worse one; alone: warning.",
+    ),
+    report_format_option("json", "markdown", "sarif"),
+)
+
+
+def critique_options(command: Any) -> Any:
+    """What a network is for, which rules to ask, and what to do about it."""
+    for option in reversed(_CRITIQUE):
+        command = option(command)
+    return command

@@ -23,11 +23,8 @@ def critique(
     >>> from cnnatomy.catalogue import network
     >>> [finding.rule.name for finding in critique(network("alexnet"))][:1]
     """
-    if isinstance(design, Network):
-        design = design.account()
-    if isinstance(design, Graph):
-        design = account(design)
-    study = Study(design, purpose)
+    graph = design.graph() if isinstance(design, Network) else design
+    study = Study(account(graph) if isinstance(graph, Graph) else graph, purpose)
     return [finding for rule in rules for finding in rule(study)]
 
 
