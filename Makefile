@@ -41,9 +41,11 @@ format: $(DEV_READY) ## let ruff mend and format what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into docs/tables; the schema of designs
+tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into docs/tables; the schema of designs; the rules
 	@$(BIN)/python docs/tables/generate.py
 	@$(BIN)/python -c 'from cnnatomy.readers import schema; print(schema.text(), end="")' > docs/design.schema.json
+	@$(BIN)/python -c 'from cnnatomy.export import rules; print(rules.page(), end="")' > docs/rules.md
+	@$(BIN)/python -c 'from cnnatomy.export import rules; print(rules.table(), end="")' > docs/critique-table.md
 
 bench: $(DEV_READY) ## every benchmark, one after another
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -18,7 +18,6 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, file: Path | None = None) -> str:
     """A log of one run. `file` is the design that was read, if one was: results are then shown in it."""
     numbers = {rule.code: i for i, rule in enumerate(rules)}
-    lines = _lines(file) if file else {}
     run = {
         "tool": {
             "driver": {
@@ -28,7 +27,7 @@ def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, file: P
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, numbers[finding.rule.code], name, file, lines) for finding in findings],
+        "results": [_result(finding, numbers[finding.rule.code], name, file) for finding in findings],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
@@ -46,7 +45,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int, name: str, file: Path | None, lines: dict[str, int]) -> dict[str, Any]:
+def _result(finding: Finding, index: int, name: str, file: Path | None) -> dict[str, Any]:
     record = finding_record(finding)
     message = finding.text[:1].upper() + finding.text[1:]
     if finding.remedy:
@@ -56,10 +55,10 @@ def _result(finding: Finding, index: int, name: str, file: Path | None, lines: d
         or [{"fullyQualifiedName": name, "kind": "module"}]
     }
     if file:
-        part = finding.where[0].partition(".")[0] if finding.where else ""
+        line = line_of(finding.where[0], file.read_text(encoding="utf-8")) if finding.where else 1
         location["physicalLocation"] = {
             "artifactLocation": {"uri": file.as_posix() if not file.is_absolute() else file.as_uri()},
-            "region": {"startLine": lines.get(part, 1)},
+            "region": {"startLine": line},
         }
     return {
         "ruleId": finding.rule.code,
@@ -74,11 +73,18 @@ def _result(finding: Finding, index: int, name: str, file: Path | None, lines: d
     }
 
 
-def _lines(file: Path) -> dict[str, int]:
-    """The line on which tail, body and head of a design begin."""
-    text = file.read_text(encoding="utf-8")
-    return {
-        match[1]: number
-        for number, line in enumerate(text.splitlines(), start=1)
-        if (match := re.match(r"(tail|body|head)\s*:", line))
-    }
+def line_of(path: str, text: str) -> int:
+    """The line of a YAML design on which a part begins, or the innermost part around it that has a name there."""
+    lines = text.splitlines()
+    found, depth = 0, -1
+    for name in path.split("."):
+        for i in range(found, len(lines)):
+            indent = len(lines[i]) - len(lines[i].lstrip())
+            if depth >= 0 and i > found and lines[i].strip() and indent <= depth:
+                return found + 1
+            if re.search(rf"(?:^|[\s{{]){re.escape(name)}\s*:", lines[i]):
+                found, depth = i, indent
+                break
+        else:
+            return found + 1
+    return found + 1
