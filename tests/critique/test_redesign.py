@@ -29,7 +29,7 @@ TANGLED = {
 
 NAMES = (
     *("alexnet", "vgg-16", "resnet-18", "resnet-50", "googlenet", "googlenet-aux", "mobilenet-v2", "squeezenet-1.0"),
-    *("densenet-121", "se-resnet-50", "shufflenet-1.0x-g3", "preact-resnet-50", "inception-v3"),
+    *("densenet-121", "se-resnet-50", "shufflenet-g3", "preact-resnet-50", "inception-v3"),
 )
 
 
