@@ -46,9 +46,9 @@ def review(
         findings, done = critique(design, meant, rules), None
     else:
         check_new(fix)
-        network = resolve(name, built_for, input)
+        network = resolve(name, built_for, input) if in_catalogue(name) or file else None
         if not isinstance(network, Network):
-            raise UserError(f"--fix changes designs of tail, body and head; {name} is a list of layers")
+            raise UserError(f"--fix changes designs of tail, body and head, and {name} is not one")
         fixed = mend(network, meant, rules)
         design, findings = fixed.network.account(), fixed.left
         done = Done(fixed, fix if fixed.steps else None)

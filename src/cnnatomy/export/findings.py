@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -51,14 +52,7 @@ def record(account: Account, purpose: Purpose, findings: Sequence[Finding], done
     return {
         "name": account.name,
         "input": list(account.input),
-        "purpose": {
-            "task": purpose.task,
-            "classes": purpose.classes,
-            "objects": list(purpose.objects) if purpose.objects else None,
-            "device": purpose.device,
-            "memory": purpose.memory,
-            "latency": purpose.latency,
-        },
+        "purpose": dataclasses.asdict(purpose),
         "totals": _costs(Cost.of(account)),
         "count": dict(_counted(findings)),
         "findings": [finding_record(finding) for finding in findings],
@@ -132,18 +126,22 @@ def _grouped(findings: Sequence[Finding]) -> Iterator[tuple[Rule, str, list[Find
 
 def _plain(account: Account, findings: Sequence[Finding], done: Done | None) -> str:
     before = Cost.of(account)
-    blocks = [_title(account)]
+    blocks = [_filled(_title(account))]
     if done:
-        blocks = [_done_text(done), _title(account)]
+        blocks = [_done_text(done), _filled(_title(account))]
     for rule, severity, alike in _grouped(findings):
-        heading = textwrap.fill(f"{severity} {rule.code} {rule.name}: {rule.title}", max(terminal_width(), 40))
+        heading = _filled(f"{severity} {rule.code} {rule.name}: {rule.title}")
         lines: Lines = []
         for finding in alike:
             lines += [("  where", where(finding)), ("  found", finding.text), *_remedy(finding, before)]
         lines += [("  why", _first_sentence(rule.why)), ("  source", rule.source)]
         blocks.append(_coloured(heading, severity) + "\n" + paragraphs(lines))
-    blocks.append(paragraphs([("", _last_line(findings))]).strip())
+    blocks.append(_filled(_last_line(findings)))
     return "\n\n".join(blocks)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, terminal_width())
 
 
 def _title(account: Account) -> str:
@@ -193,7 +191,7 @@ def where(finding: Finding, mark: str = "") -> str:
 
 def _first_sentence(text: str) -> str:
     """Up to the first full stop that ends one: not that of `et al.` or `e.g.`."""
-    return re.split(r"(?<=[^.\s][a-z\d)])(?<!\bal)\.\s+(?=[A-Z])", _flat(text), maxsplit=1)[0].rstrip(".") + "."
+    return re.split(r"(?<!\.[a-z])(?<!\bal)\.\s+(?=[A-Z])", _flat(text), maxsplit=1)[0].rstrip(".") + "."
 
 
 def _flat(text: str) -> str:
