@@ -3,13 +3,33 @@
 from collections.abc import Sequence
 
 from cnnatomy.analysis import Account, account
+from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fix import Fixed, Step, fix
-from cnnatomy.critique.normalisation import response_normalisation
+from cnnatomy.critique.normalisation import (
+    bias_before_batch_norm,
+    dropout_before_batch_norm,
+    no_normalisation,
+    response_normalisation,
+    vector_head_without_dropout,
+)
+from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Remedy, Rule
 from cnnatomy.critique.study import Purpose, Study
+from cnnatomy.critique.wiring import (
+    auxiliary_heads,
+    softmax_before_loss,
+    stride_skips_pixels,
+    uneven_transposed_convolution,
+    unfolded_batch_norm,
+)
 from cnnatomy.network import Graph, Network
 
-RULES: tuple[Rule, ...] = (response_normalisation,)
+RULES: tuple[Rule, ...] = (
+    *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
+    *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
+    *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
+    *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm),
+)
 """Every rule, in the order of reports."""
 
 
