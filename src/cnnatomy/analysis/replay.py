@@ -6,7 +6,7 @@ from cnnatomy.analysis.lifetimes import Block, Tape, readers, releases, running,
 from cnnatomy.analysis.setting import GRANULE, Setting
 from cnnatomy.layers import Concat
 from cnnatomy.layers.layer import Shape, elements
-from cnnatomy.layers.memory import INTEGER, total
+from cnnatomy.layers.memory import INTEGER, NOTHING, total
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 
 MAP, KEPT, GRADIENT, WEIGHTS = "feature map", "kept for backward", "gradient of a map", "gradient of weights"
@@ -120,7 +120,7 @@ class Replay:
         shapes, output = [x.shape for x in node.inputs], node.output
         each = setting.map_bytes if layer.memory.integers else self._each[output]
         keep = keep and self._wants[output]
-        saved = layer.saves(shapes, output.shape)
+        saved = layer.saves(shapes, output.shape) if self.training else NOTHING
         kept = self._keep(node, each) if keep else []
         is_view = layer.is_view(self.training)
         own = total(saved.own, setting.batch, each, setting.cuda)

@@ -3,8 +3,18 @@
 from collections.abc import Sequence
 
 from cnnatomy.analysis import Account, account
+from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
+from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fix import Fixed, Step, fix
+from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
+from cnnatomy.critique.machine import (
+    depthwise_reuse,
+    groups_never_mix,
+    narrow_groups,
+    uneven_channels,
+    weights_read_once,
+)
 from cnnatomy.critique.normalisation import (
     bias_before_batch_norm,
     dropout_before_batch_norm,
@@ -29,6 +39,9 @@ RULES: tuple[Rule, ...] = (
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
     *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm),
+    *(vectorised_head, large_kernel, weights_read_once, depthwise_reuse, groups_never_mix),
+    *(tail, unequal_branches, uneven_channels, narrow_groups, large_stem_kernel),
+    *(balance, single_peak, over_memory, over_latency),
 )
 """Every rule, in the order of reports."""
 

@@ -1,0 +1,46 @@
+"""The branches that run side by side from a fork to a join."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from cnnatomy.critique.study import Study
+from cnnatomy.network.graph import Node
+
+
+def branches(study: Study, join: Node, position: Mapping[Node, int]) -> list[list[Node]]:
+    """The nodes of each branch that ends in a join, and whose maps nobody else reads; none where there are not two.
+
+    Paths that have a node in common are one branch; the node from which all of them come is of none. `position` numbers
+    the nodes of the graph in order.
+    """
+    ends = [x for x in dict.fromkeys(join.inputs) if x.node is not None and study.readers[x] == [join]]
+    ends = [x for x in ends if x not in study.graph.outputs]
+    if len(ends) < 2:
+        return []
+    owner: dict[Node, int] = {}  # node -> the branch that it was found in
+    joined = list(range(len(ends)))  # branch -> the branch that it is part of
+    numbers = {x: i for i, x in enumerate(ends)}
+    waiting = {x.node: position[x.node] for x in ends if x.node is not None}
+    queue = [(-i, id(node), node) for node, i in waiting.items()]
+    heapq.heapify(queue)
+    while queue:
+        node = heapq.heappop(queue)[2]
+        x = node.output
+        if x in study.graph.outputs or not all(r in owner or (r is join and x in numbers) for r in study.readers[x]):
+            continue
+        found = {joined[numbers[x] if r is join else owner[r]] for r in study.readers[x]}
+        if len(found) > 1 and len(found) == len(set(joined)):
+            break
+        branch = min(found)
+        joined = [branch if other in found else other for other in joined]
+        owner[node] = branch
+        for x in node.inputs:
+            if x.node is not None and x.node not in waiting:
+                waiting[x.node] = position[x.node]
+                heapq.heappush(queue, (-position[x.node], id(x.node), x.node))
+    parts: dict[int, list[Node]] = {branch: [] for branch in joined}
+    for node, branch in owner.items():
+        parts[joined[branch]].append(node)
+    return [part[::-1] for part in parts.values()] if len(parts) > 1 else []

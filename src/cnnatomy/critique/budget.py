@@ -1,0 +1,298 @@
+"""Rules about what a device offers: memory, time, and the balance of the two along the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from cnnatomy.analysis import Account, Row, account
+from cnnatomy.analysis.memory import inference
+from cnnatomy.analysis.setting import Setting
+from cnnatomy.critique.change import Change, changed
+from cnnatomy.critique.cost import head_of_vectors, pooled_head
+from cnnatomy.critique.rule import Case, Remedy, rule
+from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.errors import UserError
+from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
+from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dimensions, elements
+from cnnatomy.network.graph import FeatureMap, Graph, Node
+
+MOST = 5
+"""Layers that a finding over budget names."""
+
+_PASSED_ON = (ELEMENT, TRAINING)
+
+
+@rule("B1", "balance", "note", "lecture 001, 'Network Size' and 'Personal Notes For Vision Optimized CNNs'")
+def balance(study: Study) -> Iterator[Case]:
+    """Arithmetic at the beginning, or weights at the end, that outweigh all the rest.
+
+    "Pay attention to compute at the beginning and memory at the end": large maps of weak features are where MACs go,
+    the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
+    is all that is larger than the last map by more than two halvings, the end what is no larger. Fires where the
+    beginning has half of the MACs, or the end nine tenths of the weights; for a given device, where either takes half
+    of the time at batch 1, every layer at the device's roofline. On a device that is fast at what the network is full
+    of, it is no objection.
+    """
+    last = pixels(study.last_map.shape)
+    rows = [row for row in study.account.rows if row.weights or row.macs]
+    early = [row for row in rows if pixels(row.output) >= 32 * last]
+    late = [row for row in rows if pixels(row.output) <= last]
+    macs, weights = study.account.totals.macs, study.account.totals.weights
+    spent, stored = sum(row.macs for row in early), sum(row.weights for row in late)
+    if study.device is None:
+        slow = 2 * spent > macs, 10 * stored > 9 * weights
+        times: dict[str, float] = {}
+    else:
+        seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=True))
+        shares = [sum(seconds[row.node] for row in some) / (sum(seconds.values()) or 1.0) for some in (early, late)]
+        slow = shares[0] > 0.5, shares[1] > 0.5
+        times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], "ridge": _ridge(study)}
+    evidence = {
+        "levels": _levels(rows),
+        "share_of_macs_early": spent / macs if macs else 0.0,
+        "share_of_weights_late": stored / weights if weights else 0.0,
+        **times,
+    }
+    if early and slow[0]:
+        text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than the last"
+        if times:
+            text += f", {times['share_of_time_early']:.0%} of the time"
+        remedy = study.remedy("halve the channels of these layers", _halved(study, early))
+        yield Case(tuple(row.path for row in early), text, evidence, remedy)
+    if late and slow[1] and weights:
+        text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last"
+        if times:
+            text += f", {times['share_of_time_late']:.0%} of the time"
+        head = head_of_vectors(study)
+        narrower = study.remedy("halve the channels of these layers", _halved(study, late))
+        yield Case(tuple(row.path for row in late), text, evidence, pooled_head(study, head) if head else narrower)
+
+
+def _levels(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """MACs and weights by the size of the map that they make."""
+    levels: dict[str, dict[str, int]] = {}
+    for row in rows:
+        level = levels.setdefault(dimensions(row.output[1:]) or "vectors", {"macs": 0, "weights": 0})
+        level["macs"] += row.macs
+        level["weights"] += row.weights
+    return levels
+
+
+def _ridge(study: Study) -> float:
+    """FLOPs a byte below which the device waits for its memory."""
+    device = study.device
+    return device.flops[_type(study)] / device.bandwidth if device else 0.0
+
+
+def _type(study: Study) -> str:
+    """The number format that the device is asked about: float32, where it has that."""
+    flops = study.device.flops if study.device else {}
+    return "float32" if "float32" in flops else next(iter(flops), "float32")
+
+
+@rule("B2", "single-peak", "note", "Lin et al. 2021 (MCUNetV2), figure 1; lecture 001, 'Feature Map Size'")
+def single_peak(study: Study) -> Iterator[Case]:
+    """Peak memory at inference that a single layer sets.
+
+    Memory is paid for the largest moment. Where one layer, with the normalisation and activation behind it, holds half
+    as much again as any other does, the rest of the network leaves a third of the memory unused: make that layer
+    smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
+    concern where memory is plenty.
+    """
+    held: dict[Node, int] = {}  # by the layer that makes what elementwise layers behind it pass on
+    maker: dict[FeatureMap, Node] = {}
+    sizes = {x: elements(x.shape) for x in study.graph.inputs}
+    for node in study.graph.nodes:
+        layer, x, output = node.layer, node.inputs[0], node.output
+        size = sizes[output] = elements(output.shape)
+        passed = layer.kind in _PASSED_ON and len(node.inputs) == 1 and x.shape == output.shape
+        first = maker[output] = maker.get(x, node) if passed else node
+        if not layer.is_view(training=False):
+            size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
+            if type(layer).scratch is not Layer.scratch:
+                size += sum(
+                    extra.elements for extra in layer.scratch([y.shape for y in node.inputs], output.shape).forward
+                )
+            if size > held.get(first, 0):
+                held[first] = size
+    if len(held) < 2:
+        return
+    first, second = sorted(held, key=lambda node: -held[node])[:2]
+    if 2 * held[first] < 3 * held[second]:
+        return
+    memory = study.account.inference_memory
+    behind = [x.node for x in maker if maker[x] is first and x.node is not None]
+    if memory.at not in [node.path for node in behind]:
+        return
+    yield Case(
+        where=tuple(node.path for node in behind),
+        text=f"the peak of {_mib(memory.peak)} is at {memory.at}: {first.path} holds "
+        f"{_mib(4 * held[first])}, the next, {second.path}, {_mib(4 * held[second])}",
+        evidence={
+            "peak": memory.peak,
+            "at": memory.at,
+            "bytes": 4 * held[first],
+            "next": second.path,
+            "next_bytes": 4 * held[second],
+        },
+        remedy=study.remedy(f"halve the channels of {first.path}", half)
+        if (half := _halved(study, [study.rows[first]]))
+        else Remedy(f"leave {first.path} out, or make what it reads smaller"),
+    )
+
+
+@rule("B3", "over-memory", "error", "the budget; lecture 001, 'Personal Notes For Vision Optimized CNNs'")
+def over_memory(study: Study) -> Iterator[Case]:
+    """More memory at inference than there is.
+
+    Weights and statistics, the input, and the feature maps at the moment when most are alive, for one image in float32,
+    as eager torch holds them; the work space of kernels comes on top. The layers named hold the most.
+    """
+    budget = study.purpose.memory
+    if budget is None or study.account.inference_memory.total <= budget:
+        return
+    memory = study.account.inference_memory
+    weights = memory.parameters + memory.buffers
+    pieces = [(row.path, "weights", 4 * (row.parameters + row.buffers)) for row in study.account.rows]
+    pieces += [(piece.path, piece.what, piece.bytes) for piece in memory.alive]
+    largest = sorted(pieces, key=lambda piece: -piece[2])[:MOST]
+
+    def needs(graph: Graph) -> float:
+        return inference(graph).total
+
+    half = inference(study.graph, Setting(dtype="float16")).total
+    yield Case(
+        where=tuple(dict.fromkeys(path for path, _, _ in largest)),
+        text=f"{_mib(memory.total)} for {_mib(budget)}: weights {_mib(weights)}, input {_mib(memory.input)}, "
+        f"feature maps {_mib(memory.peak)} at {memory.at}",
+        evidence={
+            "bytes": memory.total,
+            "budget": budget,
+            "weights": weights,
+            "peak": memory.peak,
+            "at": memory.at,
+            "cut_first": [{"path": path, "what": what, "bytes": size} for path, what, size in largest],
+        },
+        remedy=_cut(study, needs, budget, _mib, [f"in 16 bits it takes {_mib(half)}"]),
+    )
+
+
+@rule(
+    "B4",
+    "over-latency",
+    "error",
+    "the budget; Williams et al. 2009; lecture 001, 'Personal Notes For Vision Optimized CNNs'",
+)
+def over_latency(study: Study) -> Iterator[Case]:
+    """More time for one image than there is.
+
+    On a named device the time that it takes at least, every layer at the roofline of the data sheet: where that is too
+    long already, no implementation helps. On this machine the time that calibration predicts. The layers named take the
+    most.
+    """
+    budget = study.purpose.latency
+    if budget is None or study.device is None:
+        return
+    timer = _timer(study)
+    seconds = timer(study.account)
+    total = sum(seconds)
+    if total <= budget:
+        return
+    slowest = sorted(zip(seconds, study.account.rows, strict=False), key=lambda one: -one[0])[:MOST]
+    share = sum(s for s, _ in slowest) / total
+    how = "predicted" if study.purpose.device == "here" else "at least"
+    yield Case(
+        where=tuple(row.path for _, row in slowest),
+        text=f"{how} {_ms(total)} for {_ms(budget)} on {study.device.name}; the layers named take {share:.0%}",
+        evidence={
+            "seconds": total,
+            "budget": budget,
+            "device": study.device.name,
+            "cut_first": [{"path": row.path, "seconds": s, "share": s / total} for s, row in slowest],
+        },
+        remedy=_cut(study, lambda graph: sum(timer(account(graph))), budget, _ms, []),
+    )
+
+
+def _timer(study: Study) -> Callable[[Account], list[float]]:
+    """What tells the seconds of each layer on the study's device; on this machine, last, of what is between them."""
+    from cnnatomy.analysis import latency, roofline  # they need pydantic
+
+    if (study.purpose.device or "").lower() == "here":
+        calibration = latency.required()
+
+        def predicted(of: Account) -> list[float]:
+            prediction = calibration.predict(of)
+            return [*[seconds or 0.0 for seconds in prediction.rows], prediction.glue]
+
+        return predicted
+    device = study.device
+    assert device is not None
+    return lambda of: [bound.seconds for bound in roofline.roofline(of, device, dtype=_type(study))]
+
+
+def _cut(
+    study: Study, needs: Callable[[Graph], float], budget: float, shown: Callable[[float], str], said: list[str]
+) -> Remedy:
+    """What cutting gives: half of all channels, and the largest smaller input that fits."""
+    half = _halved(study, study.account.rows)
+    try:
+        narrow = needs(changed(study.graph, Change(half)))
+        said.append(f"with half of all channels it takes {shown(narrow)}")
+    except UserError:
+        half, narrow = {}, budget + 1
+    found = _smaller_input(study, lambda graph: needs(graph) <= budget)
+    if found is not None:
+        shape, graph = found
+        said.append(f"at {dimensions(shape)} it takes {shown(needs(graph))}")
+        return study.remedy("; ".join(said), input=shape)
+    said.append("no smaller input fits")
+    return study.remedy("; ".join(said), half) if narrow <= budget else Remedy("; ".join(said))
+
+
+def _smaller_input(study: Study, fits: Callable[[Graph], bool]) -> tuple[Shape, Graph] | None:
+    """The largest smaller input with a multiple of 32 rows that fits, and the graph for it; sides keep their ratio."""
+    shape = study.graph.inputs[0].shape
+    fixed = any(isinstance(n.layer, (Foreign, Derived, Each)) or n.layer.kind == UNKNOWN for n in study.graph.nodes)
+    if len(shape) != 3 or fixed:
+        return None
+    channels, rows, columns = shape
+    sizes = [(channels, 32 * n, max(32, round(n * columns / rows) * 32)) for n in range(1, -(-rows // 32))]
+    best: tuple[Shape, Graph] | None = None
+    while sizes:
+        middle = len(sizes) // 2
+        try:
+            graph = changed(study.graph, Change(input=sizes[middle]))
+        except UserError:
+            sizes = sizes[middle + 1 :]  # too small for a kernel, or for any size but one
+            continue
+        if fits(graph):
+            best, sizes = (sizes[middle], graph), sizes[middle + 1 :]
+        else:
+            sizes = sizes[:middle]
+    return best
+
+
+def _halved(study: Study, rows: Iterable[Row]) -> dict[Node, tuple[Layer, ...]]:
+    """These layers with half of their channels; the classifier keeps its classes."""
+    layers: dict[Node, tuple[Layer, ...]] = {}
+    for row in rows:
+        node, layer = row.node, row.node.layer
+        if node is study.classifier:
+            continue
+        if isinstance(layer, FullyConnected):
+            layers[node] = (layer.replace(features=max(1, layer.features // 2)),)
+        elif isinstance(layer, Conv) and depthwise(node):
+            half = max(1, layer.groups // 2)
+            layers[node] = (layer.replace(channels=half * (layer.channels // layer.groups), groups=half),)
+        elif isinstance(layer, Conv):
+            layers[node] = (layer.replace(channels=max(1, layer.channels // layer.groups // 2) * layer.groups),)
+    return layers
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.2f} MiB"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.3f} ms"

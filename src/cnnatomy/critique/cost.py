@@ -1,0 +1,216 @@
+"""Rules about where parameters and arithmetic are spent: head, tail, branches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cnnatomy.critique.branches import branches
+from cnnatomy.critique.rule import Case, Remedy, rule
+from cnnatomy.critique.study import Study, pixels
+from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, ReLU
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
+from cnnatomy.network.graph import FeatureMap, Node
+
+
+@rule("C1", "vectorised-head", "warning", "lecture 001, 'Feature Map To Feature Vector Transform'; Lin et al. 2013")
+def vectorised_head(study: Study) -> Iterator[Case]:
+    """A vectorised head that holds most of the parameters.
+
+    "Likely a lot of redundancy in the subsequent classifier": each pixel of the last map has weights of its own, so the
+    first layer behind it grows with the size of the map, needs dropout and binds the network to one input size. Global
+    average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
+    A head with less than half of the parameters is left alone.
+    """
+    head = head_of_vectors(study)
+    total = study.account.totals.parameters
+    if head is None or 2 * head.parameters <= total:
+        return
+    first, size = head.weighted[0], head.before.shape
+    yield Case(
+        where=tuple(node.path for node in head.weighted),
+        text=f"{head.parameters:,} of {total:,} parameters ({head.parameters / total:.0%}) come after "
+        f"{dimensions(size)} is read as {elements(size):,} features",
+        evidence={
+            "parameters": head.parameters,
+            "share": head.parameters / total,
+            "features": elements(size),
+            "first": study.rows[first].parameters,
+        },
+        remedy=pooled_head(study, head, mechanical=True),
+    )
+
+
+class VectorHead(NamedTuple):
+    """A head that reads every pixel of a map with weights of its own.
+
+    Attributes:
+        before: the map.
+        collapse: the layer that makes a vector of it: a rearrangement, or a convolution as large as the map.
+        hidden: the layers between that and the classifier; None where they are no chain of weights and activations.
+        weighted: the layers of the head that have weights, in order.
+        parameters: of all of them.
+    """
+
+    before: FeatureMap
+    collapse: Node
+    hidden: tuple[Node, ...] | None
+    weighted: tuple[Node, ...]
+    parameters: int
+
+
+def head_of_vectors(study: Study) -> VectorHead | None:
+    """The vectorised head of a design; None if it has none."""
+    node, classifier = study.collapse, study.classifier
+    if node is None or len(node.inputs) != 1 or classifier is None:
+        return None
+    before, layer = node.inputs[0], node.layer
+    covers = isinstance(layer, Conv) and layer.groups == 1 and pair(layer.kernel) == before.shape[1:]
+    if not covers and (study.rows[node].weights or elements(before.shape) != elements(node.output.shape)):
+        return None
+    behind = [row for row in study.account.rows if row.node in study.ancestors]
+    behind = behind[[row.node for row in behind].index(node) + 1 :]
+    weighted = [*([node] if covers else []), *[row.node for row in behind if row.weights]]
+    if not weighted:
+        return None
+    parameters = sum(row.parameters for row in behind) + (study.rows[node].parameters if covers else 0)
+    return VectorHead(before, node, _hidden(study, node, classifier), tuple(weighted), parameters)
+
+
+def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
+    """What lies between two layers of a chain; None where that is no chain, or does what cannot be left out."""
+    found: list[Node] = []
+    node = last.inputs[0].node if last is not first else None
+    while node is not None and node is not first:
+        kept = node.layer.is_view(training=True)
+        if len(node.inputs) != 1 or not (kept or study.rows[node].weights or node.layer.kind in (ELEMENT, TRAINING)):
+            return None
+        found += [] if kept else [node]
+        node = node.inputs[0].node
+    return tuple(reversed(found)) if node is first else None
+
+
+def pooled_head(study: Study, head: VectorHead, mechanical: bool = False) -> Remedy:
+    """Global average pooling and the classifier in place of a vectorised head.
+
+    Where there are fewer channels than classes, a 1x1 convolution makes as many features first, in multiples of 64.
+    """
+    text = "replace it by global average pooling and one linear layer"
+    if head.hidden is None:
+        return Remedy(text)
+    channels, classes = head.before.shape[0], study.classes or 0
+    widen: tuple[Layer, ...] = ()
+    if channels < classes:
+        channels = -(-classes // 64) * 64
+        normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
+        widen = (Conv(channels, 1, bias=False), BatchNorm(), ReLU()) if normalised else (Conv(channels, 1), ReLU())
+    flatten = () if isinstance(head.collapse.layer, Conv) else (Flatten(),)
+    layers = {head.collapse: (*widen, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
+    remedy = study.remedy(text, layers, mechanical=mechanical)
+    if remedy.after is None:
+        return remedy
+    first = head.weighted[0]
+    body = study.account.totals.parameters - head.parameters
+    if first is study.classifier:
+        said = f"put global average pooling before {first.path}"
+    else:
+        said = f"replace {first.path} by global average pooling: {study.rows[first].parameters:,} parameters become 0"
+    if widen:
+        said += f"; before it a 1x1 convolution to {channels:,} channels, no fewer than classes"
+    return remedy._replace(text=f"{said}; the head has {remedy.after.parameters - body:,} of {head.parameters:,}")
+
+
+@rule("C6", "tail", "note", "lecture 001, 'Tail: Data To Weak Features'; Zeiler and Fergus 2013, section 4.1")
+def tail(study: Study) -> Iterator[Case]:
+    """A tail that reduces the picture too timidly or too fast.
+
+    Neighbouring pixels say nearly the same, and a tail finds weak features only: "aggressive down sampling (but don't
+    lose useful information)", usually by 4 a side. Too timid: maps larger than a quarter of the input a side (and than
+    64, three halvings from the 8 of a last map) take more than a fifth of all MACs, as much as an even share of one of
+    five levels; where pixels are the output, more than half. Too fast: one layer with weights, and the pools behind it,
+    leave fewer than one pixel of 7x7 and less than half of the values; with 4 and 2 in place of 11x11/4 the first
+    features were better. Patches that keep all values are not concerned.
+    """
+    yield from _timid(study)
+    yield from _hasty(study)
+
+
+def _timid(study: Study) -> Iterator[Case]:
+    shape, macs = study.graph.inputs[0].shape, study.account.totals.macs
+    if len(shape) != 3 or not macs:
+        return
+    quarter = -(-shape[1] // 4) * -(-shape[2] // 4)
+    large = [row for row in study.account.rows if row.macs and pixels(row.output) > max(quarter, 64 * 64)]
+    spent = sum(row.macs for row in large)
+    if spent <= macs * (0.2 if study.task == "classification" else 0.5):
+        return
+    later = sum(row.macs * min(1.0, quarter / pixels(row.output)) for row in large)
+    yield Case(
+        where=tuple(row.path for row in large),
+        text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
+        evidence={"macs": spent, "share": spent / macs, "largest": [row.output for row in large][:1]},
+        remedy=Remedy(f"reduce by 4 a side before these layers: there they take about {later:,.0f} MACs"),
+        severity="warning",
+    )
+
+
+def _hasty(study: Study) -> Iterator[Case]:
+    start: FeatureMap | None = None
+    nodes: list[Node] = []
+    for before, after in itertools.pairwise(study.spine):
+        node = after.node
+        if node is None or node.inputs != (before,) or pixels(after.shape) == 1:
+            start = None
+            continue
+        if study.rows[node].weights:
+            start, nodes = before, []
+        nodes.append(node)
+        if start is None or pixels(after.shape) * 49 > pixels(start.shape) or node.inputs[0].shape == after.shape:
+            continue
+        if elements(after.shape) * 2 < elements(start.shape):
+            sides = f"{dimensions(start.shape)} becomes {dimensions(after.shape)}"
+            yield Case(
+                where=tuple(n.path for n in nodes if n is nodes[0] or n.output.shape != n.inputs[0].shape),
+                text=f"{sides} with one layer of weights, "
+                f"{pixels(after.shape) / pixels(start.shape):.1%} of the pixels and "
+                f"{elements(after.shape) / elements(start.shape):.0%} of the values",
+                evidence={"before": start.shape, "after": after.shape},
+                remedy=Remedy("halve the sides twice at most for each layer with weights, and double the channels"),
+            )
+            return
+
+
+@rule("C7", "unequal-branches", "note", "Xie et al. 2016, section 3; lecture 001, 'Parallel'")
+def unequal_branches(study: Study) -> Iterator[Case]:
+    """Parallel branches of very unequal cost.
+
+    Side by side, all branches wait for the dearest. Where less than half of n times its MACs is work, parallel hardware
+    idles more than half of the time, and the branches might as well be a chain; ResNeXt's branches are equal, so that
+    they become one grouped convolution. Branches without MACs (identities, pools) and projections before an addition
+    are not counted, nor modules that hold less than a tenth of the network's MACs together.
+    """
+    position = {node: i for i, node in enumerate(study.graph.nodes)}
+    found: list[tuple[Node, list[int]]] = []
+    for join in study.graph.nodes:
+        if not isinstance(join.layer, (Add, Concat)):
+            continue
+        costs = []
+        for branch in branches(study, join, position):
+            weighted = [study.rows[node] for node in branch if study.rows[node].weights]
+            if weighted and (len(weighted) > 1 or isinstance(join.layer, Concat)):
+                costs.append(sum(row.macs for row in weighted))
+        if len(costs) > 1 and 2 * sum(costs) < len(costs) * max(costs):
+            found.append((join, costs))
+    total, spent = study.account.totals.macs, sum(sum(costs) for _, costs in found)
+    if not found or 10 * spent < total:
+        return
+    used = spent / sum(len(costs) * max(costs) for _, costs in found)
+    worst, costs = min(found, key=lambda one: sum(one[1]) / (len(one[1]) * max(one[1])))
+    yield Case(
+        where=tuple(join.path for join, _ in found),
+        text=f"branches with {spent / total:.0%} of the MACs would keep {used:.0%} of parallel hardware busy; "
+        f"those of {worst.path} have {', '.join(f'{cost:,}' for cost in costs)} MACs",
+        evidence={"share_of_macs": spent / total, "busy": used, "worst": worst.path, "macs": costs},
+        remedy=Remedy(f"give the branches of {worst.path} about {sum(costs) // len(costs):,} MACs each"),
+    )

@@ -1,0 +1,153 @@
+"""Rules about the size of kernels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from cnnatomy.critique.rule import Case, rule
+from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.errors import ShapeError
+from cnnatomy.layers import Conv, Dropout, ReLU
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements, pair
+from cnnatomy.network.graph import Node
+
+
+@rule("C2", "large-kernel", "warning", "lecture 001, 'Chains – VGG', notes; Simonyan and Zisserman 2014, section 2.3")
+def large_kernel(study: Study) -> Iterator[Case]:
+    """Large kernels that a stack of 3x3 replaces, with fewer parameters and more nonlinearities.
+
+    Two 3x3 see 5x5 with 18 weights for 25, three see 7x7 with 27 for 49, and each brings a nonlinearity. Between its
+    layers a stack is counted with as many channels as the narrower of its two sides has. Depthwise kernels cost little
+    and are meant; kernels as large as their stride cut patches, and as large as the map vectorise. The first layer of
+    all is another matter.
+    """
+    stacks = [stack for node in study.convolutions if (stack := _stack(study, node)) and not _is_first(study, node)]
+    if stacks:
+        yield _in_threes(study, stacks, "replace each by a stack of 3x3 convolutions", all(s.fits for s in stacks))
+
+
+@rule("C10", "large-stem-kernel", "note", "He et al. 2018, section 4 and table 5; Szegedy et al. 2015, section 6")
+def large_stem_kernel(study: Study) -> Iterator[Case]:
+    """A large kernel in the first layer, where three 3x3 were more accurate.
+
+    The stack of ResNet-C, with half the channels between its layers, usually has more weights and MACs than the one
+    layer that it replaces, which reads few channels; of a whole network that is little, and it gained 0.2 % for
+    ResNet-50. Where the first maps set the memory or the time, one layer is the better choice.
+    """
+    stacks = [stack for node in study.convolutions if _is_first(study, node) and (stack := _stack(study, node))]
+    if stacks:
+        yield _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", False)
+
+
+class _Stack(NamedTuple):
+    """A convolution and the 3x3 convolutions that may stand in its place; `fits` says that the shape stays."""
+
+    node: Node
+    layers: tuple[Layer, ...]
+    fits: bool
+
+
+def _is_first(study: Study, node: Node) -> bool:
+    return study.rows[node].weight_layers == 1
+
+
+def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, mechanical: bool) -> Case:
+    rows = [study.rows[stack.node] for stack in stacks]
+    sizes = sorted({max(pair(stack.node.layer.kernel)) for stack in stacks})  # type: ignore[attr-defined]
+    before = sum(row.weights for row in rows), sum(row.macs for row in rows)
+    costs = [_cost(stack.layers, row.inputs[0]) for stack, row in zip(stacks, rows, strict=True)]
+    after = sum(weights for weights, _ in costs), sum(macs for _, macs in costs)
+    layers = sum(isinstance(layer, Conv) for stack in stacks for layer in stack.layers)
+    kernels = " and ".join(f"{k}x{k}" for k in sizes)
+    counts = f"{before[0]:,} weights become {after[0]:,}, and {before[1]:,} MACs {after[1]:,}"
+    return Case(
+        where=tuple(row.path for row in rows),
+        text=f"{kernels} as stacks of 3x3: {counts}, with {layers} nonlinearities for {len(rows)}",
+        evidence={
+            "kernels": sizes,
+            "weights": before[0],
+            "weights_stacked": after[0],
+            "macs": before[1],
+            "macs_stacked": after[1],
+            "nonlinearities": len(rows),
+            "nonlinearities_stacked": layers,
+        },
+        remedy=study.remedy(remedy, {stack.node: stack.layers for stack in stacks}, mechanical=mechanical),
+    )
+
+
+def _stack(study: Study, node: Node) -> _Stack | None:
+    """3x3 convolutions that see at least as much; None where the rules are not concerned."""
+    conv = node.layer
+    if not isinstance(conv, Conv) or conv.kernel in (1, 3) or conv.dilation != 1:
+        return None
+    kernel, stride, shape = conv.kernel, conv.stride, node.inputs[0].shape
+    if not isinstance(kernel, int) or not isinstance(stride, int) or kernel % 2 == 0 or depthwise(node):
+        return None
+    strides = _strides(kernel, stride)
+    if stride >= kernel or kernel >= min(shape[1:]) or not strides:
+        return None
+    if _is_first(study, node):
+        between = -(-conv.channels // (2 * conv.groups)) * conv.groups
+    else:
+        between = min(shape[0], conv.channels)
+    follow = _following(study, node)
+    stacks = []
+    for padding in itertools.product((1, 0), repeat=len(strides)):
+        layers: list[Layer] = []
+        for s, p in zip(strides, padding, strict=True):
+            layers += [conv.replace(channels=between, kernel=3, stride=s, padding=p), *follow]
+        stacks.append((*layers[: -1 - len(follow)], conv.replace(kernel=3, stride=strides[-1], padding=padding[-1])))
+    outputs = [_output(layers, shape) for layers in stacks]
+    if outputs[0] is None:
+        return None
+    fits = node.output.shape in outputs
+    return _Stack(node, stacks[outputs.index(node.output.shape) if fits else 0], fits)
+
+
+def _strides(kernel: int, stride: int) -> list[int]:
+    """The strides of a stack of 3x3 that sees as much, three at least for 7x7; none where they do not multiply up."""
+    strides: list[int] = []
+    seen = step = 1
+    while seen < kernel or len(strides) < min(kernel // 2, 3):
+        strides.append(2 if stride % 2 == 0 else stride)
+        stride //= strides[-1]
+        seen += 2 * step
+        step *= strides[-1]
+    return strides if stride == 1 else []
+
+
+def _following(study: Study, node: Node) -> tuple[Layer, ...]:
+    """Normalisation and activation behind a convolution, which a stack has between its layers too."""
+    found: list[Layer] = []
+    reader = study.only_reader(node.output)
+    while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):
+        if not isinstance(reader.layer, Dropout):
+            found.append(reader.layer)
+        if reader.layer.kind == ELEMENT:
+            return tuple(found)
+        reader = study.only_reader(reader.output)
+    return (*found, ReLU())
+
+
+def _output(layers: Sequence[Layer], shape: Shape) -> Shape | None:
+    """The shape that leaves a chain; None where a layer does not fit."""
+    try:
+        for layer in layers:
+            shape = layer.output_shape(shape)
+    except ShapeError:
+        return None
+    return shape
+
+
+def _cost(layers: Sequence[Layer], shape: Shape) -> tuple[int, int]:
+    """Weights and MACs of a chain."""
+    weights = macs = 0
+    for layer in layers:
+        output = layer.output_shape(shape)
+        weights += sum([elements(s) for s in layer.parameters(shape).values() if len(s) > 1])
+        macs += layer.operations([shape], output).mac
+        shape = output
+    return weights, macs

@@ -1,0 +1,250 @@
+"""Rules about what machines compute well: reuse of what is read, and sizes that fill their units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import lcm
+
+from cnnatomy.analysis import Row
+from cnnatomy.critique.cost import head_of_vectors, pooled_head
+from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, Dropout, FullyConnected
+from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
+from cnnatomy.network.graph import Node
+
+BYTES = 4
+"""Of a float32 number."""
+
+LANES = 8
+"""What tensor cores want channels to be multiples of, in 16 bits."""
+
+
+@rule("C3", "weights-read-once", "warning", "lecture 001, 'Chains – AlexNet / CaffeNet' and 'Chains – VGG', issues")
+def weights_read_once(study: Study) -> Iterator[Case]:
+    """Fully connected layers whose weights are most of what one image moves.
+
+    "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer
+    is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
+    With more than half of all traffic in such weights, no faster arithmetic helps. Large batches reuse them.
+    """
+    once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
+    moved = sum(row.weights for row in once)
+    if 2 * moved <= study.account.totals.parameters:
+        return
+    everything = sum(study.moved.values())
+    if 2 * moved <= everything:
+        return
+    macs, total = sum(row.macs for row in once), study.account.totals.macs
+    rest = everything - sum(study.moved[row.node] for row in once)
+    head = head_of_vectors(study)
+    remedy = Remedy(f"store these weights in 8 bits: {_mib(moved)} in place of {_mib(BYTES * moved)}")
+    if head is not None and any(row.node in head.weighted for row in once):
+        remedy = pooled_head(study, head)
+    yield Case(
+        where=tuple(row.path for row in once),
+        text=f"{_mib(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
+        f"{moved / everything:.0%} of all traffic at {2 * macs / (BYTES * moved):.1f} FLOPs a byte, "
+        f"the rest at {_intensity(total - macs, rest):.1f}",
+        evidence={
+            "bytes": BYTES * moved,
+            "share_of_traffic": moved / everything,
+            "macs": macs,
+            "share_of_macs": macs / total,
+            "flops_per_byte": 2 * macs / (BYTES * moved),
+            "flops_per_byte_of_the_rest": _intensity(total - macs, rest),
+            **_ridge(study),
+        },
+        remedy=remedy,
+    )
+
+
+@rule("C4", "depthwise-reuse", "note", "lecture 001, 'Chains – MobileNet V1', problems")
+def depthwise_reuse(study: Study) -> Iterator[Case]:
+    """Depthwise layers, which use each value that they read only a few times.
+
+    "Less reuse of feature maps": a depthwise 3x3 does 9 multiply-accumulates for each value where a dense one does 9
+    times the number of channels. That is "good for a particular vector architecture, inefficient for an optimized
+    matrix architecture": its time follows its traffic, not its few MACs, and matrix units have no use in it. Fires
+    where depthwise layers move a quarter of what all layers with weights move, and do at most a quarter of their work.
+    """
+    rows = [row for row in study.account.rows if row.weights]
+    deep = [row for row in rows if depthwise(row.node)]
+    if not deep:
+        return
+    macs, total = sum(row.macs for row in deep), sum(row.macs for row in rows)
+    moved, everything = sum(study.moved[row.node] for row in deep), sum(study.moved[row.node] for row in rows)
+    if 4 * moved < everything or 4 * macs > total:
+        return
+    yield Case(
+        where=tuple(row.path for row in deep),
+        text=f"{several(len(deep), 'depthwise layer')}: {macs / total:.1%} of the MACs, {moved / everything:.0%} "
+        f"of the traffic of layers with weights; {_intensity(macs, moved):.1f} FLOPs a byte, the other layers "
+        f"{_intensity(total - macs, everything - moved):.1f}",
+        evidence={
+            "layers": len(deep),
+            "share_of_macs": macs / total,
+            "share_of_traffic": moved / everything,
+            "flops_per_byte": _intensity(macs, moved),
+            "flops_per_byte_of_the_rest": _intensity(total - macs, everything - moved),
+            **_ridge(study),
+        },
+        remedy=_in_groups(study, deep, "on a matrix machine, convolve {} channels together: the same traffic"),
+    )
+
+
+def _in_groups(study: Study, rows: Sequence[Row], text: str) -> Remedy:
+    """The same convolutions with groups of `LANES` channels, where the channels divide into such."""
+    layers: dict[Node, tuple[Layer, ...]] = {}
+    for row in rows:
+        layer, channels = row.node.layer, row.inputs[0][0]
+        if row.output[0] == channels and channels % LANES == 0 and channels > LANES:
+            conv = layer.grouped(row.inputs[0]) if not isinstance(layer, Conv) else layer  # type: ignore[attr-defined]
+            layers[row.node] = (conv.replace(groups=channels // LANES),)
+    return study.remedy(text.format(LANES), layers) if layers else Remedy(text.format(LANES))
+
+
+@rule("C5", "groups-never-mix", "warning", "lecture 001, 'Residual – ShuffleNet'; Zhang et al. 2017, section 3.1")
+def groups_never_mix(study: Study) -> Iterator[Case]:
+    """Grouped convolutions in a row with nothing between that mixes their groups.
+
+    The channels of a group then never see those of another: the network falls into narrow ones side by side. A shuffle
+    of the channels costs no arithmetic and lets each group read from all groups before: "use shuffling of channels to
+    allow 1x1 convolutions with grouping". Two layers alone may be meant, as on AlexNet's two GPUs. Depthwise layers are
+    not concerned.
+    """
+    found: list[tuple[Node, Node]] = []
+    for node in study.convolutions:
+        groups = _groups(node)
+        if groups == 1:
+            continue
+        before = node.inputs[0].node
+        while before is not None and _groups(before) == 1 and _channel_by_channel(before):
+            before = before.inputs[0].node
+        if before is not None and _groups(before) == groups:
+            found.append((before, node))
+    if not found:
+        return
+    layers = {node: (ChannelShuffle(_groups(node)), node.layer) for _, node in found}
+    numbers = sorted({_groups(node) for _, node in found})
+    yield Case(
+        where=tuple(dict.fromkeys(node.path for both in found for node in both)),
+        text=f"{several(len(found), 'convolution')} in {' or '.join(map(str, numbers))} groups read what as many "
+        f"groups made, not mixed; the first such pair is {found[0][0].path} and {found[0][1].path}",
+        evidence={"layers": len(found), "groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
+        remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, mechanical=True),
+    )
+
+
+def _groups(node: Node) -> int:
+    """Of a grouped convolution; 1 for a depthwise one."""
+    return node.layer.groups if isinstance(node.layer, Conv) and not depthwise(node) else 1
+
+
+def _channel_by_channel(node: Node) -> bool:
+    """Whether each channel of the output is made from the same channel of the only input."""
+    if len(node.inputs) != 1 or len(node.output.shape) != 3 or node.inputs[0].shape[0] != node.output.shape[0]:
+        return False
+    return depthwise(node) or node.layer.kind in (ELEMENT, SPACE) or isinstance(node.layer, (BatchNorm, Dropout))
+
+
+@rule("C8", "uneven-channels", "note", "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'")
+def uneven_channels(study: Study) -> Iterator[Case]:
+    """Numbers of channels that are no multiples of 8.
+
+    Tensor cores compute 16-bit convolutions in eights of channels, other machines in lanes of 4 to 16 numbers: what is
+    missing to the next multiple is computed all the same, or a slower kernel is taken. The channels of the picture and
+    the classes are given, depthwise layers are computed elsewhere; where all such layers together have less than a
+    twentieth of the MACs, they are left alone.
+    """
+    found: list[Row] = []
+    padded = 0
+    for row in study.account.rows:
+        layer, node = row.node.layer, row.node
+        if not row.weights or not isinstance(layer, (Conv, FullyConnected)) or depthwise(node):
+            continue
+        axis = 0 if isinstance(layer, Conv) else -1
+        ins, outs = row.inputs[0][axis], row.output[axis]
+        full_ins = ins if row.weight_layers == 1 else _up(ins)
+        full_outs = outs if node is study.classifier else _up(outs)
+        if (full_ins, full_outs) != (ins, outs):
+            found.append(row)
+            padded += row.macs * full_ins * full_outs // (ins * outs)
+    macs, total = sum(row.macs for row in found), study.account.totals.macs
+    if not found or 20 * macs < total:
+        return
+    sizes = sorted({row.output[0] for row in found if row.output[0] % LANES and row.node is not study.classifier})
+    such = f", such as {', '.join(map(str, sizes[:4]))}" if sizes else ""
+    yield Case(
+        where=tuple(row.path for row in found),
+        text=f"{several(len(found), 'layer')} with {macs / total:.0%} of the MACs read or make channels that are no "
+        f"multiple of {LANES}{such}; filled up they are {padded / macs - 1:.0%} more work",
+        evidence={"layers": len(found), "share_of_macs": macs / total, "channels": sizes, "macs_filled_up": padded},
+        remedy=_rounded_up(study, found),
+    )
+
+
+def _up(channels: int, to: int = LANES) -> int:
+    return -(-channels // to) * to
+
+
+def _rounded_up(study: Study, rows: Sequence[Row]) -> Remedy:
+    layers: dict[Node, tuple[Layer, ...]] = {}
+    for row in rows:
+        layer = row.node.layer
+        if row.node is study.classifier:
+            continue
+        if isinstance(layer, Conv):
+            layers[row.node] = (layer.replace(channels=_up(layer.channels, lcm(LANES, layer.groups))),)
+        elif isinstance(layer, FullyConnected):
+            layers[row.node] = (layer.replace(features=_up(layer.features)),)
+    layers = {node: chain for node, chain in layers.items() if chain != (node.layer,)}
+    chain = all(len(node.inputs) == 1 for node in study.graph.nodes)
+    return study.remedy(f"round them up to multiples of {LANES}", layers, mechanical=chain and bool(layers))
+
+
+@rule(
+    "C9",
+    "narrow-groups",
+    "note",
+    "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'; lecture 001, notes",
+)
+def narrow_groups(study: Study) -> Iterator[Case]:
+    """Groups of fewer than 8 channels.
+
+    A matrix unit computes a group of 4 channels as one of 8, with half of its lanes idle: "optimize grouping in
+    bottleneck for target architecture". Equal MACs in fewer, wider groups run faster there; ResNeXt's 32 groups of 4
+    were chosen for accuracy at equal MACs. Depthwise layers are another trade.
+    """
+    found = []
+    for node in study.convolutions:
+        groups = _groups(node)
+        if groups > 1 and min(node.inputs[0].shape[0], node.output.shape[0]) < LANES * groups:
+            found.append(study.rows[node])
+    if not found:
+        return
+    widths = sorted({min(row.inputs[0][0], row.output[0]) // _groups(row.node) for row in found})
+    macs = sum(row.macs for row in found)
+    share = macs / study.account.totals.macs
+    yield Case(
+        where=tuple(row.path for row in found),
+        text=f"{several(len(found), 'convolution')} with {share:.1%} of the MACs and groups of "
+        f"{' or '.join(map(str, widths))} channels",
+        evidence={"layers": len(found), "widths": widths, "macs": macs, "share_of_macs": share},
+        remedy=_in_groups(study, found, "on a matrix machine, make groups of {} channels, or of more"),
+    )
+
+
+def _intensity(macs: int, moved: int) -> float:
+    """FLOPs a byte, in float32."""
+    return 2 * macs / (BYTES * moved) if moved else 0.0
+
+
+def _ridge(study: Study) -> dict[str, float]:
+    """FLOPs a byte below which the device waits for its memory, where one is given."""
+    device = study.device
+    return {} if device is None else {"ridge": max(device.flops.values()) / device.bandwidth}
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
