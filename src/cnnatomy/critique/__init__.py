@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from cnnatomy.analysis import Account, account
+from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fix import Fixed, Step, fix
+from cnnatomy.critique.information import down_samplings, few_features, last_map_size
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
     depthwise_reuse,
@@ -24,6 +26,7 @@ from cnnatomy.critique.normalisation import (
 )
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Remedy, Rule
+from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.wiring import (
     auxiliary_heads,
@@ -35,6 +38,8 @@ from cnnatomy.critique.wiring import (
 from cnnatomy.network import Graph, Network
 
 RULES: tuple[Rule, ...] = (
+    *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist),
+    *(small_receptive_field, unproductive_layers, undivided_sizes, gridding),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),

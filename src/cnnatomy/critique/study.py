@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 from cnnatomy.analysis import Account, Row
+from cnnatomy.analysis.cuts import Cut, cuts
 from cnnatomy.analysis.lifetimes import running
+from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, smallest_path
 from cnnatomy.analysis.signs import intervals
 from cnnatomy.critique.change import Change, cost_after
 from cnnatomy.critique.rule import Remedy
@@ -194,6 +196,16 @@ class Study:
                 spine.append(x)
             reach = max(reach, last.get(x, -1))
         return spine
+
+    @cached_property
+    def smallest_fields(self) -> dict[FeatureMap, ReceptiveField]:
+        """The receptive field of each map along the path from the input that sees least."""
+        return receptive_fields(self.graph, smallest_path)
+
+    @cached_property
+    def cuts(self) -> list[Cut]:
+        """Where all that reaches the main output must pass, in order; inputs and output are left out."""
+        return cuts(self.graph, sink=self.output)
 
     @cached_property
     def collapse(self) -> Node | None:

@@ -1,0 +1,200 @@
+"""Rules about what the classifier works with: features, and the positions of the last map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from math import ceil, log2
+from typing import NamedTuple
+
+from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.study import NORMALISATIONS, Study, pixels
+from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
+from cnnatomy.layers.layer import Layer, dimensions
+from cnnatomy.network.graph import FeatureMap, Node
+
+FEWEST, USUAL, MOST = 6, 7, 8
+"""Positions a side of the last map: "target a feature size of 6 - 8 x 6 - 8 or larger"; ImageNet inputs give 7."""
+
+
+@rule(
+    "I1",
+    "few-features",
+    "warning",
+    "lecture 001, 'Linear Classifier' and 'Personal Notes For Vision Optimized CNNs'; Yang et al. 2018, section 2",
+)
+def few_features(study: Study) -> Iterator[Case]:
+    """Fewer features than classes before the linear classifier.
+
+    The scores of all classes are then linear combinations of fewer numbers, so they cannot vary independently (the
+    softmax bottleneck). The linear classifier "works best when the number of features is same order of magnitude or
+    larger than the number of classes"; the personal notes ask for a feature per class. A note while the order of
+    magnitude is the same, to the nearest power of ten. Classes that resemble each other need fewer features than
+    classes, and a network for a telephone may be narrow for its price.
+    """
+    node, classes = study.classifier, study.classes
+    if node is None or classes is None or len(node.output.shape) == 2 or not tells_classes_apart(study, node):
+        return
+    features = study.rows[node].weights // node.output.shape[0]
+    if features >= classes:
+        return
+    width = ceil(classes / 64) * 64
+    text = f"widen to {width:,} features before {node.path}"
+    wider: tuple[Layer, ...] = ()
+    if isinstance(node.layer, FullyConnected):
+        wider = (FullyConnected(width), ReLU(), node.layer)
+    elif isinstance(node.layer, Conv):
+        wider = (Conv(width, 1), ReLU(), node.layer)
+    text += ": behind a global average that costs few MACs (MobileNet V3)" if len(node.output.shape) == 1 else ""
+    yield Case(
+        where=(node.path,),
+        text=f"{node.path} has {features:,} features for {classes:,} classes",
+        evidence={"features": features, "classes": classes},
+        remedy=study.remedy(text, {node: wider}) if wider else Remedy(text),
+        severity="note" if 10 * features**2 >= classes**2 else None,
+    )
+
+
+def tells_classes_apart(study: Study, node: Node) -> bool:
+    """Whether a last layer with weights is a classifier; one whose output is normalised gives features."""
+    if study.task != "classification" and study.purpose.classes is None:
+        return False
+    x: FeatureMap | None = study.output
+    while x is not None and x.node is not node:
+        if x.node is None or isinstance(x.node.layer, NORMALISATIONS):
+            return False
+        x = x.node.inputs[0]
+    return x is not None
+
+
+class LastMap(NamedTuple):
+    """The map whose positions are put together for the classifier, and the layer that pools them, if one does."""
+
+    map: FeatureMap
+    pool: Node | None
+
+    @property
+    def size(self) -> str:
+        return dimensions(self.map.shape[1:])
+
+
+def _last_map(study: Study) -> LastMap | None:
+    if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
+        return None
+    for before, after in pairwise(study.spine):
+        node = after.node
+        if node is not None and node.inputs == (before,) and _pools(study, node):
+            return LastMap(before, node)
+        if len(after.shape) != 3:
+            return LastMap(before, None)
+    return None
+
+
+def _pools(study: Study, node: Node) -> bool:
+    before, after = node.inputs[0].shape, node.output.shape
+    if isinstance(node.layer, GlobalAvgPool):
+        return True
+    return not study.rows[node].weights and before[0] == after[0] and pixels(before) > pixels(after) == 1
+
+
+def _sides(study: Study, x: FeatureMap) -> list[int]:
+    """Rows and columns of a map, without an axis along which the input has one pixel."""
+    return [n for n, whole in zip(x.shape[1:], study.account.input[1:], strict=True) if whole > 1]
+
+
+@rule("I2", "last-map-size", "warning", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
+def last_map_size(study: Study) -> Iterator[Case]:
+    """The last map is smaller than 6 to 8 a side before the global average, or far larger than needed.
+
+    "Target a feature size of 6 - 8 x 6 - 8 or larger before global avg pooling": ImageNet's 224 pixels give 7x7. With
+    fewer positions the average is over few estimates, most of which have seen the border. With more than 16 a side
+    another down-sampling would still leave more than 8, and would quarter the cost of what comes before; that is a
+    note, and none of it where objects are small, or where a head needs to know where they are.
+    """
+    last = _last_map(study)
+    if last is None or last.pool is None:
+        return
+    least, size, whole = min(_sides(study, last.map)), last.size, dimensions(study.account.input[1:])
+    positions = pixels(last.map.shape)
+    if FEWEST <= least <= 2 * MOST:
+        return
+    few = least < FEWEST
+    yield Case(
+        where=(last.pool.path,),
+        text=f"the last map is {size} of {whole} input: {several(positions, 'position')} to pool; "
+        f"{FEWEST} to {MOST} a side are usual",
+        evidence={"rows": last.map.shape[1], "columns": last.map.shape[2], "positions": positions},
+        remedy=_larger_input(study, last) if few else _one_more_pool(study, last),
+        severity=None if few else "note",
+    )
+
+
+def _larger_input(study: Study, last: LastMap) -> Remedy:
+    """An input of which the last map has 7 positions a side, in steps of its stride."""
+    channels, *whole = study.account.input
+    stride = study.account.fields[last.map].stride
+    size = [n + ceil(max(0, USUAL - m) * s) for n, m, s in zip(whole, last.map.shape[1:], stride, strict=True)]
+    text = f"use an input of {dimensions(tuple(size))}, of which {USUAL} a side are left, or down-sample less often"
+    if last.pool is None or not isinstance(last.pool.layer, GlobalAvgPool):
+        return Remedy(text)
+    return study.remedy(text, input=(channels, *size))
+
+
+def _one_more_pool(study: Study, last: LastMap) -> Remedy:
+    first = next(x for x in study.spine if x.shape[1:] == last.map.shape[1:]).node
+    rows, columns = last.map.shape[1] // 2, last.map.shape[2] // 2
+    text = f"down-sample once more, which leaves {rows}x{columns}"
+    if first is None:
+        return Remedy(text)
+    return study.remedy(f"{text}: by a 2x2 max pool behind {first.path}", {first: (first.layer, MaxPool(2))})
+
+
+@rule("I3", "down-samplings", "warning", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
+def down_samplings(study: Study) -> Iterator[Case]:
+    """More down-sampling stages than the input has room for, or two fewer than it needs before a vectorised head.
+
+    "5 down sampling stages take ImageNet inputs to 7x7": an input of n pixels a side has room for as many halvings as
+    leave at least 6. What was designed for 224 pixels and is given 32 sums up all there is to see before its last
+    stages begin. Too few stages show in the size of a vectorised head, whose first layer has weights for every
+    position; before a global average they show in the size of the last map.
+    """
+    last = _last_map(study)
+    if last is None:
+        return
+    n, stride = min(
+        (n, s) for n, s in zip(study.account.input[1:], study.account.fields[last.map].stride, strict=True) if n > 1
+    )
+    stages, room = round(log2(stride)), max(0, (n // FEWEST).bit_length() - 1)
+    if room - 1 <= stages <= room or (stages < room and last.pool is not None):
+        return
+    evidence = {"stages": stages, "room": room, "input": n, "last": min(_sides(study, last.map))}
+    text = f"{several(stages, 'down-sampling stage')} for {n} pixels, of which {room} leave {n >> room}"
+    if stages < room:
+        remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL}x{USUAL} before the head")
+        yield Case((last.map.node.path,) if last.map.node else (), text, evidence, remedy, "note")
+        return
+    where = [node.path for node in study.downsamplings]
+    yield Case(tuple(where), text, evidence, fewer_stages(study, stages - room, first=room < 5))
+
+
+def fewer_stages(study: Study, number: int, first: bool) -> Remedy:
+    """No stride in the first stages, where the tail takes too much of a small input, or else in the last."""
+    stages = [list(nodes) for _, nodes in groupby(study.downsamplings, lambda node: node.output.shape[1:])]
+    layers: dict[Node, tuple[Layer, ...]] = {}
+    left = number
+    for nodes in stages if first else reversed(stages):
+        if left <= 0:
+            break
+        before, after = nodes[0].inputs[0].shape, nodes[0].output.shape
+        left -= round(log2(max(2, before[1] / after[1], before[2] / after[2])))
+        layers.update({node: _without_stride(node) for node in nodes})
+    text = f"take the stride out of the {'first' if first else 'last'} " + (
+        "stage" if number == 1 else f"{number} stages"
+    )
+    return study.remedy(text, layers) if left <= 0 else Remedy(text)
+
+
+def _without_stride(node: Node) -> tuple[Layer, ...]:
+    if isinstance(node.layer, (MaxPool, AvgPool, Subsample)):
+        return ()
+    return (node.layer.replace(stride=1),) if isinstance(node.layer, (Conv, DepthwiseConv)) else (node.layer,)
