@@ -29,8 +29,8 @@ def few_features(study: Study) -> Iterator[Case]:
     The scores of all classes are then linear combinations of fewer numbers, so they cannot vary independently (the
     softmax bottleneck). The linear classifier "works best when the number of features is same order of magnitude or
     larger than the number of classes"; the personal notes ask for a feature per class. A note while the order of
-    magnitude is the same, to the nearest power of ten. Classes that resemble each other need fewer features than
-    classes, and a network for a telephone may be narrow for its price.
+    magnitude is the same, to the nearest power of ten. More features cost few MACs behind the global average (Howard et
+    al. 2019, MobileNet V3, section 5.1). Classes that resemble each other can share features.
     """
     node, classes = study.classifier, study.classes
     if node is None or classes is None or len(node.output.shape) == 2 or not tells_classes_apart(study, node):
@@ -39,18 +39,15 @@ def few_features(study: Study) -> Iterator[Case]:
     if features >= classes:
         return
     width = ceil(classes / 64) * 64
-    text = f"widen to {width:,} features before {node.path}"
-    wider: tuple[Layer, ...] = ()
-    if isinstance(node.layer, FullyConnected):
-        wider = (FullyConnected(width), ReLU(), node.layer)
-    elif isinstance(node.layer, Conv):
-        wider = (Conv(width, 1), ReLU(), node.layer)
-    text += ": behind a global average that costs few MACs (MobileNet V3)" if len(node.output.shape) == 1 else ""
+    remedy = Remedy(f"widen to {width:,} features before {node.path}")
+    if isinstance(node.layer, (FullyConnected, Conv)):
+        wider = FullyConnected(width) if isinstance(node.layer, FullyConnected) else Conv(width, 1)
+        remedy = study.remedy(remedy.text, {node: (wider, ReLU(), node.layer)})
     yield Case(
         where=(node.path,),
         text=f"{node.path} has {features:,} features for {classes:,} classes",
         evidence={"features": features, "classes": classes},
-        remedy=study.remedy(text, {node: wider}) if wider else Remedy(text),
+        remedy=remedy,
         severity="note" if 10 * features**2 >= classes**2 else None,
     )
 
@@ -94,7 +91,8 @@ def _pools(study: Study, node: Node) -> bool:
     before, after = node.inputs[0].shape, node.output.shape
     if isinstance(node.layer, GlobalAvgPool):
         return True
-    return not study.rows[node].weights and before[0] == after[0] and pixels(before) > pixels(after) == 1
+    averages = not study.rows[node].weights and not isinstance(node.layer, MaxPool)
+    return averages and before[0] == after[0] and pixels(before) > pixels(after) == 1
 
 
 def _sides(study: Study, x: FeatureMap) -> list[int]:

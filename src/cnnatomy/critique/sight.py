@@ -25,10 +25,10 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
 
     "What does the classifier have to work with when making a decision: idea of looking at the input through a screen
     of that size", which is the most that can matter: weights in the middle of the field count most, so the effective
-    field is smaller. A warning where objects are given and are larger, or where the smallest of them are smaller than
-    the stride of the last map; a note where only the input is larger, since objects seldom fill it and a vectorised
-    head puts together what positions see. Not concerned are networks with gates, attention or pooled context, which
-    bring the whole picture to every position.
+    field is smaller. A warning where objects are given and are larger; a note where only the input is larger, since
+    objects seldom fill it and a vectorised head puts together what positions see. Objects smaller than the stride of
+    the last map can share a position: a warning where the output has pixels, a note for a classifier. Not concerned
+    are networks with gates, attention or pooled context, which bring the whole picture to every position.
     """
     field = study.account.fields[study.last_map]
     if len(study.account.input) != 3 or len(study.last_map.shape) != 3 or field.sees_all:
@@ -52,6 +52,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
             text=f"the last map has a position every {float(stride):g} pixels; objects have from {objects[0]}",
             evidence={"stride": float(stride), "smallest": objects[0]},
             remedy=fewer_stages(study, ceil(log2(stride / objects[0])), first=False),
+            severity="note" if study.task == "classification" else None,
         )
 
 
@@ -106,12 +107,16 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     parameters = sum(study.rows[node].parameters for node in marked)
     macs = sum(study.rows[node].macs for node in marked)
     whole = dimensions(study.account.input[1:])
-    reasons = [f"{several(len(bordered), 'convolution')} behind what has seen all {whole} pixels"] * bool(bordered)
-    reasons += [f"{several(len(covering), 'kernel')} as large as the map below"] * bool(covering)
+    reasons = [
+        f"{n} {'reads' if n == 1 else 'read'} maps {which}"
+        for n, which in ((len(bordered), f"that have seen all {whole} pixels"), (len(covering), "within the kernel"))
+        if n
+    ]
     shares = (parameters / max(1, totals.parameters), macs / max(1, totals.macs))
     yield Case(
         where=tuple(node.path for node in marked),
-        text=f"{' and '.join(reasons)}: {shares[0]:.1%} of the parameters, {shares[1]:.1%} of the MACs",
+        text=f"of {several(len(spatial), 'spatial convolution')} {', '.join(reasons)}: {shares[0]:.1%} of the parameters, "
+        f"{shares[1]:.1%} of the MACs",
         evidence={"border": len(bordered), "covering": len(covering), "parameters": parameters, "macs": macs},
         remedy=_see_less(study, bordered, covering) if max(shares) >= MUCH else _left_out(study, marked),
         severity=None if max(shares) >= MUCH else "note",
@@ -302,8 +307,8 @@ def gridding(study: Study) -> Iterator[Case]:
         rows, columns = coverage.rows, coverage.columns
         yield Case(
             where=tuple(node.path for node in run),
-            text=f"{gap.node.path} reads {rows.count}x{columns.count} of {rows.span}x{columns.span} positions, and skips "
-            f"{coverage.unread:.0%}",
+            text=f"{gap.node.path} reads {rows.count}x{columns.count} of {rows.span}x{columns.span} positions: "
+            f"{coverage.unread:.0%} of them are skipped",
             evidence={
                 "read": [rows.count, columns.count],
                 "span": [rows.span, columns.span],
