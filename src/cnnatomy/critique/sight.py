@@ -115,8 +115,8 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     shares = (parameters / max(1, totals.parameters), macs / max(1, totals.macs))
     yield Case(
         where=tuple(node.path for node in marked),
-        text=f"of {several(len(spatial), 'spatial convolution')} {', '.join(reasons)}: {shares[0]:.1%} of the parameters, "
-        f"{shares[1]:.1%} of the MACs",
+        text=f"of {several(len(spatial), 'spatial convolution')} {', '.join(reasons)}: {shares[0]:.1%} of the "
+        f"parameters, {shares[1]:.1%} of the MACs",
         evidence={"border": len(bordered), "covering": len(covering), "parameters": parameters, "macs": macs},
         remedy=_see_less(study, bordered, covering) if max(shares) >= MUCH else _left_out(study, marked),
         severity=None if max(shares) >= MUCH else "note",
