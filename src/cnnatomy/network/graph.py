@@ -79,25 +79,31 @@ class Scope:
 
     def name_children(self) -> None:
         """Gives every child its path: the name it asked for, or its stem, numbered where there are several alike."""
-        asked = [name for name in self.children.values() if name]
+        names = self.children.values()
+        asked = [name for name in names if name]
         taken = set(asked)
         if len(taken) != len(asked):
             twice = next(name for name in asked if asked.count(name) > 1)
             raise UserError(f"{self.path or 'the network'}: two parts have the same name {twice!r}")
+        prefix = self.path + "." if self.path else ""
+        for child, name in zip(self.children, names if len(asked) == len(names) else self._named(taken), strict=True):
+            child.path = prefix + name
+            if isinstance(child, Scope):
+                child.name_children()
+
+    def _named(self, taken: set[str]) -> Iterator[str]:
+        """The names of the children; those that asked for none get their stem, numbered where there are several."""
         stems = [name or _stem(child) for child, name in self.children.items()]
         alike = Counter(stem for stem, name in zip(stems, self.children.values(), strict=True) if not name)
         numbers = dict.fromkeys(alike, 0)
-        prefix = self.path + "." if self.path else ""
-        for (child, name), stem in zip(self.children.items(), stems, strict=True):
+        for name, stem in zip(self.children.values(), stems, strict=True):
             if not name:
                 numbers[stem] += 1
                 name = stem if alike[stem] == 1 else f"{stem}{numbers[stem]}"
                 while name in taken:
                     name += "_"
                 taken.add(name)
-            child.path = prefix + name
-            if isinstance(child, Scope):
-                child.name_children()
+            yield name
 
 
 def _stem(child: Node | Scope) -> str:

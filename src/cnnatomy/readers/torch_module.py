@@ -8,19 +8,20 @@ import operator
 import sys
 import traceback
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as hooks
 
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network.graph import FeatureMap, Graph, no_garbage_collection
 from cnnatomy.readers import torch_resize, torch_rules, torch_views  # noqa: F401 - they fill the tables of rules
+from cnnatomy.readers.torch_calls import noted_calls
 from cnnatomy.readers.torch_scopes import Scopes, close_scopes, without_idle
-from cnnatomy.readers.torch_tensors import Leaf, ValuesNeededError, map_of
+from cnnatomy.readers.torch_tensors import Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch_tracer import Tracer
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized", "torch.nn.intrinsic")
@@ -74,11 +75,13 @@ def _paths(module: nn.Module) -> dict[nn.Module, str]:
     waiting = [(module, "")]
     while waiting:
         part, path = waiting.pop()
-        if part not in names:
-            names[part] = path
+        if part in names:
+            continue
+        names[part] = path
+        if part._modules:
             prefix = path + "." if path else ""
-            inside = [(x, path if name == "_orig_mod" else prefix + name) for name, x in part._modules.items()]
-            waiting += [(x, below) for x, below in reversed(inside) if x is not None]
+            inside = reversed(part._modules.items())
+            waiting += [(x, path if name == "_orig_mod" else prefix + name) for name, x in inside if x is not None]
     return names
 
 
@@ -103,24 +106,28 @@ def _suspect(kind: type) -> bool:
     return issubclass(kind, (torch.jit.ScriptModule, nn.modules.lazy.LazyModuleMixin)) or _quantised(kind)
 
 
-def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batch: int | None, for_real: bool) -> Graph:
-    leaves: dict[int, Leaf] = {}
-    device, dtype = torch.device("cpu"), torch.get_default_dtype()
+def _leaves(names: dict[nn.Module, str]) -> Leaves:
+    """Every parameter and buffer, under the first of its names."""
+    leaves: Leaves = {}
     for part, path in names.items():
-        prefix = path + "." if path else ""
-        for learned, own in ((True, part._parameters), (False, part._buffers)):
-            for name, x in own.items():
-                if x is not None and id(x) not in leaves:
-                    leaves[id(x)] = Leaf(prefix + name, learned, x)
-    first = next((leaf.tensor for leaf in leaves.values() if leaf.learned and leaf.tensor.is_floating_point()), None)
-    if first is not None:
-        device, dtype = first.device, first.dtype
+        own = part.__dict__
+        for learned, tensors in ((True, own["_parameters"]), (False, own["_buffers"])):
+            if tensors:
+                prefix = path + "." if path else ""
+                for name, x in tensors.items():
+                    if x is not None and id(x) not in leaves:
+                        leaves[id(x)] = (prefix + name, learned, x)
+    return leaves
+
+
+def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batch: int | None, for_real: bool) -> Graph:
+    leaves = _leaves(names)
+    first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
+    device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
     tracer = Tracer(leaves, device, for_real)
     tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
     scopes = Scopes(tracer, names)
-    with _left_as_it_was(names), _eager(), torch.no_grad():
-        begin = hooks.register_module_forward_pre_hook(scopes.enter)
-        end = hooks.register_module_forward_hook(scopes.leave)
+    with _left_as_it_was(names), _eager(), torch.no_grad(), noted_calls(tracer, scopes):
         try:
             with tracer:
                 result = module(*tensors)
@@ -132,9 +139,6 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
             place = f"{scopes.reached()} failed for the input {got}"
             line = f" at {where}" if (where := _where(error)) else ""
             raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
-        finally:
-            begin.remove()
-            end.remove()
     graph = tracer.graph
     graph.outputs = tuple(dict.fromkeys(_maps(result)))
     if not graph.outputs or not graph.nodes:
@@ -181,21 +185,35 @@ def _restore(container: Any, before: Any) -> None:
         container.update(before)
 
 
+def _contents(containers: list[Any]) -> list[Any]:
+    return list(chain.from_iterable([x.values() if type(x) is dict else x for x in containers]))
+
+
 @contextlib.contextmanager
 def _left_as_it_was(names: dict[nn.Module, str]) -> Iterator[None]:
     """Whatever a module sets on itself while it runs is undone: attributes, buffers, parameters, lists in them."""
-    inside = [x for part in names for x in part.__dict__.values() if type(x) in (dict, list, set)]
-    before = [(x, x.copy()) for x in (*(part.__dict__ for part in names), *inside) if x]
-    empty = [x for x in inside if not x]
-    random = torch.get_rng_state()
+    attributes: list[Any] = [part.__dict__ for part in names]
+    values = _contents(attributes)
+    inside = [x for x in values if type(x) in _CONTAINERS]
+    sizes = [*map(len, inside)]  # most are empty
+    filled = [x for x in inside if x]
+    copies = [x.copy() for x in (*attributes, *filled)]
+    before, random = values + _contents(filled), torch.get_rng_state()
     try:
         yield
     finally:
         torch.set_rng_state(random)
-        for container, held in before:
-            _restore(container, held)
-        for container in empty:
-            container.clear()
+        filled = attributes + filled
+        after = _contents(filled)
+        if len(after) != len(before) or not all(map(operator.is_, after, before)) or sizes != [*map(len, inside)]:
+            for container, size in zip(inside, sizes, strict=True):
+                if not size:
+                    container.clear()
+            for container, held in zip(filled, copies, strict=True):
+                _restore(container, held)
+
+
+_CONTAINERS = frozenset((dict, list, set))
 
 
 @contextlib.contextmanager

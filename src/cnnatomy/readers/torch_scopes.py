@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from threading import get_ident
 from typing import Any
 
@@ -28,6 +28,9 @@ class TorchModule(Value):
         return self.type
 
 
+_what = functools.cache(TorchModule)
+
+
 class Scopes:
     """Opens a scope for each module that runs. One that makes a single node by itself becomes that node."""
 
@@ -35,42 +38,35 @@ class Scopes:
         self.tracer, self.names = tracer, names
         self.spans: dict[Scope, Span] = {}
         self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
-        self.open: list[tuple[nn.Module, Scope | None, str, int]] = []
+        self.open: list[tuple[nn.Module, Scope | None, str, int, str]] = []  # the last is what names below begin with
         self.thread = get_ident()  # hooks are called for modules that run in other threads too
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """Called before a module runs."""
-        graph = self.tracer.graph
         if get_ident() != self.thread:
             return
+        tracer, path = self.tracer, self.names.get(module)
+        below = path + "." if path else ""
         if not self.open:  # the whole module is the root
-            self.open.append((module, graph.root, "", 0))
+            self.open.append((module, tracer.graph.root, "", 0, below))
             return
-        parent = self.tracer.scope
-        name = self._free(parent, self._name(module))
+        if path is None:
+            below = self.open[-1][4]
+        name, start, parent = self.name(module), len(tracer.graph.nodes), tracer.scope
         if not module._modules:  # most leaves of the tree make one node, and then need no scope
-            self.open.append((module, None, name, len(graph.nodes)))
+            self.open.append((module, None, name, start, below))
             return
-        scope = Scope(TorchModule(type(module).__name__), parent)
+        scope = Scope(_what(type(module).__name__), parent)
         parent.children[scope] = name
         self.taken[scope] = set()
-        self.tracer.scope = scope
-        self.open.append((module, scope, name, len(graph.nodes)))
+        tracer.scope = scope
+        self.open.append((module, scope, name, start, below))
 
-    def _name(self, module: nn.Module) -> str:
-        """Its path below the module that called it."""
+    def name(self, module: nn.Module) -> str:
+        """Its path below the module that calls it, with a number where that is taken: it was called before."""
         path = self.names.get(module)
-        if path is None:
-            return type(module).__name__.lower()
-        for caller, _, _, _ in reversed(self.open):
-            above = self.names.get(caller)
-            if above is not None:
-                return path[len(above) + 1 :] if above and path.startswith(above + ".") else path
-        return path
-
-    def _free(self, parent: Scope, name: str) -> str:
-        """The name, with a number where it is taken: the module was called before."""
-        taken = self.taken[parent]
+        name = type(module).__name__.lower() if path is None else path.removeprefix(self.open[-1][4])
+        taken = self.taken[self.tracer.scope]
         free, number = name or "again", 1
         while free in taken:
             number += 1
@@ -94,7 +90,7 @@ class Scopes:
             self._close()
 
     def _close(self) -> None:
-        module, scope, name, start = self.open.pop()
+        module, scope, name, start, _ = self.open.pop()
         if scope is None:
             self._close_leaf(module, name, start)
             return
@@ -160,30 +156,21 @@ def close_scopes(graph: Graph, spans: dict[Scope, Span]) -> None:
     last: dict[FeatureMap, int] = {}
     inputs: dict[Scope, dict[FeatureMap, None]] = {scope: {} for scope in spans}
     outputs: dict[Scope, dict[FeatureMap, None]] = {scope: {} for scope in spans}
+    root = graph.root
     for i, node in enumerate(graph.nodes):
         for x in node.inputs:
             last[x] = i
-            made = number.get(x, -1)
-            for scope in _around(node):
-                if spans[scope][0] <= made:
-                    break
+            made, scope = number.get(x, -1), node.scope  # from the innermost, without the root
+            while scope is not root and spans[scope][0] > made:
                 inputs[scope][x] = None
+                scope = scope.parent or root
     last |= dict.fromkeys(graph.outputs, len(graph.nodes))
     for node in graph.nodes:
-        reader = last.get(node.output, -1)
-        for scope in _around(node):
-            if reader < spans[scope][1]:
-                break
+        reader, scope = last.get(node.output, -1), node.scope
+        while scope is not root and spans[scope][1] <= reader:
             outputs[scope][node.output] = None
+            scope = scope.parent or root
     for scope, (_, end) in spans.items():
         scope.inputs = tuple(inputs[scope]) or graph.inputs
         scope.outputs = tuple(outputs[scope]) or (graph.nodes[end - 1].output,)
     graph.root.inputs, graph.root.outputs = graph.inputs, graph.outputs
-
-
-def _around(node: Node) -> Iterator[Scope]:
-    """The scopes that a node is in, from the innermost, without the root."""
-    scope = node.scope
-    while scope.parent is not None:
-        yield scope
-        scope = scope.parent

@@ -31,6 +31,10 @@ class Leaf(NamedTuple):
         return tuple(self.tensor.shape)
 
 
+Leaves = dict[int, tuple[str, bool, torch.Tensor]]
+"""By the identity of the tensor: what makes a `Leaf`, which is made only where it is needed."""
+
+
 class Weights(NamedTuple):
     """A tensor that is computed from parameters and buffers alone: from which, at what cost, by what without a rule."""
 
@@ -88,7 +92,7 @@ class Tensors:
     `for_real` keeps parameters as they are and copies buffers before the first use.
     """
 
-    def __init__(self, leaves: dict[int, Leaf], for_real: bool) -> None:
+    def __init__(self, leaves: Leaves, for_real: bool) -> None:
         self.leaves, self.for_real = leaves, for_real
         self.twins: dict[int, torch.Tensor] = {}
         self.counted: set[int] = set()
@@ -96,12 +100,11 @@ class Tensors:
 
     def leaf(self, x: torch.Tensor) -> Leaf | None:
         """The parameter or buffer that a tensor is."""
-        leaf = self.leaves.get(id(x))
-        if leaf is None and isinstance(x, nn.Parameter):
-            leaf = Leaf(f"unregistered{len(self.kept) + 1}", True, x)
-            self.leaves[id(x)] = leaf
+        found = self.leaves.get(id(x))
+        if found is None and isinstance(x, nn.Parameter):
+            found = self.leaves[id(x)] = (f"unregistered{len(self.kept) + 1}", True, x)
             self.kept.append(x)
-        return leaf
+        return Leaf(*found) if found else None
 
     def weights(self, x: torch.Tensor) -> Weights | None:
         """What a tensor was computed from, if it does not depend on the input; None for constants."""
@@ -124,16 +127,28 @@ class Tensors:
             self.twins[id(leaf.tensor)] = twin
         return twin
 
-    def first_use(self, leaf: Leaf) -> bool:
-        """Whether no node has this tensor yet; from now on one has."""
-        key = id(leaf.tensor)
-        first = key not in self.counted
+    def first_use(self, x: torch.Tensor) -> bool:
+        """Whether no node has this parameter or buffer yet; from now on one has."""
+        key = id(x)
+        if key in self.counted:
+            return False
         self.counted.add(key)
-        return first
+        return True
+
+    def are(self, tensors: Iterable[Any], learned: Iterable[bool]) -> bool:
+        """Whether these are parameters (learned) and buffers (not), or None: nothing that is computed from others."""
+        leaves = self.leaves
+        for x, wanted in zip(tensors, learned, strict=True):
+            if x is not None:
+                found = leaves.get(id(x)) or self.leaf(x)
+                if found is None or found[1] is not wanted:
+                    return False
+        return True
 
     def unused(self) -> tuple[tuple[str, Shape], ...]:
         """The learned tensors that no node has."""
-        return tuple((x.name, x.shape) for key, x in self.leaves.items() if x.learned and key not in self.counted)
+        left = [Leaf(*found) for key, found in self.leaves.items() if found[1] and key not in self.counted]
+        return tuple((leaf.name, leaf.shape) for leaf in left)
 
 
 class ValuesNeededError(UserError):

@@ -25,7 +25,7 @@ from cnnatomy.readers.torch_tensors import (
     SOURCE,
     TWIN,
     WEIGHTS,
-    Leaf,
+    Leaves,
     Tensors,
     ValuesNeededError,
     Weights,
@@ -61,12 +61,13 @@ def shape_of(x: torch.Tensor) -> Shape:
 class Tracer(TorchFunctionMode):
     """The mode. `for_real` computes with values, as far as a module needs them; else shapes are all there is."""
 
-    def __init__(self, leaves: dict[int, Leaf], device: torch.device, for_real: bool = False) -> None:
+    def __init__(self, leaves: Leaves, device: torch.device, for_real: bool = False) -> None:
         super().__init__()
         self.graph = Graph()
         self.scope = self.graph.root
         self.device, self.for_real = device, for_real
         self.tensors = Tensors(leaves, for_real)
+        self.blanks: dict[Any, torch.Tensor] = {}
         self.idle = False
         """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
 
@@ -83,58 +84,70 @@ class Tracer(TorchFunctionMode):
             handler = HANDLERS[func] = _find(func)
         return handler(self, func, args, kwargs or {})
 
-    def add(self, layer: Layer, maps: Sequence[FeatureMap], shape: Shape, shared: Iterable[str] = ()) -> FeatureMap:
+    def add(
+        self, layer: Layer, maps: Sequence[FeatureMap], shape: Shape, shared: Iterable[str] = (), name: str = ""
+    ) -> FeatureMap:
         """One more node in the current scope."""
-        node = Node(layer, maps, self.scope)
-        node.output = FeatureMap(self.graph, shape, node)
+        graph, scope = self.graph, self.scope
+        node = Node(layer, maps, scope)
+        fmap = node.output = FeatureMap(graph, shape, node)
         if shared:
             node.shared = frozenset(shared)
-        self.scope.children[node] = ""
-        self.graph.nodes.append(node)
-        if len(self.graph.nodes) > MOST_NODES:
+        scope.children[node] = name
+        graph.nodes.append(node)
+        if len(graph.nodes) > MOST_NODES:
             raise UserError(f"the module computes more than {MOST_NODES:,} functions for one input")
-        return node.output
+        return fmap
 
     def owned(self, weights: Weights) -> tuple[dict[str, Any], list[str]]:
         """The fields `learned` and `stored` of a layer that reads these, and the names that earlier nodes have."""
-        shared = [leaf.name for leaf in weights.leaves if not self.tensors.first_use(leaf)]
+        shared = [leaf.name for leaf in weights.leaves if not self.tensors.first_use(leaf.tensor)]
         learned = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if leaf.learned)
         stored = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if not leaf.learned)
         return {"learned": learned, "stored": stored}, shared
 
-    def apply(self, spec: Spec) -> FeatureMap:
+    def apply(self, spec: Spec, name: str = "") -> FeatureMap:
         """The node of a layer with its tensors; a layer whose weights are computed from others becomes `Derived`."""
-        layer, maps = spec.layer, spec.maps
+        layer, maps, named = spec.layer, spec.maps, spec.tensors
         shape = spec.shape or layer.output_shape(*[x.shape for x in maps])
         shared: list[str] = []
-        if spec.tensors:
-            tensors = self.tensors
-            leaves = [(name, tensors.leaf(x)) for name, x in spec.tensors if x is not None]
-            for name, leaf in leaves:
-                if leaf is None or leaf.learned == (name in STORED):
-                    weights = merged(filter(None, (tensors.weights(x) for _, x in spec.tensors if x is not None)))
-                    owned, shared = self.owned(weights)
-                    layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
-                    break
-            else:
-                shared = [name for name, leaf in leaves if leaf and not tensors.first_use(leaf)]
-        return self.add(layer, maps, shape, shared)
+        tensors = self.tensors
+        if named and tensors.are([x for _, x in named], [own not in STORED for own, _ in named]):
+            shared = [own for own, x in named if x is not None and not tensors.first_use(x)]
+        elif named:
+            weights = merged(filter(None, (tensors.weights(x) for _, x in named if x is not None)))
+            owned, shared = self.owned(weights)
+            layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+        return self.add(layer, maps, shape, shared, name)
 
     def finish(self, spec: Spec, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of a call that has a rule."""
         fmap = self.apply(spec)
         if self.for_real:
             out = func(*self.swapped(args), **self.swapped(kwargs))
-        elif spec.inplace:
-            out = spec.like
-        elif fmap.shape == spec.maps[0].shape:
-            out = spec.like.detach()  # a new tensor of the same shape, for a fraction of the time
         else:
-            like, before = spec.like, spec.maps[0].shape
-            shape = (1, *fmap.shape) if like.dim() > len(before) else fmap.shape
-            out = torch.empty(shape, dtype=like.dtype, device="meta")
+            out = self.blank(spec.like, spec.maps[0].shape, fmap.shape, spec.inplace)
+        return self.stands(out, fmap, spec.inplace)
+
+    def blank(self, like: torch.Tensor, before: Shape, shape: Shape, inplace: bool) -> torch.Tensor:
+        """What a layer returns for a tensor whose map had another shape before: a new tensor, unless it is in place.
+
+        It is detached from another of its shape, which takes a fraction of the time that making one takes.
+        """
+        if inplace:
+            return like
+        if shape == before:
+            return like.detach()
+        key = (shape, like.dtype, like.dim() > len(before))
+        blank = self.blanks.get(key)
+        if blank is None:
+            blank = self.blanks[key] = torch.empty((1, *shape) if key[2] else shape, dtype=like.dtype, device="meta")
+        return blank.detach()
+
+    def stands(self, out: torch.Tensor, fmap: FeatureMap, inplace: bool) -> torch.Tensor:
+        """Makes the result of a layer stand for its map."""
         stand_for(out, fmap)
-        if spec.inplace:
+        if inplace:
             if fmap.node:
                 fmap.node.overwrites = True
             self.written(out)
