@@ -40,11 +40,16 @@ def described(graph: Graph, keep: bool = True) -> Network:
     Raises:
         UserError: if the graph has no tail, body and head, or is not series-parallel.
     """
-    scopes = {name: child for child, name in graph.root.children.items()}
-    if tuple(scopes) != PARTS:
+    groups: dict[str, list[Child]] = {name: [] for name in PARTS}
+    current = PARTS[0]
+    for child, name in graph.root.children.items():
+        current = name if name in PARTS else current  # a part that was one layer may be several, or none
+        groups[current].append(child)
+    if not groups["body"] and not groups["head"]:
         raise UserError("only a network of tail, body and head can be written down")
     writer = _Writer(graph, keep)
-    tail, body, head = (writer.part(scopes[name]) for name in PARTS)
+    parts = [[writer.part(child) for child in groups[name]] for name in PARTS]
+    tail, body, head = (part[0] if len(part) == 1 else Chain(*part) for part in parts)
     network = Network(tail, body, head, graph.inputs[0].shape)
     if not alike(network.graph(), graph):
         raise UserError("what can be written down is not what was meant")

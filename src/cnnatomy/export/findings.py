@@ -8,7 +8,7 @@ import os
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,21 @@ from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, Step
 from cnnatomy.critique.change import Cost
 from cnnatomy.export.records import peak_record
-from cnnatomy.export.tables import mebibytes, paragraphs, terminal_width
+from cnnatomy.export.tables import Column, mebibytes, paragraphs, render, terminal_width
 from cnnatomy.layers.layer import dimensions
 
 NOTHING = "nothing to object to"
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _MOST_PATHS = 6
 """Of the layers that a finding concerns, so many are named to people."""
+
+_FIGURES: dict[str, Callable[[Account], int]] = {
+    "parameters": lambda account: account.totals.parameters,
+    "MACs": lambda account: account.totals.macs,
+    "feature maps (elements)": lambda account: account.totals.feature_map_elements,
+    "peak memory (bytes)": lambda account: peak_record(account)["peak_feature_map_bytes"],
+    "receptive field (rows)": lambda account: account.receptive_field.size[0],
+}
 
 Lines = list[tuple[str, str]]
 
@@ -220,12 +228,18 @@ def _done_text(done: Done) -> str:
     return "\n\n".join([*blocks, _outcome(done)])
 
 
-def _outcome(done: Done) -> str:
+def _outcome(done: Done, format: str = "table") -> str:
+    """The account of the whole network before the first step and after the last."""
     if done.file is None:
         return "There is nothing that a program may apply: no file is written."
     steps = done.fixed.steps
-    whole = Step(steps[0].finding, steps[0].before, steps[-1].after)
-    return f"wrote {done.file}\n{paragraphs([('  all', _step_change(whole))])}"
+    columns = [Column("what", ""), *[Column(key, key, number=True) for key in ("before", "after", "ratio")]]
+    records = []
+    for name, read in _FIGURES.items():
+        before, after = (read(account) for account in (steps[0].before, steps[-1].after))
+        ratio = f"{after / before:.2f}" if before else ""
+        records.append({"what": name, "before": f"{before:,}", "after": f"{after:,}", "ratio": ratio})
+    return f"wrote {done.file}\n\n{render(columns, records, format)}".rstrip()
 
 
 def _step_change(step: Step) -> str:
@@ -251,7 +265,7 @@ def _markdown(account: Account, findings: Sequence[Finding], done: Done | None) 
             if step.finding.remedy
         ]
         steps += [f"- not applied: {f.rule.code} {f.rule.name}: {reason}" for f, reason in fixed.refused]
-        blocks.append("\n".join([*steps, *([""] if steps else []), _outcome(done)]))
+        blocks += ["\n".join(steps)] * bool(steps) + [_outcome(done, "markdown")]
     for rule, severity, alike in _grouped(findings):
         lines = []
         for finding in alike:

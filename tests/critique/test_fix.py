@@ -1,0 +1,194 @@
+"""`--fix`: what it makes of a design is a design, builds, trains, and costs what was announced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import cnnatomy as cn
+from cnnatomy.cli import main
+from cnnatomy.critique import RULES, Case, Purpose, fix
+from cnnatomy.critique.change import Cost
+from cnnatomy.critique.normalisation import response_normalisation
+from cnnatomy.critique.rule import rule
+from cnnatomy.layers import BatchNorm, ReLU
+from cnnatomy.network import LinearHead
+from cnnatomy.readers import design
+
+DATA = Path(__file__).parent / "data"
+DESIGNS = ("residual", "segmentation")
+PLANTED = {
+    "residual": {"N2", "N4", "N6", "N7", "N8", "W1", "W6", "W7", "C1"},
+    "segmentation": {"N2", "W2", "W6"},
+}
+"""What our own designs were made to get wrong."""
+
+
+def mended(name: str, **options):
+    network = design.read((DATA / f"{name}.yaml").read_text()) if name in DESIGNS else cn.network(name, **options)
+    return network, fix(network, Purpose(), RULES)
+
+
+def loss_of(network: cn.Network, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    pixels = labels.view(-1, 1, 1).expand(-1, *output.shape[2:]) if output.dim() == 4 else labels
+    return torch.nn.functional.cross_entropy(output, pixels)
+
+
+def losses(network: cn.Network, steps: int, images: int, rate: float) -> list[float]:
+    """Of stochastic gradient descent on random pictures, always the same, that are to be told apart."""
+    torch.manual_seed(0)
+    module = network.build().train()
+    assert sum(p.numel() for p in module.parameters()) == network.account().totals.parameters
+    optimizer = torch.optim.SGD(module.parameters(), rate, momentum=0.9)
+    x, labels = torch.randn(images, *network.input), torch.arange(images) % 5
+    found = []
+    for _ in range(steps):
+        loss = loss_of(network, module(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg-16", "googlenet", "mobilenet-v1-1.0", "densenet-121", *DESIGNS])
+def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
+    network, fixed = mended(name)
+    assert fixed.refused == []
+    account = network.account()
+    for step in fixed.steps:
+        assert Cost.of(step.before) == Cost.of(account)
+        assert Cost.of(step.after) == step.finding.remedy.after
+        account = step.after
+    assert Cost.of(fixed.network.account()) == Cost.of(account)
+    assert not [finding.rule.code for finding in fixed.left if finding.remedy and finding.remedy.mechanical]
+    assert [x.shape for x in fixed.network.graph().outputs] == [x.shape for x in network.graph().outputs]
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_the_mistakes_that_were_planted_are_found_and_mended(name):
+    _, fixed = mended(name)
+    assert PLANTED[name] <= {step.finding.rule.code for step in fixed.steps}
+    assert not PLANTED[name] & {finding.rule.code for finding in fixed.left if finding.severity != "note"}
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_our_own_designs_train_after_it(name):
+    _, fixed = mended(name)
+    found = losses(fixed.network, steps=12, images=10, rate=0.02)
+    assert all(torch.isfinite(torch.tensor(found)))
+    assert min(found[-3:]) < found[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), [("alexnet", 131), ("vgg-16", 64)])
+def test_alexnet_and_vgg_16_train_after_it(name, side):
+    _, fixed = mended(name, classes=5, input=(3, side, side))
+    assert fixed.steps
+    found = losses(fixed.network, steps=4, images=5, rate=0.003)
+    assert all(torch.isfinite(torch.tensor(found)))
+    assert min(found[-2:]) < found[0]
+
+
+def test_alexnet_gets_batch_norm_for_response_normalisation_under_the_same_names():
+    network = cn.network("alexnet")
+    fixed = fix(network, Purpose(), [response_normalisation])
+    layers = {node.path: node.layer for node in fixed.network.graph()}
+    before = {node.path: node.layer for node in network.graph()}
+    assert layers == before | {"tail.norm1": BatchNorm(), "body.norm2": BatchNorm()}
+    assert fixed.left == []
+
+
+@pytest.mark.slow
+def test_no_remedy_for_a_network_of_the_catalogue_is_refused_or_costs_something_else():
+    for entry in cn.ENTRIES:
+        fixed = fix(entry.network(), Purpose(), RULES)
+        assert fixed.refused == [], entry.name
+        assert all(Cost.of(step.after) == step.finding.remedy.after for step in fixed.steps), entry.name
+        assert design.read(design.write(fixed.network)) == fixed.network
+
+
+@rule("X1", "up-and-down", "note", "nobody")
+def alternating(study):
+    """A batch norm where there is none, and none where there is one: no end of it."""
+    for node in study.graph.nodes:
+        if isinstance(node.layer, BatchNorm):
+            yield Case((node.path,), "is one", {}, study.remedy("drop it", {node: ()}, mechanical=True))
+        if isinstance(node.layer, ReLU):
+            yield Case(
+                (node.path,), "none", {}, study.remedy("add", {node: (BatchNorm(), node.layer)}, mechanical=True)
+            )
+
+
+def test_rules_that_contradict_each_other_come_to_an_end():
+    fixed = fix(cn.network("lenet-5").replace(body=ReLU(), head=LinearHead(10)), Purpose(), [alternating])
+    assert 0 < len(fixed.steps) <= 100
+
+
+@rule("X2", "wider", "note", "nobody")
+def wider(study):
+    """A layer of its own in the middle of what cannot be taken apart."""
+    node = next(node for node in study.graph.nodes if node.path.startswith("body.mixed_7b") and "relu2" in node.path)
+    yield Case((node.path,), "", {}, study.remedy("twice", {node: (ReLU(), ReLU())}, mechanical=True))
+
+
+def test_what_is_neither_a_chain_nor_made_of_branches_is_left_as_it_is_and_said_so():
+    network = cn.network("inception-v3")
+    fixed = fix(network, Purpose(), [wider])
+    assert fixed.network == network
+    ((finding, reason),) = fixed.refused
+    assert finding.rule is wider
+    assert "neither a chain nor made of branches" in reason
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return run
+
+
+def test_the_file_reads_back_as_the_network_and_is_never_overwritten(run):
+    text = run("critique", DATA / "residual.yaml", "--fix", "better.yaml")
+    written = Path("better.yaml").read_text()
+    _, fixed = mended("residual")
+    assert design.read(written) == fixed.network
+    assert design.read(written).name == "better"
+    for step in fixed.steps:
+        assert f"# {step.finding.rule.code} {step.finding.rule.name}: " in written
+        assert f"{step.finding.rule.code} {step.finding.rule.name}\n" in text
+    assert "wrote better.yaml" in text
+    before, after = (network.account().totals.parameters for network in (mended("residual")[0], fixed.network))
+    assert f"{before:,}" in text
+    assert f"{after:,}" in text
+    assert "is there already, and is not overwritten" in run("critique", "alexnet", "--fix", "better.yaml", code=2)
+    assert Path("better.yaml").read_text() == written
+    again = run("critique", "better.yaml", "--fix", "best.yaml")
+    assert "There is nothing that a program may apply: no file is written." in again
+    assert not Path("best.yaml").exists()
+
+
+def test_json_says_what_was_done(run):
+    printed = json.loads(run("critique", "alexnet", "--rule", "N4", "--fix", "new.yaml", "--format", "json"))
+    assert printed["fix"]["file"] == "new.yaml"
+    assert printed["fix"]["not_applied"] == []
+    (step,) = printed["fix"]["applied"]
+    assert step["code"] == "N4"
+    assert (step["before"]["parameters"], step["after"]["parameters"]) == (60_965_224, 60_965_928)
+    assert printed["findings"] == []
+    assert printed["totals"]["parameters"] == 60_965_928
+
+
+def test_strict_looks_at_what_is_left(run):
+    run("critique", "alexnet", "--rule", "N4", "--strict", code=1)
+    run("critique", "alexnet", "--rule", "N4", "--fix", "new.yaml", "--strict")
