@@ -30,21 +30,27 @@ def balance(study: Study) -> Iterator[Case]:
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
     is all that is larger than the last map by more than two halvings, the end what is no larger. Fires where the
     beginning has half of the MACs, or the end nine tenths of the weights; for a given device, where either takes half
-    of the time at batch 1, every layer at the device's roofline. On a device that is fast at what the network is full
-    of, it is no objection.
+    of the time of all layers with weights at batch 1, each at the device's roofline. On a device that is fast at what
+    the network is full of, it is no objection.
     """
+    if study.collapse is None:
+        return  # no end of small maps
     last = pixels(study.last_map.shape)
-    rows = [row for row in study.account.rows if row.weights or row.macs]
+    rows = [study.rows[node] for node in study.convolutions]
+    rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
     early = [row for row in rows if pixels(row.output) >= 32 * last]
     late = [row for row in rows if pixels(row.output) <= last]
     macs, weights = study.account.totals.macs, study.account.totals.weights
+    if 10 * sum(row.macs for row in rows) < 9 * macs or 10 * sum(row.weights for row in rows) < 9 * weights:
+        return  # not much of a convolutional network
     spent, stored = sum(row.macs for row in early), sum(row.weights for row in late)
     if study.device is None:
         slow = 2 * spent > macs, 10 * stored > 9 * weights
         times: dict[str, float] = {}
     else:
-        seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=True))
-        shares = [sum(seconds[row.node] for row in some) / (sum(seconds.values()) or 1.0) for some in (early, late)]
+        seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=False))
+        total = sum(seconds[row.node] for row in rows) or 1.0
+        shares = [sum(seconds[row.node] for row in some) / total for some in (early, late)]
         slow = shares[0] > 0.5, shares[1] > 0.5
         times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], "ridge": _ridge(study)}
     evidence = {
@@ -200,15 +206,22 @@ def over_latency(study: Study) -> Iterator[Case]:
         return
     slowest = sorted(zip(seconds, study.account.rows, strict=False), key=lambda one: -one[0])[:MOST]
     share = sum(s for s, _ in slowest) / total
+    parts: dict[str, float] = {}
+    for spent, row in zip(seconds, study.account.rows, strict=False):
+        part = ".".join(row.path.split(".")[:2])
+        parts[part] = parts.get(part, 0.0) + spent
+    dearest = max(parts, key=parts.__getitem__)
     how = "predicted" if study.purpose.device == "here" else "at least"
     yield Case(
         where=tuple(row.path for _, row in slowest),
-        text=f"{how} {_ms(total)} for {_ms(budget)} on {study.device.name}; the layers named take {share:.0%}",
+        text=f"{how} {_ms(total)} for {_ms(budget)} on {study.device.name}; the layers named take {share:.0%}, "
+        f"{dearest} in all {parts[dearest] / total:.0%}",
         evidence={
             "seconds": total,
             "budget": budget,
             "device": study.device.name,
             "cut_first": [{"path": row.path, "seconds": s, "share": s / total} for s, row in slowest],
+            "seconds_by_part": parts,
         },
         remedy=_cut(study, lambda graph: sum(timer(account(graph))), budget, _ms, []),
     )

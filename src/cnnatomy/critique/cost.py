@@ -141,7 +141,8 @@ def _timid(study: Study) -> Iterator[Case]:
     if len(shape) != 3 or not macs:
         return
     quarter = -(-shape[1] // 4) * -(-shape[2] // 4)
-    large = [row for row in study.account.rows if row.macs and pixels(row.output) > max(quarter, 64 * 64)]
+    rows = [study.rows[node] for node in study.convolutions]
+    large = [row for row in rows if pixels(row.output) > max(quarter, 64 * 64)]
     spent = sum(row.macs for row in large)
     if spent <= macs * (0.2 if study.task == "classification" else 0.5):
         return

@@ -211,10 +211,10 @@ class Study:
     def collapse(self) -> Node | None:
         """The first layer behind which no pixels are left on any way to the output: a global average, a vectorisation.
 
-        None for a network whose output has pixels.
+        None for a network whose output has pixels, or that makes a sequence of them.
         """
         for before, after in zip(self.spine, self.spine[1:], strict=False):
-            if pixels(before.shape) > 1 and pixels(after.shape) == 1:
+            if pixels(before.shape) > 1 and pixels(after.shape) == 1 and len(after.shape) in (1, 3):
                 return after.node
         return None
 
@@ -223,8 +223,9 @@ class Study:
         """The last map with pixels before they are summed up; where they never are, the last of the coarsest maps."""
         if self.collapse is not None:
             return next(x for x in reversed(self.spine) if pixels(x.shape) > 1)
-        coarsest = min(pixels(x.shape) for x in self.spine)
-        return next(x for x in reversed(self.spine) if pixels(x.shape) == coarsest)
+        maps = [x for x in self.spine if pixels(x.shape) > 1] or self.spine
+        coarsest = min(pixels(x.shape) for x in maps)
+        return next(x for x in reversed(maps) if pixels(x.shape) == coarsest)
 
     @cached_property
     def downsamplings(self) -> list[Node]:
