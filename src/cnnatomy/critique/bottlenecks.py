@@ -210,6 +210,7 @@ def _fewer_than_classes(study: Study) -> Iterator[Case]:
         text=f"all information passes {_values(cut)}, for {classes:,} classes",
         evidence={"narrowest": cut.volume, "classes": classes},
         remedy=Remedy(f"give it at least {classes:,} values"),
+        severity="note" if 10 * cut.volume**2 >= classes**2 else None,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cnnatomy.critique.rule import Case, Remedy, rule, several
 from cnnatomy.critique.study import NORMALISATIONS, Study, pixels
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
-from cnnatomy.layers.layer import Layer, dimensions
+from cnnatomy.layers.layer import Layer, dimensions, elements
 from cnnatomy.network.graph import FeatureMap, Node
 
 FEWEST, USUAL, MOST = 6, 7, 8
@@ -80,9 +80,11 @@ def _last_map(study: Study) -> LastMap | None:
         return None
     for before, after in pairwise(study.spine):
         node = after.node
-        if node is not None and node.inputs == (before,) and _pools(study, node):
+        if len(after.shape) == 2 or node is None:
+            return None  # a sequence of pixels, which attention goes on with
+        if node.inputs == (before,) and _pools(study, node):
             return LastMap(before, node)
-        if len(after.shape) != 3:
+        if len(after.shape) == 1 or (node is study.collapse and _reads_all(study, node)):
             return LastMap(before, None)
     return None
 
@@ -92,7 +94,13 @@ def _pools(study: Study, node: Node) -> bool:
     if isinstance(node.layer, GlobalAvgPool):
         return True
     averages = not study.rows[node].weights and not isinstance(node.layer, MaxPool)
-    return averages and before[0] == after[0] and pixels(before) > pixels(after) == 1
+    return averages and before[0] == after[0] == elements(after) < elements(before)
+
+
+def _reads_all(study: Study, node: Node) -> bool:
+    """Whether a layer is fully connected in the guise of a convolution as large as its map."""
+    window = node.layer.window(*[x.shape for x in node.inputs])
+    return study.rows[node].weights > 0 and window is not None and window.stride == (1, 1)
 
 
 def _sides(study: Study, x: FeatureMap) -> list[int]:
@@ -159,15 +167,17 @@ def down_samplings(study: Study) -> Iterator[Case]:
     last = _last_map(study)
     if last is None:
         return
-    n, stride = min(
-        (n, s) for n, s in zip(study.account.input[1:], study.account.fields[last.map].stride, strict=True) if n > 1
-    )
-    stages, room = round(log2(stride)), max(0, (n // FEWEST).bit_length() - 1)
-    if room - 1 <= stages <= room or (stages < room and last.pool is not None):
+    n, axis = min((n, axis) for axis, n in enumerate(study.account.input[1:]) if n > 1)
+    by_stride = round(log2(study.account.fields[last.map].stride[axis]))
+    by_size = round(log2(n / last.map.shape[1 + axis]))  # more where maps have no padding
+    room = max(0, (n // FEWEST).bit_length() - 1)
+    many, few = min(by_stride, by_size) > room, max(by_stride, by_size) < room - 1
+    if not many and not (few and last.pool is None):
         return
+    stages = by_stride
     evidence = {"stages": stages, "room": room, "input": n, "last": min(_sides(study, last.map))}
     text = f"{several(stages, 'down-sampling stage')} for {n} pixels, of which {room} leave {n >> room}"
-    if stages < room:
+    if few:
         remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL}x{USUAL} before the head")
         yield Case((last.map.node.path,) if last.map.node else (), text, evidence, remedy, "note")
         return

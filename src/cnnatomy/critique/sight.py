@@ -31,7 +31,8 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     are networks with gates, attention or pooled context, which bring the whole picture to every position.
     """
     field = study.account.fields[study.last_map]
-    if len(study.account.input) != 3 or len(study.last_map.shape) != 3 or field.sees_all:
+    sequence = study.collapse is not None and len(study.collapse.output.shape) == 2
+    if len(study.account.input) != 3 or field.sees_all or sequence or not study.convolutions:
         return
     whole, objects = study.account.input[1:], study.purpose.objects
     wanted = [n if objects is None else min(n, objects[1]) for n in whole]
@@ -140,11 +141,11 @@ def _reach(window: Window) -> Pair:
 def _seen_all(study: Study, node: Node) -> bool:
     """Whether what a layer reads has seen all of the input, by every path and along both axes."""
     x, whole = node.inputs[0], study.account.input[1:]
-    most = study.account.fields[x]
-    if not most.sees_all and (most.size[0] < whole[0] or most.size[1] < whole[1]):
+    most = study.account.fields[x].size
+    if most[0] < whole[0] or most[1] < whole[1]:
         return False
-    least = study.smallest_fields[x]
-    return least.sees_all or (least.size[0] >= whole[0] and least.size[1] >= whole[1])
+    least = study.smallest_fields[x].size
+    return least[0] >= whole[0] and least[1] >= whole[1]
 
 
 def _covers(node: Node, window: Window) -> bool:
