@@ -19,7 +19,7 @@ from cnnatomy.layers import (
     Scale,
     Slice,
 )
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, Sides, elements, pair
+from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, Sides, elements, pair
 from cnnatomy.layers.sliding import pairs, sides
 from cnnatomy.network.graph import FeatureMap, Node
 
@@ -37,7 +37,7 @@ def unread_output(study: Study) -> Iterator[Case]:
     for node in reversed(study.graph.nodes):
         if node.output not in outputs and all(reader in dead for reader in study.readers[node.output]):
             dead[node] = None
-    if dead:
+    if any(study.rows[node].parameters or study.rows[node].operations != NO_OPERATIONS for node in dead):
         parameters = sum(study.rows[node].parameters for node in dead)
         macs = sum(study.rows[node].macs for node in dead)
         yield Case(

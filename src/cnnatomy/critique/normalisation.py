@@ -48,36 +48,30 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     times faster, at larger learning rates and without care for their start. The order does not matter: before the
     activation, after it, or, pre-activated, at the beginning of the next block. Not concerned are gates, layers on maps
     of one pixel, what ends a residual branch that was normalised before, and files for inference, into which it may
-    have been folded. A note where the network is shallow, or where the convolution itself reads a normalised map:
-    blocks with one normalisation for several layers (ConvNeXt) are meant to be so. Networks without any need another
-    way to keep variance, such as scaled weights.
+    have been folded. A note in networks of at most 11 layers, which train without, and where others are normalised:
+    one may have been forgotten, but blocks with one normalisation for several layers (ConvNeXt) are meant to be so.
     """
     norms = _normalisations(study)
     convolutions = [n for n in study.graph.nodes if isinstance(n.layer, CONVOLUTIONS) and pixels(n.output.shape) > 1]
     if all(study.only_reader(node.output) in norms for node in convolutions) or (not norms and study.graph.deployed):
         return
     since = _weights_since_normalisation(study, norms)
-    candidates = _bare(study, since, norms) & set(convolutions)
-    bare = [node for node in convolutions if node in candidates - _gates(study)] if candidates else []
+    passing = _bare(study, since, norms)
+    bare = [node for node in convolutions if node in passing]
     if not bare:
         return
-    total = len(convolutions)
-    text = f"{len(bare)} of {several(total, 'convolution')} reach the next weights without normalisation"
-    if not norms:
-        text = (
-            f"the network has no normalisation at all: {several(len(bare), 'convolution')} pass values on as they are"
-        )
-    mild = study.account.depth <= SHALLOW or all(since[node.inputs[0]] == 0 for node in bare)
+    every = several(len(convolutions), "convolution")
+    text = f"{len(bare)} of {every} without normalisation before the next weights"
     yield Case(
         where=tuple(node.path for node in bare),
-        text=text,
-        evidence={"convolutions": total, "without": len(bare), "depth": study.account.depth},
+        text=text if norms else f"{every} in a network {study.account.depth} layers deep, and no normalisation at all",
+        evidence={"convolutions": len(convolutions), "without": len(bare), "depth": study.account.depth},
         remedy=study.remedy(
             f"put batch norm behind {several(len(bare), 'convolution')}, whose offsets it makes superfluous",
             {node: (node.layer.replace(bias=False), BatchNorm()) for node in bare},
-            mechanical=True,
+            mechanical=not norms,
         ),
-        severity="note" if mild else None,
+        severity="note" if norms or study.account.depth <= SHALLOW else None,
     )
 
 
@@ -106,27 +100,36 @@ def _weights_since_normalisation(study: Study, norms: set[Node]) -> dict[Feature
     """How many layers with weights lie between a map and the last normalisation before it; infinite without one."""
     since: dict[FeatureMap, float] = dict.fromkeys(study.graph.inputs, inf)
     for node in study.graph.nodes:
-        before = max(since[x] for x in node.inputs)
-        since[node.output] = 0 if node in norms else before + (study.rows[node].weights > 0)
+        before = [since[x] for x in node.inputs]
+        least = min(before) if isinstance(node.layer, Multiply) else max(before)  # a gate has weights of its own
+        since[node.output] = 0 if node in norms else least + _multiplies(study, node)
     return since
+
+
+def _multiplies(study: Study, node: Node) -> bool:
+    """Whether a layer has weights that it multiplies with (unlike an embedding of positions, which is added)."""
+    row = study.rows[node]
+    return row.weights > 0 and row.macs > 0
 
 
 def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set[Node]:
     """The nodes with a way from them, through nonlinearities, to weights, on which no normalisation lies.
 
     Weights that follow at once are half of one layer, as in separable convolutions. A product of two maps, as attention
-    has, ends the way; so do the offsets of a deformable convolution. What ends a residual branch is left out if at most
-    one layer lies between it and a normalisation.
+    has, ends the way; so do gates and the offsets of a deformable convolution. Left out are gates, and what ends a
+    residual branch if at most one layer lies between it and a normalisation.
     """
-    rows, readers = study.rows, study.readers
+    rows, readers, gates = study.rows, study.readers, _gates(study)
     reaches: dict[FeatureMap, bool] = {}  # some way from here leads to weights first
     added: dict[FeatureMap, bool] = {}  # every way from here leads to an addition first
     for node in reversed(study.graph.nodes):
         x = node.output
         reached, joined = False, bool(readers[x])
         for reader in readers[x]:
-            if rows[reader].weights:
-                reached |= not rows[node].weights and (
+            if reader in gates:
+                continue
+            if _multiplies(study, reader):
+                reached |= not _multiplies(study, node) and (
                     not isinstance(reader.layer, DeformableConv) or x is reader.inputs[0]
                 )
                 joined = False
@@ -137,7 +140,7 @@ def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set
     return {
         node
         for node in study.graph.nodes
-        if reaches[node.output] and not (added[node.output] and since[node.inputs[0]] <= 1)
+        if reaches[node.output] and node not in gates and not (added[node.output] and since[node.inputs[0]] <= 1)
     }
 
 

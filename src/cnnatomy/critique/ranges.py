@@ -19,7 +19,7 @@ from cnnatomy.layers import (
     ReLU,
     ReLU6,
 )
-from cnnatomy.layers.layer import REARRANGEMENT
+from cnnatomy.layers.layer import REARRANGEMENT, Shape
 from cnnatomy.network.graph import FeatureMap, Node
 
 RECTIFIERS = (ReLU, ReLU6)
@@ -99,7 +99,7 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
             continue
         before = max((maker.inputs[0].shape[0] for maker in _makers(study, node.inputs[0])), default=0)
         if before >= 2 * x.channels:
-            after = sum(reader.output.shape[0] for reader in _weighted_readers(study, x))
+            after = sum(reader.output.shape[0] for reader in _expansions(study, x, x.shape[1:]))
             if after >= 2 * x.channels:
                 found[node] = (before, x.channels, after)
     if not found:
@@ -131,14 +131,14 @@ def _makers(study: Study, x: FeatureMap) -> list[Node]:
     return [maker for y in node.inputs if y.node and not isinstance(y.node.layer, Add) for maker in _makers(study, y)]
 
 
-def _weighted_readers(study: Study, x: FeatureMap) -> list[Node]:
-    """The layers with weights that make a map of a map, or of what layers of one input without weights make of it."""
+def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:
+    """The layers with weights that read a map, or what layers of one input make of it, and give a map of this size."""
     found: list[Node] = []
     for node in study.readers[x]:
         if study.rows[node].weights:
-            found += [node] * (len(node.output.shape) == 3)
+            found += [node] * (node.output.shape[1:] == size)
         elif len(node.inputs) == 1:
-            found += _weighted_readers(study, node.output)
+            found += _expansions(study, node.output, size)
     return found
 
 

@@ -56,15 +56,15 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
     lost = [node for x, nodes in skipping.items() if shares[x] < 1 for node in nodes]
     partly = [node for x, nodes in skipping.items() if shares[x] == 1 for node in nodes]
     if lost:
-        least = min(shares.values())
+        most = float(max(share for share in shares.values() if share < 1))
         maps = sum(share < 1 for share in shares.values())
         changes, moved = _mended(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
         ways = [f"move the stride of {several(moved, 'layer')} to the next convolution"] * bool(moved)
         ways += ["average the pixels before"] * (not moved)
         yield Case(
             where=tuple(node.path for node in lost),
-            text=f"of {several(maps, 'map')} only some pixels are ever read, at the least {float(least):.0%}",
-            evidence={"maps": maps, "layers": len(lost), "share_read": float(least)},
+            text=f"of {several(maps, 'map')} no more than {most:.0%} of the pixels are ever read",
+            evidence={"maps": maps, "layers": len(lost), "share_read": most},
             remedy=study.remedy("; ".join(ways), changes, mechanical=True),
         )
     if partly:
