@@ -150,7 +150,8 @@ def linear_pair(study: Study) -> Iterator[Case]:
         if second is None or not _is_linear(second):
             continue
         behind = study.only_reader(second.output)
-        one = _merged(node, second, bias=behind is None or not isinstance(behind.layer, BatchNorm))
+        offsets = len(way) > 1 or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (node, second))
+        one = _merged(node, second, bias=offsets and not (behind and isinstance(behind.layer, BatchNorm)))
         if one is not None and _is_cheaper(study, one, node, second):
             merged[node] = (second, one)
             changes |= dict.fromkeys(way, ()) | {second: (one,)}
