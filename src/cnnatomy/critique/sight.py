@@ -308,10 +308,10 @@ def gridding(study: Study) -> Iterator[Case]:
         rows, columns = coverage.rows, coverage.columns
         yield Case(
             where=tuple(node.path for node in run),
-            text=f"{gap.node.path} reads {rows.count}x{columns.count} of {rows.span}x{columns.span} positions: "
+            text=f"{gap.node.path} reads {rows.read}x{columns.read} of {rows.span}x{columns.span} positions: "
             f"{coverage.unread:.0%} of them are skipped",
             evidence={
-                "read": [rows.count, columns.count],
+                "read": [rows.read, columns.read],
                 "span": [rows.span, columns.span],
                 "unread": coverage.unread,
             },

@@ -1,0 +1,125 @@
+"""Bottlenecks: what a down-sampling loses and where all information must pass, with volumes counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+import cnnatomy as cn
+from cnnatomy import Chain, Network, Residual
+from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
+from cnnatomy.layers import AvgPool, BatchNorm, Conv, MaxPool, ReLU
+from cnnatomy.layers.layer import Layer
+from cnnatomy.network import Block, LinearHead
+from findings import WELL_DESIGNED, after, found, only
+
+
+def network(*body: Layer | Block) -> Network:
+    return Network(tail=Chain(), body=Chain(*body), head=LinearHead(5), input=(3, 16, 16))
+
+
+def conv(channels: int, kernel: int = 3) -> Chain:
+    return Chain(Conv(channels, kernel, padding=kernel // 2), ReLU())
+
+
+def test_channels_that_grow_behind_the_pool_hold_no_more_than_it_let_through() -> None:
+    """768 values come in; 8x16x16 are pooled to 8x8x8 = 512, from which 32x8x8 = 2,048 are made."""
+    design = network(conv(8), MaxPool(2), conv(32), conv(32))
+    finding = only(lossy_down_sampling, design)
+    assert finding.where == ("body.pool",)
+    assert finding.evidence == {"before": 768, "after": 512, "later": 2048}
+    assert finding.remedy is not None
+    assert finding.remedy.after is not None
+    grown = (27 * 16 + 16) + (9 * 16 * 32 + 32) + (9 * 32 * 32 + 32) + (32 * 5 + 5)
+    assert finding.remedy.after.parameters == grown
+    after(finding, design)
+
+
+def test_growing_before_the_pool_is_as_the_lecture_says() -> None:
+    assert found(lossy_down_sampling, network(conv(8), conv(32), MaxPool(2), conv(32))) == []
+
+
+def test_a_volume_may_halve_and_no_more() -> None:
+    """Of 768 values 4x8x8 = 256 are left: a third."""
+    finding = only(lossy_down_sampling, network(conv(4), MaxPool(2), conv(4), conv(4)))
+    assert finding.evidence == {"before": 768, "after": 256, "shrinks": 3.0, "usual": 2.0}
+    assert found(lossy_down_sampling, network(conv(6), MaxPool(2), conv(6))) == []  # 384
+
+
+def test_odd_sizes_do_not_count_as_loss() -> None:
+    design = Network(Chain(), Chain(conv(6), MaxPool(2), conv(6)), LinearHead(5), input=(3, 15, 15))
+    assert 3 * 15 * 15 / (6 * 7 * 7) > 2
+    assert found(lossy_down_sampling, design) == []
+
+
+def test_the_pool_before_the_head_may_take_what_it_likes() -> None:
+    assert found(lossy_down_sampling, network(conv(4), MaxPool(2))) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg-16", "resnet-18", "resnet-50", "preact-resnet-50", "se-resnet-50", "mobilenet-v2"]
+)
+def test_vgg_and_residual_networks_widen_when_they_down_sample(name: str) -> None:
+    assert found(lossy_down_sampling, name) == []
+
+
+def test_alexnet_pools_more_than_half_of_the_picture_away() -> None:
+    """3x227x227 = 154,587 values, 96x27x27 = 69,984 behind the first pool, where 55 rows become 27."""
+    finding = only(lossy_down_sampling, "alexnet")
+    assert finding.where == ("tail.pool1",)
+    assert (finding.evidence["before"], finding.evidence["after"]) == (154_587, 69_984)
+    assert finding.evidence["shrinks"] == pytest.approx(154_587 / 69_984 / (55 * 55 / (4 * 27 * 27)))
+    assert finding.severity == "note"
+
+
+def test_mobilenet_v1_strides_in_the_depthwise_layer_and_grows_in_the_pointwise_one() -> None:
+    finding = only(lossy_down_sampling, "mobilenet-v1-1.0")
+    assert finding.where == ("body.block4.conv1", "body.block6.conv1", "body.block12.conv1")
+
+
+def test_densenet_compresses_before_it_pools() -> None:
+    finding = only(lossy_down_sampling, "densenet-121")
+    assert [path.partition(".pool")[0] for path in finding.where] == [f"body.transition{i}" for i in (1, 2, 3)]
+
+
+def test_the_squeeze_layers_of_squeezenet_are_bottlenecks() -> None:
+    """Fire 3 squeezes 128x55x55 into 16x55x55; fires 3 and 4 widen it to 128 and 256."""
+    finding = only(narrow_waist, "squeezenet-1.0")
+    assert finding.where == tuple(f"body.fire{i}.conv1" for i in range(2, 10))
+    assert finding.severity == "warning"
+    assert finding.evidence["narrowest"] == 16 * 55 * 55
+    assert finding.evidence["before"] == 128 * 55 * 55
+    assert finding.evidence["input"] == 3 * 227 * 227
+    after(finding, "squeezenet-1.0")
+
+
+@pytest.mark.parametrize("name", [*WELL_DESIGNED, "vgg-16", "alexnet", "googlenet", "resnet-18"])
+def test_others_have_none(name: str) -> None:
+    assert found(narrow_waist, name) == []
+
+
+def test_a_shortcut_goes_around_a_squeeze_and_a_linear_one_is_left_alone() -> None:
+    def squeezed(squeeze: Chain) -> Chain:
+        return Chain(squeeze, conv(16))
+
+    plain = only(narrow_waist, network(conv(16), squeezed(conv(2, 1)), conv(16)))
+    assert plain.evidence == {"narrowest": 512, "before": 4096, "after": 4096, "input": 768, "places": 1}
+    around = Residual(squeezed(conv(2, 1)))
+    assert found(narrow_waist, network(conv(16), around, conv(16))) == []
+    assert found(narrow_waist, network(conv(16), squeezed(Chain(Conv(2, 1), BatchNorm())), conv(16))) == []
+
+
+def test_what_holds_as_much_as_the_input_is_wide_enough() -> None:
+    design = network(conv(16), conv(3, 1), conv(16))
+    assert found(narrow_waist, design) == []
+
+
+def test_fewer_values_than_classes_cannot_tell_them_apart() -> None:
+    body = Chain(conv(8), MaxPool(4), conv(1, 1), AvgPool(4), conv(64, 1))
+    finding = only(narrow_waist, Network(Chain(), body, LinearHead(50), input=(3, 16, 16)))
+    assert finding.evidence == {"narrowest": 1, "classes": 50}
+    assert finding.severity == "warning"
+
+
+def test_resnet_50_has_none_at_any_size() -> None:
+    for side in (64, 128, 224, 320):
+        assert found(narrow_waist, cn.network("resnet-50").graph((3, side, side))) == []

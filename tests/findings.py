@@ -1,0 +1,43 @@
+"""What tests of rules need: what one rule finds in a design, and the graph that its remedy gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cnnatomy as cn
+from cnnatomy import Network
+from cnnatomy.analysis import account
+from cnnatomy.critique import Finding, Purpose, Study
+from cnnatomy.critique.change import Cost, changed
+from cnnatomy.critique.rule import Rule
+from cnnatomy.layers.layer import Shape
+from cnnatomy.network import Graph
+
+WELL_DESIGNED = (
+    *("resnet-50", "preact-resnet-50", "resnext-50-32x4d", "se-resnet-50", "densenet-121", "mobilenet-v2"),
+    *("inception-v3", "xception", "personal-notes"),
+)
+
+
+def found(rule: Rule, design: Network | Graph | str, input: Shape | None = None, **purpose: Any) -> list[Finding]:
+    if isinstance(design, str):
+        design = cn.network(design)
+    graph = design.graph(input) if isinstance(design, Network) else design
+    return list(rule(Study(account(graph), Purpose(**purpose))))
+
+
+def only(rule: Rule, design: Network | Graph | str, input: Shape | None = None, **purpose: Any) -> Finding:
+    (finding,) = found(rule, design, input, **purpose)
+    return finding
+
+
+def after(finding: Finding, design: Network | str, input: Shape | None = None) -> Graph:
+    """The graph that the remedy gives; what was announced is what it costs."""
+    design = cn.network(design) if isinstance(design, str) else design
+    study = Study(account(design.graph(input)), Purpose())
+    (again,) = [f for f in finding.rule(study) if f.where == finding.where]
+    assert again.remedy is not None
+    assert again.remedy.change is not None
+    graph = changed(study.graph, again.remedy.change)
+    assert Cost.of(account(graph)) == again.remedy.after
+    return graph
