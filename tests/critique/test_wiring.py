@@ -131,7 +131,7 @@ readers = st.one_of(
 
 
 @FEW
-@given(chains=st.lists(readers, min_size=1, max_size=3), rows=st.integers(9, 12), columns=st.integers(9, 12))
+@given(chains=st.lists(readers, min_size=1, max_size=3), rows=st.integers(14, 17), columns=st.integers(14, 17))
 def test_the_share_that_is_read_is_the_share_that_has_a_gradient(chains, rows, columns):
     def describe(x):
         ends = []
