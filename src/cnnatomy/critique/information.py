@@ -139,7 +139,8 @@ def _larger_input(study: Study, last: LastMap) -> Remedy:
     """An input of which the last map has 7 positions a side, in steps of its stride."""
     channels, *whole = study.account.input
     stride = study.account.fields[last.map].stride
-    size = [n + ceil(max(0, USUAL - m) * s) for n, m, s in zip(whole, last.map.shape[1:], stride, strict=True)]
+    sizes = zip(whole, last.map.shape[1:], stride, strict=True)
+    size = [n + ceil(max(0, USUAL - m) * s) if n > 1 else 1 for n, m, s in sizes]
     text = f"use an input of {dimensions(tuple(size))}, of which {USUAL} a side are left, or down-sample less often"
     if last.pool is None or not isinstance(last.pool.layer, GlobalAvgPool):
         return Remedy(text)
@@ -159,9 +160,9 @@ def _one_more_pool(study: Study, last: LastMap) -> Remedy:
 def down_samplings(study: Study) -> Iterator[Case]:
     """More down-sampling stages than the input has room for, or two fewer than it needs before a vectorised head.
 
-    "5 down sampling stages take ImageNet inputs to 7x7": an input of n pixels a side has room for as many halvings as
-    leave at least 6. What was designed for 224 pixels and is given 32 sums up all there is to see before its last
-    stages begin. Too few stages show in the size of a vectorised head, whose first layer has weights for every
+    "5 down sampling stages take ImageNet inputs to N x 7 x 7": an input of n pixels a side has room for as many
+    halvings as leave at least 6. What was designed for 224 pixels and is given 32 sums up all there is to see before
+    its last stages begin. Too few stages show in the size of a vectorised head, whose first layer has weights for every
     position; before a global average they show in the size of the last map.
     """
     last = _last_map(study)

@@ -84,17 +84,17 @@ MUCH = 0.1
 """A share of the parameters or of the MACs that is worth a change of the design."""
 
 
-@rule("S2", "unproductive-layers", "warning", "Richter et al. 2021, 'Should You Go Deeper?', section 3")
+@rule("S2", "unproductive-layers", "warning", "Richter et al. 2021, 'Should You Go Deeper?'")
 def unproductive_layers(study: Study) -> Iterator[Case]:
     """Convolutions that read what has seen the whole input already, or whose kernel is as large as its map.
 
-    Where every element has seen all pixels, by whatever path, there is no context left to add: such layers lie behind
-    the border layer, mostly see padding, and were found not to improve what linear probes can tell (Richter et al.).
-    Skip connections carry small fields on, so the smallest over all paths counts, and residual networks have few such
-    layers. A 3x3 on a map of 3x3 pixels or less cannot find anything that a fully connected layer would not, and
-    multiplies padding with most of its weights. Not counted are 1x1 convolutions, which look for no context, and
-    networks whose output has pixels. A note where such layers hold less than a tenth of parameters and MACs. The usual
-    cause is an input smaller than what the network was designed for.
+    Where every element has seen all pixels, by whatever path, there is no context left to add: layers behind this
+    border, where much of what a kernel reads is padding, were found not to improve what linear probes can tell. Skip
+    connections carry small fields on, so the smallest over all paths counts, and residual networks have few such
+    layers. A padded 3x3 on a map of 3x3 pixels or less works like a fully connected layer; on 2x2 pixels 5 of its 9
+    weights meet padding. Not counted are 1x1 convolutions, which look for no context, and networks whose output has
+    pixels. A note where such layers hold less than a tenth of parameters and MACs. The usual cause is an input smaller
+    than what the network was designed for.
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
@@ -108,11 +108,8 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     parameters = sum(study.rows[node].parameters for node in marked)
     macs = sum(study.rows[node].macs for node in marked)
     whole = dimensions(study.account.input[1:])
-    reasons = [
-        f"{n} {'reads' if n == 1 else 'read'} maps {which}"
-        for n, which in ((len(bordered), f"that have seen all {whole} pixels"), (len(covering), "within the kernel"))
-        if n
-    ]
+    found = ((len(bordered), f"that have seen all {whole} pixels"), (len(covering), "that fit into the kernel"))
+    reasons = [f"{n} {'reads' if n == 1 else 'read'} maps {which}" for n, which in found if n]
     shares = (parameters / max(1, totals.parameters), macs / max(1, totals.macs))
     yield Case(
         where=tuple(node.path for node in marked),
