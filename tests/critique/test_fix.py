@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import assume, given, settings
 
 import cnnatomy as cn
 from cnnatomy.cli import main
@@ -15,14 +16,17 @@ from cnnatomy.critique import RULES, Case, Purpose, fix
 from cnnatomy.critique.change import Cost
 from cnnatomy.critique.normalisation import response_normalisation
 from cnnatomy.critique.rule import rule
+from cnnatomy.errors import ShapeError
 from cnnatomy.layers import BatchNorm, ReLU
+from cnnatomy.layers.layer import elements
 from cnnatomy.network import LinearHead
 from cnnatomy.readers import design
+from random_designs import MOST_ELEMENTS, networks
 
 DATA = Path(__file__).parent / "data"
 DESIGNS = ("residual", "segmentation")
 PLANTED = {
-    "residual": {"N2", "N4", "N6", "N7", "N8", "W1", "W6", "W7", "C1"},
+    "residual": {"N2", "N4", "N6", "N7", "N8", "W1", "W5", "W6", "W7", "C1"},
     "segmentation": {"N2", "W2", "W6"},
 }
 """What our own designs were made to get wrong."""
@@ -192,3 +196,22 @@ def test_json_says_what_was_done(run):
 def test_strict_looks_at_what_is_left(run):
     run("critique", "alexnet", "--rule", "N4", "--strict", code=1)
     run("critique", "alexnet", "--rule", "N4", "--fix", "new.yaml", "--strict")
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(networks())
+def test_random_designs_build_and_cost_what_was_announced_after_it(network):
+    try:
+        graph = network.graph()
+    except ShapeError:
+        assume(False)
+    assume(all(elements(node.output.shape) <= MOST_ELEMENTS for node in graph))
+    fixed = fix(network, Purpose(), RULES)
+    assert fixed.refused == []
+    for step in fixed.steps:
+        assert Cost.of(step.after) == step.finding.remedy.after
+    module = fixed.network.build().eval()
+    assert sum(p.numel() for p in module.parameters()) == fixed.network.account().totals.parameters
+    with torch.no_grad():
+        assert module(torch.randn(1, *network.input)).shape[1:] == graph.outputs[0].shape

@@ -67,26 +67,50 @@ class Region(NamedTuple):
 def alike(one: Graph | Region, other: Graph | Region) -> bool:
     """Whether two graphs compute the same: layers, connections and shapes, in any order that respects the edges.
 
-    True is a proof. Where several layers alike read one map and are read in turn by different ones, the order in which
-    they stand decides which is which, and False may be wrong.
+    True is a proof: every map has its one twin, made by the same layer from the twins of what that reads. Where equal
+    branches meet in a sum and one of them is read elsewhere too, the other may be taken for it, and False be wrong.
     """
-    if [x.shape for x in one.inputs] != [x.shape for x in other.inputs] or len(one.nodes) != len(other.nodes):
+    known: dict[Hashable, int] = {}
+    first, second = _Numbered(one, known), _Numbered(other, known)
+    if len(first.ends) != len(second.ends) or len(one.nodes) != len(other.nodes):
         return False
-    waiting: dict[Hashable, list[FeatureMap]] = {}
-    for node in one.nodes:
-        waiting.setdefault(_reads(node.layer, node.inputs), []).append(node.output)
-    twins: dict[FeatureMap, FeatureMap] = dict(zip(other.inputs, one.inputs, strict=True))
-    for node in other.nodes:
-        candidates = waiting.get(_reads(node.layer, [twins.get(x, x) for x in node.inputs]))
-        if not candidates:
+    waiting = list(zip(first.ends, second.ends, strict=True))
+    twins: dict[FeatureMap, FeatureMap] = {}
+    backwards: dict[FeatureMap, FeatureMap] = {}
+    while waiting:
+        x, y = waiting.pop()
+        if twins.get(x) is y:
+            continue
+        if x in twins or y in backwards or first.numbers[x] != second.numbers[y]:
             return False
-        twins[node.output] = candidates.pop(0)
-    return tuple(twins.get(x, x) for x in other.outputs) == one.outputs
+        twins[x], backwards[y] = y, x
+        waiting += zip(first.reads.get(x, ()), second.reads.get(y, ()), strict=True)
+    return True
 
 
-def _reads(layer: Layer, inputs: Sequence[FeatureMap]) -> Hashable:
-    order = sorted(map(id, inputs)) if isinstance(layer, COMMUTATIVE) else map(id, inputs)
-    return layer, tuple(order)
+class _Numbered:
+    """The maps of a graph with numbers: equal where the same layers made them from inputs of the same shapes.
+
+    `reads` says from which maps one is made, in an order that does not depend on the graph's where the layer does not
+    mind; `ends` are the outputs, and what nobody reads.
+    """
+
+    def __init__(self, graph: Graph | Region, known: dict[Hashable, int]) -> None:
+        self.numbers = {x: known.setdefault((i, x.shape), len(known)) for i, x in enumerate(graph.inputs)}
+        self.reads: dict[FeatureMap, Maps] = {}
+        unread: dict[FeatureMap, None] = {}
+        for node in graph.nodes:
+            for x in node.inputs:
+                unread.pop(x, None)
+                self.numbers.setdefault(x, known.setdefault(x, len(known)))  # from outside: like itself alone
+            reads = node.inputs
+            if isinstance(node.layer, COMMUTATIVE):
+                reads = tuple(sorted(reads, key=self.numbers.__getitem__))
+            self.reads[node.output] = reads
+            key = (node.layer, tuple(self.numbers[x] for x in reads))
+            self.numbers[node.output] = known.setdefault(key, len(known))
+            unread[node.output] = None
+        self.ends = [*graph.outputs, *sorted(unread, key=self.numbers.__getitem__)]
 
 
 class _Writer:

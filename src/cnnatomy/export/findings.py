@@ -19,7 +19,7 @@ from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, Step
 from cnnatomy.critique.change import Cost
 from cnnatomy.export.records import peak_record
-from cnnatomy.export.tables import Column, mebibytes, paragraphs, render, terminal_width
+from cnnatomy.export.tables import Column, mebibytes, paragraphs, render, short, terminal_width
 from cnnatomy.layers.layer import dimensions
 
 NOTHING = "nothing to object to"
@@ -177,17 +177,16 @@ def _remedy(finding: Finding, before: Cost) -> Lines:
 
 
 def _change(before: Cost, after: Cost) -> str:
-    """What changes of a cost, with the ratio."""
+    """What changes of a cost: `60.97 M -> 3.622 M parameters (0.06x)`, or `+704 parameters` where that is little."""
     names = ("parameters", "MACs", "elements of feature maps")
-    changes = [
-        f"{_numbers(old, new)} {name}" for name, old, new in zip(names, before, after, strict=True) if old != new
-    ]
+    changes = []
+    for name, old, new in zip(names, before, after, strict=True):
+        ratio = f"{new / old:.2f}" if old else ""
+        if ratio == "1.00" and old != new:
+            changes.append(f"{new - old:+,} {name}")
+        elif old != new:
+            changes.append(f"{short(old)} -> {short(new)} {name}{f' ({ratio}x)' if ratio else ''}")
     return ", ".join(changes) or "as before"
-
-
-def _numbers(old: int, new: int) -> str:
-    ratio = f" ({new / old:.2f}x)" if old and f"{new / old:.2f}" != "1.00" else ""
-    return f"{old:,} -> {new:,}{ratio}"
 
 
 def where(finding: Finding, mark: str = "") -> str:
@@ -245,9 +244,9 @@ def _outcome(done: Done, format: str = "table") -> str:
 def _step_change(step: Step) -> str:
     before, after = step.before, step.after
     changes = _change(Cost.of(before), Cost.of(after))
-    peaks = [peak_record(account)["peak_feature_map_bytes"] for account in (before, after)]
+    peaks = [mebibytes(peak_record(account)["peak_feature_map_bytes"]) for account in (before, after)]
     if peaks[0] != peaks[1]:
-        changes += f", peak memory {mebibytes(peaks[0])} -> {mebibytes(peaks[1])}"
+        changes += f", peak memory {peaks[0]} -> {peaks[1]}"
     fields = [dimensions(account.receptive_field.size) for account in (before, after)]
     if fields[0] != fields[1]:
         changes += f", receptive field {fields[0]} -> {fields[1]}"

@@ -79,26 +79,29 @@ def table() -> str:
         for finding in critique(account(entry.network().graph(), entry.name)):
             worst[finding.rule.code] = max(worst.get(finding.rule.code, ""), finding.severity, key=_rank)
         found[entry.name] = worst
-    codes = [rule.code for rule in RULES]
+    fires = {rule.code: sum(rule.code in worst for worst in found.values()) for rule in RULES}
+    codes = [code for code, times in fires.items() if times]
     lines = [["network", *codes, "E", "w", "·"], ["---", *[":-:"] * len(codes), "--:", "--:", "--:"]]
     for name, worst in found.items():
         counts = [str(list(worst.values()).count(severity) or "") for severity in reversed(marks)]
         lines.append([name, *[marks.get(worst.get(code, ""), "") for code in codes], *counts])
-    fires = [sum(code in worst for worst in found.values()) for code in codes]
-    lines.append([f"**{len(ENTRIES)} networks**", *[f"**{n}**" for n in fires], "", "", ""])
+    lines.append([f"**{len(ENTRIES)} networks**", *[f"**{fires[code]}**" for code in codes], "", "", ""])
     head = (
         f"# Which rules object to which networks\n\n{_GENERATED}\n"
-        "Each network of the catalogue at its own resolution, without a device, budget or size of objects (rules that"
-        " need one are silent here).\n`·` is a note, `w` a warning, `E` an error; the last line says how many networks"
-        " a rule objects to. What the codes mean: [rules](rules.md).\n\n"
+        "Each network of the catalogue at its own resolution, without a device, budget or size of objects. `·` is a"
+        " note, `w` a warning,\n`E` an error; the last line says how many networks a rule objects to.\n\n"
     )
-    legend = "\n".join(f"- {rule.code}: [{rule.name}](rules.md#{_anchor(rule)}): {rule.title}" for rule in RULES)
-    return head + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + legend + "\n"
+    silent = (
+        "No network of the catalogue makes these mistakes, or has what they ask about (a device, a budget, a file):"
+    )
+    legends = [[_entry(rule) for rule in RULES if (rule.code in codes) == there] for there in (True, False)]
+    rows = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return head + "\n\n".join([rows, "\n".join(legends[0]), silent, "\n".join(legends[1])]) + "\n"
+
+
+def _entry(rule: Rule) -> str:
+    return f"- {rule.code}: [{rule.name}](rules.md#{rule.code.lower()}-{rule.name}): {rule.title}"
 
 
 def _rank(severity: str) -> int:
     return ("", "note", "warning", "error").index(severity)
-
-
-def _anchor(rule: Rule) -> str:
-    return f"{rule.code.lower()}-{rule.name}"
