@@ -211,7 +211,7 @@ def over_latency(study: Study) -> Iterator[Case]:
         part = ".".join(row.path.split(".")[:2])
         parts[part] = parts.get(part, 0.0) + spent
     dearest = max(parts, key=parts.__getitem__)
-    how = "predicted" if study.purpose.device == "here" else "at least"
+    how = "predicted" if _is_here(study) else "at least"
     yield Case(
         where=tuple(row.path for _, row in slowest),
         text=f"{how} {_ms(total)} for {_ms(budget)} on {study.device.name}; the layers named take {share:.0%}, "
@@ -231,17 +231,22 @@ def _timer(study: Study) -> Callable[[Account], list[float]]:
     """What tells the seconds of each layer on the study's device; on this machine, last, of what is between them."""
     from cnnatomy.analysis import latency, roofline  # they need pydantic
 
-    if (study.purpose.device or "").lower() == "here":
+    if _is_here(study):
         calibration = latency.required()
 
         def predicted(of: Account) -> list[float]:
             prediction = calibration.predict(of)
-            return [*[seconds or 0.0 for seconds in prediction.rows], prediction.glue]
+            rows = [seconds or 0.0 for seconds in prediction.rows]
+            return [*rows, prediction.seconds - sum(rows)]
 
         return predicted
     device = study.device
     assert device is not None
     return lambda of: [bound.seconds for bound in roofline.roofline(of, device, dtype=_type(study))]
+
+
+def _is_here(study: Study) -> bool:
+    return (study.purpose.device or "").lower() == "here"
 
 
 def _cut(

@@ -150,7 +150,7 @@ def _timid(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(row.path for row in large),
         text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
-        evidence={"macs": spent, "share": spent / macs, "largest": [row.output for row in large][:1]},
+        evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
         remedy=Remedy(f"reduce by 4 a side before these layers: there they take about {later:,.0f} MACs"),
         severity="warning",
     )
@@ -186,10 +186,10 @@ def _hasty(study: Study) -> Iterator[Case]:
 def unequal_branches(study: Study) -> Iterator[Case]:
     """Parallel branches of very unequal cost.
 
-    Side by side, all branches wait for the dearest. Where less than half of n times its MACs is work, parallel hardware
-    idles more than half of the time, and the branches might as well be a chain; ResNeXt's branches are equal, so that
-    they become one grouped convolution. Branches without MACs (identities, pools) and projections before an addition
-    are not counted, nor modules that hold less than a tenth of the network's MACs together.
+    Side by side, all branches wait for the dearest. Where the MACs of n branches are less than half of n times those of
+    the dearest, parallel hardware idles more than half of the time (of two branches it never does); ResNeXt's branches
+    are equal, so that they become one grouped convolution. Branches without MACs (identities, pools) and projections
+    before an addition are not counted, nor modules that hold less than a tenth of the network's MACs together.
     """
     position = {node: i for i, node in enumerate(study.graph.nodes)}
     found: list[tuple[Node, list[int]]] = []

@@ -207,7 +207,7 @@ def _rounded_up(study: Study, rows: Sequence[Row]) -> Remedy:
     "C9",
     "narrow-groups",
     "note",
-    "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'; lecture 001, notes",
+    "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'; lecture 001, 'Personal Notes'",
 )
 def narrow_groups(study: Study) -> Iterator[Case]:
     """Groups of fewer than 8 channels.

@@ -1,0 +1,275 @@
+"""Memory, time, and the balance of the two along the network."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+import cnnatomy as cn
+from cnnatomy.analysis import account, latency, roofline
+from cnnatomy.analysis.memory import inference
+from cnnatomy.analysis.setting import Setting
+from cnnatomy.critique import Purpose, Study
+from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
+from cnnatomy.critique.change import Change, Cost, changed
+from cnnatomy.errors import UserError
+from cnnatomy.layers import AvgPool, Conv, Flatten, FullyConnected, GlobalAvgPool, LocalResponseNorm, ReLU
+from cnnatomy.network import Graph
+from findings import found
+
+MIB = 2**20
+
+
+def chain(*layers, shape=(3, 64, 64)) -> Graph:
+    def describe(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return Graph.trace(describe, shape)
+
+
+# balance
+
+
+@pytest.mark.parametrize("name", ["resnet-50", "mobilenet-v2", "densenet-121", "inception-v3", "resnet-20-cifar"])
+def test_networks_with_stages_of_like_cost_are_balanced(name):
+    assert not found(balance, name)
+    assert not found(balance, name, device="h100-sxm")
+
+
+def test_vgg_spends_three_fifths_of_its_macs_before_28_pixels():
+    (finding,) = found(balance, "vgg-16")
+    macs = finding.evidence["levels"]
+    # 3x3 convolutions by table 1 of Simonyan and Zisserman, column D
+    assert macs["224x224"]["macs"] == 224**2 * 9 * (3 * 64 + 64 * 64)
+    assert macs["112x112"]["macs"] == 112**2 * 9 * (64 * 128 + 128 * 128)
+    assert macs["56x56"]["macs"] == 56**2 * 9 * (128 * 256 + 2 * 256 * 256)
+    early = sum(macs[size]["macs"] for size in ("224x224", "112x112", "56x56"))
+    assert finding.evidence["share_of_macs_early"] == early / 15_470_264_320
+    assert finding.text.startswith("60% of the MACs")
+    assert len(finding.where) == 7
+
+
+def test_alexnet_has_96_percent_of_its_weights_at_the_end():
+    (finding,) = found(balance, "alexnet")
+    fully_connected = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
+    total = account(cn.network("alexnet").graph()).totals.weights
+    assert finding.evidence["share_of_weights_late"] == fully_connected / total
+    assert finding.evidence["levels"]["vectors"] == {"macs": fully_connected, "weights": fully_connected}
+    assert finding.remedy.after.parameters < 4_000_000
+
+
+def test_whether_vgg_is_out_of_balance_depends_on_the_device():
+    assert not found(balance, "vgg-16", device="h100-sxm")
+    (finding,) = found(balance, "vgg-16", device="raspberry-pi-5")
+    device = roofline.device("raspberry-pi-5")
+    bounds = {b.row.node: b for b in roofline.roofline(cn.network("vgg-16").account(), device)}
+    weighted = [b for b in bounds.values() if b.row.weights]
+    early = sum(b.seconds for b in weighted if b.row.output[1:] in ((224, 224), (112, 112), (56, 56)))
+    assert finding.evidence["share_of_time_early"] == pytest.approx(early / sum(b.seconds for b in weighted))
+    assert finding.evidence["ridge"] == pytest.approx(153.6 / 17.068)
+    assert f"{finding.evidence['share_of_time_early']:.0%} of the time" in finding.text
+
+
+def test_halving_the_channels_of_early_layers_gives_the_cost_that_is_announced():
+    graph = cn.network("vgg-16").graph()
+    (finding,) = found(balance, graph)
+    assert Cost.of(account(changed(graph, finding.remedy.change))) == finding.remedy.after
+
+
+# one layer sets the peak
+
+
+def test_the_first_expansion_of_mobilenet_v2_sets_its_peak():
+    (finding,) = found(single_peak, "mobilenet-v2")
+    memory = cn.network("mobilenet-v2").account().inference_memory
+    assert finding.where[0] == "body.stage2.block1.conv1"
+    assert memory.at in finding.where
+    assert finding.evidence["peak"] == memory.peak
+    assert finding.evidence["bytes"] == 4 * 2 * 96 * 112 * 112  # before and after batch norm
+    assert finding.evidence["next_bytes"] == 4 * (96 * 112 * 112 + 96 * 56 * 56)
+
+
+@pytest.mark.parametrize("name", ["resnet-50", "vgg-16", "densenet-121", "mobilenet-v1-1.0", "resnet-20-cifar"])
+def test_where_neighbours_hold_as_much_no_layer_sets_the_peak_alone(name):
+    assert not found(single_peak, name)
+
+
+def test_a_layer_must_hold_half_as_much_again_as_the_next():
+    def peak_of(channels: int) -> Graph:
+        return chain(Conv(8, 1), Conv(channels, 1), Conv(8, 1), shape=(8, 16, 16))
+
+    assert not found(single_peak, peak_of(8))
+    # the wide layer and the one that reads it hold the same
+    assert not found(single_peak, peak_of(64))
+    tall = chain(Conv(8, 1), Conv(64, 1), ReLU(), AvgPool(8), Conv(8, 1), shape=(8, 16, 16))
+    (finding,) = found(single_peak, tall)
+    assert finding.where == ("conv2", "relu")
+    assert finding.evidence["bytes"] == 4 * 256 * 128
+    assert finding.evidence["next_bytes"] == 4 * (256 * 64 + 4 * 64)
+    assert finding.remedy.after.maps == account(tall).totals.feature_map_elements - 32 * (2 * 256 + 4)
+
+
+def test_a_layer_without_channels_of_its_own_is_to_be_left_out():
+    graph = chain(Conv(64, 3, padding=1), LocalResponseNorm(), AvgPool(4), Conv(8, 1))
+    (finding,) = found(single_peak, graph)
+    assert finding.where == ("norm",)
+    assert finding.remedy.text == "leave norm out, or make what it reads smaller"
+
+
+# memory
+
+
+def test_a_budget_is_kept_or_not_to_the_byte():
+    total = cn.network("resnet-50").account().inference_memory.total
+    assert not found(over_memory, "resnet-50", memory=total)
+    (finding,) = found(over_memory, "resnet-50", memory=total - 1)
+    assert finding.severity == "error"
+    assert finding.evidence["bytes"] == total
+    assert not found(over_memory, "resnet-50")
+
+
+def test_the_layers_to_cut_first_hold_the_most():
+    (finding,) = found(over_memory, "vgg-16", memory=300 * MIB)
+    pieces = finding.evidence["cut_first"]
+    assert [piece["path"] for piece in pieces[:3]] == ["head.fc6", "head.fc7", "head.fc8"]
+    assert pieces[0]["bytes"] == 4 * (25088 * 4096 + 4096)
+    assert pieces[3] == {"path": "tail.conv1_1", "what": "feature map", "bytes": 4 * 64 * 224 * 224}
+
+
+def test_16_bits_and_half_of_the_channels_take_what_their_own_account_says():
+    (finding,) = found(over_memory, "vgg-16", memory=300 * MIB)
+    graph = cn.network("vgg-16").graph()
+    assert (
+        f"in 16 bits it takes {inference(graph, Setting(dtype='float16')).total / MIB:.2f} MiB" in finding.remedy.text
+    )
+    # every convolution and hidden layer with half of its channels, by hand
+    widths = [3, 32, 32, 64, 64, *3 * [128], *6 * [256]]
+    weights = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
+    weights += 256 * 49 * 2048 + 2048 + 2048 * 2048 + 2048 + 2048 * 1000 + 1000
+    half = 4 * (weights + 3 * 224**2 + 2 * 32 * 224**2)
+    assert f"with half of all channels it takes {half / MIB:.2f} MiB" in finding.remedy.text
+
+
+@pytest.mark.parametrize(("name", "mib"), [("mobilenet-v2", 20), ("resnet-50", 103), ("squeezenet-1.1", 6)])
+def test_the_largest_smaller_input_that_fits_is_what_trying_all_finds(name, mib):
+    (finding,) = found(over_memory, name, memory=mib * MIB)
+    sizes = [(3, n, n) for n in range(32, cn.network(name).input[1], 32)]
+    fitting = [s for s in sizes if fits(name, s, mib * MIB)]
+    assert finding.remedy.change.input == fitting[-1]
+    assert finding.remedy.after == Cost.of(cn.network(name).account(fitting[-1]))
+
+
+def fits(name: str, shape: tuple[int, int, int], budget: int) -> bool:
+    try:
+        return cn.network(name).account(shape).inference_memory.total <= budget
+    except UserError:
+        return False
+
+
+def test_where_nothing_fits_the_remedy_says_so():
+    (finding,) = found(over_memory, "resnet-50", memory=MIB)
+    assert "no smaller input fits" in finding.remedy.text
+    assert finding.remedy.change is None
+
+
+# time
+
+
+def test_a_named_device_takes_at_least_the_time_of_its_roofline():
+    device = roofline.device("raspberry-pi-5")
+    seconds = sum(b.seconds for b in roofline.roofline(cn.network("resnet-50").account(), device))
+    assert not found(over_latency, "resnet-50", device="raspberry-pi-5", latency=seconds)
+    (finding,) = found(over_latency, "resnet-50", device="Raspberry-Pi-5", latency=0.99 * seconds)
+    assert finding.evidence["seconds"] == pytest.approx(seconds)
+    assert finding.text.startswith(f"at least {seconds * 1e3:.3f} ms")
+    assert sum(finding.evidence["seconds_by_part"].values()) == pytest.approx(seconds)
+    first = finding.evidence["cut_first"][0]
+    assert (first["path"], first["seconds"]) == ("tail.conv", pytest.approx(2 * 118_013_952 / 153.6e9))
+
+
+def test_the_input_that_is_advised_is_fast_enough_and_the_next_is_not():
+    device = roofline.device("t4")
+    (finding,) = found(over_latency, "resnet-50", device="t4", latency=0.8e-3)
+
+    def seconds(side: int) -> float:
+        return sum(b.seconds for b in roofline.roofline(cn.network("resnet-50").account((3, side, side)), device))
+
+    side = finding.remedy.change.input[1]
+    assert seconds(side) <= 0.8e-3 < seconds(side + 32)
+    assert f"at 3x{side}x{side} it takes {seconds(side) * 1e3:.3f} ms" in finding.remedy.text
+
+
+def test_here_is_this_machine_as_it_was_measured(monkeypatch):
+    def predict(of):  # 10 GMACs a second, and a millisecond between the layers
+        rows = tuple(row.macs / 1e10 or None for row in of.rows)
+        return SimpleNamespace(rows=rows, seconds=of.totals.macs / 1e10 + 1e-3)
+
+    here = SimpleNamespace(predict=predict, device=lambda: roofline.device("t4"))
+    monkeypatch.setattr(latency, "required", lambda: here)
+    predicted = 1e-3 + cn.network("squeezenet-1.1").account().totals.macs / 1e10
+    assert not found(over_latency, "squeezenet-1.1", device="here", latency=1.01 * predicted)
+    (finding,) = found(over_latency, "squeezenet-1.1", device="HERE", latency=0.5 * predicted)
+    assert finding.evidence["seconds"] == pytest.approx(predicted)
+    assert finding.text.startswith("predicted")
+    side = finding.remedy.change.input[1]
+    assert 1e-3 + finding.remedy.after.macs / 1e10 <= 0.5 * predicted
+    assert 1e-3 + cn.network("squeezenet-1.1").account((3, side + 32, side + 32)).totals.macs / 1e10 > 0.5 * predicted
+
+
+# purposes that make no sense
+
+
+@pytest.mark.parametrize(
+    ("purpose", "says"),
+    [
+        ({"device": "h1000-sxm"}, "h100-sxm"),
+        ({"latency": 0.02}, "device"),
+        ({"latency": -1.0, "device": "t4"}, "latency"),
+        ({"latency": float("nan"), "device": "t4"}, "latency"),
+        ({"memory": 0}, "memory"),
+        ({"classes": 0}, "classes"),
+    ],
+    ids=str,
+)
+def test_a_purpose_that_makes_no_sense_is_refused_before_any_rule_runs(purpose, says):
+    with pytest.raises(UserError, match=says):
+        Purpose(**purpose)
+
+
+def test_a_machine_that_was_not_measured_is_no_device(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="cnnatomy calibrate"):
+        Purpose(device="here")
+
+
+# any graph
+
+ODD = {
+    "nothing": Graph.trace(lambda x: x, (3, 8, 8)),
+    "one pixel": chain(Conv(8, 1), ReLU(), Conv(8, 1), Flatten(), shape=(3, 1, 1)),
+    "vectors": chain(FullyConnected(8), ReLU(), FullyConnected(2), shape=(4,)),
+    "no weights": chain(ReLU(), GlobalAvgPool(), Flatten()),
+    "two outputs": Graph.trace(lambda x, y: [Conv(4, 3)(x), Conv(4, 3)(y)], (3, 8, 8), (1, 9, 9)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("purpose", [{}, {"device": "t4", "latency": 1e-12, "memory": 1}], ids=["open", "tight"])
+def test_odd_graphs_are_no_trouble(name, purpose):
+    study = Study(account(ODD[name]), Purpose(**purpose))
+    for rule in (balance, single_peak, over_memory, over_latency):
+        for finding in rule(study):
+            assert finding.text
+            assert finding.remedy is None or finding.remedy.change is None or finding.remedy.after is not None
+
+
+def test_a_change_of_the_input_keeps_the_ratio_of_the_sides():
+    (finding,) = found(over_memory, "personal-notes-512x1024", memory=150 * MIB)
+    channels, rows, columns = finding.remedy.change.input
+    assert (channels, columns) == (3, 2 * rows)
+    graph = changed(cn.network("personal-notes-512x1024").graph(), Change(input=(3, rows, columns)))
+    assert inference(graph).total <= 150 * MIB

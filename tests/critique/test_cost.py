@@ -1,0 +1,298 @@
+"""Where parameters and arithmetic are spent: the head, the tail, parallel branches."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cnnatomy as cn
+from cnnatomy.analysis import account
+from cnnatomy.critique import Purpose, Study
+from cnnatomy.critique.branches import branches
+from cnnatomy.critique.change import Cost, changed
+from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
+from cnnatomy.layers import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dropout,
+    Flatten,
+    Foreign,
+    FullyConnected,
+    GlobalAvgPool,
+    MaxPool,
+    Permute,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Slice,
+)
+from cnnatomy.network import Graph
+from cnnatomy.network.graph import FeatureMap, Node
+from findings import found
+from peers import torchvision
+
+MODERN = ("resnet-50", "preact-resnet-50", "mobilenet-v2", "densenet-121", "se-resnet-50", "resnext-50-32x4d")
+
+
+def chain(*layers, shape=(3, 32, 32)) -> Graph:
+    def describe(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return Graph.trace(describe, shape)
+
+
+@pytest.mark.parametrize("name", MODERN)
+@pytest.mark.parametrize("rule", [vectorised_head, tail, unequal_branches], ids=lambda rule: rule.name)
+def test_modern_networks_have_none_of_it(rule, name):
+    assert found(rule, name) == []
+
+
+# the head
+
+FC6, FC7, FC8 = 9216 * 4096 + 4096, 4096 * 4096 + 4096, 4096 * 1000 + 1000
+
+
+def test_almost_all_parameters_of_alexnet_are_in_its_vectorised_head():
+    (finding,) = found(vectorised_head, "alexnet")
+    assert finding.where == ("head.fc6", "head.fc7", "head.fc8")
+    assert finding.evidence["parameters"] == FC6 + FC7 + FC8 == 58_631_144
+    assert finding.evidence["features"] == 256 * 6 * 6
+    assert "96%" in finding.text
+    assert finding.severity == "warning"
+
+
+def test_global_average_pooling_leaves_alexnet_the_head_that_it_needs():
+    (finding,) = found(vectorised_head, "alexnet")
+    body = 60_965_224 - 58_631_144
+    head = (256 * 1024 + 1024) + (
+        1024 * 1000 + 1000
+    )  # a 1x1 convolution, so that there are as many features as classes
+    assert finding.remedy.after.parameters == body + head
+    assert finding.remedy.mechanical
+    assert "37,752,832 parameters become 0; before it a 1x1 convolution to 1,024 channels" in finding.remedy.text
+    assert f"the head has {head:,} of 58,631,144" in finding.remedy.text
+
+
+@pytest.mark.parametrize("name", ["vgg-16", "vgg-19-bn", "lenet-5-1998", "zfnet", "alexnet-d2l"])
+def test_the_graph_after_pooling_has_the_same_output_and_costs_what_was_announced(name):
+    before = cn.network(name).account()
+    (finding,) = vectorised_head(Study(before, Purpose()))
+    after = changed(before.graph, finding.remedy.change)
+    assert [x.shape for x in after.outputs] == [x.shape for x in before.graph.outputs]
+    assert Cost.of(account(after)) == finding.remedy.after
+    assert not found(vectorised_head, after)
+
+
+def test_enough_channels_need_no_convolution_before_the_classifier():
+    graph = chain(Conv(64, 3), Flatten(), FullyConnected(256), ReLU(), Dropout(0.5), FullyConnected(10))
+    (finding,) = found(vectorised_head, graph)
+    assert finding.remedy.after.parameters == (3 * 9 * 64 + 64) + (64 * 10 + 10)
+    assert [node.layer for node in changed(graph, finding.remedy.change)] == [
+        *(Conv(64, 3), GlobalAvgPool(), Flatten(), FullyConnected(10))
+    ]
+
+
+def test_a_convolution_as_large_as_the_map_is_a_vectorised_head_too():
+    graph = chain(Conv(16, 3), Conv(512, 30), ReLU(), Conv(512, 1), ReLU(), Conv(10, 1), Flatten())
+    (finding,) = found(vectorised_head, graph)
+    assert finding.where == ("conv2", "conv3", "conv4")
+    assert finding.evidence["first"] == 16 * 900 * 512 + 512
+    assert [node.layer for node in changed(graph, finding.remedy.change)] == [
+        *(Conv(16, 3), GlobalAvgPool(), Conv(10, 1), Flatten())
+    ]
+
+
+def test_a_head_with_less_than_half_of_the_parameters_is_left_alone():
+    assert not found(vectorised_head, chain(Conv(64, 3), Conv(64, 3), MaxPool(7), Flatten(), FullyConnected(10)))
+
+
+def test_a_sequence_of_pixels_is_no_vector():
+    graph = chain(
+        *(Conv(64, 8, stride=8), Reshape((64, 16)), Permute((1, 0)), FullyConnected(64), Slice(0, 1)),
+        *(Flatten(), FullyConnected(10)),
+    )
+    assert not found(vectorised_head, graph)
+
+
+def test_a_head_that_is_no_chain_is_advised_but_not_changed():
+    def describe(x: FeatureMap) -> FeatureMap:
+        x = Flatten()(x)
+        return FullyConnected(10)(Add()(FullyConnected(50)(x), FullyConnected(50)(x)))
+
+    (finding,) = found(vectorised_head, Graph.trace(describe, (3, 32, 32)))
+    assert finding.remedy.change is None
+    assert "global average pooling" in finding.remedy.text
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "convnext_tiny", "shufflenet_v2_x1_0", "maxvit_t", "resnet50"])
+def test_transformers_and_shuffles_written_as_reshapes_vectorise_nothing(name):
+    with torch.device("meta"):
+        module = torchvision().models.get_model(name, weights=None)
+    graph = cn.read(module.eval(), (3, 224, 224))
+    assert [finding for rule in (vectorised_head, tail, unequal_branches) for finding in found(rule, graph)] == []
+
+
+# the tail
+
+
+def test_vgg_spends_its_macs_on_large_maps():
+    (finding,) = found(tail, "vgg-16")
+    first, second = 224**2 * (27 * 64 + 576 * 64), 112**2 * (576 * 128 + 1152 * 128)
+    assert finding.evidence["macs"] == first + second == 4_710_924_288
+    assert finding.evidence["share"] == pytest.approx(0.3045, abs=1e-4)
+    assert f"about {first // 16 + second // 4:,} MACs" in finding.remedy.text
+    assert (finding.severity, len(finding.where)) == ("warning", 4)
+
+
+def test_squeezenet_1_1_mended_the_tail_of_squeezenet_1_0():
+    assert found(tail, "squeezenet-1.0")
+    assert not found(tail, "squeezenet-1.1")
+
+
+def test_alexnet_reduces_by_8_with_one_layer_and_zfnet_does_not():
+    (finding,) = found(tail, "alexnet")
+    assert finding.where == ("tail.conv1", "tail.pool1")
+    assert (finding.evidence["before"], finding.evidence["after"]) == ((3, 227, 227), (96, 27, 27))
+    assert "1.4% of the pixels and 45% of the values" in finding.text
+    assert finding.severity == "note"
+    assert not found(tail, "zfnet")
+
+
+def test_patches_that_keep_all_values_are_no_hasty_tail():
+    patches = chain(Conv(768, 16, stride=16), ReLU(), GlobalAvgPool(), shape=(3, 224, 224))
+    assert not found(tail, patches)
+    assert found(tail, chain(Conv(64, 16, stride=16), ReLU(), GlobalAvgPool(), shape=(3, 224, 224)))
+
+
+def test_small_pictures_need_no_tail():
+    assert not found(tail, "resnet-20-cifar")
+    assert not found(tail, chain(Conv(64, 3, padding=1), Conv(64, 3, padding=1), GlobalAvgPool(), shape=(3, 64, 64)))
+
+
+def test_where_pixels_are_the_output_half_of_the_macs_may_be_on_large_maps():
+    def u_net(deep: int) -> Graph:
+        return chain(
+            *(Conv(32, 3, padding=1), AvgPool(4), Conv(deep, 3, padding=1), Conv(32, 3, padding=1)),
+            shape=(32, 512, 512),
+        )
+
+    at_512, at_128 = 512**2 * 9 * 32 * 32, 128**2 * 2 * 9 * 32
+    assert at_512 > 0.5 * (at_512 + at_128 * 128)
+    assert found(tail, u_net(128), task="segmentation")
+    assert at_512 < 0.5 * (at_512 + at_128 * 512)
+    assert not found(tail, u_net(512), task="segmentation")
+    assert found(tail, u_net(512), task="classification")
+
+
+# branches
+
+
+def test_the_3x3_branches_of_googlenet_cost_ten_times_the_others():
+    (finding,) = found(unequal_branches, "googlenet")
+    pixels = 28 * 28
+    costs = [192 * 64, 192 * 96 + 9 * 96 * 128, 192 * 16 + 25 * 16 * 32, 192 * 32]
+    assert finding.evidence["worst"] == "body.inception3a.concat"
+    assert finding.evidence["macs"] == [pixels * cost for cost in costs]
+    assert len(finding.where) == 9
+    assert f"about {pixels * sum(costs) // 4:,} MACs each" in finding.remedy.text
+
+
+def two_branches(left: int, right: int, join=Concat) -> Graph:
+    def describe(x: FeatureMap) -> FeatureMap:
+        a = Conv(16, left, padding=left // 2)(ReLU()(Conv(16, 1)(x)))
+        b = Conv(16, right, padding=right // 2)(ReLU()(Conv(16, 1)(x)))
+        return join()(a, b)
+
+    return Graph.trace(describe, (16, 8, 8))
+
+
+@pytest.mark.parametrize("join", [Add, Concat])
+def test_equal_branches_are_fine_and_a_third_branch_may_be_smaller(join):
+    assert not found(unequal_branches, two_branches(3, 3, join))
+    assert not found(
+        unequal_branches, two_branches(1, 7, join)
+    )  # two branches keep half of the hardware busy, and more
+
+
+def test_of_three_branches_one_that_costs_more_than_twice_the_others_keeps_them_waiting():
+    def describe(x: FeatureMap) -> FeatureMap:
+        return Concat()(Conv(8, 1)(x), Conv(8, 1)(x), Conv(8, 5, padding=2)(x))
+
+    (finding,) = found(unequal_branches, Graph.trace(describe, (8, 4, 4)))
+    assert finding.evidence["macs"] == [16 * 64, 16 * 64, 16 * 64 * 25]
+    assert finding.evidence["busy"] == pytest.approx(27 / 75)
+
+
+def test_shortcuts_gates_and_pools_are_no_branches():
+    def describe(x: FeatureMap) -> FeatureMap:
+        for _ in range(2):
+            y = Conv(16, 3, padding=1)(ReLU()(Conv(16, 3, padding=1)(x)))
+            y = BatchNorm()(y)
+            x = Add()(y, BatchNorm()(Conv(16, 1)(x)))  # a projection
+            x = Concat()(x, MaxPool(3, 1, padding=1)(x), Sigmoid()(x))
+        return x
+
+    assert not found(unequal_branches, Graph.trace(describe, (16, 8, 8)))
+
+
+@st.composite
+def joined(draw: st.DrawFn) -> tuple[Graph, Node]:
+    """A random graph that ends in a join of two or more maps, perhaps with something behind it."""
+
+    def describe(x: FeatureMap) -> FeatureMap | list[FeatureMap]:
+        maps = [x]
+        for _ in range(draw(st.integers(2, 9))):
+            read = draw(st.lists(st.sampled_from(maps[-5:]), min_size=1, max_size=2, unique=True))
+            maps.append(Foreign("any", (1,))(*read))
+        ends = draw(st.lists(st.sampled_from(maps), min_size=2, max_size=4, unique=True))
+        end = Foreign("join", (1,))(*ends)
+        others = draw(st.lists(st.sampled_from(maps[1:]), max_size=1))
+        return [Foreign("after", (1,))(end), *others]
+
+    graph = Graph.trace(describe, (1,))
+    return graph, next(node for node in graph if node.layer == Foreign("join", (1,)))
+
+
+def slowly(graph: Graph, join: Node) -> set[frozenset[Node]]:
+    """The same by trying: nodes that only the join needs; those after the last of which not all hang together."""
+    readers = {node: [n for n in graph if node.output in n.inputs] for node in graph}
+    ends = [x for x in join.inputs if x.node and readers[x.node] == [join] and x not in graph.outputs]
+    if len(ends) < 2:
+        return set()
+    alone: set[Node] = set()
+    for node in reversed(graph.nodes):
+        through = all(r in alone or (r is join and node.output in ends) for r in readers[node])
+        if readers[node] and through and node.output not in graph.outputs:
+            alone.add(node)
+    best: set[frozenset[Node]] = set()
+    for start in reversed(range(len(graph.nodes))):
+        kept = [node for node in graph.nodes[start:] if node in alone]
+        parts = [{node} for node in kept]
+        for a, b in itertools.product(kept, kept):
+            if a.output in b.inputs:
+                first, second = (next(p for p in parts if n in p) for n in (a, b))
+                if first is not second:
+                    parts = [p for p in parts if p is not first and p is not second] + [first | second]
+        if all(any(x.node in p for p in parts) for x in ends):
+            if len(parts) == 1:
+                break
+            best = {frozenset(p) for p in parts}
+    return best
+
+
+@given(joined())
+def test_branches_are_those_that_trying_finds(case):
+    graph, join = case
+    study = Study(account(graph), Purpose())
+    position = {node: i for i, node in enumerate(graph.nodes)}
+    assert {frozenset(branch) for branch in branches(study, join, position)} == slowly(graph, join)
