@@ -9,7 +9,7 @@ from math import ceil, log2
 from cnnatomy.analysis.coverage import Gap, gaps
 from cnnatomy.critique.information import fewer_stages
 from cnnatomy.critique.rule import Case, Remedy, rule, several
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, DepthwiseConv, MaxPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, TRAINING, Layer, Pair, Window, dimensions, pair
 from cnnatomy.layers.sliding import sides
@@ -98,10 +98,10 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
-    spatial = [(node, window) for node in study.convolutions if (window := _spatial(node))]
-    bordered = [node for node, _ in spatial if _seen_all(study, node)]
-    covering = [node for node, window in spatial if _covers(node, window) and node not in bordered]
-    marked = [node for node, _ in spatial if node in bordered or node in covering]
+    spatial = [node for node in study.convolutions if _kernel(node) != (1, 1)]
+    bordered = [node for node in spatial if _seen_all(study, node)]
+    covering = [node for node in spatial if _covers(node) and node not in bordered]
+    marked = [node for node in spatial if node in bordered or node in covering]
     if not marked:
         return
     totals = study.account.totals
@@ -121,17 +121,11 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     )
 
 
-def _spatial(node: Node) -> Window | None:
-    """The window of a convolution that looks for context."""
-    if isinstance(node.layer, (Conv, DepthwiseConv)) and node.layer.kernel == 1:
-        return None
-    window = node.layer.window(*[x.shape for x in node.inputs])
-    return window if window is not None and window is not GLOBAL and max(window.kernel) > 1 else None
-
-
-def _reach(window: Window) -> Pair:
-    """Pixels from the first that a window reads to the last."""
-    (rows, columns), (down, right) = window.kernel, window.dilation
+def _kernel(node: Node) -> Pair:
+    """Pixels from the first that a convolution reads to the last."""
+    if not isinstance(node.layer, SPATIAL) or node.layer.kernel == 1:
+        return (1, 1)
+    (rows, columns), (down, right) = pair(node.layer.kernel), pair(node.layer.dilation)
     return ((rows - 1) * down + 1, (columns - 1) * right + 1)
 
 
@@ -145,10 +139,10 @@ def _seen_all(study: Study, node: Node) -> bool:
     return least[0] >= whole[0] and least[1] >= whole[1]
 
 
-def _covers(node: Node, window: Window) -> bool:
+def _covers(node: Node) -> bool:
     """Whether a padded kernel is as large as the map that it reads."""
-    reach, shape = _reach(window), node.inputs[0].shape
-    return max(window.padding) > 0 and reach[0] >= shape[1] and reach[1] >= shape[2]
+    (rows, columns), shape = _kernel(node), node.inputs[0].shape
+    return rows >= shape[1] and columns >= shape[2] and getattr(node.layer, "padding", 0) != 0
 
 
 def _see_less(study: Study, bordered: Sequence[Node], covering: Sequence[Node]) -> Remedy:
@@ -158,10 +152,8 @@ def _see_less(study: Study, bordered: Sequence[Node], covering: Sequence[Node]) 
         size = study.smallest_fields[node.inputs[0]].size
         halvings = max(halvings, ceil(log2(max((size[0] + 1) / whole[0], (size[1] + 1) / whole[1]))))
     for node in covering:
-        window = _spatial(node)
-        if window is not None:
-            reach, shape = _reach(window), node.inputs[0].shape
-            halvings = max(halvings, ceil(log2(max((reach[0] + 1) / shape[1], (reach[1] + 1) / shape[2]))))
+        (rows, columns), shape = _kernel(node), node.inputs[0].shape
+        halvings = max(halvings, ceil(log2(max((rows + 1) / shape[1], (columns + 1) / shape[2]))))
     remedy = fewer_stages(study, halvings, first=True)
     if remedy.after is None:
         return Remedy("leave such layers out, or put shortcuts around them, which carry small fields on")
@@ -215,7 +207,7 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
 
 def _unread(window: Window, axis: int, before: int, after: int) -> int:
     """Rows (columns) behind the last that is read, but for those that any stride above the kernel leaves out."""
-    stride, reach = window.stride[axis], _reach(window)[axis]
+    stride, reach = window.stride[axis], (window.kernel[axis] - 1) * window.dilation[axis] + 1
     last = (after - 1) * stride - window.padding[axis] + reach - 1
     return before - 1 - last - max(0, stride - reach)
 
