@@ -198,6 +198,20 @@ def test_offsets_that_another_layer_reads_are_alive():
     assert findings(bias_before_batch_norm, trace(describe, (3, 9, 9))) == []
 
 
+def test_offsets_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_author():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.bn(self.conv(torch.relu(self.bn(self.conv(x)))))
+
+    finding = one(bias_before_batch_norm, cn.read(Twice(), (4, 8, 8)))
+    assert finding.evidence == {"layers": 2, "offsets": 4}
+    assert finding.remedy.change is None
+
+
 # local response normalisation
 
 

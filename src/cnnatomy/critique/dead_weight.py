@@ -159,15 +159,15 @@ def linear_pair(study: Study) -> Iterator[Case]:
         return
     rows = [study.rows[node] for first, (second, _) in merged.items() for node in (first, second)]
     weights, macs = sum(row.weights for row in rows), sum(row.macs for row in rows)
-    layers = ", ".join(repr(one) for _, one in merged.values())
+    first, (second, one) = next(iter(merged.items()))
     yield Case(
         where=tuple(row.path for row in rows),
         text=f"{several(len(merged), 'pair')} of linear layers, {weights:,} weights and {macs:,} MACs, nothing between",
         evidence={"pairs": len(merged), "weights": weights, "macs": macs},
         remedy=study.remedy(
-            f"put a nonlinearity between them, or make each pair one layer: {layers}",
+            f"put a nonlinearity between them, or make each pair one layer: {first.path} and {second.path} {one!r}",
             changes,
-            mechanical=not any(node.shared for node in changes),
+            mechanical=True,
         ),
     )
 

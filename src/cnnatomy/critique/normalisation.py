@@ -175,7 +175,7 @@ def bias_before_batch_norm(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"leave the {offsets:,} offsets out",
             {node: (node.layer.replace(bias=False),) for node in found},
-            mechanical=not any(node.shared for node in found),
+            mechanical=True,
         ),
     )
 

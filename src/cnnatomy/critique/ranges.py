@@ -134,11 +134,13 @@ def _makers(study: Study, x: FeatureMap) -> list[Node]:
 def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:
     """The layers with weights that read a map, or what layers of one input make of it, and give a map of this size."""
     found: list[Node] = []
-    for node in study.readers[x]:
+    waiting = list(study.readers[x])
+    while waiting:
+        node = waiting.pop()
         if study.rows[node].weights:
             found += [node] * (node.output.shape[1:] == size)
         elif len(node.inputs) == 1:
-            found += _expansions(study, node.output, size)
+            waiting += study.readers[node.output]
     return found
 
 

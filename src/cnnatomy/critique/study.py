@@ -248,8 +248,13 @@ class Study:
         input: Shape | None = None,
         mechanical: bool = False,
     ) -> Remedy:
-        """A remedy with what the network costs after it; where it would not fit, the advice alone."""
+        """A remedy with what the network costs after it; where it would not fit, the advice alone.
+
+        The advice alone too for layers that read tensors of others: they cannot be changed by themselves.
+        """
         chains = {node: tuple(chain) for node, chain in (layers or {}).items()}
+        if any(node.shared and chain and node.layer not in chain for node, chain in chains.items()):
+            return Remedy(text)
         change = Change(chains, frozenset(dropped), input)
         try:
             after = cost_after(self.account, change)

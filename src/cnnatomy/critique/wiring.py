@@ -308,7 +308,7 @@ def auxiliary_heads(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(x.node.path for x in heads if x.node),
         text=f"{several(len(heads), 'head')} on shallower features: {parameters:,} parameters "
-        f"({parameters / totals.parameters:.0%}) and {macs:,} MACs ({macs / max(totals.macs, 1):.0%})",
+        f"({parameters / max(totals.parameters, 1):.0%}) and {macs:,} MACs ({macs / max(totals.macs, 1):.0%})",
         evidence={"heads": len(heads), "parameters": parameters, "macs": macs},
         remedy=study.remedy(
             f"leave {several(len(heads), 'head')} out of what is exported", dropped=nodes, mechanical=not declared
