@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,29 @@ def test_an_unknown_rule_is_a_user_error():
 
     with pytest.raises(UserError, match="there is no rule"):
         chosen(["nothing-of-the-kind"], [])
+
+
+def test_the_documentation_shows_what_is_printed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    page = (DOCS / "critique.md").read_text()
+    examples = re.findall(r"```\n\$ cnnatomy (critique [^\n]*)\n\n(.*?)\n```", page, re.S)
+    assert len(examples) == 2
+    for command, shown_there in examples:
+        assert shown_there in run(*command.split(), width=118), f"cnnatomy {command} prints something else now"
+
+
+def test_the_readme_shows_what_is_printed(run):
+    readme = (DOCS.parent / "README.md").read_text()
+    assert f"asks {len(RULES)} rules" in readme
+    (example,) = re.findall(r"```\n(warning C1 .*?)\n```", readme, re.S)
+    printed = run("critique", "vgg-16", "--rule", "C1", width=118)
+    assert all(line in printed for line in example.splitlines())
+
+
+def test_the_python_of_the_documentation_runs(capsys):
+    names: dict = {}
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "critique.md").read_text(), re.S)
+    exec(code, names)  # our own documentation
+    assert names["better"].account().totals.parameters < names["network"].account().totals.parameters / 5
+    assert "vectorised-head" in capsys.readouterr().out
