@@ -49,13 +49,15 @@ class Replay:
 
     def _type(self, node: Node) -> None:
         """How many bytes an element of the output has, and whether the backward pass reaches it."""
-        layer, shapes = node.layer, [x.shape for x in node.inputs]
+        layer = node.layer
         each = max((self._each[x] for x in node.inputs if self._each[x] < INTEGER), default=self.setting.map_bytes)
         if self.autocast and layer.memory.autocast:
             each = self.setting.map_bytes if layer.memory.autocast == "low" else 4
         self._each[node.output] = INTEGER if layer.memory.integers else each
-        wants = bool(layer.parameters(*shapes)) or any(self._wants[x] for x in node.inputs)
-        self._wants[node.output] = wants and not layer.memory.integers
+        if self.training:
+            learned = layer.parameters(*[x.shape for x in node.inputs])
+            wants = bool(learned) or any(self._wants[x] for x in node.inputs)
+            self._wants[node.output] = wants and not layer.memory.integers
 
     def bytes_of(self, x: FeatureMap) -> int:
         """Bytes of a feature map of the whole batch."""

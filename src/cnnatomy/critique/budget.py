@@ -9,6 +9,7 @@ from cnnatomy.analysis.memory import inference
 from cnnatomy.analysis.setting import Setting
 from cnnatomy.critique.change import Change, changed
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
+from cnnatomy.critique.machine import number_type, ridge
 from cnnatomy.critique.rule import Case, Remedy, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.errors import UserError
@@ -30,8 +31,8 @@ def balance(study: Study) -> Iterator[Case]:
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
     is all that is larger than the last map by more than two halvings, the end what is no larger. Fires where the
     beginning has half of the MACs, or the end nine tenths of the weights; for a given device, where either takes half
-    of the time of all layers with weights at batch 1, each at the device's roofline. On a device that is fast at what
-    the network is full of, it is no objection.
+    of the time of all layers with weights at batch 1, by the device's roofline or this machine's calibration. On a
+    device that is fast at what the network is full of, it is no objection.
     """
     if study.collapse is None:
         return  # no end of small maps
@@ -52,7 +53,9 @@ def balance(study: Study) -> Iterator[Case]:
         total = sum(seconds[row.node] for row in rows) or 1.0
         shares = [sum(seconds[row.node] for row in some) / total for some in (early, late)]
         slow = shares[0] > 0.5, shares[1] > 0.5
-        times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], "ridge": _ridge(study)}
+        times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], **ridge(study)}
+    if not any(slow):
+        return
     evidence = {
         "levels": _levels(rows),
         "share_of_macs_early": spent / macs if macs else 0.0,
@@ -82,18 +85,6 @@ def _levels(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
         level["macs"] += row.macs
         level["weights"] += row.weights
     return levels
-
-
-def _ridge(study: Study) -> float:
-    """FLOPs a byte below which the device waits for its memory."""
-    device = study.device
-    return device.flops[_type(study)] / device.bandwidth if device else 0.0
-
-
-def _type(study: Study) -> str:
-    """The number format that the device is asked about: float32, where it has that."""
-    flops = study.device.flops if study.device else {}
-    return "float32" if "float32" in flops else next(iter(flops), "float32")
 
 
 @rule("B2", "single-peak", "note", "Lin et al. 2021 (MCUNetV2), figure 1; lecture 001, 'Feature Map Size'")
@@ -242,7 +233,7 @@ def _timer(study: Study) -> Callable[[Account], list[float]]:
         return predicted
     device = study.device
     assert device is not None
-    return lambda of: [bound.seconds for bound in roofline.roofline(of, device, dtype=_type(study))]
+    return lambda of: [bound.seconds for bound in roofline.roofline(of, device, dtype=number_type(study))]
 
 
 def _is_here(study: Study) -> bool:

@@ -23,7 +23,7 @@ def large_kernel(study: Study) -> Iterator[Case]:
     and are meant; kernels as large as their stride cut patches, and as large as the map vectorise. The first layer of
     all is another matter.
     """
-    stacks = [stack for node in study.convolutions if (stack := _stack(study, node)) and not _is_first(study, node)]
+    stacks = [stack for node in study.convolutions if not _is_first(study, node) and (stack := _stack(study, node))]
     if stacks:
         yield _in_threes(study, stacks, "replace each by a stack of 3x3 convolutions", all(s.fits for s in stacks))
 
@@ -94,17 +94,17 @@ def _stack(study: Study, node: Node) -> _Stack | None:
     else:
         between = min(shape[0], conv.channels)
     follow = _following(study, node)
-    stacks = []
+    unfit: tuple[Layer, ...] = ()
     for padding in itertools.product((1, 0), repeat=len(strides)):
         layers: list[Layer] = []
-        for s, p in zip(strides, padding, strict=True):
+        for s, p in zip(strides[:-1], padding, strict=False):
             layers += [conv.replace(channels=between, kernel=3, stride=s, padding=p), *follow]
-        stacks.append((*layers[: -1 - len(follow)], conv.replace(kernel=3, stride=strides[-1], padding=padding[-1])))
-    outputs = [_output(layers, shape) for layers in stacks]
-    if outputs[0] is None:
-        return None
-    fits = node.output.shape in outputs
-    return _Stack(node, stacks[outputs.index(node.output.shape) if fits else 0], fits)
+        stack = (*layers, conv.replace(kernel=3, stride=strides[-1], padding=padding[-1]))
+        output = _output(stack, shape)
+        if output == node.output.shape:
+            return _Stack(node, stack, True)
+        unfit = unfit or (stack if output else ())
+    return _Stack(node, unfit, False) if unfit else None
 
 
 def _strides(kernel: int, stride: int) -> list[int]:

@@ -53,7 +53,7 @@ def weights_read_once(study: Study) -> Iterator[Case]:
             "share_of_macs": macs / total,
             "flops_per_byte": 2 * macs / (BYTES * moved),
             "flops_per_byte_of_the_rest": _intensity(total - macs, rest),
-            **_ridge(study),
+            **ridge(study),
         },
         remedy=remedy,
     )
@@ -87,7 +87,7 @@ def depthwise_reuse(study: Study) -> Iterator[Case]:
             "share_of_traffic": moved / everything,
             "flops_per_byte": _intensity(macs, moved),
             "flops_per_byte_of_the_rest": _intensity(total - macs, everything - moved),
-            **_ridge(study),
+            **ridge(study),
         },
         remedy=_in_groups(study, deep, "on a matrix machine, convolve {} channels together: the same traffic"),
     )
@@ -240,10 +240,16 @@ def _intensity(macs: int, moved: int) -> float:
     return 2 * macs / (BYTES * moved) if moved else 0.0
 
 
-def _ridge(study: Study) -> dict[str, float]:
+def ridge(study: Study) -> dict[str, float]:
     """FLOPs a byte below which the device waits for its memory, where one is given."""
     device = study.device
-    return {} if device is None else {"ridge": max(device.flops.values()) / device.bandwidth}
+    return {} if device is None else {"ridge": device.flops[number_type(study)] / device.bandwidth}
+
+
+def number_type(study: Study) -> str:
+    """The number format that the device is asked about: float32, where it has that."""
+    flops = study.device.flops if study.device else {}
+    return "float32" if "float32" in flops else next(iter(flops), "float32")
 
 
 def _mib(size: int) -> str:
