@@ -15,7 +15,7 @@ from cnnatomy.analysis import account
 from cnnatomy.analysis.coverage import gaps
 from cnnatomy.critique import RULES, Purpose, Study
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
-from cnnatomy.layers import BatchNorm, Concat, Conv, Interpolate, MaxPool, ReLU
+from cnnatomy.layers import BatchNorm, Concat, Conv, Flatten, FullyConnected, Interpolate, MaxPool, ReLU, Reshape
 from cnnatomy.network import Block, FeatureMap, Graph, LinearHead, MapHead
 from findings import WELL_DESIGNED, after, found, only
 from helpers import built
@@ -65,6 +65,11 @@ def test_a_map_of_pixels_wants_a_position_for_the_smallest_object() -> None:
 def test_gates_bring_the_whole_picture() -> None:
     assert only(small_receptive_field, "vgg-11").where == ("body.block5.pool5",)
     assert found(small_receptive_field, "se-vgg-11") == []
+
+
+def test_what_goes_on_as_a_sequence_is_not_judged_by_its_patches() -> None:
+    design = Chain(Conv(8, 16, 16), Reshape((8, 196)), FullyConnected(8), Flatten(), FullyConnected(10))
+    assert found(small_receptive_field, Graph.trace(design, (3, 224, 224))) == []
 
 
 MARKED = {
@@ -247,8 +252,8 @@ ODD = {
     "nothing": Graph.trace(lambda x: x, (3, 8, 8)),
     "one pixel": Graph.trace(Chain(Conv(4, 3, 2, 1), LinearHead(10)), (3, 1, 1)),
     "one row": Graph.trace(Chain(Conv(4, (1, 3), (1, 2), (0, 1)), LinearHead(10)), (3, 1, 100)),
-    "a vector": Graph.trace(Chain(cn.layers.FullyConnected(4), ReLU(), cn.layers.FullyConnected(10)), (7,)),
-    "a sequence": Graph.trace(cn.layers.FullyConnected(10), (5, 7)),
+    "a vector": Graph.trace(Chain(FullyConnected(4), ReLU(), FullyConnected(10)), (7,)),
+    "a sequence": Graph.trace(FullyConnected(10), (5, 7)),
     "two inputs": Graph.trace(lambda x, y: Concat()(Conv(4, 3, padding=1)(x), y), (3, 8, 8), (2, 8, 8)),
     "two outputs": Graph.trace(lambda x: (Conv(4, 3)(x), LinearHead(3)(x)), (3, 8, 8)),
     "dead ends": Graph.trace(lambda x: (Conv(4, 3)(x), ReLU()(x))[1], (3, 8, 8)),

@@ -31,7 +31,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     are networks with gates, attention or pooled context, which bring the whole picture to every position.
     """
     field = study.account.fields[study.last_map]
-    sequence = study.collapse is not None and len(study.collapse.output.shape) == 2
+    sequence = any(len(x.shape) == 2 for x in study.spine)
     if len(study.account.input) != 3 or field.sees_all or sequence or not study.convolutions:
         return
     whole, objects = study.account.input[1:], study.purpose.objects
