@@ -116,6 +116,13 @@ def test_half_of_the_pixels_is_what_two_shifted_subsamplings_read():
     assert finding.evidence == {"maps": 1, "layers": 2, "share_read": 0.5}
 
 
+def test_a_dilated_kernel_can_read_every_second_pixel_only():
+    graph = trace(lambda x: Conv(4, 3, 2, padding=2, dilation=2)(ReLU()(x)), (3, 16, 16))
+    finding = one(stride_skips_pixels, graph)
+    assert finding.evidence["share_read"] == 0.25
+    assert finding.remedy.change is None
+
+
 readers = st.one_of(
     st.builds(
         lambda k, s, p, d: (Conv(2, k, s, min(p, k // 2), d, bias=False),),

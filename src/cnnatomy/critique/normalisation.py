@@ -186,7 +186,7 @@ def _takes_means_away(node: Node) -> bool:
     return isinstance(layer, BatchNorm) or (isinstance(layer, GroupNorm) and layer.groups == node.output.shape[0])
 
 
-@rule("N4", "response-normalisation", "warning", "lecture 000, AlexNet; Simonyan and Zisserman 2014, section 2.1")
+@rule("N4", "response-normalisation", "warning", "lecture 000, 'Channel'; Simonyan and Zisserman 2014, section 2.1")
 def response_normalisation(study: Study) -> Iterator[Case]:
     """Local response normalisation, which costs memory and time and does not help.
 
@@ -245,7 +245,12 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     )
 
 
-@rule("N7", "vector-head-without-dropout", "note", "lecture 000, 'Vectorize'; Krizhevsky et al. 2012, section 4.2")
+@rule(
+    "N7",
+    "vector-head-without-dropout",
+    "note",
+    "lecture 000, 'Feature Map To Feature Vector Transform'; Krizhevsky et al. 2012, section 4.2",
+)
 def vector_head_without_dropout(study: Study) -> Iterator[Case]:
     """A vectorised head without dropout.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import e, log
 
-from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.rule import Case, Remedy, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.layers import (
     AvgPool,
@@ -27,6 +27,9 @@ from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Wind
 from cnnatomy.layers.sliding import pairs
 from cnnatomy.network import Heads
 from cnnatomy.network.graph import FeatureMap, Node, Scope
+
+AVERAGE = "average the pixels before, as ResNet-D does in its shortcuts"
+LARGER = "take kernels at least as large as the stride, without holes"
 
 Places = tuple[int, int]
 """Rows and columns of a map, a bit for each."""
@@ -59,23 +62,20 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         most = float(max(share for share in shares.values() if share < 1))
         maps = sum(share < 1 for share in shares.values())
         changes, moved = _mended(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
-        ways = [f"move the stride of {several(moved, 'layer')} to the next convolution"] * bool(moved)
-        ways += ["average the pixels before"] * (not moved)
+        way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE
         yield Case(
             where=tuple(node.path for node in lost),
             text=f"of {several(maps, 'map')} no more than {most:.0%} of the pixels are ever read",
             evidence={"maps": maps, "layers": len(lost), "share_read": most},
-            remedy=study.remedy("; ".join(ways), changes, mechanical=True),
+            remedy=study.remedy(way, changes, mechanical=True) if changes else Remedy(LARGER),
         )
     if partly:
+        averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
         yield Case(
             where=tuple(node.path for node in partly),
             text=f"{several(len(partly), 'layer')} with gaps between the windows, beside branches that read all pixels",
             evidence={"layers": len(partly)},
-            remedy=study.remedy(
-                "average the pixels before, as ResNet-D does",
-                {node: chain for node in partly for chain in [_averaged(node.layer)] if chain},
-            ),
+            remedy=study.remedy(AVERAGE, averaged) if averaged else Remedy(LARGER),
             severity="note",
         )
 
@@ -90,9 +90,8 @@ def _passes_pixels(study: Study, node: Node) -> bool:
     """Whether a layer does no more than pass each pixel on, perhaps moved by padding or cropping, changed or not."""
     if len(node.inputs) != 1 or study.rows[node].weights or isinstance(node.layer, (Reshape, Permute)):
         return False
-    if node.layer.kind not in (ELEMENT, TRAINING, REARRANGEMENT) or not len(node.output.shape) == 3 == len(
-        node.inputs[0].shape
-    ):
+    maps = len(node.output.shape) == 3 == len(node.inputs[0].shape)
+    if not maps or node.layer.kind not in (ELEMENT, TRAINING, REARRANGEMENT):
         return False
     window = node.layer.window(node.inputs[0].shape)
     return window is None or (window.kernel == window.stride == window.upsample == (1, 1))
@@ -199,7 +198,12 @@ def _averaged(layer: Layer) -> tuple[Layer, ...]:
     return ()
 
 
-@rule("W2", "uneven-transposed-convolution", "warning", "lecture 002, 'Upsampling Layers'; Odena et al. 2016")
+@rule(
+    "W2",
+    "uneven-transposed-convolution",
+    "warning",
+    "lecture 002, 'Upsampling Layers: Subpixel Convolution'; Odena et al. 2016",
+)
 def uneven_transposed_convolution(study: Study) -> Iterator[Case]:
     """A transposed convolution whose kernel is not a multiple of its stride: checkerboards.
 
@@ -257,7 +261,7 @@ def _evened(layer: TransposedConv) -> TransposedConv:
     )
 
 
-@rule("W7", "softmax-before-loss", "error", "lecture 000, 'Linear classifier'; Goodfellow et al. 2016, section 6.2.2.3")
+@rule("W7", "softmax-before-loss", "error", "lecture 000, 'Linear Classifier'; Goodfellow et al. 2016, section 6.2.2.3")
 def softmax_before_loss(study: Study) -> Iterator[Case]:
     """A softmax or sigmoid as the output of a network to be trained.
 
@@ -285,7 +289,9 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
         )
 
 
-@rule("W8", "auxiliary-heads", "warning", "lecture 000, 'Parallel – GoogLeNet'; Szegedy et al. 2014, section 5")
+@rule(
+    "W8", "auxiliary-heads", "warning", "lecture 000, 'Parallel – Inception V2 And V3'; Szegedy et al. 2014, section 5"
+)
 def auxiliary_heads(study: Study) -> Iterator[Case]:
     """Auxiliary classifiers that are still there at inference.
 
