@@ -53,13 +53,22 @@ def test_vgg_spends_three_fifths_of_its_macs_before_28_pixels():
     assert len(finding.where) == 7
 
 
-def test_alexnet_has_96_percent_of_its_weights_at_the_end():
-    (finding,) = found(balance, "alexnet")
+def test_96_percent_of_alexnets_weights_are_at_the_end_and_take_most_of_the_time_of_a_gpu():
+    assert not found(balance, "alexnet")  # the vectorised head has a rule of its own
+    (finding,) = found(balance, "alexnet", device="h100-sxm")
     fully_connected = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
     total = account(cn.network("alexnet").graph()).totals.weights
     assert finding.evidence["share_of_weights_late"] == fully_connected / total
     assert finding.evidence["levels"]["vectors"] == {"macs": fully_connected, "weights": fully_connected}
+    assert finding.evidence["share_of_time_late"] > 0.75
     assert finding.remedy.after.parameters < 4_000_000
+
+
+def test_a_network_made_narrow_but_for_its_end_has_nearly_all_weights_there():
+    (finding,) = found(balance, "mobilenet-v2-0.35")
+    assert finding.evidence["share_of_weights_late"] > 0.9
+    assert finding.where[-1] == "head.fc"
+    assert not found(balance, "mobilenet-v2")
 
 
 def test_whether_vgg_is_out_of_balance_depends_on_the_device():

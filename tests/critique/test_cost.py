@@ -174,6 +174,15 @@ def test_patches_that_keep_all_values_are_no_hasty_tail():
     assert found(tail, chain(Conv(64, 16, stride=16), ReLU(), GlobalAvgPool(), shape=(3, 224, 224)))
 
 
+def test_a_pool_of_8x8_in_the_body_is_hasty_and_a_global_one_is_not():
+    layers = Conv(64, 3, padding=1), Conv(64, 3, padding=1)
+    (finding,) = found(tail, chain(*layers, AvgPool(8), Conv(64, 1), shape=(3, 64, 64)))
+    assert finding.where == ("conv2", "pool")
+    assert (finding.evidence["before"], finding.evidence["after"]) == ((64, 64, 64), (64, 8, 8))
+    assert not found(tail, chain(*layers, GlobalAvgPool(), Conv(64, 1), shape=(3, 64, 64)))
+    assert not found(tail, chain(*layers, AvgPool(2), Conv(64, 1), AvgPool(4), Conv(64, 1), shape=(3, 64, 64)))
+
+
 def test_small_pictures_need_no_tail():
     assert not found(tail, "resnet-20-cifar")
     assert not found(tail, chain(Conv(64, 3, padding=1), Conv(64, 3, padding=1), GlobalAvgPool(), shape=(3, 64, 64)))

@@ -125,7 +125,7 @@ def test_shufflenet_without_its_shuffles_never_mixes_its_groups():
     shuffles = {node: () for node in graph if isinstance(node.layer, ChannelShuffle)}
     without = changed(graph, Change(shuffles))
     (finding,) = found(groups_never_mix, without)
-    assert finding.evidence["layers"] == len(shuffles) - 1  # the first unit's first 1x1 convolution has one group
+    assert len(finding.evidence["pairs"]) == len(shuffles) - 1  # the first unit's first 1x1 convolution has one group
     assert finding.evidence["groups"] == [3]
     assert finding.remedy.mechanical
     mended = changed(without, finding.remedy.change)

@@ -30,9 +30,9 @@ def balance(study: Study) -> Iterator[Case]:
     "Pay attention to compute at the beginning and memory at the end": large maps of weak features are where MACs go,
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
     is all that is larger than the last map by more than two halvings, the end what is no larger. Fires where the
-    beginning has half of the MACs, or the end nine tenths of the weights; for a given device, where either takes half
-    of the time of all layers with weights at batch 1, by the device's roofline or this machine's calibration. On a
-    device that is fast at what the network is full of, it is no objection.
+    beginning has half of the MACs, or the end nine tenths of the weights (in a vectorised head they are a matter of
+    their own). For a given device it fires where either takes half of the time of all layers with weights at batch 1,
+    by the device's roofline or this machine's calibration.
     """
     if study.collapse is None:
         return  # no end of small maps
@@ -45,8 +45,9 @@ def balance(study: Study) -> Iterator[Case]:
     if 10 * sum(row.macs for row in rows) < 9 * macs or 10 * sum(row.weights for row in rows) < 9 * weights:
         return  # not much of a convolutional network
     spent, stored = sum(row.macs for row in early), sum(row.weights for row in late)
+    head = head_of_vectors(study)
     if study.device is None:
-        slow = 2 * spent > macs, 10 * stored > 9 * weights
+        slow = 2 * spent > macs, 10 * stored > 9 * weights and head is None
         times: dict[str, float] = {}
     else:
         seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=False))
@@ -72,7 +73,6 @@ def balance(study: Study) -> Iterator[Case]:
         text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last"
         if times:
             text += f", {times['share_of_time_late']:.0%} of the time"
-        head = head_of_vectors(study)
         narrower = study.remedy("halve the channels of these layers", _halved(study, late))
         yield Case(tuple(row.path for row in late), text, evidence, pooled_head(study, head) if head else narrower)
 

@@ -129,9 +129,9 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
     numbers = sorted({_groups(node) for _, node in found})
     yield Case(
         where=tuple(dict.fromkeys(node.path for both in found for node in both)),
-        text=f"{several(len(found), 'convolution')} in {' or '.join(map(str, numbers))} groups read what as many "
-        f"groups made, not mixed; the first such pair is {found[0][0].path} and {found[0][1].path}",
-        evidence={"layers": len(found), "groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
+        text=f"{several(len(found), 'pair')} of convolutions in {' or '.join(map(str, numbers))} groups with nothing "
+        f"between that mixes them, the first {found[0][0].path} and {found[0][1].path}",
+        evidence={"groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
         remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, mechanical=True),
     )
 
