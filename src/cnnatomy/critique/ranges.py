@@ -119,16 +119,20 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
 
 def _makers(study: Study, x: FeatureMap) -> list[Node]:
     """The layers with weights that made a map: behind them is nothing but layers of one input, and one addition."""
+    join = _join_or_weights(study, x)
+    if join is None or not isinstance(join.layer, Add):
+        ends = [join]
+    else:
+        ends = [_join_or_weights(study, y) for y in join.inputs]
+    return [node for node in ends if node is not None and study.rows[node].weights]
+
+
+def _join_or_weights(study: Study, x: FeatureMap) -> Node | None:
+    """The last layer before a map that has weights or several inputs."""
     node = x.node
     while node is not None and len(node.inputs) == 1 and not study.rows[node].weights:
         node = node.inputs[0].node
-    if node is None:
-        return []
-    if study.rows[node].weights:
-        return [node]
-    if not isinstance(node.layer, Add):
-        return []
-    return [maker for y in node.inputs if y.node and not isinstance(y.node.layer, Add) for maker in _makers(study, y)]
+    return node
 
 
 def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:

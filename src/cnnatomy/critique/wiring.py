@@ -300,9 +300,8 @@ def auxiliary_heads(study: Study) -> Iterator[Case]:
     stay. A note where the description says which heads are auxiliary: they are left out in evaluation, and have to be
     left out of what is exported.
     """
-    declared = (
-        [node for node in study.graph.nodes if node not in set(study.inference)] if _declares_heads(study) else []
-    )
+    running = set(study.inference)
+    declared = [node for node in study.graph.nodes if node not in running]
     nodes = declared or ([] if _declares_heads(study) else _side_heads(study))
     if not nodes:
         return
