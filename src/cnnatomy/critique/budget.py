@@ -104,7 +104,7 @@ def single_peak(study: Study) -> Iterator[Case]:
         size = sizes[output] = elements(output.shape)
         passed = layer.kind in _PASSED_ON and len(node.inputs) == 1 and x.shape == output.shape
         first = maker[output] = maker.get(x, node) if passed else node
-        if not layer.is_view(training=False):
+        if not (node.overwrites or layer.is_view(training=False)):
             size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
             if type(layer).scratch is not Layer.scratch:
                 size += sum(
