@@ -61,6 +61,8 @@ def test_96_percent_of_alexnets_weights_are_at_the_end_and_take_most_of_the_time
     assert finding.evidence["share_of_weights_late"] == fully_connected / total
     assert finding.evidence["levels"]["vectors"] == {"macs": fully_connected, "weights": fully_connected}
     assert finding.evidence["share_of_time_late"] > 0.75
+    assert finding.evidence["flops_per_byte_late"] == pytest.approx(0.5, rel=0.01)
+    assert finding.evidence["flops_per_byte_late"] < finding.evidence["ridge"] == pytest.approx(67e12 / 3350e9)
     assert finding.remedy.after.parameters < 4_000_000
 
 

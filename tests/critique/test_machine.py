@@ -76,6 +76,7 @@ def test_traffic_is_what_the_roofline_counts(name):
 def test_a_device_says_how_far_from_its_ridge_they_are():
     (finding,) = found(weights_read_once, "vgg-16", device="raspberry-pi-5")
     assert finding.evidence["ridge"] == pytest.approx(153.6 / 17.068)
+    assert finding.text.endswith("below 9.0 Raspberry Pi 5, 4 Cortex-A76 cores waits for its memory")
     assert (
         finding.evidence["flops_per_byte"] < finding.evidence["ridge"] < finding.evidence["flops_per_byte_of_the_rest"]
     )
@@ -165,6 +166,11 @@ def test_alexnet_has_one_pair_for_its_two_gpus():
     (finding,) = found(groups_never_mix, "alexnet")
     assert finding.evidence["pairs"] == [("body.conv4", "body.conv5")]
     assert not found(groups_never_mix, "alexnet-ungrouped")
+
+
+def test_gates_may_keep_groups_apart():
+    layers = GlobalAvgPool(), Conv(8, 1, groups=2), ReLU(), Conv(8, 1, groups=2)
+    assert not found(groups_never_mix, chain(*layers, shape=(8, 4, 4)))
 
 
 def test_depthwise_layers_in_a_row_are_no_groups():

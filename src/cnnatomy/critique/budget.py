@@ -9,7 +9,7 @@ from cnnatomy.analysis.memory import inference
 from cnnatomy.analysis.setting import Setting
 from cnnatomy.critique.change import Change, changed
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
-from cnnatomy.critique.machine import number_type, ridge
+from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Remedy, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.errors import UserError
@@ -55,6 +55,9 @@ def balance(study: Study) -> Iterator[Case]:
         shares = [sum(seconds[row.node] for row in some) / total for some in (early, late)]
         slow = shares[0] > 0.5, shares[1] > 0.5
         times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], **ridge(study)}
+        for name, some in (("early", early), ("late", late)):
+            moved = sum(study.moved[row.node] for row in some)
+            times[f"flops_per_byte_{name}"] = intensity(sum(row.macs for row in some), moved)
     if not any(slow):
         return
     evidence = {

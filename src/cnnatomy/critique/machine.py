@@ -8,7 +8,7 @@ from math import lcm
 from cnnatomy.analysis import Row
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.rule import Case, Remedy, rule, several
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, Dropout, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
 from cnnatomy.network.graph import Node
@@ -45,14 +45,14 @@ def weights_read_once(study: Study) -> Iterator[Case]:
         where=tuple(row.path for row in once),
         text=f"{_mib(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
         f"{moved / everything:.0%} of all traffic at {2 * macs / (BYTES * moved):.1f} FLOPs a byte, "
-        f"the rest at {_intensity(total - macs, rest):.1f}",
+        f"the rest at {intensity(total - macs, rest):.1f}{_waits(study)}",
         evidence={
             "bytes": BYTES * moved,
             "share_of_traffic": moved / everything,
             "macs": macs,
             "share_of_macs": macs / total,
             "flops_per_byte": 2 * macs / (BYTES * moved),
-            "flops_per_byte_of_the_rest": _intensity(total - macs, rest),
+            "flops_per_byte_of_the_rest": intensity(total - macs, rest),
             **ridge(study),
         },
         remedy=remedy,
@@ -79,14 +79,14 @@ def depthwise_reuse(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(row.path for row in deep),
         text=f"{several(len(deep), 'depthwise layer')}: {macs / total:.1%} of the MACs, {moved / everything:.0%} "
-        f"of the traffic of layers with weights; {_intensity(macs, moved):.1f} FLOPs a byte, the other layers "
-        f"{_intensity(total - macs, everything - moved):.1f}",
+        f"of the traffic of layers with weights; {intensity(macs, moved):.1f} FLOPs a byte, the other layers "
+        f"{intensity(total - macs, everything - moved):.1f}{_waits(study)}",
         evidence={
             "layers": len(deep),
             "share_of_macs": macs / total,
             "share_of_traffic": moved / everything,
-            "flops_per_byte": _intensity(macs, moved),
-            "flops_per_byte_of_the_rest": _intensity(total - macs, everything - moved),
+            "flops_per_byte": intensity(macs, moved),
+            "flops_per_byte_of_the_rest": intensity(total - macs, everything - moved),
             **ridge(study),
         },
         remedy=_in_groups(study, deep, "on a matrix machine, convolve {} channels together: the same traffic"),
@@ -111,12 +111,12 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
     The channels of a group then never see those of another: the network falls into narrow ones side by side. A shuffle
     of the channels costs no arithmetic and lets each group read from all groups before: "use shuffling of channels to
     allow 1x1 convolutions with grouping". Two layers alone may be meant, as on AlexNet's two GPUs. Depthwise layers are
-    not concerned.
+    not concerned, nor gates, whose maps have one pixel.
     """
     found: list[tuple[Node, Node]] = []
     for node in study.convolutions:
         groups = _groups(node)
-        if groups == 1:
+        if groups == 1 or pixels(node.output.shape) == 1:
             continue
         before = node.inputs[0].node
         while before is not None and _groups(before) == 1 and _channel_by_channel(before):
@@ -235,7 +235,7 @@ def narrow_groups(study: Study) -> Iterator[Case]:
     )
 
 
-def _intensity(macs: int, moved: int) -> float:
+def intensity(macs: int, moved: int) -> float:
     """FLOPs a byte, in float32."""
     return 2 * macs / (BYTES * moved) if moved else 0.0
 
@@ -244,6 +244,12 @@ def ridge(study: Study) -> dict[str, float]:
     """FLOPs a byte below which the device waits for its memory, where one is given."""
     device = study.device
     return {} if device is None else {"ridge": device.flops[number_type(study)] / device.bandwidth}
+
+
+def _waits(study: Study) -> str:
+    """What a sentence about FLOPs a byte ends with where a device is given."""
+    device = study.device
+    return "" if device is None else f"; below {ridge(study)['ridge']:.1f} {device.name} waits for its memory"
 
 
 def number_type(study: Study) -> str:
