@@ -97,7 +97,7 @@ def _lossy(study: Study) -> list[_Place]:
         x = cut.maps[0]
         if len(x.shape) == len(previous.shape) == 3:
             if 1 < pixels(x.shape) < pixels(previous.shape) and cut.volume < input and study.depth(x) < end:
-                stride = [round(n / m) for n, m in zip(previous.shape[1:], x.shape[1:], strict=True)]
+                stride = [max(1, round(n / m)) for n, m in zip(previous.shape[1:], x.shape[1:], strict=True)]
                 even = pixels(previous.shape) / (pixels(x.shape) * stride[0] * stride[1])
                 usual = max(2.0, (stride[0] * stride[1]) ** 0.5)
                 later = wide.get(cut, 0)
