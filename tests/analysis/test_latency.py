@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 
@@ -12,12 +13,13 @@ import cnnatomy as cn
 from cnnatomy.analysis import latency
 from cnnatomy.analysis.kernels import Work, convolution_kernel, work
 from cnnatomy.analysis.latency import Calibration, Model, Sample
+from cnnatomy.analysis.pages import fresh
 from cnnatomy.errors import UserError
 from cnnatomy.layers import LAYERS, Add, Conv, Hardswish, Multiply, ReLU, Shift, Softmax, Tanh
 from cnnatomy.layers.layer import pair
 from cnnatomy.timing.plan import plan
 
-OVERHEAD, RATE, BANDWIDTH = 5e-6, 50e9, 10e9
+OVERHEAD, RATE, BANDWIDTH, PAGE = 5e-6, 50e9, 10e9, 4e-10
 
 
 def seconds(work: Work) -> float:
@@ -32,7 +34,7 @@ def samples() -> tuple[Sample, ...]:
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return Calibration(latency.machine(), 1, 1e-6, "2026-01-01T00:00:00+00:00", 0.04, samples())
+    return Calibration(latency.machine(), 1, 1e-6, PAGE, "2026-01-01T00:00:00+00:00", 0.04, samples())
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_a_machine_that_is_as_the_model_says_is_predicted_exactly():
 def test_what_finds_its_weights_in_the_caches_is_as_fast_as_it_was_timed_hot_and_so_on(calibration):
     relu = work(ReLU(), ((64, 56, 56),), (64, 56, 56))
     states = [Sample(relu, 1e-5, 2e-5, 4e-5)] * 3
-    machine = Calibration(latency.machine(), 1, 1e-6, "", 0.0, tuple(states))
+    machine = Calibration(latency.machine(), 1, 1e-6, PAGE, "", 0.0, tuple(states))
     assert machine.seconds(relu, before=0, weights=0) == pytest.approx(1e-5)
     assert machine.seconds(relu, before=0, weights=10**12) == pytest.approx(2e-5, rel=1e-3)
     assert machine.seconds(relu, before=10**12, weights=10**12) == pytest.approx(4e-5, rel=1e-3)
@@ -102,6 +104,16 @@ def test_a_network_takes_the_sum_of_its_layers(calibration):
     assert prediction.seconds == pytest.approx(sum(prediction.rows) + len(account.rows) * 1e-6)
     works = [work(r.node.layer, r.inputs, r.output, 1, 1) for r in account.rows]
     assert prediction.seconds == pytest.approx(sum(map(seconds, works)), rel=0.1)
+
+
+def test_memory_that_is_fetched_anew_takes_its_time(calibration):
+    account = cn.network("mobilenet-v2").account()
+    free = dataclasses.replace(calibration, page=1e-30)
+    works = {row.path: work(row.node.layer, row.inputs, row.output, 16, 1) for row in account.rows}
+    fetched = sum(fresh(account.graph, works, 16).values())
+    more = calibration.predict(account, 16).seconds - free.predict(account, 16).seconds
+    assert more == pytest.approx(PAGE * fetched)
+    assert calibration.predict(account).seconds == pytest.approx(free.predict(account).seconds)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet-50", "mobilenet-v2", "squeezenet-1.1"])
@@ -150,6 +162,7 @@ def damage(record: dict, change) -> str:
         lambda record: record.update(samples=[]),
         lambda record: record.update(samples=[[1, 2]]),
         lambda record: record.update(glue=-1),
+        lambda record: record.update(page="much"),
         lambda record: record["samples"][0].__setitem__(-1, float("nan")),
         lambda record: record.pop("machine"),
     ],

@@ -65,8 +65,8 @@ def _convolution(conv: Conv, input: Shape, output: Shape, run: tuple[int, int], 
     area = elements(pair(conv.kernel))
     pixels = batch * elements(output[1:])
     kernel = convolution_kernel(conv, input, *run)
-    if kernel in ("convolution", "convolution 1x1"):  # oneDNN pads channels to the 16 lanes of its blocked layouts
-        ins, outs = _up(ins, 16) if ins > 4 else ins, _up(outs, 16)
+    if kernel in ("convolution", "convolution 1x1"):
+        ins, outs = padded(ins) if ins > 4 else ins, padded(outs)
     macs = pixels * conv.groups * ins * outs * area
     step = log2(elements(pair(conv.stride)))
     sizes = (log2(ins), log2(outs), log2(pixels), log2(area), step)
@@ -76,8 +76,9 @@ def _convolution(conv: Conv, input: Shape, output: Shape, run: tuple[int, int], 
     return Work(kernel, macs, *traffic, place)
 
 
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+def padded(channels: int) -> int:
+    """Channels with those that oneDNN adds to fill the 16 lanes of its blocked layouts."""
+    return -(-channels // 16) * 16
 
 
 def convolution_kernel(conv: Conv, input: Shape, batch: int, threads: int) -> str:

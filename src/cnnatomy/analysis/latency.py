@@ -16,20 +16,17 @@ from typing import Any, NamedTuple
 
 from cnnatomy.analysis.account import Account
 from cnnatomy.analysis.kernels import Work, work
+from cnnatomy.analysis.pages import fresh
 from cnnatomy.analysis.roofline import Device
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import UNKNOWN
 
-FORMAT = 3
+FORMAT = 4
 """Of the file; raised when `Work` means something else, so that old files are measured anew."""
 
 
 LARGE = 2**25
 """Bytes of a matrix that no cache of a core holds."""
-
-LARGEST_KEPT = 2**25
-"""Bytes: glibc gives larger blocks back at once (DEFAULT_MMAP_THRESHOLD_MAX), and each use pays for their pages."""
-
 
 CACHE = 2**21
 """Bytes of traffic before a layer after which it runs halfway between warm and cold: about a core's own caches."""
@@ -55,9 +52,8 @@ class Sample(NamedTuple):
 class Model:
     """The time of one class of kernels, fitted to its samples.
 
-    seconds = overhead + operations/rate + read/bandwidth + weights/bandwidth + written/bandwidth + fresh/bandwidth,
-    with no negative cost, fitted to relative errors; times a correction: the mean of what the samples nearest in size
-    deviate from that. `fresh` is an output so large that the allocator takes it from the system anew each time.
+    seconds = overhead + operations/rate + read/bandwidth + weights/bandwidth + written/bandwidth, with no negative
+    cost, fitted to relative errors; times a correction: the mean of what the samples nearest in size deviate from that.
     """
 
     REACH = 1.0
@@ -81,8 +77,7 @@ class Model:
 
 
 def _terms(work: Work) -> tuple[float, ...]:
-    fresh = work.written if work.written > LARGEST_KEPT else 0
-    return (1.0, float(work.operations), float(work.read), float(work.weights), float(work.written), float(fresh))
+    return (1.0, float(work.operations), float(work.read), float(work.weights), float(work.written))
 
 
 def _fit(points: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:
@@ -132,6 +127,7 @@ class Calibration:
         machine: see `machine`.
         threads: that torch computed with.
         glue: seconds from the end of one layer to the start of the next in a network built by cnnatomy.
+        page: seconds for each byte that the system has to provide anew; the samples had none of these.
         date: of the measurement.
         noise: by how much the median of a kernel's timings was above the fastest, at the median of all.
         samples: the kernels that were timed.
@@ -140,6 +136,7 @@ class Calibration:
     machine: dict[str, str]
     threads: int
     glue: float
+    page: float
     date: str
     noise: float
     samples: tuple[Sample, ...]
@@ -179,18 +176,21 @@ class Calibration:
     def predict(self, account: Account, batch: int = 1) -> Prediction:
         """Predicted time of a forward pass in evaluation, float32, in eager torch, when one follows another.
 
-        How cold the caches are follows from the traffic of the two layers before, and from all weights.
+        How cold the caches are follows from the traffic of the two layers before, and from all weights; what memory has
+        to be fetched from the system, from the order in which maps come and go (`pages.fresh`).
         """
         works = [work(row.node.layer, row.inputs, row.output, batch, self.threads) for row in account.rows]
         traffic = [layer.read + layer.weights + layer.written for layer in works]
         weights = sum(layer.weights for layer in works)
-        rows = tuple(
-            None if row.kind == UNKNOWN else self.seconds(layer, traffic[i - 1] + traffic[i - 2], weights)
-            for i, (row, layer) in enumerate(zip(account.rows, works, strict=True))
-        )
+        fetched = fresh(account.graph, {row.path: w for row, w in zip(account.rows, works, strict=True)}, batch)
+        rows: list[float | None] = []
+        for i, (row, layer) in enumerate(zip(account.rows, works, strict=True)):
+            known = row.kind != UNKNOWN
+            seconds = self.seconds(layer, traffic[i - 1] + traffic[i - 2], weights) if known else None
+            rows.append(None if seconds is None else seconds + self.page * fetched.get(row.path, 0))
         glue = self.glue * len(rows)
         unknown = tuple(row.path for row, seconds in zip(account.rows, rows, strict=True) if seconds is None)
-        return Prediction(sum(s for s in rows if s is not None) + glue, rows, glue, unknown)
+        return Prediction(sum(s for s in rows if s is not None) + glue, tuple(rows), glue, unknown)
 
     def device(self) -> Device:
         """This machine's own roofline: the fastest kernel, and the fastest reading of a large matrix."""
@@ -208,6 +208,7 @@ class Calibration:
             "machine": self.machine,
             "threads": self.threads,
             "glue": self.glue,
+            "page": self.page,
             "date": self.date,
             "noise": self.noise,
         }
@@ -231,7 +232,8 @@ class Calibration:
         )
         machine = {str(key): str(value) for key, value in record["machine"].items()}
         date, noise = str(record["date"]), float(record["noise"])
-        return cls(machine, int(record["threads"]), _positive(record["glue"]), date, noise, samples)
+        glue, page = _positive(record["glue"]), _positive(record["page"])
+        return cls(machine, int(record["threads"]), glue, page, date, noise, samples)
 
 
 def _positive(seconds: Any) -> float:

@@ -31,28 +31,28 @@ class Tape:
     peak: int = 0
     peak_at: str = ""
     _peak_event: int = 0
-    _events: list[tuple[Block, bool]] = field(default_factory=list)
+    events: list[tuple[Block, bool]] = field(default_factory=list)
 
     def new(self, path: str, what: str, size: int) -> Block:
         """Allocates."""
         block = Block(path, what, -(-size // self.granule) * self.granule)
-        self._events.append((block, True))
+        self.events.append((block, True))
         self.now += block.bytes
         if self.now > self.peak:
-            self.peak, self.peak_at, self._peak_event = self.now, self.where, len(self._events)
+            self.peak, self.peak_at, self._peak_event = self.now, self.where, len(self.events)
         return block
 
     def release(self, block: Block) -> None:
         """One holder less; the last one frees it."""
         block.refs -= 1
         if block.refs == 0:
-            self._events.append((block, False))
+            self.events.append((block, False))
             self.now -= block.bytes
 
     def alive_at_peak(self) -> list[Block]:
         """What was held then, the largest first."""
         alive: dict[Block, None] = {}
-        for block, made in self._events[: self._peak_event]:
+        for block, made in self.events[: self._peak_event]:
             if made:
                 alive[block] = None
             else:

@@ -19,7 +19,7 @@ from cnnatomy.analysis.latency import Calibration, Sample, machine, path
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Dropout
 from cnnatomy.layers.layer import elements
-from cnnatomy.timing.measure import settle_allocator
+from cnnatomy.timing.measure import no_new_pages
 from cnnatomy.timing.plan import Trial, plan
 
 PASSES = 7
@@ -38,17 +38,18 @@ def calibrate(
 
     Between two passes of a trial all others run, so that its weights come from memory as in a network. It is timed
     three times: after a twin with other weights, so that its code is warm; once more; and after the caches were filled
-    with something else. Just before each its inputs are written, as the layer before does in a network.
+    with something else. Just before each its inputs are written, as the layer before does in a network. What new pages
+    of memory cost is measured apart.
     """
     trials = plan() if trials is None else trials
-    settle_allocator()
+    page = _page()
     # half zeros, as behind a ReLU: a max pool's branches take time by what they find
     pool = torch.randn(max(map(_size, trials))).relu_()
     twins = [(_module(trial), _module(trial)) for trial in trials]
     scrub = torch.zeros(SCRUB // 4)
     seconds: list[tuple[list[float], ...]] = [([], [], []) for _ in trials]
     started = time.perf_counter()
-    with torch.inference_mode():
+    with torch.inference_mode(), no_new_pages():
         for number in range(passes):
             if number >= FEWEST and time.perf_counter() - started > LONGEST:
                 break
@@ -69,7 +70,8 @@ def calibrate(
     threads = torch.get_num_threads()
     samples = tuple(_sample(trial, times, threads) for trial, times in zip(trials, seconds, strict=True))
     noise = median(median(times) / min(times) - 1 for trial in seconds for times in trial)
-    return Calibration(machine(), threads, _glue(), datetime.now(UTC).isoformat(timespec="seconds"), noise, samples)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return Calibration(machine(), threads, _glue(), page, date, noise, samples)
 
 
 def _size(trial: Trial) -> int:
@@ -116,6 +118,21 @@ def _glue(layers: int = 64, repetitions: int = 50) -> float:
             each.append(time.perf_counter() - middle)
             whole.append(middle - start)
     return max((median(whole) - median(each)) / layers, 1e-9)
+
+
+def _page(size: int = 2**26, repetitions: int = 15) -> float:
+    """Seconds for each byte that the system provides anew: what filling a new block takes, less the same once more."""
+    new, again = [], []
+    for _ in range(repetitions):
+        block = torch.empty(size, dtype=torch.uint8)
+        start = time.perf_counter()
+        block.fill_(1)
+        middle = time.perf_counter()
+        block.fill_(2)
+        again.append(time.perf_counter() - middle)
+        new.append(middle - start)
+        del block
+    return max((median(new) - median(again)) / size, 1e-15)
 
 
 def save(calibration: Calibration) -> Path:

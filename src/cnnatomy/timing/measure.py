@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import elements
 from cnnatomy.network.graph import Graph
 
 WARM_UP = 3
 """Passes before the clock counts: caches, oneDNN's kernels and the allocator settle."""
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""Options of glibc's mallopt(3)."""
 
 
 class Spread(NamedTuple):
@@ -81,7 +87,28 @@ def settle_allocator() -> None:
     Its threshold follows the largest block that was freed (mallopt(3), M_MMAP_THRESHOLD); before that, every large map
     would be fetched from the system page by page, in the first passes or in all, as it happens.
     """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
+
+
+@contextmanager
+def no_new_pages() -> Iterator[None]:
+    """Meanwhile glibc keeps all freed memory, so that no kernel waits for pages; afterwards it is settled as above.
+
+    Other systems are left alone.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        yield
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_MAX, 2**16)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def _built(graph: Graph) -> nn.Module:

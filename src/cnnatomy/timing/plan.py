@@ -168,14 +168,21 @@ def _shuffles(draw: random.Random) -> Iterator[Trial]:
 
 
 def _large(draw: random.Random) -> Iterator[Trial]:
-    """Maps that the allocator fetches from the system anew each time, one for each class that has such."""
+    """Maps that no cache holds."""
     few, many, half = (16, 112, 112), (96, 112, 112), (64, 112, 112)
     yield Trial(Conv(96, 1, bias=False), (few,), 16)
     yield Trial(Conv(64, 3, padding=1, bias=False), ((3, 112, 112),), 16)
     yield Trial(DepthwiseConv(3, padding=1, bias=False), (many,), 16)
+    yield Trial(DepthwiseConv(3, 2, 1, bias=False), (many,), 16)
+    yield Trial(Conv(128, 3, padding=1, groups=32, bias=False), ((128, 56, 56),), 16)
     yield Trial(BatchNorm(), (many,), 16)
+    yield Trial(BatchNorm(), (half,), 16)
     yield Trial(ReLU(), (many,), 16)
     yield Trial(ReLU(), (half,), 16)
+    yield Trial(MaxPool(3, 2, 1), (half,), 16)
+    yield Trial(MaxPool(2), (half,), 16)
+    yield Trial(Multiply(), (half, (64, 1, 1)), 16)
+    yield Trial(GlobalAvgPool(), ((2048, 7, 7),), 16)
     yield Trial(Concat(), (half, few), 16)
     yield Trial(Add(), (half, half), 16)
 
@@ -204,6 +211,6 @@ _CLASSES = (
     (_gates, 12),
     (_shuffles, 12),
     (_each(Dropout()), 3),
-    (_large, 8),
+    (_large, 15),
 )
 """How many of each class."""

@@ -1,0 +1,113 @@
+"""Memory that the system has to provide anew: the rules of glibc's allocator, and what the system itself counts."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cnnatomy as cn
+from cnnatomy.analysis.kernels import work
+from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap, fresh
+
+MIB = 2**20
+
+
+def test_what_was_freed_is_used_again():
+    heap = Heap()
+    for _ in range(3):
+        heap.release(heap.new(20 * MIB))
+    assert heap.fresh == 20 * MIB + OVERHEAD
+
+
+def test_a_block_above_the_threshold_is_fetched_each_time():
+    heap = Heap()
+    for _ in range(3):
+        heap.release(heap.new(LARGEST_KEPT))
+    assert heap.fresh == 3 * (LARGEST_KEPT + OVERHEAD)
+
+
+def test_the_end_of_the_heap_is_given_back_when_much_of_it_is_free():
+    heap = Heap()
+    few = MOST_KEPT // (24 * MIB)
+    for count, again in ((few, 0), (few + 1, few + 1)):
+        heap = Heap()
+        for _ in range(2):
+            before = heap.fresh
+            places = [heap.new(24 * MIB) for _ in range(count)]
+            for place in places:
+                heap.release(place)
+        assert (heap.fresh - before) / MIB == pytest.approx(24 * again, abs=1)
+
+
+def test_the_smallest_free_block_that_fits_is_taken_and_neighbours_become_one():
+    heap = Heap()
+    large, wall, small, end = (heap.new(n * MIB) for n in (16, 1, 8, 1))
+    heap.release(small)
+    heap.release(large)
+    assert heap.new(8 * MIB) == small
+    heap.release(wall)
+    assert heap.new(17 * MIB) == large
+    assert end > small
+
+
+@given(st.lists(st.tuples(st.integers(1, 40 * MIB), st.integers(0, 5)), max_size=60))
+def test_blocks_never_overlap_and_fresh_bytes_are_never_more_than_were_asked_for(steps):
+    heap = Heap()
+    held: dict[int, int] = {}
+    asked = 0
+    for size, which in steps:
+        place = heap.new(size)
+        asked += size + OVERHEAD
+        if place >= 0:
+            assert all(place + size <= other or other + held[other] <= place for other in held)
+            held[place] = size
+        if which < len(held):
+            other = list(held)[which]
+            del held[other]
+            heap.release(other)
+    assert heap.fresh <= asked
+
+
+COUNT = """
+import json, resource, sys, torch
+import cnnatomy as cn
+from cnnatomy.timing.measure import settle_allocator
+torch.set_num_threads(1)
+network = cn.network(sys.argv[1])
+module, x = network.build().eval(), torch.rand(16, *network.input)
+settle_allocator()
+counts = []
+with torch.inference_mode():
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        module(x)
+        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(json.dumps(counts[-1] * resource.getpagesize()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the rules are those of glibc")
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("mobilenet-v2", 0.7, 1.4), ("squeezenet-1.1", 0.7, 1.4), ("shufflenet-g3", 0, 0)]
+)
+def test_the_system_counts_as_many_page_faults(name, least, most):
+    """A pass of 16 images in a process of its own; what else the process holds moves blocks a little."""
+    account = cn.network(name).account()
+    works = {row.path: work(row.node.layer, row.inputs, row.output, 16, 1) for row in account.rows}
+    predicted = sum(fresh(account.graph, works, 16).values())
+    counted = json.loads(subprocess.check_output([sys.executable, "-c", COUNT, name]))
+    assert abs(counted) < MIB if most == 0 else least < predicted / counted < most
+    assert predicted == 0 if most == 0 else predicted > 100 * MIB
+
+
+def test_one_image_needs_no_new_pages():
+    account = cn.network("resnet-50").account()
+    works = {row.path: work(row.node.layer, row.inputs, row.output) for row in account.rows}
+    assert fresh(account.graph, works, 1) == {}
