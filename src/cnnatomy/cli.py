@@ -371,7 +371,8 @@ def weights(network: str, source: str, input: Any, classes: int | None, **option
 
     A model of torchvision or timm is run beside ours: each layer takes the weights of the layer there that reads the
     same tensor, and the outputs are compared. A file is matched by the shapes and order of its layers. What does not
-    fit is listed, and nothing is written.
+    fit is listed, and nothing is written. NETWORK may be what others made (.onnx, .prototxt, python:) where all its
+    layers are ours; of an ONNX file the structure is read, never the weights.
 
     \b
     cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
