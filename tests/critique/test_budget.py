@@ -6,6 +6,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import cnnatomy as cn
 from cnnatomy.analysis import account, latency, roofline
@@ -18,6 +19,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import AvgPool, Conv, Flatten, FullyConnected, GlobalAvgPool, LocalResponseNorm, ReLU
 from cnnatomy.network import Graph
 from findings import found
+from peers import torchvision
 
 MIB = 2**20
 
@@ -179,6 +181,20 @@ def fits(name: str, shape: tuple[int, int, int], budget: int) -> bool:
         return cn.network(name).account(shape).inference_memory.total <= budget
     except UserError:
         return False
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v2", "googlenet"])
+def test_a_torch_module_at_a_smaller_input_takes_what_reading_it_at_that_size_says(name):
+    with torch.device("meta"):
+        module = torchvision().models.get_model(name, weights=None).eval()
+    graph = cn.read(module, (3, 224, 224))
+    assert inference(changed(graph, Change())) == inference(graph)
+    (finding,) = found(over_memory, graph, memory=int(0.95 * inference(graph).total))
+    shape = finding.remedy.change.input
+    again = inference(cn.read(module, shape))
+    assert inference(changed(graph, Change(input=shape))) == again
+    assert f"at 3x{shape[1]}x{shape[2]} it takes {again.total / MIB:.2f} MiB" in finding.remedy.text
 
 
 def test_where_nothing_fits_the_remedy_says_so():

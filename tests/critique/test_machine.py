@@ -26,6 +26,7 @@ from cnnatomy.layers import (
     GlobalAvgPool,
     MaxPool,
     ReLU,
+    Sigmoid,
 )
 from cnnatomy.network import Graph
 from findings import found
@@ -198,6 +199,14 @@ def test_channels_are_filled_up_to_eights():
 def test_the_picture_the_classes_and_depthwise_layers_are_not_asked():
     layers = Conv(16, 3), DepthwiseConv(3), Conv(24, 1), GlobalAvgPool(), Flatten(), FullyConnected(10)
     assert not found(uneven_channels, chain(*layers))
+
+
+def test_the_channels_of_every_output_are_given():
+    def describe(x):
+        x = ReLU()(Conv(16, 3)(x))
+        return [Conv(21, 1)(x), Sigmoid()(Conv(5, 1)(x)), Conv(4, 1)(x)]
+
+    assert not found(uneven_channels, Graph.trace(describe, (3, 28, 28)))
 
 
 def test_where_maps_are_joined_rounding_up_is_advice():

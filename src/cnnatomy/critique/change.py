@@ -127,7 +127,7 @@ def changed(graph: Graph, change: Change) -> Graph:
                 new.ask(name)
             output = new.add(layer, inputs)
             if layer == node.layer and output.node:
-                output.node.shared = node.shared
+                output.node.shared, output.node.overwrites = node.shared, node.overwrites
             maps[node.output] = output
             inputs = [output]
 
@@ -139,10 +139,14 @@ def changed(graph: Graph, change: Change) -> Graph:
     shapes = [x.shape for x in graph.inputs]
     if change.input is not None:
         shapes[0] = change.input
-        return Graph.trace(describe, *shapes)
     after = Graph.trace(describe, *shapes)
+    after.unused, after.deployed = graph.unused, graph.deployed
+    for x, node in graph.held.items():
+        last = maps[node.output].node if node.output in maps else None
+        if x in maps and last is not None:
+            after.held[maps[x]] = last
     for x in graph.outputs:
-        if x in maps:
+        if x in maps and change.input is None:
             _same_output(x.shape, maps[x].shape)
     return after
 

@@ -157,6 +157,7 @@ def uneven_channels(study: Study) -> Iterator[Case]:
     the classes are given, depthwise layers are computed elsewhere; where all such layers together have less than a
     twentieth of the MACs, they are left alone.
     """
+    given = _last_weights(study)
     found: list[Row] = []
     padded = 0
     for row in study.account.rows:
@@ -166,21 +167,21 @@ def uneven_channels(study: Study) -> Iterator[Case]:
         axis = 0 if isinstance(layer, Conv) else -1
         ins, outs = row.inputs[0][axis], row.output[axis]
         full_ins = ins if row.weight_layers == 1 else _up(ins)
-        full_outs = outs if node is study.classifier else _up(outs)
+        full_outs = outs if node in given else _up(outs)
         if (full_ins, full_outs) != (ins, outs):
             found.append(row)
             padded += row.macs * full_ins * full_outs // (ins * outs)
     macs, total = sum(row.macs for row in found), study.account.totals.macs
     if not found or 20 * macs < total:
         return
-    sizes = sorted({row.output[0] for row in found if row.output[0] % LANES and row.node is not study.classifier})
+    sizes = sorted({row.output[0] for row in found if row.output[0] % LANES and row.node not in given})
     such = f", such as {', '.join(map(str, sizes[:4]))}" if sizes else ""
     yield Case(
         where=tuple(row.path for row in found),
         text=f"{several(len(found), 'layer')} with {macs / total:.0%} of the MACs read or make channels that are no "
         f"multiple of {LANES}{such}; filled up they are {padded / macs - 1:.0%} more work",
         evidence={"layers": len(found), "share_of_macs": macs / total, "channels": sizes, "macs_filled_up": padded},
-        remedy=_rounded_up(study, found),
+        remedy=_rounded_up(study, [row.node for row in found if row.node not in given]),
     )
 
 
@@ -188,16 +189,26 @@ def _up(channels: int, to: int = LANES) -> int:
     return -(-channels // to) * to
 
 
-def _rounded_up(study: Study, rows: Sequence[Row]) -> Remedy:
+def _last_weights(study: Study) -> set[Node]:
+    """The layers with weights that make the outputs, whose channels are what the task asks for."""
+    found: set[Node] = set()
+    for x in study.graph.outputs:
+        node = x.node
+        while node is not None and len(node.inputs) == 1 and not study.rows[node].weights:
+            node = node.inputs[0].node
+        if node is not None:
+            found.add(node)
+    return found
+
+
+def _rounded_up(study: Study, nodes: Sequence[Node]) -> Remedy:
     layers: dict[Node, tuple[Layer, ...]] = {}
-    for row in rows:
-        layer = row.node.layer
-        if row.node is study.classifier:
-            continue
+    for node in nodes:
+        layer = node.layer
         if isinstance(layer, Conv):
-            layers[row.node] = (layer.replace(channels=_up(layer.channels, lcm(LANES, layer.groups))),)
+            layers[node] = (layer.replace(channels=_up(layer.channels, lcm(LANES, layer.groups))),)
         elif isinstance(layer, FullyConnected):
-            layers[row.node] = (layer.replace(features=_up(layer.features)),)
+            layers[node] = (layer.replace(features=_up(layer.features)),)
     layers = {node: chain for node, chain in layers.items() if chain != (node.layer,)}
     chain = all(len(node.inputs) == 1 for node in study.graph.nodes)
     return study.remedy(f"round them up to multiples of {LANES}", layers, mechanical=chain and bool(layers))
