@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import cnnatomy as cn
@@ -179,6 +183,7 @@ def test_a_type_without_a_rule_is_named():
         ListedNetwork.of(prototxt.open(str(DATA / "residual.prototxt")), "residual")
 
 
+DESIGN = listed.write(ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire"))
 HEAD = "input: [3, 8, 8]\nnodes:\n"
 MISTAKES = {
     "nodes: [{a: ReLU}]": "x.yaml, line 1: a design by nodes has an input",
@@ -207,6 +212,22 @@ def test_a_layer_that_does_not_fit_is_named():
     network = ListedNetwork((Entry("block.conv", Conv(3, 5), (0,)),), (3, 4, 4))
     with pytest.raises(cn.ShapeError, match=r"conv: Conv\(3, 5\) got 3x4x4"):
         network.graph()
+
+
+def test_an_input_without_pixels_is_refused():
+    with pytest.raises(cn.UserError, match="all at least 1"):
+        listed.read("input: [3, -8, 8]\nnodes: [{a: ReLU}]").graph()
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_damaged_design_is_refused_with_a_message_or_read(data):
+    words = re.split(r"(\W+)", DESIGN)
+    for _ in range(data.draw(st.integers(1, 3))):
+        i = data.draw(st.integers(0, len(words) - 1))
+        words[i] = data.draw(st.sampled_from(["", "-1", "[", "}", "null", "Each", "nodes", "reads", "{a: 1}", *words]))
+    with contextlib.suppress(cn.UserError):
+        listed.read("".join(words)).graph()
 
 
 def test_what_others_made_is_a_design_to_begin_with(tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ class Graph:
             ShapeError: naming the path and layer where a feature map does not fit.
         """
         graph = cls()
-        graph.inputs = tuple(FeatureMap(graph, _check_shape(shape)) for shape in shapes)
+        graph.inputs = tuple(FeatureMap(graph, check_shape(shape)) for shape in shapes)
         try:
             graph.outputs = maps_of(describe(*graph.inputs))
         except RecursionError:
@@ -218,7 +218,8 @@ def maps_of(result: Any) -> tuple[FeatureMap, ...]:
     return maps
 
 
-def _check_shape(shape: Shape) -> Shape:
+def check_shape(shape: Shape) -> Shape:
+    """The shape of an input; raises `UserError` where a size is below 1."""
     if not shape or not all(type(n) is int and n > 0 for n in shape):
         raise UserError(f"an input shape is (channels, rows, columns), all at least 1, got {shape!r}")
     return tuple(shape)

@@ -18,7 +18,7 @@ from cnnatomy.errors import ShapeError, UserError, nearest
 from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer, Softmax
 from cnnatomy.layers.layer import Shape, Value, elements, value
 from cnnatomy.network import Network
-from cnnatomy.network.graph import Graph, Node, Scope
+from cnnatomy.network.graph import Graph, Node, Scope, check_shape
 from cnnatomy.readers import design
 from cnnatomy.readers.paths import Builder, free
 
@@ -99,7 +99,7 @@ class ListedNetwork(Value):
         Raises:
             ShapeError: naming the layer where a feature map does not fit.
         """
-        builder = Builder([tuple(input or self.input)])
+        builder = Builder([check_shape(tuple(input or self.input))])
         maps = list(builder.graph.inputs)
         for entry in self.entries:
             maps.append(builder.put(entry.layer, [maps[i] for i in entry.reads], tuple(entry.path.split("."))))
