@@ -205,7 +205,7 @@ def over_latency(study: Study) -> Iterator[Case]:
         part = ".".join(row.path.split(".")[:2])
         parts[part] = parts.get(part, 0.0) + spent
     dearest = max(parts, key=parts.__getitem__)
-    how = "predicted" if _is_here(study) else "at least"
+    how = "at least" if study.calibration is None else "predicted"
     yield Case(
         where=tuple(row.path for _, row in slowest),
         text=f"{how} {_ms(total)} for {_ms(budget)} on {study.device.name}; the layers named take {share:.0%}, "
@@ -223,24 +223,19 @@ def over_latency(study: Study) -> Iterator[Case]:
 
 def _timer(study: Study) -> Callable[[Account], list[float]]:
     """What tells the seconds of each layer on the study's device; on this machine, last, of what is between them."""
-    from cnnatomy.analysis import latency, roofline  # they need pydantic
+    from cnnatomy.analysis.roofline import roofline  # it needs pydantic
 
-    if _is_here(study):
-        calibration = latency.required()
-
-        def predicted(of: Account) -> list[float]:
-            prediction = calibration.predict(of)
-            rows = [seconds or 0.0 for seconds in prediction.rows]
-            return [*rows, prediction.seconds - sum(rows)]
-
-        return predicted
-    device = study.device
+    device, calibration = study.device, study.calibration
     assert device is not None
-    return lambda of: [bound.seconds for bound in roofline.roofline(of, device, dtype=number_type(study))]
 
+    def seconds(of: Account) -> list[float]:
+        if calibration is None:
+            return [bound.seconds for bound in roofline(of, device, dtype=number_type(study))]
+        prediction = calibration.predict(of)
+        rows = [seconds or 0.0 for seconds in prediction.rows]
+        return [*rows, prediction.seconds - sum(rows)]
 
-def _is_here(study: Study) -> bool:
-    return (study.purpose.device or "").lower() == "here"
+    return seconds
 
 
 def _cut(

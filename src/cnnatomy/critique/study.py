@@ -21,6 +21,7 @@ from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node
 
 if TYPE_CHECKING:
+    from cnnatomy.analysis.latency import Calibration
     from cnnatomy.analysis.roofline import Device
 
 Task = Literal["classification", "segmentation", "detection"]
@@ -66,7 +67,7 @@ class Purpose:
         if self.latency is not None and self.device is None:
             raise UserError('a latency is one on a device: give its name, or "here" for this machine')
         if self.device is not None:
-            known_device(self.device)
+            _look_up(self.device)
 
 
 class Study:
@@ -165,10 +166,19 @@ class Study:
                 waiting += [x.node for x in node.inputs]
         return found
 
-    @cached_property
+    @property
     def device(self) -> Device | None:
         """The device that the network is for; of this machine its own measured roofline."""
-        return None if self.purpose.device is None else known_device(self.purpose.device)
+        return self._looked_up[0]
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was measured of this machine, where the network is for it."""
+        return self._looked_up[1]
+
+    @cached_property
+    def _looked_up(self) -> tuple[Device | None, Calibration | None]:
+        return _look_up(self.purpose.device) if self.purpose.device is not None else (None, None)
 
     @cached_property
     def moved(self) -> dict[Node, int]:
@@ -269,15 +279,18 @@ def depthwise(node: Node) -> bool:
     return isinstance(layer, DepthwiseConv) or (isinstance(layer, Conv) and layer.groups == channels > 1)
 
 
-def known_device(name: str) -> Device:
-    """The device of this name; "here" is this machine, as measured.
+def _look_up(device: str) -> tuple[Device, Calibration | None]:
+    """The device of this name; for "here" this machine as measured, with all that was measured.
 
     Raises:
         UserError: if there is none of this name, or this machine has not been measured.
     """
     from cnnatomy.analysis import latency, roofline  # they need pydantic
 
-    return latency.required().device() if name.lower() == "here" else roofline.device(name)
+    if device.lower() != "here":
+        return roofline.device(device), None
+    calibration = latency.required()
+    return calibration.device(), calibration
 
 
 def pixels(shape: Shape) -> int:
@@ -285,4 +298,4 @@ def pixels(shape: Shape) -> int:
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "depthwise", "known_device", "pixels"]
+__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "depthwise", "pixels"]
