@@ -15,6 +15,7 @@ from cnnatomy.critique.change import Change, changed, nodes_in
 from cnnatomy.critique.redesign import alike, described, redesign
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, MaxPool, Multiply, ReLU, Sigmoid
+from cnnatomy.network import Chain, Heads, LinearHead, TappedChain
 from cnnatomy.network.build import build
 from cnnatomy.network.graph import FeatureMap, Graph, Node
 from cnnatomy.readers import design
@@ -148,6 +149,31 @@ def test_a_part_of_one_layer_can_become_several_or_none(part, chain):
     (node,) = [node for node in graph.nodes if node.path == part]
     made = redesign(network, graph, Change({node: chain}))
     assert [node.layer for node in made.graph()] == [node.layer for node in changed(graph, Change({node: chain}))]
+
+
+def three_heads() -> cn.Network:
+    stages = {name: Chain(Conv(8, 3, stride=2, padding=1), ReLU()) for name in ("a", "b", "c")}
+    heads = Heads(x=LinearHead(3), y=LinearHead(4), z=LinearHead(5), reads={"y": 1, "z": 2}, auxiliary=("y",))
+    return cn.Network(Conv(8, 3), TappedChain(**stages, taps=("a", "b")), heads, (3, 32, 32))
+
+
+def test_a_head_left_out_takes_its_tap_with_it():
+    network = three_heads()
+    graph = network.graph()
+    dropped = frozenset(node for node in graph.nodes if node.path.startswith("head.y."))
+    made = redesign(network, graph, Change(dropped=dropped))
+    assert made.head == Heads(x=LinearHead(3), z=LinearHead(5), reads={"z": 1})
+    assert made.body == network.body.replace(taps=("b",))
+    assert [x.shape for x in made.graph().outputs] == [(3,), (5,)]
+
+
+def test_heads_that_read_half_way_up_still_do_when_a_stage_changes():
+    network = three_heads()
+    graph = network.graph()
+    (node,) = [node for node in graph.nodes if node.path == "body.a.conv"]
+    made = redesign(network, graph, Change({node: (node.layer, BatchNorm())}))
+    assert made.head == network.head
+    assert made.body == network.body.replace(a=Chain(Conv(8, 3, stride=2, padding=1), BatchNorm(), ReLU()))
 
 
 def test_a_graph_without_tail_body_and_head_is_refused():
