@@ -84,6 +84,7 @@ MISTAKES = {
     HEADER
     + "  - ReLU:\n    times: 1000000000": "line 4: times must be at least 1, and all parts together at most 200,000",
     HEADER + "  - !!python/object/apply:os.system [ls]": "line 4",
+    HEADER + "  - {[a]: ReLU}": "line 4: a key is a word, not a list or mapping",
     "a: &a [*a]\ntail: []": "x.yaml, line 1: a design has no key 'a'",
     "tail: &a [*a, *a]\nbody: []\nhead: []": "nests deeper than 100",
 }

@@ -114,7 +114,26 @@ def parse(text: str, source: str) -> yaml.Node | None:
         raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise UserError(f"{source}: nested too deeply") from None
+    _check_keys(root, source)
     return root
+
+
+def _check_keys(root: yaml.Node | None, source: str) -> None:
+    """Refuses lists and mappings as keys. An anchor may make a node a part of itself."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, item in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    line = key.start_mark.line + 1
+                    raise UserError(f"{source}, line {line}: a key is a word, not a list or mapping")
+                waiting.append(item)
 
 
 class Reader:
