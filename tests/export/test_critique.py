@@ -18,10 +18,11 @@ from cnnatomy.errors import UserError
 from cnnatomy.export import findings as shown
 from cnnatomy.export import rules as explained
 from cnnatomy.export.sarif import line_of, sarif
-from cnnatomy.readers import design
+from cnnatomy.readers import design, listed
 
 jsonschema = pytest.importorskip("jsonschema")
 DATA = Path(__file__).parent / "data"
+READERS = Path(__file__).parents[1] / "readers" / "data"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVERYTHING = Purpose("segmentation", 19, (4, 900), "t4", memory=1_000_000, latency=1e-4)
 LRN = ("--rule", "response-normalisation")
@@ -190,10 +191,23 @@ def test_classes_of_a_design_are_told_to_the_rules_and_not_asked_of_it(run, tmp_
     assert rebuilt["totals"]["parameters"] == cn.network("lenet-5", classes=19).account().totals.parameters
 
 
-def test_networks_of_others_are_criticised_too(run, tmp_path):
-    prototxt = Path(__file__).parents[1] / "readers" / "data" / "residual.prototxt"
+def test_networks_of_others_are_criticised_too(run):
+    prototxt = READERS / "residual.prototxt"
     assert json.loads(run("critique", prototxt, "--classes", "8", "--format", "json"))["purpose"]["classes"] == 8
-    assert "designs of tail, body and head" in run("critique", prototxt, "--fix", tmp_path / "new.yaml", code=2)
+
+
+def test_networks_of_others_become_designs_by_nodes(run, tmp_path):
+    file = tmp_path / "new.yaml"
+    printed = json.loads(run("critique", READERS / "fire.prototxt", "--fix", file, "--format", "json"))
+    steps = printed["fix"]["applied"]
+    assert "N4" in [step["code"] for step in steps]
+    for step in steps:
+        after = step["remedy"]["after"]
+        assert {key: step["after"][key] for key in after} == after
+    network = listed.read(file.read_text())
+    assert sum(p.numel() for p in network.build().parameters()) == printed["totals"]["parameters"]
+    unknown = run("critique", READERS / "residual.prototxt", "--fix", tmp_path / "none.yaml", code=2)
+    assert "is none of our layers" in unknown
 
 
 def schema_of_sarif():

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from cnnatomy.analysis import Account
-from cnnatomy.critique.redesign import redesign
+from cnnatomy.analysis import Account, account
+from cnnatomy.critique import redesign as written
+from cnnatomy.critique.change import Change
 from cnnatomy.critique.rule import Finding, Rule
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.errors import UserError
-from cnnatomy.network import Network
+from cnnatomy.network import Graph
 
 MOST_STEPS = 100
 """A design that still asks for more after so many changes is left at that."""
+
+
+class Design(Protocol):
+    """What can be fixed: a network as a value that has a graph and a name."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+
+    def graph(self) -> Graph:
+        """The nodes and feature maps for its own input."""
+
+
+D = TypeVar("D", bound=Design)
 
 
 class Step(NamedTuple):
@@ -24,7 +39,7 @@ class Step(NamedTuple):
     after: Account
 
 
-class Fixed(NamedTuple):
+class Fixed(NamedTuple, Generic[D]):
     """What became of a design.
 
     Attributes:
@@ -34,35 +49,41 @@ class Fixed(NamedTuple):
         left: what the rules find in the network after all steps.
     """
 
-    network: Network
+    network: D
     steps: list[Step]
     refused: list[tuple[Finding, str]]
     left: list[Finding]
 
 
-def fix(network: Network, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
+def fix(
+    network: D,
+    purpose: Purpose,
+    rules: Sequence[Rule],
+    redesign: Callable[[Any, Graph, Change], Any] = written.redesign,
+) -> Fixed[D]:
     """Applies the mechanical remedies of what the rules find, and criticises anew after each.
 
+    `redesign` makes the network that a change of this network's graph gives, or raises a `UserError` that says why not.
     A remedy is left out where the change does not fit, or cannot be said in a design; each place is mended once by
     each rule, so that two rules that contradict each other come to an end.
     """
     steps: list[Step] = []
     refused: list[tuple[Finding, str]] = []
     tried: set[tuple[str, tuple[str, ...]]] = set()
-    account = network.account()
+    counted = account(network.graph(), network.name)
     while True:
-        findings = [finding for rule in rules for finding in rule(Study(account, purpose))]
+        findings = [finding for rule in rules for finding in rule(Study(counted, purpose))]
         finding = next((f for f in findings if _mechanical(f) and (f.rule.code, f.where) not in tried), None)
         if finding is None or len(steps) == MOST_STEPS:
             return Fixed(network, steps, refused, findings)
         tried.add((finding.rule.code, finding.where))
         try:
-            network = redesign(network, account.graph, finding.remedy.change)  # type: ignore[union-attr, arg-type]
+            network = redesign(network, counted.graph, finding.remedy.change)  # type: ignore[union-attr, arg-type]
         except UserError as error:
             refused.append((finding, str(error)))
             continue
-        before, account = account, network.account()
-        steps.append(Step(finding, before, account))
+        before, counted = counted, account(network.graph(), network.name)
+        steps.append(Step(finding, before, counted))
 
 
 def _mechanical(finding: Finding) -> bool:

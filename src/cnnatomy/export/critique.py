@@ -9,13 +9,16 @@ from typing import Any
 from cnnatomy.analysis import account
 from cnnatomy.critique import RULES, SEVERITIES, Finding, Fixed, Purpose, Rule, critique
 from cnnatomy.critique import fix as mend
+from cnnatomy.critique.change import Change, changed
+from cnnatomy.critique.redesign import alike, redesign
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.export.findings import Done, report, where
 from cnnatomy.export.memory import parse_size
 from cnnatomy.export.sarif import sarif
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Network
-from cnnatomy.readers import in_catalogue, read_graph, resolve
+from cnnatomy.network import Graph, Network
+from cnnatomy.readers import in_catalogue, listed, read_graph, resolve
+from cnnatomy.readers.listed import ListedNetwork
 
 
 def review(
@@ -46,11 +49,9 @@ def review(
         findings, done = critique(design, meant, rules), None
     else:
         check_new(fix)
-        network = resolve(name, built_for, input) if in_catalogue(name) or file else None
-        if not isinstance(network, Network):
-            raise UserError(f"--fix changes designs of tail, body and head, and {name} is not one")
-        fixed = mend(network, meant, rules)
-        design, findings = fixed.network.account(), fixed.left
+        network = resolve(name, built_for, input)
+        fixed = mend(network, meant, rules, redesign if isinstance(network, Network) else _listed_anew)
+        design, findings = account(fixed.network.graph(), network.name), fixed.left
         done = Done(fixed, fix if fixed.steps else None)
         if done.file:
             file = write_design(network, fixed, fix)
@@ -95,19 +96,26 @@ def check_new(path: Path) -> None:
         raise UserError(f"{path} is there already, and is not overwritten; choose another name, or remove it first")
 
 
-def write_design(network: Network, fixed: Fixed, path: Path) -> Path:
+def _listed_anew(network: ListedNetwork, graph: Graph, change: Change) -> ListedNetwork:
+    """The list of nodes that a change of its graph gives."""
+    after = changed(graph, change)
+    made = ListedNetwork.of(after, network.name)
+    if not alike(made.graph(), after):
+        raise UserError("what can be written down is not what was meant")
+    return made
+
+
+def write_design(network: Network | ListedNetwork, fixed: Fixed[Network | ListedNetwork], path: Path) -> Path:
     """Writes the design after all steps, with a comment for each; whole, or not at all.
 
     Raises:
         UserError: if it does not read back as the same network, or cannot be written.
     """
-    from cnnatomy.readers import design
-
     mended = fixed.network.replace(name=path.stem)
     done = [f"# {step.finding.rule.code} {step.finding.rule.name}: {where(step.finding)}\n" for step in fixed.steps]
     head = f"# {network.name or 'a design'} after `cnnatomy critique --fix`:\n" + "".join(done or ["# as it was\n"])
-    text = head + design.write(mended)
-    if design.read(text) != mended:
+    text = head + listed.write(mended)
+    if listed.read(text) != mended:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")
     check_new(path)
     try:

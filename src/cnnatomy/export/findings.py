@@ -41,7 +41,7 @@ Lines = list[tuple[str, str]]
 class Done(NamedTuple):
     """What `--fix` did, and the file that it wrote, if there was anything to do."""
 
-    fixed: Fixed
+    fixed: Fixed[Any]
     file: Path | None
 
 
