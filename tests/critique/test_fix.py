@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from hypothesis import assume, given, settings
 
 import cnnatomy as cn
+from cnnatomy.analysis import account
 from cnnatomy.cli import main
-from cnnatomy.critique import RULES, Case, Purpose, fix
-from cnnatomy.critique.change import Cost
+from cnnatomy.critique import RULES, Case, Purpose, critique, fix
+from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.normalisation import response_normalisation
 from cnnatomy.critique.rule import rule
 from cnnatomy.errors import ShapeError
@@ -63,12 +64,12 @@ def losses(network: cn.Network, steps: int, images: int, rate: float) -> list[fl
 def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
     network, fixed = mended(name)
     assert fixed.refused == []
-    account = network.account()
+    now = network.account()
     for step in fixed.steps:
-        assert Cost.of(step.before) == Cost.of(account)
+        assert Cost.of(step.before) == Cost.of(now)
         assert Cost.of(step.after) == step.finding.remedy.after
-        account = step.after
-    assert Cost.of(fixed.network.account()) == Cost.of(account)
+        now = step.after
+    assert Cost.of(fixed.network.account()) == Cost.of(now)
     assert not [finding.rule.code for finding in fixed.left if finding.remedy and finding.remedy.mechanical]
     assert [x.shape for x in fixed.network.graph().outputs] == [x.shape for x in network.graph().outputs]
 
@@ -215,3 +216,14 @@ def test_random_designs_build_and_cost_what_was_announced_after_it(network):
     assert sum(p.numel() for p in module.parameters()) == fixed.network.account().totals.parameters
     with torch.no_grad():
         assert module(torch.randn(1, *network.input)).shape[1:] == graph.outputs[0].shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("purpose", [Purpose(), Purpose(None, 2000, (4, 900), "t4", memory=1_000_000, latency=1e-4)])
+def test_every_remedy_for_every_network_costs_what_its_change_costs_counted_from_nothing(purpose):
+    for entry in cn.ENTRIES:
+        graph = entry.network().graph()
+        for finding in critique(graph, purpose):
+            if finding.remedy and finding.remedy.change:
+                after = Cost.of(account(changed(graph, finding.remedy.change)))
+                assert after == finding.remedy.after, (entry.name, finding.rule.code)
