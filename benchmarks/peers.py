@@ -2,36 +2,27 @@
 
     python benchmarks/peers.py [MODEL ...] [--path FOLDER ...] [--write docs/peers.md]
 
-Every tool gets each of 20 models of torchvision and timm, in evaluation mode, batch 1; making the module is not timed.
-Seconds are medians of 5 after a warm-up. "meta" runs a tool on torch's meta device, where nothing is computed. The
-judge of MACs is torch's FlopCounterMode (half of its FLOPs), of parameters `sum(p.numel() for p in parameters())`.
-`--path` adds folders to the import path: `pip install --target FOLDER --no-deps torchinfo fvcore iopath yacs tabulate
-termcolor portalocker tqdm ptflops thop calflops torchview graphviz` is enough for most. A missing tool is left
-out. `thop` is whichever of thop and ultralytics-thop is found first; onnx-tool needs an exported file and is not run.
+Every tool runs in a process of its own, on 20 models of torchvision and timm in evaluation mode, batch 1; importing it
+and making the model are not timed. `--path` names folders that tools are in, as `pip install --target FOLDER` makes
+them. A tool is taken from the folder that has its distribution, so that thop and ultralytics-thop, which are both
+imported as `thop`, may each have one. What is missing is left out and said. The page says how to get them all.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import json
 import statistics
+import subprocess
 import sys
-import time
-import warnings
-from collections.abc import Callable
+import tempfile
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-import cnnatomy as cn
 from _machine import describe
-from cnnatomy.analysis import account
-from peers import timm, torchvision
+from _tools import EXTRA, PROBE_CONV, PROBES, TOOLS, flop_counter, made
 
 MODELS = (
     "torchvision:alexnet torchvision:vgg16 torchvision:googlenet torchvision:inception_v3 torchvision:resnet18"
@@ -40,178 +31,235 @@ MODELS = (
     " torchvision:efficientnet_b0 torchvision:regnet_y_400mf torchvision:convnext_tiny torchvision:vit_b_16"
     " timm:seresnet50 timm:resnetv2_50 timm:hrnet_w18_small"
 )
+Result = dict[str, Any]
+"""Of one tool on one model: seconds, macs, parameters and the number of runs; or an error."""
+Key = tuple[str, str]
+"""Tool and device."""
 
-Counts = tuple[int | None, int | None]
-"""MACs and parameters."""
-Tool = Callable[[Any, Any], Counts]
+OURS: Key = ("cnnatomy", "meta")
+ALONE = "eager forward alone"
+KEYS: list[Key] = [OURS, ("cnnatomy", "cpu"), (ALONE, "cpu")]
+KEYS += [(name, device) for name in TOOLS for device in ("cpu", "meta") if name not in (OURS[0], ALONE, "onnx-tool")]
+KEYS += [("onnx-tool", "cpu")]
+PEERS = [key for key in KEYS if key[0] not in (OURS[0], ALONE)]
 
-
-class Result(NamedTuple):
-    """One tool on one model: seconds, MACs and parameters; or what went wrong."""
-
-    seconds: float | None = None
-    macs: int | None = None
-    parameters: int | None = None
-    error: str = ""
-
-
-def ours(module: Any, x: Any) -> Counts:
-    graph = cn.read(module, tuple(x.shape[1:]))
-    totals = account(graph).totals
-    return totals.macs, totals.parameters + sum(torch.Size(shape).numel() for _, shape in graph.unused)
-
-
-def eager_forward(module: Any, x: Any) -> Counts:
-    with torch.no_grad():
-        module(x)
-    return None, None
-
-
-def flop_counter(module: Any, x: Any) -> Counts:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(x)
-    return counter.get_total_flops() // 2, None
-
-
-def torchinfo(module: Any, x: Any) -> Counts:
-    from torchinfo import summary
-
-    found = summary(module, input_data=x, verbose=0, device=x.device)
-    return found.total_mult_adds, found.total_params
-
-
-def fvcore(module: Any, x: Any) -> Counts:
-    from fvcore.nn import FlopCountAnalysis, parameter_count
-
-    analysis = FlopCountAnalysis(module, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return int(analysis.total()), parameter_count(module)[""]
-
-
-def ptflops(module: Any, x: Any) -> Counts:
-    from ptflops import get_model_complexity_info
-
-    macs, parameters = get_model_complexity_info(
-        module, tuple(x.shape[1:]), as_strings=False, print_per_layer_stat=False, backend="pytorch"
-    )
-    return int(macs), int(parameters)
-
-
-def thop(module: Any, x: Any) -> Counts:
-    from thop import profile
-
-    macs, parameters = profile(module, inputs=(x,), verbose=False)
-    return int(macs), int(parameters)
-
-
-def calflops(module: Any, x: Any) -> Counts:
-    from calflops import calculate_flops
-
-    _, macs, parameters = calculate_flops(
-        module, tuple(x.shape), output_as_string=False, print_results=False, print_detailed=False
-    )
-    return int(macs), int(parameters)
-
-
-def deepspeed(module: Any, x: Any) -> Counts:
-    from deepspeed.profiling.flops_profiler import get_model_profile
-
-    _, macs, parameters = get_model_profile(
-        module, args=[x], print_profile=False, detailed=False, warm_up=0, as_string=False
-    )
-    return int(macs), int(parameters)
-
-
-def torchview(module: Any, x: Any) -> Counts:
-    from torchview import draw_graph
-
-    draw_graph(module, input_data=x, device=x.device)
-    return None, None
-
-
-TOOLS: dict[str, tuple[Tool, str]] = {
-    "cnnatomy": (ours, "meta"),
-    "eager forward alone": (eager_forward, "cpu"),
-    "FlopCounterMode": (flop_counter, "cpu"),
-    "FlopCounterMode, meta": (flop_counter, "meta"),
-    "torchinfo": (torchinfo, "cpu"),
-    "torchinfo, meta": (torchinfo, "meta"),
-    "fvcore": (fvcore, "cpu"),
-    "fvcore, meta": (fvcore, "meta"),
-    "ptflops": (ptflops, "cpu"),
-    "ptflops, meta": (ptflops, "meta"),
-    "thop": (thop, "cpu"),
-    "thop, meta": (thop, "meta"),
-    "calflops": (calflops, "cpu"),
-    "calflops, meta": (calflops, "meta"),
-    "deepspeed": (deepspeed, "cpu"),
-    "deepspeed, meta": (deepspeed, "meta"),
-    "torchview": (torchview, "cpu"),
-    "torchview, meta": (torchview, "meta"),
+WORDS = {
+    "FlopCounterMode": """torch's own, and the judge: convolutions, matrix products and attention, as torch's kernels
+        run, and nothing else. On the CPU `nn.MultiheadAttention` is one fused kernel, which it does not know.""",
+    "torchinfo": """multiplies the parameters of a module by the positions of its output if its class is called Conv,
+        and counts them once if it is not: so an offset of a convolution is a MAC for each output, a batch norm costs
+        its parameters once, and so does a fully connected layer however many tokens it is applied to. Functions and
+        attention cost nothing.""",
+    "fvcore": """follows torch.jit's trace, which fails on the meta device: a batch norm is two for each element, a
+        layer norm five, an average over the map one for each input. Activations, additions and fused attention cost
+        nothing.""",
+    "ptflops": """counts offsets, elements of norms, activations and pools with the MACs; modules that call a function
+        which it has replaced as well (ReLU, pools) count twice. Operators (`+`, `*`) and `F.linear` cost nothing.""",
+    "thop": """hooks on the types of module that it knows: four for each element of a norm (two without weights), one
+        for each input of an average. Functions and unknown types, `nn.MultiheadAttention` among them, cost nothing and
+        have no parameters.""",
+    "ultralytics-thop": """the maintained fork of thop: norms and averages as there; it also sees matrix products,
+        `F.linear` and attention as functions, and counts the softmax of `nn.MultiheadAttention`.""",
+    "calflops": """replaces functions of torch by counting ones. Its MACs are those of convolutions, `F.linear` and
+        `matmul`; attention by `scaled_dot_product_attention` is missed.""",
+    "deepspeed": """its FLOPs profiler works as that of calflops, which came from it, and knows attention.""",
+    "torchview": """draws graphs and counts nothing: it is here for its time alone.""",
+    "onnx-tool": """reads an exported file; neither the export nor its weights' making is timed. Offsets, additions and
+        comparisons are one MAC, a division is 4, an exponential 32. Exporters fold batch norms into convolutions.""",
 }
-NO_PEER = ("cnnatomy", "eager forward alone")
+"""What each counts as a MAC, read in its source; the table of small things below it shows most of this in numbers."""
 
 
-def made(name: str, device: str) -> tuple[Any, Any]:
-    """A fresh model and its input."""
-    peer, _, own = name.partition(":")
-    make: Any = timm().create_model if peer == "timm" else torchvision().models.get_model
-    module = make(own).to(device).eval()
-    shape = tuple(module.default_cfg["input_size"]) if peer == "timm" else (3, 224, 224)
-    return module, torch.empty(1, *shape, device="meta") if device == "meta" else torch.rand(1, *shape)
+def collected(models: list[str], folders: list[str]) -> tuple[dict[Key, dict[str, Result]], dict[str, str]]:
+    """The results of every tool, and its version."""
+    results: dict[Key, dict[str, Result]] = {}
+    versions: dict[str, str] = {}
+    names = [*models, *(f"probe:{name}" for name in PROBES)]
+    paths = [part for folder in folders for part in ("--path", folder)]
+    for key in KEYS:
+        print(*key, file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "results.json"
+            program = [sys.executable, str(Path(__file__).with_name("_tools.py")), *key, str(file), *names, *paths]
+            ran = subprocess.run(program, capture_output=True, text=True, check=False)
+            if file.exists():
+                found = json.loads(file.read_text(encoding="utf-8"))
+                results[key], versions[key[0]] = found["results"], found["version"]
+            else:
+                last = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                results[key] = {name: {"error": last[:160]} for name in names}
+    return results, versions
 
 
-def run(tool: Tool, name: str, device: str) -> Result:
-    """Medians of 5 runs after one to warm up; whatever a tool prints is swallowed."""
-    seconds = []
-    counts: Counts = (None, None)
-    try:
-        module, x = made(name, device)
-        for _ in range(6):
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                start = time.perf_counter()
-                counts = tool(module, x)
-                seconds.append(time.perf_counter() - start)
-    except Exception as error:
-        return Result(error=f"{type(error).__name__}: {error}".split("\n")[0][:100])
-    return Result(statistics.median(seconds[1:]), *counts)
+def table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
+    """Markdown; numbers at the right."""
+    lines = ["| " + " | ".join(row) + " |" for row in [head, *rows]]
+    return ["", lines[0], "| --- |" + " ---: |" * (len(head) - 1), *lines[1:], ""]
 
 
-def percent(got: int | None, truth: int) -> str:
+def prose(text: str) -> list[str]:
+    """A paragraph."""
+    return ["", *textwrap.wrap(" ".join(text.split()), 150, break_on_hyphens=False), ""]
+
+
+def short(model: str) -> str:
+    return model.partition(":")[2]
+
+
+class Page:
+    """What `--write` writes."""
+
+    def __init__(self, models: list[str], results: dict[Key, dict[str, Result]], versions: dict[str, str]) -> None:
+        self.models, self.results, self.versions = models, results, versions
+        self.truth = {model: truth(model) for model in models}
+
+    def text(self) -> str:
+        """All of it."""
+        parts = [self.opening(), self.times(), self.macs(), self.parameters(), self.failures()]
+        lines = [line for part in parts for line in part]
+        kept = [line for before, line in zip(["", *lines], lines, strict=False) if line or before]  # one empty line
+        return "\n".join(kept) + "\n"
+
+    def seconds(self, key: Key, model: str) -> float | None:
+        return self.results[key][model].get("seconds")
+
+    def ratios(self, key: Key) -> list[float]:
+        """How many times as long as ours, on each model on which both ran."""
+        pairs = [(self.seconds(key, model), self.seconds(OURS, model)) for model in self.models]
+        return [theirs / ours for theirs, ours in pairs if theirs and ours]
+
+    def fastest(self) -> list[float]:
+        """On each model, how many times as long as ours the fastest peer took."""
+        found = []
+        for model in self.models:
+            peers = [seconds for key in PEERS if (seconds := self.seconds(key, model))]
+            ours = self.seconds(OURS, model)
+            found += [min(peers) / ours] if peers and ours else []
+        return found
+
+    def opening(self) -> list[str]:
+        versions = [f"{name} {self.versions[name]}" for name in TOOLS if name in self.versions and name != ALONE]
+        return [
+            "# Beside other people's tools",
+            *prose(f"""Every tool reads {len(self.models)} models of torchvision and timm, in evaluation mode, batch 1,
+                and says how many MACs and parameters they have; each in a process of its own, importing it and making
+                the model not counted. Written by `benchmarks/peers.py` on {describe()}. {", ".join(versions)}."""),
+            "```sh",
+            "pip install --no-deps --target peers torchinfo fvcore iopath yacs tabulate termcolor portalocker tqdm \\",
+            "    ptflops ultralytics-thop calflops torchview graphviz deepspeed hjson py-cpuinfo psutil onnx-tool",
+            "pip install --no-deps --target peers-thop thop  # imported by the same name as ultralytics-thop",
+            "pip install --no-deps --target peers-hf transformers accelerate tokenizers regex  # calflops imports them",
+            "python benchmarks/peers.py --path peers --path peers-thop --path peers-hf --write docs/peers.md",
+            "```",
+            "",
+        ]
+
+    def times(self) -> list[str]:
+        fastest, lines = self.fastest(), ["## How long"]
+        if fastest:
+            lines += prose(f"""**The fastest peer takes {statistics.median(fastest):.1f} times as long as cnnatomy** at
+                the median over the models, on each whichever tool and device is fastest there (from {min(fastest):.1f}
+                to {max(fastest):.1f}). Tool by tool:""")
+        lines += table(["times as long as cnnatomy", "median", "least", "most", "models"], self.ratio_rows())
+        lines += prose("""Milliseconds: medians of 5 runs after one to warm up, of 2 where a run takes more than 2 s.
+            `meta` is torch's device on which nothing is computed; cnnatomy computes nothing wherever a model is.""")
+        marks = [f"{name}, meta" if device == "meta" else name for name, device in self.ran()]
+        return lines + table(["model", *marks], self.time_rows())
+
+    def ran(self) -> list[Key]:
+        """The tools that did something."""
+        return [key for key in KEYS if any(self.seconds(key, model) for model in self.models)]
+
+    def ratio_rows(self) -> Iterator[list[str]]:
+        for key in self.ran():
+            ratios = self.ratios(key)
+            if key[0] != OURS[0] and ratios:
+                numbers = [f"{pick(ratios):.1f}" for pick in (statistics.median, min, max)]
+                yield [f"{key[0]}, {key[1]}", *numbers, str(len(ratios))]
+
+    def time_rows(self) -> Iterator[list[str]]:
+        for model in self.models:
+            seconds = [self.seconds(key, model) for key in self.ran()]
+            yield [short(model), *("failed" if s is None else f"{1e3 * s:.1f}" for s in seconds)]
+
+    def best(self, name: str, model: str, field: str) -> float | None:
+        """What a tool counts, on the CPU if it runs there."""
+        for device in ("cpu", "meta"):
+            got: float | None = self.results.get((name, device), {}).get(model, {}).get(field)
+            if got is not None:
+                return got
+        return None
+
+    def counting(self, field: str) -> list[str]:
+        """The tools that say this number."""
+        return [name for name in TOOLS if any(self.best(name, model, field) is not None for model in self.models)]
+
+    def compared(self, field: str, which: int) -> list[str]:
+        """Every tool beside the truth."""
+        names = self.counting(field)
+
+        def row(model: str) -> list[str]:
+            wanted = self.truth[model][which]
+            return [short(model), f"{wanted:,}", *(percent(self.best(name, model, field), wanted) for name in names)]
+
+        exact = {name: sum(row[2 + i] == "exact" for row in map(row, self.models)) for i, name in enumerate(names)}
+        rows = [*map(row, self.models), ["exact", "", *(f"{exact[name]} of {len(self.models)}" for name in names)]]
+        return table(["model", "truth", *names], iter(rows))
+
+    def macs(self) -> list[str]:
+        names = self.counting("macs")
+        return [
+            "## MACs",
+            *prose("""The truth is half of what torch's `FlopCounterMode` counts on the meta device. Differences are in
+                per cent of it; tools run on the CPU where they can."""),
+            *self.compared("macs", 0),
+            *prose("What each tool calls a MAC:"),
+            *(f"- **{name}**: {' '.join(text.split())}" for name, text in WORDS.items() if name in self.versions),
+            *prose("""In numbers: what a tool adds for each element of the input of a small thing (8x16x16, behind a
+                convolution); in the last three rows, for each MAC of it."""),
+            *table(["", *names], ([name, *(self.each(tool, name) for tool in names)] for name in PROBES)),
+        ]
+
+    def each(self, tool: str, probe: str) -> str:
+        """What a tool counts for one element of something small."""
+        got = self.best(tool, f"probe:{probe}", "macs")
+        if got is None:
+            return "failed"
+        return f"{(got - PROBE_CONV - EXTRA.get(probe, 0)) / PROBES[probe][1]:.3g}"
+
+    def parameters(self) -> list[str]:
+        return [
+            "## Parameters",
+            *prose("""The truth is `sum(p.numel() for p in module.parameters())`. thop sums up the types of module that
+                it knows; an exported file has lost the parameters of batch norms that were folded into convolutions,
+                and holds constants that nobody learned."""),
+            *self.compared("parameters", 1),
+        ]
+
+    def failures(self) -> list[str]:
+        lines = ["## What failed", ""]
+        for key in KEYS:
+            errors: dict[str, list[str]] = {}
+            for name, result in self.results[key].items():
+                if "error" in result:
+                    errors.setdefault(result["error"], []).append(short(name))
+            for error, names in errors.items():
+                where = "everything" if len(names) == len(self.results[key]) else ", ".join(names)
+                lines.append(f"- {key[0]}, {key[1]}, on {where}: `{error}`")
+        return lines if len(lines) > 2 else [*lines, "Nothing."]
+
+
+def truth(model: str) -> tuple[int, int]:
+    """MACs by torch's own counter, and parameters."""
+    module, x = made(model, "meta")
+    macs, _ = flop_counter(module, x)
+    return int(macs or 0), sum(p.numel() for p in module.parameters())
+
+
+def percent(got: float | None, wanted: int) -> str:
     if got is None:
-        return ""
-    return "exact" if got == truth else f"{100 * (got - truth) / truth:+.2g} %"
-
-
-def report(models: list[str], results: dict[str, dict[str, Result]]) -> list[str]:
-    """Markdown: a table of times, one of MACs, one of parameters."""
-    lines = ["# Beside other people's tools", "", "Written by `benchmarks/peers.py`, on " + describe() + ".", ""]
-    present = [tool for tool in TOOLS if any(r.seconds is not None for r in results[tool].values())]
-    lines += ["Not here, or failed on every model: " + (", ".join(set(TOOLS) - set(present)) or "none") + ".", ""]
-    header = ["| model | " + " | ".join(present) + " |", "| --- |" + " ---: |" * len(present)]
-    lines += ["## Milliseconds", "", *header]
-    for model in models:
-        cells = [results[tool][model] for tool in present]
-        lines.append(
-            f"| {model} | " + " | ".join(f"{1e3 * r.seconds:.1f}" if r.seconds else "failed" for r in cells) + " |"
-        )
-    ratios = []
-    for model in models:
-        peers = [s for tool in present if tool not in NO_PEER and (s := results[tool][model].seconds)]
-        mine = results["cnnatomy"][model].seconds
-        if peers and mine:
-            ratios.append(min(peers) / mine)
-    if ratios:
-        lines += ["", f"The fastest peer takes {statistics.median(ratios):.1f} times as long at the median over models"]
-        lines[-1] += f" (from {min(ratios):.1f} to {max(ratios):.1f})."
-    for heading, field, judge in (("MACs", "macs", 0), ("Parameters", "parameters", 1)):
-        lines += ["", f"## {heading}, beside the truth", "", *header]
-        for model in models:
-            module, x = made(model, "meta")
-            truth = (flop_counter(module, x)[0] or 1, sum(p.numel() for p in module.parameters()))[judge]
-            cells = [percent(getattr(results[tool][model], field), truth) for tool in present]
-            lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    failures = [f"- {tool} on {m}: {r.error}" for tool in TOOLS for m, r in results[tool].items() if r.error]
-    return [*lines, "", "## Failures", "", *(failures or ["none"])]
+        return "failed"
+    return "exact" if got == wanted else f"{100 * (got - wanted) / wanted:+.2g} %"
 
 
 def main() -> None:
@@ -220,15 +268,10 @@ def main() -> None:
     parser.add_argument("--path", action="append", default=[])
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    sys.path += options.path
-    warnings.simplefilter("ignore")
-    results: dict[str, dict[str, Result]] = {
-        name: {model: run(tool, model, device) for model in options.models} for name, (tool, device) in TOOLS.items()
-    }
-    text = "\n".join(report(list(options.models), results))
+    text = Page(list(options.models), *collected(list(options.models), options.path)).text()
     print(text)
     if options.write:
-        options.write.write_text(text + "\n", encoding="utf-8")
+        options.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
