@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from cnnatomy.analysis.memory import Footprint, inference, training
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
-from cnnatomy.layers.layer import UNKNOWN, Operations, Shape, elements
+from cnnatomy.layers.layer import UNKNOWN, Layer, Operations, Shape, elements
 from cnnatomy.network.graph import FeatureMap, Graph, Node, Scope
 
 
@@ -213,30 +213,30 @@ def account(graph: Graph, name: str = "") -> Account:
     depths: dict[FeatureMap, int] = dict.fromkeys(graph.inputs, 0)
     rows: list[Row] = []
     for node in graph.nodes:
-        layer, output = node.layer, node.output
+        output = node.output
         inputs = tuple([x.shape for x in node.inputs])
+        learned, stored, operations = _counted(node.layer, inputs, output.shape)
+        if node.shared:
+            learned, stored = ([x for x in sizes if x[0] not in node.shared] for sizes in (learned, stored))
         parameters = weights = 0
-        for tensor, shape in layer.parameters(*inputs).items():
-            if tensor in node.shared:
-                continue
-            size = elements(shape)
+        for _, size, weight in learned:
             parameters += size
-            if len(shape) > 1:
+            if weight:
                 weights += size
         depth = max([depths[x] for x in node.inputs]) + (1 if weights else 0)
         depths[output] = depth
-        buffers = layer.buffers(*inputs)
-        rows.append(
-            Row(
-                node,
-                inputs,
-                output.shape,
-                parameters,
-                weights,
-                sum([elements(s) for name, s in buffers.items() if name not in node.shared]) if buffers else 0,
-                layer.operations(inputs, output.shape),
-                fields[output],
-                depth,
-            )
-        )
+        buffers = sum([size for _, size, _ in stored]) if stored else 0
+        row = (node, inputs, output.shape, parameters, weights, buffers, operations, fields[output], depth)
+        rows.append(Row(*row))
     return Account(name, graph, tuple(rows), fields)
+
+
+_Sizes = Sequence[tuple[str, int, bool]]
+
+
+@lru_cache(1 << 14)
+def _counted(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> tuple[_Sizes, _Sizes, Operations]:
+    """What a layer learns and stores (name, size, whether it is a weight) and computes: networks repeat themselves."""
+    tensors = (layer.parameters(*inputs), layer.buffers(*inputs))
+    learned, stored = ([(name, elements(x), len(x) > 1) for name, x in shapes.items()] for shapes in tensors)
+    return learned, stored, layer.operations(inputs, output)

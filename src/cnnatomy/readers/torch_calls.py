@@ -112,16 +112,16 @@ def _made(tracer: Tracer, scopes: Scopes, about: About, module: Any, x: Any) -> 
         if given is None:
             return None
         tensors, settings = given
-        key = (about, fmap.shape, x.dim(), settings, *[None if y is None else y.shape for y in tensors])
-        plan = _PLANS.get(key)
-        if plan is None:
-            plan = _planned(key, about.rule(x, *tensors, *settings), tensors)
-        if plan.layer is None or not tracer.tensors.are(tensors, plan.learned):
+        key: tuple[Any, ...] = (about, fmap.shape, x.dim(), settings)
+        if tensors:  # rules look at the shape of the first, and whether there are others
+            key += (tensors[0] if tensors[0] is None else tensors[0].shape, *[y is None for y in tensors])
+        plan = _PLANS.get(key) or _planned(key, about.rule(x, *tensors, *settings), tensors)
+        layer, shape, inplace, names, learned = plan
+        shared = tracer.tensors.take(tensors, names, learned) if tensors and layer is not None else []
+        if layer is None or shared is None:
             return None
-        first = tracer.tensors.first_use
-        shared = [name for name, y in zip(plan.names, tensors, strict=True) if y is not None and not first(y)]
-        output = tracer.add(plan.layer, (fmap,), plan.shape, shared, scopes.name(module))
-        return tracer.stands(tracer.blank(x, fmap.shape, plan.shape, plan.inplace), output, plan.inplace)
+        output = tracer.add(layer, (fmap,), shape, shared, scopes.name(module))
+        return tracer.stands(tracer.blank(x, fmap.shape, shape, inplace), output, inplace)
     except Exception:  # it runs, and says what is wrong
         return None
     finally:

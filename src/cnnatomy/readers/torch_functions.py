@@ -240,3 +240,25 @@ def cost_of(name: str, args: Any, tensors: list[torch.Tensor], out: torch.Tensor
     kind, rule = COSTS.get(name, ("", None))
     costs = rule(args, tensors, out) if rule else None
     return None if costs is None else Cost(costs, kind)
+
+
+def _linear_output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:
+    if weight.dim() != 2 or x.shape[-1:] != weight.shape[1:] or (bias is not None and bias.shape != weight.shape[:1]):
+        return None
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+def _attention_output(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Any = None, *rest: Any, **named: Any
+) -> torch.Tensor | None:
+    fits = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == key.shape[-1]
+    if attn_mask is not None or not fits or key.shape[-2] != value.shape[-2]:
+        return None
+    return query.new_empty((*query.shape[:-1], value.shape[-1]))
+
+
+OUTPUTS: dict[str, Callable[..., torch.Tensor | None]] = {
+    "linear": _linear_output,
+    "scaled_dot_product_attention": _attention_output,
+}
+"""Functions for whose shapes torch's meta kernels take long: what they return, or None where torch shall say it."""

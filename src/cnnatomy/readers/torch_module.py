@@ -111,12 +111,11 @@ def _leaves(names: dict[nn.Module, str]) -> Leaves:
     leaves: Leaves = {}
     for part, path in names.items():
         own = part.__dict__
+        prefix = path + "." if path else ""
         for learned, tensors in ((True, own["_parameters"]), (False, own["_buffers"])):
-            if tensors:
-                prefix = path + "." if path else ""
-                for name, x in tensors.items():
-                    if x is not None and id(x) not in leaves:
-                        leaves[id(x)] = (prefix + name, learned, x)
+            for name, x in tensors.items() if tensors else ():
+                if x is not None:
+                    leaves.setdefault(id(x), (prefix + name, learned, x))
     return leaves
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -135,15 +135,25 @@ class Tensors:
         self.counted.add(key)
         return True
 
-    def are(self, tensors: Iterable[Any], learned: Iterable[bool]) -> bool:
-        """Whether these are parameters (learned) and buffers (not), or None: nothing that is computed from others."""
-        leaves = self.leaves
+    def take(self, tensors: Sequence[Any], names: Sequence[str], learned: Sequence[bool]) -> list[str] | None:
+        """Notes that a node has these, if they are parameters (learned) and buffers (not), or None.
+
+        Returns the names of those that an earlier node has; None, with nothing noted, if any is neither.
+        """
+        leaves, counted = self.leaves, self.counted
         for x, wanted in zip(tensors, learned, strict=True):
             if x is not None:
                 found = leaves.get(id(x)) or self.leaf(x)
                 if found is None or found[1] is not wanted:
-                    return False
-        return True
+                    return None
+        shared = []
+        for x, name in zip(tensors, names, strict=True):
+            if x is not None:
+                if id(x) in counted:
+                    shared.append(name)
+                else:
+                    counted.add(id(x))
+        return shared
 
     def unused(self) -> tuple[tuple[str, Shape], ...]:
         """The learned tensors that no node has."""

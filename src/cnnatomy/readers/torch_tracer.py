@@ -20,7 +20,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.network.graph import MOST_NODES, FeatureMap, Graph, Node
-from cnnatomy.readers.torch_functions import COSTS, FREE, READS_VALUES, VIEWS, base_name, cost_of, words
+from cnnatomy.readers.torch_functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, base_name, cost_of, words
 from cnnatomy.readers.torch_tensors import (
     SOURCE,
     TWIN,
@@ -106,19 +106,21 @@ class Tracer(TorchFunctionMode):
         stored = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if not leaf.learned)
         return {"learned": learned, "stored": stored}, shared
 
-    def apply(self, spec: Spec, name: str = "") -> FeatureMap:
+    def apply(self, spec: Spec) -> FeatureMap:
         """The node of a layer with its tensors; a layer whose weights are computed from others becomes `Derived`."""
-        layer, maps, named = spec.layer, spec.maps, spec.tensors
+        layer, maps = spec.layer, spec.maps
         shape = spec.shape or layer.output_shape(*[x.shape for x in maps])
         shared: list[str] = []
-        tensors = self.tensors
-        if named and tensors.are([x for _, x in named], [own not in STORED for own, _ in named]):
-            shared = [own for own, x in named if x is not None and not tensors.first_use(x)]
-        elif named:
-            weights = merged(filter(None, (tensors.weights(x) for _, x in named if x is not None)))
-            owned, shared = self.owned(weights)
-            layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
-        return self.add(layer, maps, shape, shared, name)
+        if spec.tensors:
+            names, tensors = zip(*spec.tensors, strict=True)
+            taken = self.tensors.take(tensors, names, [own not in STORED for own in names])
+            if taken is not None:
+                shared = taken
+            else:
+                weights = merged(filter(None, (self.tensors.weights(x) for x in tensors if x is not None)))
+                owned, shared = self.owned(weights)
+                layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+        return self.add(layer, maps, shape, shared)
 
     def finish(self, spec: Spec, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of a call that has a rule."""
@@ -195,7 +197,10 @@ class Tracer(TorchFunctionMode):
             args = (args[0], _by_position(args[1]))
         new_args, new_kwargs = self.swapped(args, tensors), self.swapped(kwargs, tensors)
         try:
-            result = func(*new_args, **new_kwargs)
+            output = OUTPUTS.get(name) if not self.for_real else None
+            result = output(*new_args, **new_kwargs) if output else None
+            if result is None:
+                result = func(*new_args, **new_kwargs)
         except (RuntimeError, NotImplementedError, TypeError) as error:
             if not self.for_real and (name in READS_VALUES or "meta" in str(error)):
                 return self.value(func, args, error)
