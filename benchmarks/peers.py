@@ -162,9 +162,20 @@ class Page:
                 to {max(fastest):.1f}). Tool by tool:""")
         lines += table(["times as long as cnnatomy", "median", "least", "most", "models"], self.ratio_rows())
         lines += prose("""Milliseconds: medians of 5 runs after one to warm up, of 2 where a run takes more than 2 s.
-            `meta` is torch's device on which nothing is computed; cnnatomy computes nothing wherever a model is.""")
-        marks = [f"{name}, meta" if device == "meta" else name for name, device in self.ran()]
-        return lines + table(["model", *marks], self.time_rows())
+            First with the model on torch's meta device, on which nothing is computed; then on the CPU, with weights.
+            cnnatomy computes nothing on either. A warm-up helps it as it helps others: it remembers layers that it has
+            met.""")
+        return lines + self.milliseconds("meta") + self.milliseconds("cpu")
+
+    def milliseconds(self, device: str) -> list[str]:
+        """The times on one device."""
+        keys = [key for key in self.ran() if key[1] == device]
+
+        def row(model: str) -> list[str]:
+            seconds = [self.seconds(key, model) for key in keys]
+            return [short(model), *("failed" if s is None else f"{1e3 * s:.1f}" for s in seconds)]
+
+        return table([f"ms, {device}", *(name for name, _ in keys)], map(row, self.models))
 
     def ran(self) -> list[Key]:
         """The tools that did something."""
@@ -176,11 +187,6 @@ class Page:
             if key[0] != OURS[0] and ratios:
                 numbers = [f"{pick(ratios):.1f}" for pick in (statistics.median, min, max)]
                 yield [f"{key[0]}, {key[1]}", *numbers, str(len(ratios))]
-
-    def time_rows(self) -> Iterator[list[str]]:
-        for model in self.models:
-            seconds = [self.seconds(key, model) for key in self.ran()]
-            yield [short(model), *("failed" if s is None else f"{1e3 * s:.1f}" for s in seconds)]
 
     def best(self, name: str, model: str, field: str) -> float | None:
         """What a tool counts, on the CPU if it runs there."""
