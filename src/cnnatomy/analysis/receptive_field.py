@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import gcd, lcm
 from typing import NamedTuple
 
@@ -52,6 +53,12 @@ class Axis(NamedTuple):
             first, last = self.spans[0]
             step = self.step
             return Axis(step * stride, ((first - padding * step, last + (reach - padding) * step),))
+        return self._enlarged(kernel, stride, padding, dilation, upsample)
+
+    @lru_cache(4096)  # noqa: B019 - it is a value
+    def _enlarged(self, kernel: int, stride: int, padding: int, dilation: int, upsample: int) -> Axis:
+        """The same where this map was enlarged, or is now."""
+        reach = (kernel - 1) * dilation
         if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
             turns = stride // gcd(stride, len(self.spans))
             outputs = len(self.spans) * turns // stride
@@ -71,6 +78,11 @@ class Axis(NamedTuple):
             one, two = self.spans[0], other.spans[0]
             if one and two:
                 return Axis(self.step, ((min(one[0], two[0]), max(one[1], two[1])),))
+        return self._meets(other)
+
+    @lru_cache(4096)  # noqa: B019 - it is a value
+    def _meets(self, other: Axis) -> Axis:
+        """The same where either map was enlarged, or their scales are unlike."""
         if self.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
             return max(self, other, key=lambda axis: axis.extent)
         elements = lcm(len(self.spans), len(other.spans))
@@ -83,6 +95,9 @@ def _union(spans: Sequence[Span]) -> Span:
     return (min(span[0] for span in found), max(span[1] for span in found)) if found else None
 
 
+_PIXELS = Axis()
+
+
 class ReceptiveField(NamedTuple):
     """What the elements of a feature map see of the input, along rows and columns.
 
@@ -90,8 +105,8 @@ class ReceptiveField(NamedTuple):
     `sees_all` says whether some path to here mixes all pixels too (a global average, a fully connected layer, a gate).
     """
 
-    rows: Axis = Axis()
-    columns: Axis = Axis()
+    rows: Axis = _PIXELS
+    columns: Axis = _PIXELS  # one object where both are alike, which is then computed once
     sees_all: bool = False
 
     @property
@@ -114,9 +129,11 @@ class ReceptiveField(NamedTuple):
         if window is GLOBAL:
             return ReceptiveField(self.rows, self.columns, True)
         kernel, stride, padding, dilation, upsample = window
-        rows = self.rows.through(kernel[0], stride[0], padding[0], dilation[0], upsample[0])
-        columns = self.columns.through(kernel[1], stride[1], padding[1], dilation[1], upsample[1])
-        return ReceptiveField(rows, columns, self.sees_all)
+        across = (kernel[1], stride[1], padding[1], dilation[1], upsample[1])
+        down = (kernel[0], stride[0], padding[0], dilation[0], upsample[0])
+        rows = self.rows.through(*down)
+        alike = self.rows is self.columns and across == down
+        return ReceptiveField(rows, rows if alike else self.columns.through(*across), self.sees_all)
 
 
 def join(fields: Sequence[ReceptiveField]) -> ReceptiveField:
@@ -124,7 +141,9 @@ def join(fields: Sequence[ReceptiveField]) -> ReceptiveField:
     joined = fields[0]
     for field in fields[1:]:
         if field != joined:
-            rows, columns = joined.rows.joined(field.rows), joined.columns.joined(field.columns)
+            rows = joined.rows.joined(field.rows)
+            alike = joined.rows is joined.columns and field.rows is field.columns
+            columns = rows if alike else joined.columns.joined(field.columns)
             joined = ReceptiveField(rows, columns, joined.sees_all or field.sees_all)
     return joined
 

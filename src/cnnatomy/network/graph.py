@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,23 +79,26 @@ class Scope:
 
     def name_children(self) -> None:
         """Gives every child its path: the name it asked for, or its stem, numbered where there are several alike."""
-        names = self.children.values()
-        asked = [name for name in names if name]
-        taken = set(asked)
-        if len(taken) != len(asked):
-            twice = next(name for name in asked if asked.count(name) > 1)
-            raise UserError(f"{self.path or 'the network'}: two parts have the same name {twice!r}")
+        names: Collection[str] = self.children.values()
+        if len({"", *names}) <= len(names):
+            names = self._named()
         prefix = self.path + "." if self.path else ""
-        for child, name in zip(self.children, names if len(asked) == len(names) else self._named(taken), strict=True):
+        for child, name in zip(self.children, names, strict=True):
             child.path = prefix + name
             if isinstance(child, Scope):
                 child.name_children()
 
-    def _named(self, taken: set[str]) -> Iterator[str]:
+    def _named(self) -> list[str]:
         """The names of the children; those that asked for none get their stem, numbered where there are several."""
+        asked = [name for name in self.children.values() if name]
+        taken = set(asked)
+        if len(taken) != len(asked):
+            twice = next(name for name in asked if asked.count(name) > 1)
+            raise UserError(f"{self.path or 'the network'}: two parts have the same name {twice!r}")
         stems = [name or _stem(child) for child, name in self.children.items()]
         alike = Counter(stem for stem, name in zip(stems, self.children.values(), strict=True) if not name)
         numbers = dict.fromkeys(alike, 0)
+        names: list[str] = []
         for name, stem in zip(self.children.values(), stems, strict=True):
             if not name:
                 numbers[stem] += 1
@@ -103,7 +106,8 @@ class Scope:
                 while name in taken:
                     name += "_"
                 taken.add(name)
-            yield name
+            names.append(name)
+        return names
 
 
 def _stem(child: Node | Scope) -> str:
