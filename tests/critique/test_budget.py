@@ -16,7 +16,17 @@ from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.change import Change, Cost, changed
 from cnnatomy.errors import UserError
-from cnnatomy.layers import AvgPool, Conv, Flatten, FullyConnected, GlobalAvgPool, LocalResponseNorm, ReLU
+from cnnatomy.layers import (
+    AvgPool,
+    Conv,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    LocalResponseNorm,
+    Multiply,
+    ReLU,
+    Sigmoid,
+)
 from cnnatomy.network import Graph
 from findings import found
 from peers import torchvision
@@ -73,6 +83,21 @@ def test_a_network_made_narrow_but_for_its_end_has_nearly_all_weights_there():
     assert finding.evidence["share_of_weights_late"] > 0.9
     assert finding.where[-1] == "head.fc"
     assert not found(balance, "mobilenet-v2")
+
+
+def test_the_weights_of_gates_of_larger_maps_are_not_at_the_end():
+    def describe(x):
+        x = Conv(16, 3, stride=2, padding=1)(x)
+        gate = Conv(16, 1)(Conv(64, 1)(GlobalAvgPool()(x)))
+        x = Multiply()(x, Sigmoid()(gate))
+        x = Conv(128, 3, stride=4, padding=1)(x)
+        return FullyConnected(256)(Flatten()(GlobalAvgPool()(x)))
+
+    (finding,) = found(balance, Graph.trace(describe, (3, 64, 64)))
+    end = 9 * 16 * 128 + 128 * 256
+    assert finding.evidence["share_of_weights_late"] == end / (9 * 3 * 16 + 2 * 16 * 64 + end)
+    assert finding.where == ("conv4", "fc")
+    assert "no larger than the last, 8x8" in finding.text
 
 
 def test_whether_vgg_is_out_of_balance_depends_on_the_device():
@@ -194,7 +219,7 @@ def test_a_torch_module_at_a_smaller_input_takes_what_reading_it_at_that_size_sa
     shape = finding.remedy.change.input
     again = inference(cn.read(module, shape))
     assert inference(changed(graph, Change(input=shape))) == again
-    assert f"at 3x{shape[1]}x{shape[2]} it takes {again.total / MIB:.2f} MiB" in finding.remedy.text
+    assert f"3x{shape[1]}x{shape[2]}, with which it takes {again.total / MIB:.2f} MiB" in finding.remedy.text
 
 
 def test_where_nothing_fits_the_remedy_says_so():
@@ -227,7 +252,7 @@ def test_the_input_that_is_advised_is_fast_enough_and_the_next_is_not():
 
     side = finding.remedy.change.input[1]
     assert seconds(side) <= 0.8e-3 < seconds(side + 32)
-    assert f"at 3x{side}x{side} it takes {seconds(side) * 1e3:.3f} ms" in finding.remedy.text
+    assert f"3x{side}x{side}, with which it takes {seconds(side) * 1e3:.3f} ms" in finding.remedy.text
 
 
 def test_here_is_this_machine_as_it_was_measured(monkeypatch):

@@ -150,7 +150,7 @@ def test_vgg_spends_its_macs_on_large_maps():
     first, second = 224**2 * (27 * 64 + 576 * 64), 112**2 * (576 * 128 + 1152 * 128)
     assert finding.evidence["macs"] == first + second == 4_710_924_288
     assert finding.evidence["share"] == pytest.approx(0.3045, abs=1e-4)
-    assert f"about {first // 16 + second // 4:,} MACs" in finding.remedy.text
+    assert f"about {(first / 16 + second / 4) / (first + second):.0%} of these MACs" in finding.remedy.text
     assert (finding.severity, len(finding.where)) == ("warning", 4)
 
 

@@ -43,8 +43,13 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
         )
         yield Case(
             where=tuple(place.path for place in shrinking),
-            text=f"{text}, 1/{worst.shrinks:.1f}; 1/2 is usual",
-            evidence={"before": worst.before, "after": worst.volume, "shrinks": worst.shrinks, "usual": worst.usual},
+            text=f"{text}, 1/{worst.before / worst.volume:.1f}; 1/{worst.usual:g} is usual",
+            evidence={
+                "before": worst.before,
+                "after": worst.volume,
+                "shrinks": worst.before / worst.volume,
+                "usual": worst.usual,
+            },
             remedy=_widened(study, shrinking),
         )
     if early:
@@ -129,7 +134,7 @@ def _widened(study: Study, places: list[_Place]) -> Remedy:
     "I5",
     "narrow-waist",
     "warning",
-    "lecture 001, 'Feature Map Size' and 'Parallel - SqueezeNet'; Szegedy et al. 2015, 'Rethinking the Inception "
+    "lecture 001, 'Feature Map Size' and 'Parallel – SqueezeNet'; Szegedy et al. 2015, 'Rethinking the Inception "
     "Architecture', section 2; Sandler et al. 2018, section 3.2",
 )
 def narrow_waist(study: Study) -> Iterator[Case]:

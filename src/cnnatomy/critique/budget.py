@@ -10,7 +10,7 @@ from cnnatomy.analysis.setting import Setting
 from cnnatomy.critique.change import Change, changed
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
-from cnnatomy.critique.rule import Case, Remedy, rule
+from cnnatomy.critique.rule import Case, Remedy, in_bytes, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
@@ -36,11 +36,13 @@ def balance(study: Study) -> Iterator[Case]:
     """
     if study.collapse is None:
         return  # no end of small maps
-    last = pixels(study.last_map.shape)
+    last, size = pixels(study.last_map.shape), dimensions(study.last_map.shape[1:])
     rows = [study.rows[node] for node in study.convolutions]
     rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
     early = [row for row in rows if pixels(row.output) >= 32 * last]
-    late = [row for row in rows if pixels(row.output) <= last]
+    small = [row for row in rows if pixels(row.output) <= last]
+    end = study.depth(study.last_map)
+    late = [row for row in small if pixels(row.output) == last or row.weight_layers > end]  # no gates of larger maps
     macs, weights = study.account.totals.macs, study.account.totals.weights
     if 10 * sum(row.macs for row in rows) < 9 * macs or 10 * sum(row.weights for row in rows) < 9 * weights:
         return  # not much of a convolutional network
@@ -64,16 +66,17 @@ def balance(study: Study) -> Iterator[Case]:
         "levels": _levels(rows),
         "share_of_macs_early": spent / macs if macs else 0.0,
         "share_of_weights_late": stored / weights if weights else 0.0,
+        "last": study.last_map.shape[1:],
         **times,
     }
     if early and slow[0]:
-        text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than the last"
+        text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than the last, {size}"
         if times:
             text += f", {times['share_of_time_early']:.0%} of the time"
         remedy = study.remedy("halve the channels of these layers", _halved(study, early))
         yield Case(tuple(row.path for row in early), text, evidence, remedy)
     if late and slow[1] and weights:
-        text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last"
+        text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last, {size}"
         if times:
             text += f", {times['share_of_time_late']:.0%} of the time"
         narrower = study.remedy("halve the channels of these layers", _halved(study, late))
@@ -126,8 +129,8 @@ def single_peak(study: Study) -> Iterator[Case]:
         return
     yield Case(
         where=tuple(node.path for node in behind),
-        text=f"the peak of {_mib(memory.peak)} is at {memory.at}: {first.path} holds "
-        f"{_mib(4 * held[first])}, the next, {second.path}, {_mib(4 * held[second])}",
+        text=f"the peak of {in_bytes(memory.peak)} is at {memory.at}: {first.path} holds "
+        f"{in_bytes(4 * held[first])}, the next, {second.path}, {in_bytes(4 * held[second])}",
         evidence={
             "peak": memory.peak,
             "at": memory.at,
@@ -163,8 +166,8 @@ def over_memory(study: Study) -> Iterator[Case]:
     half = inference(study.graph, Setting(dtype="float16")).total
     yield Case(
         where=tuple(dict.fromkeys(path for path, _, _ in largest)),
-        text=f"{_mib(memory.total)} for {_mib(budget)}: weights {_mib(weights)}, input {_mib(memory.input)}, "
-        f"feature maps {_mib(memory.peak)} at {memory.at}",
+        text=f"{in_bytes(memory.total)} for {in_bytes(budget)}: weights {in_bytes(weights)}, "
+        f"input {in_bytes(memory.input)}, feature maps {in_bytes(memory.peak)} at {memory.at}",
         evidence={
             "bytes": memory.total,
             "budget": budget,
@@ -173,7 +176,7 @@ def over_memory(study: Study) -> Iterator[Case]:
             "at": memory.at,
             "cut_first": [{"path": path, "what": what, "bytes": size} for path, what, size in largest],
         },
-        remedy=_cut(study, needs, budget, _mib, [f"in 16 bits it takes {_mib(half)}"]),
+        remedy=_cut(study, needs, budget, in_bytes, [f"in 16 bits it takes {in_bytes(half)}"]),
     )
 
 
@@ -241,20 +244,20 @@ def _timer(study: Study) -> Callable[[Account], list[float]]:
 def _cut(
     study: Study, needs: Callable[[Graph], float], budget: float, shown: Callable[[float], str], said: list[str]
 ) -> Remedy:
-    """What cutting gives: half of all channels, and the largest smaller input that fits."""
+    """What cutting gives: the largest smaller input that fits, or else half of all channels."""
     half = _halved(study, study.account.rows)
     try:
         narrow = needs(changed(study.graph, Change(half)))
-        said.append(f"with half of all channels it takes {shown(narrow)}")
+        halved = f"with half of all channels it takes {shown(narrow)}"
     except UserError:
-        half, narrow = {}, budget + 1
+        half, narrow, halved = {}, budget + 1, "half of all channels do not fit together"
     found = _smaller_input(study, lambda graph: needs(graph) <= budget)
     if found is not None:
         shape, graph = found
-        said.append(f"at {dimensions(shape)} it takes {shown(needs(graph))}")
-        return study.remedy("; ".join(said), input=shape)
-    said.append("no smaller input fits")
-    return study.remedy("; ".join(said), half) if narrow <= budget else Remedy("; ".join(said))
+        text = f"use an input of {dimensions(shape)}, with which it takes {shown(needs(graph))}"
+        return study.remedy("; ".join([text, halved, *said]), input=shape)
+    text = "; ".join([halved, *said, "no smaller input fits"])
+    return study.remedy(text, half) if narrow <= budget else Remedy(text)
 
 
 def _smaller_input(study: Study, fits: Callable[[Graph], bool]) -> tuple[Shape, Graph] | None:
@@ -295,10 +298,6 @@ def _halved(study: Study, rows: Iterable[Row]) -> dict[Node, tuple[Layer, ...]]:
         elif isinstance(layer, Conv):
             layers[node] = (layer.replace(channels=max(1, layer.channels // layer.groups // 2) * layer.groups),)
     return layers
-
-
-def _mib(size: float) -> str:
-    return f"{size / 2**20:,.2f} MiB"
 
 
 def _ms(seconds: float) -> str:

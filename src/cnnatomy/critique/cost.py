@@ -129,8 +129,8 @@ def tail(study: Study) -> Iterator[Case]:
     lose useful information)", usually by 4 a side. Too timid: maps larger than a quarter of the input a side (and than
     64, three halvings from the 8 of a last map) take more than a fifth of all MACs, as much as an even share of one of
     five levels; where pixels are the output, more than half. Too fast: one layer with weights, and the pools behind it,
-    leave fewer than one pixel of 7x7 and less than half of the values; with 4 and 2 in place of 11x11/4 the first
-    features were better. Patches that keep all values are not concerned.
+    leave fewer than one pixel of 7x7 and less than half of the values; with 7x7 and stride 2 in place of AlexNet's
+    11x11 and stride 4 the first features were better. Patches that keep all values are not concerned.
     """
     yield from _timid(study)
     yield from _hasty(study)
@@ -151,7 +151,9 @@ def _timid(study: Study) -> Iterator[Case]:
         where=tuple(row.path for row in large),
         text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
         evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
-        remedy=Remedy(f"reduce by 4 a side before these layers: there they take about {later:,.0f} MACs"),
+        remedy=Remedy(
+            f"reduce by 4 a side before these layers: there they take about {later / spent:.0%} of these MACs"
+        ),
         severity="warning",
     )
 
@@ -182,7 +184,12 @@ def _hasty(study: Study) -> Iterator[Case]:
             return
 
 
-@rule("C7", "unequal-branches", "note", "Xie et al. 2016, section 3; lecture 001, 'Parallel'")
+@rule(
+    "C7",
+    "unequal-branches",
+    "note",
+    "Xie et al. 2016, section 3.3 and figure 3; lecture 001, 'Parallel – GoogLeNet / Inception V2, V3 And V4'",
+)
 def unequal_branches(study: Study) -> Iterator[Case]:
     """Parallel branches of very unequal cost.
 
@@ -210,7 +217,7 @@ def unequal_branches(study: Study) -> Iterator[Case]:
     worst, costs = min(found, key=lambda one: sum(one[1]) / (len(one[1]) * max(one[1])))
     yield Case(
         where=tuple(join.path for join, _ in found),
-        text=f"branches with {spent / total:.0%} of the MACs would keep {used:.0%} of parallel hardware busy; "
+        text=f"run side by side, branches with {spent / total:.0%} of the MACs keep hardware {used:.0%} busy; "
         f"those of {worst.path} have {', '.join(f'{cost:,}' for cost in costs)} MACs",
         evidence={"share_of_macs": spent / total, "busy": used, "worst": worst.path, "macs": costs},
         remedy=Remedy(f"give the branches of {worst.path} about {sum(costs) // len(costs):,} MACs each"),

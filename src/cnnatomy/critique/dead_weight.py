@@ -24,7 +24,7 @@ from cnnatomy.layers.sliding import pairs, sides
 from cnnatomy.network.graph import FeatureMap, Node
 
 
-@rule("W3", "unread-output", "warning", "nothing depends on it")
+@rule("W3", "unread-output", "warning", "dead code: Aho et al. 2006, 'Compilers', section 9.1.6")
 def unread_output(study: Study) -> Iterator[Case]:
     """Layers whose output nobody reads, and learned tensors that no layer uses.
 
@@ -57,7 +57,7 @@ def unread_output(study: Study) -> Iterator[Case]:
         )
 
 
-@rule("W4", "dropped-channels", "warning", "nothing reads them")
+@rule("W4", "dropped-channels", "warning", "Li et al. 2016, 'Pruning Filters for Efficient ConvNets', section 3")
 def dropped_channels(study: Study) -> Iterator[Case]:
     """A layer with weights of whose output only a part is read.
 
@@ -128,14 +128,14 @@ LINEAR_BETWEEN = (BatchNorm, Scale, Offset, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
 
 
-@rule("W5", "linear-pair", "warning", "a product of two matrices is a matrix")
+@rule("W5", "linear-pair", "warning", "Goodfellow et al. 2016, section 6.3; Guo et al. 2020, 'ExpandNets'")
 def linear_pair(study: Study) -> Iterator[Case]:
     """Two linear layers with nothing between them, which one layer could do for less.
 
     Without a nonlinearity between them, or with batch norm alone, two convolutions compute no more than one could. That
     is a factorisation, and meant, where one would cost more: a depthwise and a 1x1 convolution, 1x7 and 7x1, a linear
     bottleneck. Here one layer would cost no more multiply-accumulates and no more weights. (Up to what padding does at
-    the border. Training sometimes goes better with the pair, which can then be merged for inference, as in RepVGG.)
+    the border. Training sometimes goes better with the pair, which can then be merged for inference, as in ExpandNets.)
     """
     merged: dict[Node, tuple[Node, Conv | FullyConnected]] = {}
     changes: dict[Node, tuple[Layer, ...]] = {}

@@ -177,7 +177,7 @@ def down_samplings(study: Study) -> Iterator[Case]:
         return
     stages = by_stride
     evidence = {"stages": stages, "room": room, "input": n, "last": min(_sides(study, last.map))}
-    text = f"{several(stages, 'down-sampling stage')} for {n} pixels, of which {room} leave {n >> room}"
+    text = f"{several(stages, 'down-sampling stage')} for {n} pixels: {room} would leave {n >> room}"
     if few:
         remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL}x{USUAL} before the head")
         yield Case((last.map.node.path,) if last.map.node else (), text, evidence, remedy, "note")

@@ -7,7 +7,7 @@ from math import lcm
 
 from cnnatomy.analysis import Row
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
-from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.rule import Case, Remedy, in_bytes, rule, several
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, Dropout, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
@@ -22,11 +22,12 @@ LANES = 8
 
 @rule("C3", "weights-read-once", "warning", "lecture 001, 'Chains – AlexNet / CaffeNet' and 'Chains – VGG', issues")
 def weights_read_once(study: Study) -> Iterator[Case]:
-    """Fully connected layers whose weights are most of what one image moves.
+    """Layers that use each weight once, whose weights are most of what one image moves.
 
     "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer
     is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
-    With more than half of all traffic in such weights, no faster arithmetic helps. Large batches reuse them.
+    So does a convolution on a map of one pixel. With more than half of all
+    traffic in such weights, no faster arithmetic helps. Large batches reuse them; a few hundred KiB stay in a cache.
     """
     once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
     moved = sum(row.weights for row in once)
@@ -38,12 +39,12 @@ def weights_read_once(study: Study) -> Iterator[Case]:
     macs, total = sum(row.macs for row in once), study.account.totals.macs
     rest = everything - sum(study.moved[row.node] for row in once)
     head = head_of_vectors(study)
-    remedy = Remedy(f"store these weights in 8 bits: {_mib(moved)} in place of {_mib(BYTES * moved)}")
+    remedy = Remedy(f"store these weights in 8 bits: {in_bytes(moved)} in place of {in_bytes(BYTES * moved)}")
     if head is not None and any(row.node in head.weighted for row in once):
         remedy = pooled_head(study, head)
     yield Case(
         where=tuple(row.path for row in once),
-        text=f"{_mib(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
+        text=f"{in_bytes(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
         f"{moved / everything:.0%} of all traffic at {2 * macs / (BYTES * moved):.1f} FLOPs a byte, "
         f"the rest at {intensity(total - macs, rest):.1f}{_waits(study)}",
         evidence={
@@ -218,7 +219,8 @@ def _rounded_up(study: Study, nodes: Sequence[Node]) -> Remedy:
     "C9",
     "narrow-groups",
     "note",
-    "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'; lecture 001, 'Personal Notes'",
+    "NVIDIA, Convolutional Layers User's Guide, 'Channels In And Out'; "
+    "lecture 001, 'Personal Notes For Vision Optimized CNNs'",
 )
 def narrow_groups(study: Study) -> Iterator[Case]:
     """Groups of fewer than 8 channels.
@@ -267,7 +269,3 @@ def number_type(study: Study) -> str:
     """The number format that the device is asked about: float32, where it has that."""
     flops = study.device.flops if study.device else {}
     return "float32" if "float32" in flops else next(iter(flops), "float32")
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"

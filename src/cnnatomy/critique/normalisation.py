@@ -61,10 +61,10 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     if not bare:
         return
     every = several(len(convolutions), "convolution")
-    text = f"{len(bare)} of {every} without normalisation before the next weights"
     yield Case(
         where=tuple(node.path for node in bare),
-        text=text if norms else f"{every} in a network {study.account.depth} layers deep, and no normalisation at all",
+        text=f"{len(bare)} of {every} without normalisation before the next weights"
+        + ("" if norms else f", none at all in a network {study.account.depth} layers deep"),
         evidence={"convolutions": len(convolutions), "without": len(bare), "depth": study.account.depth},
         remedy=study.remedy(
             f"put batch norm behind {several(len(bare), 'convolution')}, whose offsets it makes superfluous",
@@ -215,15 +215,16 @@ def response_normalisation(study: Study) -> Iterator[Case]:
     "N6",
     "dropout-before-batch-norm",
     "warning",
-    "lecture 003, 'Batch Normalization'; Li et al. 2019, Disharmony between dropout and batch normalization",
+    "lecture 003, 'Batch Normalization'; "
+    "Li et al. 2019, 'Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift'",
 )
 def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     """Dropout with a batch norm behind it.
 
-    Dropout of rate p makes the variance of what it lets through larger, by up to 1 / (1 - p), in training alone. Batch
-    norm stores the variance of training and divides by it at inference, where it is no longer that: every batch norm
-    behind it is off. Both are capacity control, so that batch norm needs no dropout; where it is wanted, it belongs
-    behind the last batch norm. Wide layers, as in Wide ResNets, suffer less.
+    In training alone, dropout of rate p multiplies the variance of what it lets through by 1 / (1 - p) where the mean
+    is 0, and by more where it is not. Batch norm stores the variance of training and divides by it at inference, where
+    it is no longer that: every batch norm behind it is off. Both are capacity control, so that batch norm needs no
+    dropout; where it is wanted, it belongs behind the last batch norm. Wide layers, as in Wide ResNets, suffer less.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
     if not nodes:
@@ -238,8 +239,8 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     rate = max(found.values())
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'dropout')} with batch norm behind: at rate {rate:g} variance is up to "
-        f"{1 / (1 - rate):.3g} times as large in training as at inference",
+        text=f"{several(len(found), 'dropout')} with batch norm behind: rate {rate:g} makes the variance of "
+        f"values around 0 {1 / (1 - rate):.3g} times as large in training as at inference",
         evidence={"layers": len(found), "rate": rate, "variance_ratio": 1 / (1 - rate)},
         remedy=study.remedy("leave the dropout out", dict.fromkeys(found, ()), mechanical=True),
     )
@@ -256,8 +257,8 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
 
     A fully connected layer that reads every pixel by itself has a lot of redundancy, and weights enough to learn its
     training images by heart; AlexNet "exhibits substantial overfitting" without dropout there. Global average pooling
-    does away with the weights and with the need. It does not matter where there are far more images than weights, as
-    with LeNet on digits; files for inference have lost their dropout.
+    does away with the weights and with the need. It matters less where there are as many images as weights, as there
+    are digits for LeNet; files for inference have lost their dropout.
     """
     collapse = study.collapse
     if collapse is None or study.graph.deployed or not isinstance(collapse.layer, (Flatten, Reshape, Conv)):

@@ -29,7 +29,8 @@ RECTIFIERS = (ReLU, ReLU6)
     "N3",
     "unlike-ranges",
     "note",
-    "lecture 001, 'Residual – ResNet' and 'Personal Notes For Vision Optimized CNNs'; He et al. 2016, section 4.1",
+    "lecture 001, 'Residual – ResNet' and 'Personal Notes For Vision Optimized CNNs'; "
+    "He et al. 2016, 'Identity Mappings in Deep Residual Networks', section 4",
 )
 def unlike_ranges(study: Study) -> Iterator[Case]:
     """Inputs of an addition or concatenation of unlike range: one never negative, one signed.
@@ -38,7 +39,7 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
     the way from block to block, and what the branch adds is rectified together with what it is added to; where they
     are concatenated, the weights behind read two scales at once. Both of one kind is better: ResNet with
     pre-activation adds signed maps to signed maps, and trained 1001 layers deep. It matters little to networks of up
-    to about 100 layers, and signed maps have fewer zeros, so that they compress less. A concatenation that batch norm
+    to about 160 layers, and signed maps have fewer zeros, so that they compress less. A concatenation that batch norm
     or a ReLU reads is not concerned: they make the ranges alike; nor is one addition alone, as that of the first block
     of a pre-activated network to what the tail made.
     """
@@ -148,7 +149,12 @@ def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:
     return found
 
 
-@rule("N8", "relu-before-addition", "warning", "He et al. 2016, Identity mappings, section 4.1 and figure 4c")
+@rule(
+    "N8",
+    "relu-before-addition",
+    "warning",
+    "He et al. 2016, 'Identity Mappings in Deep Residual Networks', section 4.1 and figure 4c",
+)
 def relu_before_addition(study: Study) -> Iterator[Case]:
     """A residual branch that ends in a ReLU, so that the sum can only grow.
 
@@ -209,7 +215,7 @@ _IDENTITY_ABOVE = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, Hardtanh)
 """What leaves values as they are that are not negative, or between two bounds."""
 
 
-@rule("W6", "idle-nonlinearity", "warning", "max(0, max(0, x)) = max(0, x)")
+@rule("W6", "idle-nonlinearity", "warning", "arithmetic: max(0, max(0, x)) = max(0, x)")
 def idle_nonlinearity(study: Study) -> Iterator[Case]:
     """A ReLU whose input is never negative, or another nonlinearity that changes nothing.
 

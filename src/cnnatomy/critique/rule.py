@@ -103,6 +103,11 @@ def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Che
     return lambda check: Rule(code, name, severity, source, check)
 
 
+def in_bytes(size: float) -> str:
+    """Bytes in MiB, or in KiB below a tenth of that."""
+    return f"{size / 2**20:,.2f} MiB" if size >= 0.1 * 2**20 else f"{size / 2**10:,.1f} KiB"
+
+
 def several(number: int, thing: str) -> str:
     """`1 layer`, `1,000 layers`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -67,7 +67,7 @@ def _see_more(study: Study, wanted: Sequence[int]) -> Remedy:
             f"{more} more 3x3 convolutions would be needed: dilate the last ones, or pool context beside them"
         )
     size = tuple(int(size + 2 * more * stride) for size, stride in zip(field.size, field.stride, strict=True))
-    text = f"{several(more, 'more 3x3 convolution')} at the last resolution: they see {dimensions(size)} pixels"
+    text = f"add {several(more, '3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"
     classifier, normalised = study.classifier, any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
     before = classifier is not None and pixels(classifier.output.shape) > 1
     node = classifier if before else node
@@ -170,8 +170,10 @@ def _left_out(study: Study, marked: Sequence[Node]) -> Remedy:
             reader = study.only_reader(reader.output)
             if reader is not None and (len(reader.inputs) > 1 or reader.layer.kind not in (ELEMENT, TRAINING)):
                 reader = None
-    text = "leave them out with what normalises and rectifies them"
-    return study.remedy(text, layers) if all(node in layers for node in marked) else Remedy("leave them out")
+    text = f"leave {several(len(marked), 'convolution')} out"
+    if any(node not in layers for node in marked):
+        return Remedy(text)
+    return study.remedy(f"{text}, with normalisation and nonlinearity behind", layers)
 
 
 @rule("S3", "undivided-sizes", "note", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")

@@ -39,10 +39,10 @@ Places = tuple[int, int]
     "W1",
     "stride-skips-pixels",
     "warning",
-    "He et al. 2018, Bag of tricks, section 4.1 and figure 2; Goyal et al. 2017, section 5.1",
+    "He et al. 2018, 'Bag of Tricks', section 4.2 and figure 2; Goyal et al. 2017, section 5.1",
 )
 def stride_skips_pixels(study: Study) -> Iterator[Case]:
-    """A stride larger than the kernel: pixels that were computed and are never read.
+    """A stride larger than the kernel, which skips pixels that were computed.
 
     A 1x1 convolution of stride 2 reads a quarter of its map. Where nothing else reads the rest, three quarters of the
     layer before were computed for nothing: so in ResNet as published, whose blocks begin with it. With the stride in
@@ -65,7 +65,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE
         yield Case(
             where=tuple(node.path for node in lost),
-            text=f"of {several(maps, 'map')} no more than {most:.0%} of the pixels are ever read",
+            text=f"of {several(maps, 'map')} at most {most:.0%} of the pixels are ever read",
             evidence={"maps": maps, "layers": len(lost), "share_read": most},
             remedy=study.remedy(way, changes, mechanical=True) if changes else Remedy(LARGER),
         )
@@ -73,7 +73,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
         yield Case(
             where=tuple(node.path for node in partly),
-            text=f"{several(len(partly), 'layer')} with gaps between the windows, beside branches that read all pixels",
+            text=f"{several(len(partly), 'layer')} with pixels between the windows, which other branches read",
             evidence={"layers": len(partly)},
             remedy=study.remedy(AVERAGE, averaged) if averaged else Remedy(LARGER),
             severity="note",
@@ -353,7 +353,7 @@ def _side_heads(study: Study) -> list[Node]:
     "W9",
     "unfolded-batch-norm",
     "note",
-    "lecture 001, 'Personal Notes For Vision Optimized CNNs'; Jacob et al. 2018, 3.2",
+    "lecture 001, 'Personal Notes For Vision Optimized CNNs'; Jacob et al. 2018, section 3.2",
 )
 def unfolded_batch_norm(study: Study) -> Iterator[Case]:
     """Batch norm behind a linear layer in a network that is to be run.
