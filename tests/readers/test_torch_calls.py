@@ -27,6 +27,12 @@ MAP = (4, 10, 12)
 CALL = nn.Module.__call__
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _imported() -> None:
+    """What torch imports for the first shape that it is asked for holds on to tensors for a while."""
+    cn.read(Each(lambda x: x + 1), MAP)
+
+
 def by_hooks(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     """The graph as it is read where somebody else has replaced `nn.Module.__call__`: by hooks alone."""
 
@@ -104,6 +110,7 @@ KNOWN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "average over the map": (lambda: nn.AdaptiveAvgPool2d(1), MAP),
     "average to a size": (lambda: nn.AdaptiveAvgPool2d((5, None)), MAP),
     "dropout": (lambda: nn.Dropout(0.3), MAP),
+    "identity": (lambda: nn.Sequential(nn.Identity(), nn.Identity(), nn.ReLU()), MAP),
     "ReLU": (nn.ReLU, MAP),
     "ReLU in place": (lambda: nn.ReLU(True), MAP),
     "ReLU6": (lambda: nn.ReLU6(True), MAP),
@@ -128,7 +135,7 @@ def test_a_module_of_torch_is_known_by_its_attributes(name: str) -> None:
 
 
 def test_every_known_class_is_tried() -> None:
-    assert {type(make()) for make, _ in KNOWN.values()} == set(torch_calls.MODULES)
+    assert {type(part) for make, _ in KNOWN.values() for part in make().modules()} >= set(torch_calls.MODULES)
 
 
 UNKNOWN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

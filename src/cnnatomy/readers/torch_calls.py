@@ -76,12 +76,12 @@ def _call(tracer: Tracer, scopes: Scopes) -> Callable[..., Any]:
             return module._call_impl(*args, **kwargs)
         about = known.get(type(module))
         if about is not None and len(args) == 1 and not kwargs and "forward" not in own and not own["_modules"]:
-            output = _made(tracer, scopes, about, module, args[0])
+            output = args[0] if about.given is _nothing else _made(tracer, scopes, about, module, args[0])
             if output is not None:
                 return output
-        scopes.enter(module, args)
+        scopes.begin(module)
         result = module.forward(*args, **kwargs)
-        scopes.leave(module, args, result)
+        scopes.end(module)
         return result
 
     return call
@@ -177,6 +177,11 @@ def known(kind: type[nn.Module], rule: Callable[..., Spec | None]) -> Callable[[
         return given
 
     return note
+
+
+@known(nn.Identity, lambda x: None)
+def _nothing(m: Any) -> Given | None:
+    return None
 
 
 @known(nn.Conv2d, RULES[torch.conv2d])

@@ -42,9 +42,17 @@ class Scopes:
         self.thread = get_ident()  # hooks are called for modules that run in other threads too
 
     def enter(self, module: nn.Module, args: Any) -> None:
-        """Called before a module runs."""
-        if get_ident() != self.thread:
-            return
+        """A hook: called before a module runs, in whatever thread."""
+        if get_ident() == self.thread:
+            self.begin(module)
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """A hook: called after a module has run."""
+        if get_ident() == self.thread:
+            self.end(module)
+
+    def begin(self, module: nn.Module) -> None:
+        """A module is about to run."""
         tracer, path = self.tracer, self.names.get(module)
         below = path + "." if path else ""
         if not self.open:  # the whole module is the root
@@ -80,10 +88,8 @@ class Scopes:
         path = self.names.get(module, "") if module else ""
         return f"{path} ({type(module).__name__})" if path else "the module"
 
-    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Called after a module has run."""
-        if get_ident() != self.thread:
-            return
+    def end(self, module: nn.Module) -> None:
+        """A module has run."""
         while self.open and self.open[-1][0] is not module:  # modules that raised, and somebody caught it
             self._close()
         if self.open:
