@@ -226,9 +226,20 @@ def test_softmax_in_what_was_read_and_sigmoids_are_notes():
     graph = trace(lambda x: Softmax()(FullyConnected(10)(x)), (20,))
     assert one(softmax_before_loss, graph).severity == "note"
     head = cn.Chain(LinearHead(10), Sigmoid())
-    assert one(softmax_before_loss, cn.network("resnet-18").replace(head=head)).severity == "note"
+    finding = one(softmax_before_loss, cn.network("resnet-18").replace(head=head))
+    assert finding.severity == "note"
+    least = torch.nn.functional.binary_cross_entropy_with_logits(torch.zeros(1), torch.zeros(1)).item()
+    assert finding.evidence["least_loss"] == pytest.approx(least)  # a sigmoid is never below 0
     gate = trace(lambda x: FullyConnected(10)(Softmax()(x)), (20,))
     assert findings(softmax_before_loss, gate) == []
+
+
+def test_a_softmax_of_one_value_says_nothing():
+    finding = one(
+        softmax_before_loss,
+        cn.network("lenet-5", classes=1).replace(head=cn.Chain(cn.network("lenet-5", classes=1).head, Softmax())),
+    )
+    assert (finding.severity, finding.text) == ("error", "a softmax of one value is 1, whatever the value")
 
 
 def test_googlenets_auxiliary_heads_are_half_of_its_parameters():

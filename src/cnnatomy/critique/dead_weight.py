@@ -42,7 +42,8 @@ def unread_output(study: Study) -> Iterator[Case]:
         macs = sum(study.rows[node].macs for node in dead)
         yield Case(
             where=tuple(node.path for node in reversed(dead)),
-            text=f"no output depends on {several(len(dead), 'layer')} with {parameters:,} parameters and {macs:,} MACs",
+            text=f"no output depends on {several(len(dead), 'layer')} with {several(parameters, 'parameter')} and "
+            f"{several(macs, 'MAC')}",
             evidence={"layers": len(dead), "parameters": parameters, "macs": macs},
             remedy=study.remedy(f"leave {several(len(dead), 'layer')} out", dropped=tuple(dead), mechanical=True),
         )

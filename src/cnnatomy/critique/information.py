@@ -45,7 +45,7 @@ def few_features(study: Study) -> Iterator[Case]:
         remedy = study.remedy(remedy.text, {node: (wider, ReLU(), node.layer)})
     yield Case(
         where=(node.path,),
-        text=f"{node.path} has {features:,} features for {classes:,} classes",
+        text=f"{node.path} has {several(features, 'feature')} for {classes:,} classes",
         evidence={"features": features, "classes": classes},
         remedy=remedy,
         severity="note" if 10 * features**2 >= classes**2 else None,
@@ -180,7 +180,7 @@ def down_samplings(study: Study) -> Iterator[Case]:
     text = f"{several(stages, 'down-sampling stage')} for {n} pixels: {room} would leave {n >> room}"
     if few:
         remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL}x{USUAL} before the head")
-        yield Case((last.map.node.path,) if last.map.node else (), text, evidence, remedy, "note")
+        yield Case((last.map.node.path if last.map.node else "input",), text, evidence, remedy, "note")
         return
     where = [node.path for node in study.downsamplings]
     yield Case(tuple(where), text, evidence, fewer_stages(study, stages - room, first=room < 5))

@@ -180,7 +180,7 @@ def uneven_channels(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(row.path for row in found),
         text=f"{several(len(found), 'layer')} with {macs / total:.0%} of the MACs read or make channels that are no "
-        f"multiple of {LANES}{such}; filled up they are {padded / macs - 1:.0%} more work",
+        f"multiple of {LANES}{such}; filled up they are {padded / macs:.3g} times the work",
         evidence={"layers": len(found), "share_of_macs": macs / total, "channels": sizes, "macs_filled_up": padded},
         remedy=_rounded_up(study, [row.node for row in found if row.node not in given]),
     )
@@ -241,8 +241,8 @@ def narrow_groups(study: Study) -> Iterator[Case]:
     share = macs / study.account.totals.macs
     yield Case(
         where=tuple(row.path for row in found),
-        text=f"{several(len(found), 'convolution')} with {share:.1%} of the MACs and groups of "
-        f"{' or '.join(map(str, widths))} channels",
+        text=f"{several(len(found), 'convolution')} with {share:.1%} of the MACs, whose groups have "
+        f"{' or '.join(several(width, 'channel') for width in widths)}",
         evidence={"layers": len(found), "widths": widths, "macs": macs, "share_of_macs": share},
         remedy=_in_groups(study, found, "on a matrix machine, make groups of {} channels, or of more"),
     )

@@ -170,10 +170,10 @@ def bias_before_batch_norm(study: Study) -> Iterator[Case]:
         return
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'layer')} with {offsets:,} offsets, which the batch norm right behind takes away",
+        text=f"{several(len(found), 'layer')} with {several(offsets, 'offset')}, which batch norm behind takes away",
         evidence={"layers": len(found), "offsets": offsets},
         remedy=study.remedy(
-            f"leave the {offsets:,} offsets out",
+            f"leave {several(offsets, 'offset')} out",
             {node: (node.layer.replace(bias=False),) for node in found},
             mechanical=True,
         ),

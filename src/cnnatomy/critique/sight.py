@@ -36,7 +36,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
         return
     whole, objects = study.account.input[1:], study.purpose.objects
     wanted = [n if objects is None else min(n, objects[1]) for n in whole]
-    where = (study.last_map.node.path,) if study.last_map.node else ()
+    where = (study.last_map.node.path if study.last_map.node else "input",)
     if any(size < n for size, n in zip(field.size, wanted, strict=True)):
         against = f"the input has {dimensions(whole)}" if objects is None else f"objects have up to {objects[1]}"
         yield Case(
@@ -186,6 +186,8 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
     and go up again do not meet, or give an output of another size than the input: there sizes that do not divide by a
     stride are a warning. A stride larger than its kernel is another matter.
     """
+    if len(study.account.input) != 3:
+        return
     dropped: list[tuple[Node, Pair]] = []
     odd: list[Node] = []
     for node in study.downsamplings:
@@ -221,7 +223,8 @@ def _dropped(study: Study, dropped: Sequence[tuple[Node, Pair]]) -> Case:
     total = len(dropped)
     return Case(
         where=tuple(node.path for node, _ in dropped),
-        text=f"{node.path} leaves {lost} of {size} unread" + (f", and {total - 1} more layers do" * (total > 1)),
+        text=f"{node.path} leaves {lost} of {size} unread"
+        + f", as do {several(total - 1, 'other layer')}" * (total > 1),
         evidence={"layers": total, "rows": rows, "columns": columns},
         remedy=_round_up(study, [node for node, _ in dropped]),
     )

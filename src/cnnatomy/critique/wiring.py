@@ -268,7 +268,8 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
     The cross-entropy loss has a softmax of its own. Of values between 0 and 1 it cannot come near zero: with C classes
     it stays above ln(1 + (C - 1) / e), and gradients vanish where the network is sure and wrong. The loss reads the
     linear classifier; whoever wants probabilities takes the softmax of what comes out. A note where the network was
-    read from a file or module, which may be for inference, and for sigmoids, which binary losses can read.
+    read from a file or module, which may be for inference, and for sigmoids: there are binary losses that read them,
+    but what has a sigmoid of its own, as torch's BCEWithLogitsLoss, stays above ln 2 for what is not there.
     """
     for x in study.graph.outputs:
         node = x.node
@@ -276,14 +277,20 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             node = node.inputs[0].node
         if node is None or not isinstance(node.layer, (Softmax, Sigmoid)):
             continue
-        classes = node.output.shape[node.layer.axis if isinstance(node.layer, Softmax) else 0]
-        least = log(1 + (classes - 1) / e)
         wrong = study.described and isinstance(node.layer, Softmax)
+        if isinstance(node.layer, Softmax):
+            classes = node.output.shape[node.layer.axis]
+            least, untrained = log(1 + (classes - 1) / e), log(classes)
+            text = f"behind it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing "
+            text = f"{text} is {untrained:.2f}" if classes > 1 else "a softmax of one value is 1, whatever the value"
+        else:
+            classes = node.output.shape[0]
+            least = untrained = log(2)
+            text = f"behind it a binary cross-entropy of logits cannot fall below {least:.2f} for what is not there"
         yield Case(
             where=(node.path,),
-            text=f"behind it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; "
-            f"knowing nothing is {log(classes):.2f}",
-            evidence={"classes": classes, "least_loss": least, "untrained_loss": log(classes)},
+            text=text,
+            evidence={"classes": classes, "least_loss": least, "untrained_loss": untrained},
             remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, mechanical=study.described),
             severity=None if wrong else "note",
         )
