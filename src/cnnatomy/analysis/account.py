@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -215,28 +215,24 @@ def account(graph: Graph, name: str = "") -> Account:
     for node in graph.nodes:
         output = node.output
         inputs = tuple([x.shape for x in node.inputs])
-        learned, stored, operations = _counted(node.layer, inputs, output.shape)
-        if node.shared:
-            learned, stored = ([x for x in sizes if x[0] not in node.shared] for sizes in (learned, stored))
-        parameters = weights = 0
-        for _, size, weight in learned:
-            parameters += size
-            if weight:
-                weights += size
+        shape = output.shape
+        parameters, weights, buffers, operations = _counted(node.layer, inputs, shape, node.shared)
         depth = max([depths[x] for x in node.inputs]) + (1 if weights else 0)
         depths[output] = depth
-        buffers = sum([size for _, size, _ in stored]) if stored else 0
-        row = (node, inputs, output.shape, parameters, weights, buffers, operations, fields[output], depth)
+        row = (node, inputs, shape, parameters, weights, buffers, operations, fields[output], depth)
         rows.append(Row(*row))
     return Account(name, graph, tuple(rows), fields)
 
 
-_Sizes = Sequence[tuple[str, int, bool]]
-
-
 @lru_cache(1 << 14)
-def _counted(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> tuple[_Sizes, _Sizes, Operations]:
-    """What a layer learns and stores (name, size, whether it is a weight) and computes: networks repeat themselves."""
-    tensors = (layer.parameters(*inputs), layer.buffers(*inputs))
-    learned, stored = ([(name, elements(x), len(x) > 1) for name, x in shapes.items()] for shapes in tensors)
-    return learned, stored, layer.operations(inputs, output)
+def _counted(
+    layer: Layer, inputs: tuple[Shape, ...], output: Shape, shared: frozenset[str]
+) -> tuple[int, int, int, Operations]:
+    """Parameters, those of them that are weights, buffers and operations of a layer: networks repeat themselves."""
+    parameters = weights = 0
+    for name, shape in layer.parameters(*inputs).items():
+        if name not in shared:
+            parameters += elements(shape)
+            weights += elements(shape) if len(shape) > 1 else 0
+    buffers = sum(elements(shape) for name, shape in layer.buffers(*inputs).items() if name not in shared)
+    return parameters, weights, buffers, layer.operations(inputs, output)

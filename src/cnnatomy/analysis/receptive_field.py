@@ -138,13 +138,18 @@ class ReceptiveField(NamedTuple):
 
 def join(fields: Sequence[ReceptiveField]) -> ReceptiveField:
     """The field where paths meet: all that any of them sees, which is the largest where they have one centre."""
-    joined = fields[0]
-    for field in fields[1:]:
-        if field != joined:
-            rows = joined.rows.joined(field.rows)
-            alike = joined.rows is joined.columns and field.rows is field.columns
-            columns = rows if alike else joined.columns.joined(field.columns)
-            joined = ReceptiveField(rows, columns, joined.sees_all or field.sees_all)
+    rows = _joined([field.rows for field in fields])
+    alike = all(field.rows is field.columns for field in fields)
+    columns = rows if alike else _joined([field.columns for field in fields])
+    return ReceptiveField(rows, columns, any(field.sees_all for field in fields))
+
+
+def _joined(axes: list[Axis]) -> Axis:
+    """What is seen where several paths meet."""
+    joined = axes[0]
+    for axis in axes:
+        if axis is not joined:
+            joined = joined.joined(axis)
     return joined
 
 

@@ -72,7 +72,17 @@ def _call(tracer: Tracer, scopes: Scopes) -> Callable[..., Any]:
 
     def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
         own = module.__dict__
-        if get_ident() != thread or _hooked(own):
+        if (
+            get_ident() != thread
+            or own["_forward_hooks"]
+            or own["_forward_pre_hooks"]
+            or own["_backward_hooks"]
+            or own["_backward_pre_hooks"]
+            or len(_global_forward_hooks) > 1  # one is ours
+            or len(_global_forward_pre_hooks) > 1
+            or _global_backward_hooks
+            or _global_backward_pre_hooks
+        ):
             return module._call_impl(*args, **kwargs)
         about = known.get(type(module))
         if about is not None and len(args) == 1 and not kwargs and "forward" not in own and not own["_modules"]:
@@ -85,20 +95,6 @@ def _call(tracer: Tracer, scopes: Scopes) -> Callable[..., Any]:
         return result
 
     return call
-
-
-def _hooked(own: dict[str, Any]) -> bool:
-    """Whether anybody but us wants to know when a module with these attributes is called."""
-    return bool(
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or len(_global_forward_hooks) > 1
-        or len(_global_forward_pre_hooks) > 1
-        or _global_backward_hooks
-        or _global_backward_pre_hooks
-    )
 
 
 def _made(tracer: Tracer, scopes: Scopes, about: About, module: Any, x: Any) -> torch.Tensor | None:

@@ -141,18 +141,20 @@ class Tensors:
         Returns the names of those that an earlier node has; None, with nothing noted, if any is neither.
         """
         leaves, counted = self.leaves, self.counted
-        for x, wanted in zip(tensors, learned, strict=True):
+        shared: list[str] = []
+        new: list[int] = []
+        for x, name, wanted in zip(tensors, names, learned, strict=True):
             if x is not None:
-                found = leaves.get(id(x)) or self.leaf(x)
+                key = id(x)
+                found = leaves.get(key) or self.leaf(x)
                 if found is None or found[1] is not wanted:
+                    counted.difference_update(new)
                     return None
-        shared = []
-        for x, name in zip(tensors, names, strict=True):
-            if x is not None:
-                if id(x) in counted:
+                if key in counted:
                     shared.append(name)
                 else:
-                    counted.add(id(x))
+                    counted.add(key)
+                    new.append(key)
         return shared
 
     def unused(self) -> tuple[tuple[str, Shape], ...]:
