@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from hypothesis import assume, given
@@ -13,7 +11,7 @@ import cnnatomy as cn
 from cnnatomy import Chain, Network, Residual, ShapeError
 from cnnatomy.analysis import account
 from cnnatomy.analysis.coverage import gaps
-from cnnatomy.critique import RULES, Purpose, Study
+from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.layers import BatchNorm, Concat, Conv, Flatten, FullyConnected, Interpolate, MaxPool, ReLU, Reshape
 from cnnatomy.network import Block, FeatureMap, Graph, LinearHead, MapHead
@@ -246,28 +244,3 @@ def test_well_designed_networks_see_as_they_should(name: str) -> None:
     graph = cn.network(name).graph()
     rules = (small_receptive_field, unproductive_layers, undivided_sizes, gridding)
     assert [finding for rule in rules for finding in found(rule, graph)] == []
-
-
-ODD = {
-    "nothing": Graph.trace(lambda x: x, (3, 8, 8)),
-    "one pixel": Graph.trace(Chain(Conv(4, 3, 2, 1), LinearHead(10)), (3, 1, 1)),
-    "one row": Graph.trace(Chain(Conv(4, (1, 3), (1, 2), (0, 1)), LinearHead(10)), (3, 1, 100)),
-    "a vector": Graph.trace(Chain(FullyConnected(4), ReLU(), FullyConnected(10)), (7,)),
-    "a sequence": Graph.trace(FullyConnected(10), (5, 7)),
-    "two inputs": Graph.trace(lambda x, y: Concat()(Conv(4, 3, padding=1)(x), y), (3, 8, 8), (2, 8, 8)),
-    "two outputs": Graph.trace(lambda x: (Conv(4, 3)(x), LinearHead(3)(x)), (3, 8, 8)),
-    "dead ends": Graph.trace(lambda x: (Conv(4, 3)(x), ReLU()(x))[1], (3, 8, 8)),
-    "enlarged": Graph.trace(Chain(Conv(4, 3, 2), Interpolate(4)), (3, 9, 9)),
-}
-
-
-@pytest.mark.parametrize(
-    "purpose", [Purpose(), Purpose("detection", 80, (8, 400)), Purpose("classification", 5, (1, 9))]
-)
-@pytest.mark.parametrize("graph", ODD.values(), ids=list(ODD))
-def test_rules_about_information_and_sight_work_on_any_graph(graph: Graph, purpose: Purpose) -> None:
-    study = Study(account(graph), purpose)
-    for rule in RULES:
-        if rule.code[0] in "IS":
-            for finding in rule(study):
-                assert json.loads(json.dumps(finding.evidence)) == finding.evidence
