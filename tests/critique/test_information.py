@@ -9,10 +9,20 @@ from cnnatomy import Chain, Network
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.change import Cost
-from cnnatomy.critique.information import down_samplings, few_features, last_map_size
+from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.rule import Rule
-from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, GlobalAvgPool, MaxPool, ReLU
-from cnnatomy.network import Graph, LinearHead, VectorHead
+from cnnatomy.layers import (
+    BatchNorm,
+    Conv,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    MaxPool,
+    Permute,
+    ReLU,
+    Reshape,
+)
+from cnnatomy.network import Graph, LinearHead, MapHead, VectorHead
 from findings import WELL_DESIGNED, after, found, only
 
 
@@ -132,3 +142,24 @@ def test_too_few_stages_matter_where_the_head_has_weights_for_each_position() ->
     finding = only(down_samplings, Network(few, Chain(), VectorHead(10), input=(3, 224, 224)))
     assert (finding.severity, finding.evidence) == ("note", {"stages": 2, "room": 5, "input": 224, "last": 56})
     assert found(down_samplings, Network(few, Chain(), LinearHead(10), input=(3, 224, 224))) == []
+
+
+# pixels
+
+
+def test_a_classifier_of_pictures_is_no_segmentation():
+    finding = only(output_without_pixels, "resnet-50", (3, 512, 1024), task="segmentation", classes=19)
+    assert (finding.severity, finding.where) == ("warning", ("head.pool",))
+    assert finding.evidence == {"output": 1000, "rows": 16, "columns": 32}
+    assert "16x32 positions by a 1x1 convolution to 19 channels, and enlarge that 32 times" in finding.remedy.text
+    assert only(output_without_pixels, "vgg-16", task="segmentation").where == ("head.flatten",)
+    assert found(output_without_pixels, "resnet-50") == []
+
+
+def test_a_map_and_a_sequence_of_patches_have_pixels():
+    of_pixels = cn.network("resnet-18").replace(head=MapHead(19))
+    assert found(output_without_pixels, of_pixels, task="segmentation") == []
+    patches = Graph.trace(
+        lambda x: FullyConnected(19)(Permute((1, 0))(Reshape((8, -1))(Conv(8, 4, 4)(x)))), (3, 16, 16)
+    )
+    assert found(output_without_pixels, patches, task="segmentation") == []

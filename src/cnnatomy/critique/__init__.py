@@ -8,7 +8,7 @@ from cnnatomy.critique.budget import balance, over_latency, over_memory, single_
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fix import Fixed, Step, fix
-from cnnatomy.critique.information import down_samplings, few_features, last_map_size
+from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
     depthwise_reuse,
@@ -38,7 +38,7 @@ from cnnatomy.critique.wiring import (
 from cnnatomy.network import Graph, Network
 
 RULES: tuple[Rule, ...] = (
-    *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist),
+    *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist, output_without_pixels),
     *(small_receptive_field, unproductive_layers, undivided_sizes, gridding),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),

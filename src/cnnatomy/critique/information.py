@@ -207,3 +207,36 @@ def _without_stride(node: Node) -> tuple[Layer, ...]:
     if isinstance(node.layer, (MaxPool, AvgPool, Subsample)):
         return ()
     return (node.layer.replace(stride=1),) if isinstance(node.layer, (Conv, DepthwiseConv)) else (node.layer,)
+
+
+@rule(
+    "I6",
+    "output-without-pixels",
+    "warning",
+    "Long et al. 2015, 'Fully Convolutional Networks', section 3.1; "
+    "lecture 001, 'Feature Map To Feature Vector Transform'",
+)
+def output_without_pixels(study: Study) -> Iterator[Case]:
+    """A network for segmentation whose output has no pixels.
+
+    Segmentation says what each pixel is. Behind a global average, or a vectorisation, nothing is left of where things
+    are: the classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it says is
+    enlarged to the size of the picture (`MapHead`). Asked only where the task is given as segmentation; no objection to
+    what is to be the body of another network.
+    """
+    if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
+        return
+    if pixels(study.output.shape) > 1:
+        return
+    last, stride = study.last_map, max(study.account.fields[study.last_map].stride)
+    size, classes = dimensions(last.shape[1:]), study.classes or study.output.shape[0]
+    yield Case(
+        where=(study.collapse.path,),
+        text=f"{study.collapse.path} leaves no pixels of the last map of {size}; the output is "
+        f"{several(study.output.shape[0], 'number')} for the whole picture",
+        evidence={"output": study.output.shape[0], "rows": last.shape[1], "columns": last.shape[2]},
+        remedy=Remedy(
+            f"classify the {size} positions by a 1x1 convolution to {several(classes, 'channel')}, and enlarge that "
+            f"{float(stride):g} times"
+        ),
+    )

@@ -92,7 +92,8 @@ def table() -> str:
         " note, `w` a warning,\n`E` an error; the last line says how many networks a rule objects to.\n\n"
     )
     silent = (
-        "No network of the catalogue makes these mistakes, or has what they ask about (a device, a budget, a file):"
+        "No network of the catalogue makes these mistakes, or has what they ask about (a task, a device, a budget, a"
+        " file).\nThey are for designs of your own, and for what others made:"
     )
     legends = [[_entry(rule) for rule in RULES if (rule.code in codes) == there] for there in (True, False)]
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
