@@ -26,12 +26,12 @@ from cnnatomy.network.graph import FeatureMap, Node
 def lossy_down_sampling(study: Study) -> Iterator[Case]:
     """Down-sampling that shrinks the features by more than 2, or that comes before the channels grow.
 
-    "Reduce the rows and cols both by 2, increase the channels by 2", so that the volume halves; "expand channel by 2
-    then down sample so no excess information bottleneck". What was lost cannot come back (data processing inequality):
-    channels that grow only behind the pool carry no more than the pool let through. Compared is with the narrowest
-    place before, so that a block that widens to pool is not blamed. Left alone are places that hold no fewer values
-    than the input, and the pool before a head, which may take as little as it likes. The other order costs MACs, which
-    is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose.
+    What a down-sampling loses cannot come back (data processing inequality): "expand channel by 2 then down sample so
+    no excess information bottleneck". With "reduce the rows and cols both by 2, increase the channels by 2" the volume
+    halves; channels that grow only behind the pool carry no more than the pool let through. Compared is with the
+    narrowest place before, so that a block that widens to pool is not blamed. Left alone are places that hold no fewer
+    values than the input, and the pool before a head, which may take as little as it likes. The other order costs MACs,
+    which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]

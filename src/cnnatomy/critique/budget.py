@@ -97,8 +97,8 @@ def _levels(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
 def single_peak(study: Study) -> Iterator[Case]:
     """Peak memory at inference that a single layer sets.
 
-    Memory is paid for the largest moment. Where one layer, with the normalisation and activation behind it, holds half
-    as much again as any other does, the rest of the network leaves a third of the memory unused: make that layer
+    Memory is paid for the largest moment, and what one layer alone needs the rest of the network leaves unused. Fires
+    where a layer, with the normalisation and activation behind it, holds half as much again as any other does: make it
     smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
     concern where memory is plenty.
     """
@@ -148,8 +148,8 @@ def single_peak(study: Study) -> Iterator[Case]:
 def over_memory(study: Study) -> Iterator[Case]:
     """More memory at inference than there is.
 
-    Weights and statistics, the input, and the feature maps at the moment when most are alive, for one image in float32,
-    as eager torch holds them; the work space of kernels comes on top. The layers named hold the most.
+    What counts is weights and statistics, the input, and the feature maps at the moment when most are alive, for one
+    image in float32, as eager torch holds them; the work space of kernels comes on top. The layers named hold the most.
     """
     budget = study.purpose.memory
     if budget is None or study.account.inference_memory.total <= budget:
@@ -189,9 +189,9 @@ def over_memory(study: Study) -> Iterator[Case]:
 def over_latency(study: Study) -> Iterator[Case]:
     """More time for one image than there is.
 
-    On a named device the time that it takes at least, every layer at the roofline of the data sheet: where that is too
-    long already, no implementation helps. On this machine the time that calibration predicts. The layers named take the
-    most.
+    On a named device this is the time that it takes at least, every layer at the roofline of the data sheet: where that
+    is too long already, no implementation helps. On this machine it is the time that calibration predicts. The layers
+    named take the most.
     """
     budget = study.purpose.latency
     if budget is None or study.device is None:

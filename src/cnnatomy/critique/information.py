@@ -112,8 +112,8 @@ def _sides(study: Study, x: FeatureMap) -> list[int]:
 def last_map_size(study: Study) -> Iterator[Case]:
     """The last map is smaller than 6 to 8 a side before the global average, or far larger than needed.
 
-    "Target a feature size of 6 - 8 x 6 - 8 or larger before global avg pooling": ImageNet's 224 pixels give 7x7. With
-    fewer positions the average is over few estimates, most of which have seen the border. With more than 16 a side
+    "Target a feature size of 6 - 8 x 6 - 8 or larger before global avg pooling": with fewer positions the average is
+    over few estimates, most of which have seen the border. ImageNet's 224 pixels give 7x7. With more than 16 a side
     another down-sampling would still leave more than 8, and would quarter the cost of what comes before; that is a
     note, and none of it where objects are small, or where a head needs to know where they are.
     """
@@ -219,10 +219,10 @@ def _without_stride(node: Node) -> tuple[Layer, ...]:
 def output_without_pixels(study: Study) -> Iterator[Case]:
     """A network for segmentation whose output has no pixels.
 
-    Segmentation says what each pixel is. Behind a global average, or a vectorisation, nothing is left of where things
-    are: the classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it says is
-    enlarged to the size of the picture (`MapHead`). Asked only where the task is given as segmentation; no objection to
-    what is to be the body of another network.
+    Segmentation says what each pixel is, and behind a global average, or a vectorisation, nothing is left of where
+    things are. The classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it
+    says is enlarged to the size of the picture (`MapHead`). Asked only where the task is given as segmentation; no
+    objection to what is to be the body of another network.
     """
     if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
         return

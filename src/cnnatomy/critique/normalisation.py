@@ -44,12 +44,12 @@ were started from its weights (Simonyan and Zisserman 2014, section 3.1)."""
 def no_normalisation(study: Study) -> Iterator[Case]:
     """A convolution whose output reaches the next weights without normalisation.
 
-    Batch norm basically after all convolutions, then merged into them after training: it lets networks train many
-    times faster, at larger learning rates and without care for their start. The order does not matter: before the
+    "Use batch norm basically after all convolutions": it lets networks train many times faster, at larger learning
+    rates and without care for their start, and is merged into them afterwards. The order does not matter: before the
     activation, after it, or, pre-activated, at the beginning of the next block. Not concerned are gates, layers on maps
     of one pixel, what ends a residual branch that was normalised before, and files for inference, into which it may
-    have been folded. A note in networks of at most 11 layers, which train without, and where others are normalised:
-    one may have been forgotten, but blocks with one normalisation for several layers (ConvNeXt) are meant to be so.
+    have been folded. A note in networks of at most 11 layers, which train without, and where others are normalised: one
+    may have been forgotten, but blocks with one normalisation for several layers (ConvNeXt) are meant to be so.
     """
     norms = _normalisations(study)
     convolutions = [n for n in study.graph.nodes if isinstance(n.layer, CONVOLUTIONS) and pixels(n.output.shape) > 1]
@@ -221,9 +221,9 @@ def response_normalisation(study: Study) -> Iterator[Case]:
 def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     """Dropout with a batch norm behind it.
 
-    In training alone, dropout of rate p multiplies the variance of what it lets through by 1 / (1 - p) where the mean
-    is 0, and by more where it is not. Batch norm stores the variance of training and divides by it at inference, where
-    it is no longer that: every batch norm behind it is off. Both are capacity control, so that batch norm needs no
+    Dropout makes the variance of what it lets through larger in training alone, and batch norm divides by the variance
+    of training at inference, where it is no longer that. Rate p multiplies it by 1 / (1 - p) where the mean is 0, and
+    by more where it is not; every batch norm behind is off. Both are capacity control, so that batch norm needs no
     dropout; where it is wanted, it belongs behind the last batch norm. Wide layers, as in Wide ResNets, suffer less.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]

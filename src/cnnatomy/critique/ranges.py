@@ -88,10 +88,11 @@ def _made_alike(study: Study) -> dict[FeatureMap, bool]:
 def rectified_bottleneck(study: Study) -> Iterator[Case]:
     """A ReLU on a narrow map that all information must pass.
 
-    ReLU sets half of the space to zero for each channel. Where the map has at least twice as many channels as it got
-    information from, the others make up for it; where it has at most half as many as the layers before and behind,
-    what is cut off is lost. MobileNet V2 leaves its narrow maps linear, and gained by it. It is no objection where a
-    shortcut goes around the narrow map, as in ResNet's bottlenecks, nor to a narrow map that is the result.
+    ReLU sets half of the space to zero for each channel, and what it cuts off a narrow map is in no other channel.
+    Where the map has at least twice as many channels as it got information from, the others make up for it; where it
+    has at most half as many as the layers before and behind, what is cut off is lost. MobileNet V2 leaves its narrow
+    maps linear, and gained by it. It is no objection where a shortcut goes around the narrow map, as in ResNet's
+    bottlenecks, nor to a narrow map that is the result.
     """
     found: dict[Node, tuple[int, int, int]] = {}
     for x in study.spine:
@@ -158,8 +159,8 @@ def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:
 def relu_before_addition(study: Study) -> Iterator[Case]:
     """A residual branch that ends in a ReLU, so that the sum can only grow.
 
-    A residual should be able to take away as well as to add. With a ReLU as the last layer of the branch the values
-    rise from block to block; the authors of ResNet measured it: worse than the original.
+    A residual should be able to take away as well as to add: with a ReLU as the last layer of the branch the values
+    rise from block to block. The authors of ResNet measured it: worse than the original.
     """
     found: dict[Node, Node] = {}
     order = {node: i for i, node in enumerate(study.graph.nodes)}

@@ -180,11 +180,11 @@ def _left_out(study: Study, marked: Sequence[Node]) -> Remedy:
 def undivided_sizes(study: Study) -> Iterator[Case]:
     """Rows and columns that a stride drops, or sizes that do not divide.
 
-    "Use padding with convolutions and pooling layers to keep input and output feature sizes integer multiples. This
-    will help in later designs with more complex heads. Note that this also applies to the tail design." What lies
-    behind the last window is never read. A classifier loses only that. Where the output has pixels, maps that come down
-    and go up again do not meet, or give an output of another size than the input: there sizes that do not divide by a
-    stride are a warning. A stride larger than its kernel is another matter.
+    What lies behind the last window of a stride is never read: "use padding with convolutions and pooling layers to
+    keep input and output feature sizes integer multiples". "This will help in later designs with more complex heads.
+    Note that this also applies to the tail design." A classifier loses only that border. Where the output has pixels,
+    maps that come down and go up again do not meet, or give an output of another size than the input: there sizes that
+    do not divide by a stride are a warning. A stride larger than its kernel is another matter.
     """
     if len(study.account.input) != 3:
         return

@@ -44,11 +44,11 @@ Places = tuple[int, int]
 def stride_skips_pixels(study: Study) -> Iterator[Case]:
     """A stride larger than the kernel, which skips pixels that were computed.
 
-    A 1x1 convolution of stride 2 reads a quarter of its map. Where nothing else reads the rest, three quarters of the
-    layer before were computed for nothing: so in ResNet as published, whose blocks begin with it. With the stride in
-    the 3x3 convolution behind (v1.5) every pixel is read, for 6 % more operations and half a point of accuracy. Where
-    another branch reads the rest, as next to the projection of v1.5, it is a note: ResNet-D averages 2x2 pixels there
-    before an unstrided 1x1.
+    A 1x1 convolution of stride 2 reads a quarter of its map: where nothing else reads the rest, three quarters of the
+    layer before were computed for nothing. So it is in ResNet as published, whose blocks begin with it. With the stride
+    in the 3x3 convolution behind (v1.5) every pixel is read, for 6 % more operations and half a point of accuracy.
+    Where another branch reads the rest, as next to the projection of v1.5, it is a note: ResNet-D averages 2x2 pixels
+    there before an unstrided 1x1.
     """
     skipping: dict[FeatureMap, list[Node]] = {}
     for node in study.downsamplings:
@@ -265,9 +265,9 @@ def _evened(layer: TransposedConv) -> TransposedConv:
 def softmax_before_loss(study: Study) -> Iterator[Case]:
     """A softmax or sigmoid as the output of a network to be trained.
 
-    The cross-entropy loss has a softmax of its own. Of values between 0 and 1 it cannot come near zero: with C classes
-    it stays above ln(1 + (C - 1) / e), and gradients vanish where the network is sure and wrong. The loss reads the
-    linear classifier; whoever wants probabilities takes the softmax of what comes out. A note where the network was
+    The cross-entropy loss has a softmax of its own, and of values between 0 and 1 it cannot come near zero. With C
+    classes it stays above ln(1 + (C - 1) / e), and gradients vanish where the network is sure and wrong. The loss reads
+    the linear classifier; whoever wants probabilities takes the softmax of what comes out. A note where the network was
     read from a file or module, which may be for inference, and for sigmoids: there are binary losses that read them,
     but what has a sigmoid of its own, as torch's BCEWithLogitsLoss, stays above ln 2 for what is not there.
     """
@@ -302,7 +302,7 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
 def auxiliary_heads(study: Study) -> Iterator[Case]:
     """Auxiliary classifiers that are still there at inference.
 
-    A head on shallower features feeds gradients into the middle of a deep network in training. Nothing reads it at
+    A head on shallower features feeds gradients into the middle of a deep network in training; nothing reads it at
     inference, and it is paid for all the same. Early exits, which stop there when they are sure enough, are meant to
     stay. A note where the description says which heads are auxiliary: they are left out in evaluation, and have to be
     left out of what is exported.
