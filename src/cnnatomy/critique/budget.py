@@ -49,17 +49,11 @@ def balance(study: Study) -> Iterator[Case]:
     spent, stored = sum(row.macs for row in early), sum(row.weights for row in late)
     head = head_of_vectors(study)
     if study.device is None:
-        slow = 2 * spent > macs, 10 * stored > 9 * weights and head is None
         times: dict[str, float] = {}
+        slow = 2 * spent > macs, 10 * stored > 9 * weights and head is None
     else:
-        seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=False))
-        total = sum(seconds[row.node] for row in rows) or 1.0
-        shares = [sum(seconds[row.node] for row in some) / total for some in (early, late)]
-        slow = shares[0] > 0.5, shares[1] > 0.5
-        times = {"share_of_time_early": shares[0], "share_of_time_late": shares[1], **ridge(study)}
-        for name, some in (("early", early), ("late", late)):
-            moved = sum(study.moved[row.node] for row in some)
-            times[f"flops_per_byte_{name}"] = intensity(sum(row.macs for row in some), moved)
+        times = _shares_of_time(study, rows, early, late)
+        slow = times["share_of_time_early"] > 0.5, times["share_of_time_late"] > 0.5
     if not any(slow):
         return
     evidence = {
@@ -83,6 +77,18 @@ def balance(study: Study) -> Iterator[Case]:
         yield Case(tuple(row.path for row in late), text, evidence, pooled_head(study, head) if head else narrower)
 
 
+def _shares_of_time(study: Study, rows: list[Row], early: list[Row], late: list[Row]) -> dict[str, float]:
+    """The part of the time of these layers that the first and the last of them take, and FLOPs a byte of both."""
+    seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=False))
+    total = sum(seconds[row.node] for row in rows) or 1.0
+    found = ridge(study)
+    for name, some in (("early", early), ("late", late)):
+        found[f"share_of_time_{name}"] = sum(seconds[row.node] for row in some) / total
+        moved = sum(study.moved[row.node] for row in some)
+        found[f"flops_per_byte_{name}"] = intensity(sum(row.macs for row in some), moved)
+    return found
+
+
 def _levels(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     """MACs and weights by the size of the map that they make."""
     levels: dict[str, dict[str, int]] = {}
@@ -102,22 +108,7 @@ def single_peak(study: Study) -> Iterator[Case]:
     smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
     concern where memory is plenty.
     """
-    held: dict[Node, int] = {}  # by the layer that makes what elementwise layers behind it pass on
-    maker: dict[FeatureMap, Node] = {}
-    sizes = {x: elements(x.shape) for x in study.graph.inputs}
-    for node in study.graph.nodes:
-        layer, x, output = node.layer, node.inputs[0], node.output
-        size = sizes[output] = elements(output.shape)
-        passed = layer.kind in _PASSED_ON and len(node.inputs) == 1 and x.shape == output.shape
-        first = maker[output] = maker.get(x, node) if passed else node
-        if not (node.overwrites or layer.is_view(training=False)):
-            size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
-            if type(layer).scratch is not Layer.scratch:
-                size += sum(
-                    extra.elements for extra in layer.scratch([y.shape for y in node.inputs], output.shape).forward
-                )
-            if size > held.get(first, 0):
-                held[first] = size
+    held, maker = _held(study.graph)
     if len(held) < 2:
         return
     first, second = sorted(held, key=lambda node: -held[node])[:2]
@@ -142,6 +133,30 @@ def single_peak(study: Study) -> Iterator[Case]:
         if (half := _halved(study, [study.rows[first]]))
         else Remedy(f"leave {first.path} out, or make what it reads smaller"),
     )
+
+
+def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
+    """Elements that layers hold at the most, with the elementwise ones behind that pass on what they make.
+
+    And the layer that made each map, in this sense.
+    """
+    held: dict[Node, int] = {}
+    maker: dict[FeatureMap, Node] = {}
+    sizes = {x: elements(x.shape) for x in graph.inputs}
+    for node in graph.nodes:
+        layer, x, output = node.layer, node.inputs[0], node.output
+        size = sizes[output] = elements(output.shape)
+        passed = layer.kind in _PASSED_ON and len(node.inputs) == 1 and x.shape == output.shape
+        first = maker[output] = maker.get(x, node) if passed else node
+        if node.overwrites or layer.is_view(training=False):
+            continue
+        size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
+        if type(layer).scratch is not Layer.scratch:
+            scratch = layer.scratch([y.shape for y in node.inputs], output.shape)
+            size += sum(extra.elements for extra in scratch.forward)
+        if size > held.get(first, 0):
+            held[first] = size
+    return held, maker
 
 
 @rule("B3", "over-memory", "error", "the budget; lecture 001, 'Personal Notes For Vision Optimized CNNs'")

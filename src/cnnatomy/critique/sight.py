@@ -38,7 +38,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     wanted = [n if objects is None else min(n, objects[1]) for n in whole]
     where = (study.last_map.node.path if study.last_map.node else "input",)
     if any(size < n for size, n in zip(field.size, wanted, strict=True)):
-        against = f"the input has {dimensions(whole)}" if objects is None else f"objects have up to {objects[1]}"
+        against = f"the input has {dimensions(whole)}" if objects is None else f"the largest objects have {objects[1]}"
         yield Case(
             where=where,
             text=f"the last map sees {dimensions(field.size)} pixels; {against}",
@@ -50,7 +50,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     if objects is not None and stride > objects[0]:
         yield Case(
             where=where,
-            text=f"the last map has a position every {float(stride):g} pixels; objects have from {objects[0]}",
+            text=f"the last map has a position every {float(stride):g} pixels; the smallest objects have {objects[0]}",
             evidence={"stride": float(stride), "smallest": objects[0]},
             remedy=fewer_stages(study, ceil(log2(stride / objects[0])), first=False),
             severity="note" if study.task == "classification" else None,
@@ -67,7 +67,7 @@ def _see_more(study: Study, wanted: Sequence[int]) -> Remedy:
             f"{more} more 3x3 convolutions would be needed: dilate the last ones, or pool context beside them"
         )
     size = tuple(int(size + 2 * more * stride) for size, stride in zip(field.size, field.stride, strict=True))
-    text = f"add {several(more, '3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"
+    text = f"put {several(more, 'more 3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"
     classifier, normalised = study.classifier, any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
     before = classifier is not None and pixels(classifier.output.shape) > 1
     node = classifier if before else node
