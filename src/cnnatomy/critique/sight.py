@@ -64,7 +64,7 @@ def _see_more(study: Study, wanted: Sequence[int]) -> Remedy:
     more = max(ceil((n - size) / (2 * stride)) for n, size, stride in lacking)
     if more > MORE:
         return Remedy(
-            f"{more} more 3x3 convolutions would be needed: dilate the last ones, or pool context beside them"
+            f"{more} more 3x3 convolutions would be needed there: down-sample more before, dilate, or pool context"
         )
     size = tuple(int(size + 2 * more * stride) for size, stride in zip(field.size, field.stride, strict=True))
     text = f"put {several(more, 'more 3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"

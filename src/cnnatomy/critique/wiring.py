@@ -281,7 +281,7 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
         if isinstance(node.layer, Softmax):
             classes = node.output.shape[node.layer.axis]
             least, untrained = log(1 + (classes - 1) / e), log(classes)
-            text = f"behind it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing "
+            text = f"behind it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing"
             text = f"{text} is {untrained:.2f}" if classes > 1 else "a softmax of one value is 1, whatever the value"
         else:
             classes = node.output.shape[0]
