@@ -3,7 +3,7 @@
     python benchmarks/account.py [NETWORK ...]
 
 "describe + account" makes the network and its whole account from nothing: parameters, operations of every kind,
-feature maps, receptive fields. "torchinfo" builds the same network in torch and summarises it. Then both as
+feature maps, receptive fields; "memory" replays one inference and one training step besides. "torchinfo" builds the same network in torch and summarises it. Then both as
 processes of their own, as a command line or CI step runs them.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import cnnatomy as cn
 from _machine import describe
+from cnnatomy.analysis import memory
 
 
 def median(action: Callable[[], object], times: int) -> float:
@@ -46,15 +47,19 @@ def main(names: list[str]) -> None:
     import torchinfo
 
     print(describe())
-    print(f"{'network':<14}{'describe + account':>20}{'build':>11}{'torchinfo':>11}{'ratio':>8}")
+    print(f"{'network':<14}{'describe + account':>20}{'memory':>16}{'build':>11}{'torchinfo':>11}{'ratio':>8}")
     for name in names:
         network = cn.network(name)
         ours = median(lambda name=name: cn.network(name).account().totals, 50)
+        graph = network.graph()
+        replays = [median(lambda run=run, graph=graph: run(graph), 20) for run in (memory.inference, memory.training)]
         build = median(network.build, 5)
         module, shape = network.build(), (1, *network.input)
         theirs = median(lambda module=module, shape=shape: torchinfo.summary(module, shape, verbose=0), 5)
         ratio = (build + theirs) / ours
-        print(f"{name:<14}{ours * 1e3:>17.2f} ms{build * 1e3:>8.0f} ms{theirs * 1e3:>8.0f} ms{ratio:>7.0f}x")
+        replayed = " + ".join(f"{seconds * 1e3:.1f}" for seconds in replays) + " ms"
+        line = f"{name:<14}{ours * 1e3:>17.2f} ms{replayed:>16}{build * 1e3:>8.0f} ms{theirs * 1e3:>8.0f} ms"
+        print(f"{line}{ratio:>7.0f}x")
     name = names[0]
     shown = process(sys.executable, "-m", "cnnatomy.cli", "show", name)
     torch = process(sys.executable, "-c", "import torch")
