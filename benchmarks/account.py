@@ -3,8 +3,9 @@
     python benchmarks/account.py [NETWORK ...]
 
 "describe + account" makes the network and its whole account from nothing: parameters, operations of every kind,
-feature maps, receptive fields; "memory" replays one inference and one training step besides. "torchinfo" builds the same network in torch and summarises it. Then both as
-processes of their own, as a command line or CI step runs them.
+feature maps, receptive fields. "memory" replays an inference and a training step on sizes alone. "torchinfo" builds
+the same network in torch and summarises it. Then both as processes of their own, as a command line or CI step runs
+them.
 """
 
 from __future__ import annotations
