@@ -51,6 +51,12 @@ def test_odd_sizes_do_not_count_as_loss() -> None:
     assert found(lossy_down_sampling, design) == []
 
 
+def test_odd_sizes_that_are_rounded_up_lose_what_they_lose() -> None:
+    """31x7x7 = 1,519 values come in, 48x4x4 = 768 are left: more than half."""
+    design = Network(Chain(), Chain(conv(48), MaxPool(3, 2, 1), conv(48)), LinearHead(5), input=(31, 7, 7))
+    assert found(lossy_down_sampling, design) == []
+
+
 def test_the_pool_before_the_head_may_take_what_it_likes() -> None:
     assert found(lossy_down_sampling, network(conv(4), MaxPool(2))) == []
 

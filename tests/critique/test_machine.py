@@ -77,7 +77,7 @@ def test_traffic_is_what_the_roofline_counts(name):
 def test_a_device_says_how_far_from_its_ridge_they_are():
     (finding,) = found(weights_read_once, "vgg-16", device="raspberry-pi-5")
     assert finding.evidence["ridge"] == pytest.approx(153.6 / 17.068)
-    assert finding.text.endswith("below 9.0 Raspberry Pi 5, 4 Cortex-A76 cores waits for its memory")
+    assert finding.text.endswith("below 9.0 the device (Raspberry Pi 5, 4 Cortex-A76 cores) waits for memory")
     assert (
         finding.evidence["flops_per_byte"] < finding.evidence["ridge"] < finding.evidence["flops_per_byte_of_the_rest"]
     )

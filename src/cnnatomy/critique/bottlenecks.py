@@ -70,7 +70,7 @@ class _Place(NamedTuple):
         volume: elements of it.
         before: elements of the narrowest such place before, the input included.
         later: elements of the widest one behind it, up to where one as narrow comes.
-        shrinks: before / volume, where odd sizes count as if they were even.
+        shrinks: before / volume, less what odd sizes lose by being rounded down.
         usual: what it may shrink by: 2 for a stride of 2.
     """
 
@@ -106,7 +106,7 @@ def _lossy(study: Study) -> list[_Place]:
                 even = pixels(previous.shape) / (pixels(x.shape) * stride[0] * stride[1])
                 usual = max(2.0, (stride[0] * stride[1]) ** 0.5)
                 later = wide.get(cut, 0)
-                place = _Place(x, cut.volume, narrowest, later, narrowest / cut.volume / even, usual)
+                place = _Place(x, cut.volume, narrowest, later, narrowest / cut.volume / max(1, even), usual)
                 if place.shrinks > usual or later >= 2 * cut.volume:
                     found.append(place)
             previous = x

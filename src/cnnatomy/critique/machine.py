@@ -262,7 +262,7 @@ def ridge(study: Study) -> dict[str, float]:
 def _waits(study: Study) -> str:
     """What a sentence about FLOPs a byte ends with where a device is given."""
     device = study.device
-    return "" if device is None else f"; below {ridge(study)['ridge']:.1f} {device.name} waits for its memory"
+    return "" if device is None else f"; below {ridge(study)['ridge']:.1f} the device ({device.name}) waits for memory"
 
 
 def number_type(study: Study) -> str:

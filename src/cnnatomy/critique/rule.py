@@ -104,8 +104,8 @@ def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Che
 
 
 def in_bytes(size: float) -> str:
-    """Bytes in MiB, or in KiB below a tenth of that."""
-    return f"{size / 2**20:,.2f} MiB" if size >= 0.1 * 2**20 else f"{size / 2**10:,.1f} KiB"
+    """Bytes in MiB, or in KiB if there are fewer."""
+    return f"{size / 2**20:,.2f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
 def several(number: int, thing: str) -> str:

@@ -38,7 +38,9 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     wanted = [n if objects is None else min(n, objects[1]) for n in whole]
     where = (study.last_map.node.path if study.last_map.node else "input",)
     if any(size < n for size, n in zip(field.size, wanted, strict=True)):
-        against = f"the input has {dimensions(whole)}" if objects is None else f"the largest objects have {objects[1]}"
+        against = (
+            f"the input has {dimensions(whole)}" if objects is None else f"the largest objects have {objects[1]:,}"
+        )
         yield Case(
             where=where,
             text=f"the last map sees {dimensions(field.size)} pixels; {against}",
