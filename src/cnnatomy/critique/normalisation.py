@@ -191,7 +191,7 @@ def response_normalisation(study: Study) -> Iterator[Case]:
     """Local response normalisation, which costs memory and time and does not help.
 
     VGG measured it: no gain on ImageNet, more memory, more time. Batch norm does what it was meant to do, makes
-    training faster, and is folded into the convolution for inference.
+    training faster, and right behind a convolution it is folded into that for inference.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, LocalResponseNorm)]
     if not nodes:
@@ -204,7 +204,7 @@ def response_normalisation(study: Study) -> Iterator[Case]:
         text=f"{several(len(nodes), 'layer')} of it write {maps:,} values, {share:.0%} of all feature maps",
         evidence={"layers": len(nodes), "elements": maps, "share_of_maps": share},
         remedy=study.remedy(
-            "replace it by batch norm, which is folded into the convolution before inference, unless there is one",
+            "replace it by batch norm, unless there is one before",
             {node: () if since[node.inputs[0]] == 0 else (BatchNorm(),) for node in nodes},
             mechanical=True,
         ),
