@@ -321,6 +321,17 @@ def test_a_shape_error_says_where() -> None:
         network.graph((3, 2, 2))
 
 
+def test_a_layer_that_is_refused_leaves_no_trace() -> None:
+    def describe(x: FeatureMap) -> FeatureMap:
+        with pytest.raises(ShapeError, match=r"^pool: MaxPool"):
+            MaxPool(9)(x)
+        return ReLU()(x)
+
+    graph = graph_module.Graph.trace(describe, (3, 4, 4))
+    assert list(graph.root.children) == graph.nodes
+    assert [node.path for node in graph] == ["relu"]
+
+
 def test_a_design_of_more_than_200000_layers_is_refused_before_it_fills_the_memory(monkeypatch) -> None:
     assert graph_module.MOST_NODES == 200_000
     monkeypatch.setattr(graph_module, "MOST_NODES", 1000)

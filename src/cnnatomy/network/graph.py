@@ -167,6 +167,7 @@ class Graph:
         except ShapeError as error:
             self._enter(node)
             self.root.name_children()
+            del scope.children[node]
             raise ShapeError(f"{node.path}: {error}" if node.path else str(error)) from None
         self._enter(node)
         self.nodes.append(node)
