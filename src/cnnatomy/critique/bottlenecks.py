@@ -196,7 +196,7 @@ def _opened(study: Study, found: list[Waist]) -> Remedy:
         for x in waist.cut.maps:
             if x.node is not None and isinstance(x.node.layer, Conv):
                 layers[x.node] = (x.node.layer.replace(channels=factor * x.node.layer.channels),)
-    text = "put a shortcut around each, or widen them to half of what lies beside them"
+    text = "widen them to half of what lies beside them; or put a shortcut around each, or leave its nonlinearity out"
     return study.remedy(text, layers) if layers else Remedy(text)
 
 

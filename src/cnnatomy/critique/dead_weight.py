@@ -166,7 +166,7 @@ def linear_pair(study: Study) -> Iterator[Case]:
         text=f"{several(len(merged), 'pair')} of linear layers, {weights:,} weights and {macs:,} MACs, nothing between",
         evidence={"pairs": len(merged), "weights": weights, "macs": macs},
         remedy=study.remedy(
-            f"put a nonlinearity between them, or make each pair one layer: {first.path} and {second.path} {one!r}",
+            f"make each pair one layer ({first.path} and {second.path}: {one!r}), or put a nonlinearity between",
             changes,
             mechanical=True,
         ),
