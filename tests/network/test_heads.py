@@ -56,7 +56,11 @@ EVERY_HEAD = {
     "keypoints": (KeypointHead(5, width=8), [(5, 16, 24)]),
     "detection": (detection_heads(7, anchors=3, width=8), [(21, 2, 3), (12, 2, 3), (3, 2, 3)]),
 }
-BODIES = ("vgg-11", "resnet-18", "densenet-121", "mobilenet-v2")
+BODIES = (
+    "vgg-11",
+    "resnet-18",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet-121", "mobilenet-v2")),
+)
 
 
 def test_every_head_of_the_package_is_tried():
