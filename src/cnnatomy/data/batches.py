@@ -66,8 +66,11 @@ class OnDemand(Dataset[Tensor]):
         )
         try:
             yield from loader
+            return
         except UserError as error:  # from a worker it comes with the worker's traceback
-            raise UserError(str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
+            reason = str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]
+            error.__traceback__ = None  # it holds the loader, whose workers would end when garbage is looked for
+        raise UserError(reason)
 
 
 def _start(worker: int) -> None:
