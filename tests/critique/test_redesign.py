@@ -15,7 +15,7 @@ from cnnatomy.critique.change import Change, changed, nodes_in
 from cnnatomy.critique.redesign import alike, described, redesign
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, MaxPool, Multiply, ReLU, Sigmoid
-from cnnatomy.network import Chain, Heads, LinearHead, TappedChain
+from cnnatomy.network import Chain, Dense, Heads, LinearHead, TappedChain
 from cnnatomy.network.build import build
 from cnnatomy.network.graph import FeatureMap, Graph, Node
 from cnnatomy.readers import design
@@ -149,6 +149,16 @@ def test_a_part_of_one_layer_can_become_several_or_none(part, chain):
     (node,) = [node for node in graph.nodes if node.path == part]
     made = redesign(network, graph, Change({node: chain}))
     assert [node.layer for node in made.graph()] == [node.layer for node in changed(graph, Change({node: chain}))]
+
+
+def test_dense_blocks_in_a_row_stay_two_when_they_are_taken_apart():
+    dense = Dense(first=Conv(4, 1), second=ReLU())
+    network = cn.Network(Conv(8, 3), Chain(dense, dense), LinearHead(3), (3, 8, 8))
+    graph = network.graph()
+    relus = [node for node in graph.nodes if node.path.endswith("second")]
+    made = redesign(network, graph, Change({node: (node.layer, BatchNorm()) for node in relus}))
+    assert [type(part) for part in made.body.parts] == [Dense, Dense]
+    assert described(graph, keep=False).account().totals == network.account().totals
 
 
 def three_heads() -> cn.Network:

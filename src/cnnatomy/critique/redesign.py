@@ -283,14 +283,15 @@ def _one(parts: list[Layer | Block | Named]) -> Layer | Block:
 
 
 def _merged(steps: list[_Step]) -> list[_Step]:
-    """Dense steps in a row are one dense block."""
+    """Dense steps in a row are one dense block; blocks of other scopes stay apart, as their names do."""
     merged: list[_Step] = []
-    for child, part in steps:
-        last = merged[-1].part if merged else None
-        if isinstance(part, Dense) and isinstance(last, Dense):
-            merged[-1] = _Step(child, Dense(*last.parts, *part.parts))
+    for step in steps:
+        pair = (merged[-1], step) if merged else ()
+        parts = [s.part for s in pair if isinstance(s.child, Node) and isinstance(s.part, Dense)]
+        if len(parts) == 2:
+            merged[-1] = _Step(step.child, Dense(*parts[0].parts, *parts[1].parts))
         else:
-            merged.append(_Step(child, part))
+            merged.append(step)
     return merged
 
 
