@@ -15,8 +15,11 @@ from cnnatomy.options import (
     batch_option,
     classes_option,
     critique_options,
+    device_option,
     format_option,
     input_option,
+    needs,
+    needs_training,
     network_argument,
     report_format_option,
 )
@@ -263,28 +266,6 @@ def time_command(
     click.echo(timings.timing(account_of(network, classes, input), batch, repetitions, device, format))
 
 
-device_option = click.option(
-    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."
-)
-
-
-def needs(module: str) -> None:
-    """Raises `UserError` with the remedy where torch is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise UserError(f"this needs {module}: pip install 'cnnatomy[build]'")
-
-
-def needs_training() -> None:
-    """Raises `UserError` with the remedy where what training needs is not installed."""
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "lightning", "torchmetrics", "PIL", "sklearn") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")
-
-
 @main.command()
 @network_argument
 @click.option("--data", help="digits, fashion-mnist, a folder of class folders or of IDX files.  [default: digits]")
@@ -393,12 +374,16 @@ def weights(network: str, source: str, input: Any, classes: int | None, **option
 )
 @device_option
 def demo(out: Path | None, seed: int, device: str) -> None:
-    """The main job in a minute: show LeNet-5, train it on real digits, evaluate it, predict pictures."""
+    """The main job in a minute: show and criticise LeNet-5, train it on real digits, evaluate it, predict pictures."""
     needs_training()
     from cnnatomy.export import reports
+    from cnnatomy.export.findings import in_short
 
+    lenet = account_of("lenet-5", 10)
     click.echo("1. What LeNet-5 costs and sees (cnnatomy show lenet-5)\n")
-    click.echo(reports.show(account_of("lenet-5", 10), None, "table"))
+    click.echo(reports.show(lenet, None, "table"))
+    click.echo("\n2. What a good designer would object to today (cnnatomy critique lenet-5)\n")
+    click.echo(in_short(lenet))
 
     from cnnatomy.training import session
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share, and what some need to be installed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from cnnatomy.errors import UserError
 
 MOST_PIXELS = 1_000_000
 """No side of an input may be longer: longer ones are typing errors."""
@@ -67,6 +69,28 @@ classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), h
 
 
 batch_option = click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at once.")
+
+
+device_option = click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def needs(module: str) -> None:
+    """Raises `UserError` with the remedy where torch is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UserError(f"this needs {module}: pip install 'cnnatomy[build]'")
+
+
+def needs_training() -> None:
+    """Raises `UserError` with the remedy where what training needs is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "lightning", "torchmetrics", "PIL", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")
 
 
 def format_option(command: Any) -> Any:

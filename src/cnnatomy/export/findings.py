@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from cnnatomy.analysis import Account
-from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, Step
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, Step, critique
 from cnnatomy.critique.change import Cost
 from cnnatomy.export.records import peak_record
 from cnnatomy.export.tables import Column, mebibytes, paragraphs, render, short, terminal_width
@@ -53,6 +53,12 @@ def report(
         return json.dumps(record(account, purpose, findings, done), indent=2)
     page = _markdown if format == "markdown" else _plain
     return page(account, findings, done)
+
+
+def in_short(account: Account) -> str:
+    """What is found in a network, a sentence each; nothing about reasons and remedies."""
+    lines = [(f"{found.severity} {found.rule.code}", f"{found.rule.name}: {found.text}") for found in critique(account)]
+    return paragraphs(lines or [("", NOTHING)])
 
 
 def record(account: Account, purpose: Purpose, findings: Sequence[Finding], done: Done | None = None) -> Any:

@@ -118,14 +118,14 @@ def demo(out: Path | None, seed: int, device: str, console: Console) -> None:
     """Trains LeNet-5 on the digits, evaluates it, saves some pictures of the test split and predicts them."""
     place = RunFolder(out or free_name(Path("runs/demo")))
     console.print(
-        "\n2. Train it on 1,797 real handwritten digits (cnnatomy train lenet-5 --data digits --recipe lenet-5)\n"
+        "\n3. Train it on 1,797 real handwritten digits (cnnatomy train lenet-5 --data digits --recipe lenet-5)\n"
     )
     request = Request("lenet-5", "digits", place.path, recipe="lenet-5", changes={"seed": seed}, device=device)
     with _one_thread():
         _, fitted = train(request, console)
     assert fitted is not None
     console.print(
-        f"\n3. Predict pictures that it has never seen (cnnatomy predict {place.path} IMAGE...)\n", markup=False
+        f"\n4. Predict pictures that it has never seen (cnnatomy predict {place.path} IMAGE...)\n", markup=False
     )
     trained = Trained.load(place.path, device)
     with writing_to(place.path):
