@@ -159,7 +159,8 @@ class Page:
         medians = {key: statistics.median(ratios) for key in PEERS if (ratios := self.ratios(key))}
         if medians:
             (name, device), least = min(medians.items(), key=lambda item: item[1])
-            lines += prose(f"""**At the median over the models the fastest peer, {name} on the {device} device, takes
+            where = "the CPU" if device == "cpu" else "the meta device"
+            lines += prose(f"""**At the median over the models the fastest peer, {name} on {where}, takes
                 {least:.1f} times as long as cnnatomy.** Against whichever tool and device is fastest on each model, of
                 {len(medians)}, it is {statistics.median(fastest):.1f} times (from {min(fastest):.1f} to
                 {max(fastest):.1f}). Tool by tool:""")
