@@ -95,7 +95,9 @@ def test_list_gives_published_accuracies_and_whose_they_are(run):
     assert len(line) <= 80
 
 
-@pytest.mark.parametrize("key", ["macs", "parameters", "year", "name"])
+@pytest.mark.parametrize(
+    "key", ["macs", *(pytest.param(k, marks=pytest.mark.slow) for k in ("parameters", "year", "name"))]
+)
 def test_list_sorts(run, key):
     values = [line[key] for line in json.loads(run("list", "--sort", key, "--format", "json"))]
     assert values == sorted(values)

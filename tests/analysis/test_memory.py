@@ -16,10 +16,10 @@ from cnnatomy.analysis.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
-from layers.test_contract import EXAMPLES, Example
+from layers.test_contract import EXAMPLES, Example, each_example, third_and_later_ones_slowly
 
 
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if not isinstance(e.layer, LSTM)], ids=str)
+@pytest.mark.parametrize("example", third_and_later_ones_slowly([e for e in EXAMPLES if not isinstance(e.layer, LSTM)]))
 @pytest.mark.parametrize("batch", [3])
 def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Example, batch: int) -> None:
     """An LSTM keeps a workspace besides, whose size is its library's affair."""
@@ -33,7 +33,7 @@ def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Exampl
     assert saved_bytes(module, inputs) == own + (output.untyped_storage().nbytes() if mine else 0)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+@each_example
 def test_a_layer_says_whether_its_output_is_memory_of_its_input(example: Example) -> None:
     layer, shapes = example
     for training in (True, False):

@@ -6,8 +6,9 @@ import copy
 import io
 import math
 import pickle
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -296,7 +297,20 @@ EXAMPLES = [
     *(CONVS + TRANSPOSED + DEFORMABLE + PARTIAL + MATRICES + VOTES + CHANNELS + DEPTHWISE + POOLS),
     *(SPACE + ELEMENT + TIME + REARRANGEMENT + TRAINING),
 ]
-each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
+
+
+def third_and_later_ones_slowly(examples: list[Example]) -> list[Any]:
+    """Two examples of each layer kind are among the fast tests."""
+    met: Counter[type[Layer]] = Counter()
+    params = []
+    for example in examples:
+        met[type(example.layer)] += 1
+        marks = pytest.mark.slow if met[type(example.layer)] > 2 else ()
+        params.append(pytest.param(example, marks=marks, id=str(example)))
+    return params
+
+
+each_example = pytest.mark.parametrize("example", third_and_later_ones_slowly(EXAMPLES))
 
 
 def test_every_layer_kind_has_an_example() -> None:
@@ -401,17 +415,17 @@ def with_random_tensors(module: torch.nn.Module) -> torch.nn.Module:
 
 
 @each_example
-@pytest.mark.parametrize("within", [ANY, Interval(0, math.inf), Interval(-math.inf, -1), Interval(2, 5)], ids=str)
-def test_values_lie_within_the_predicted_bounds_whatever_the_weights(example: Example, within: Interval) -> None:
+def test_values_lie_within_the_predicted_bounds_whatever_the_weights(example: Example) -> None:
     layer, shapes = example
     module = with_random_tensors(layer.module(*shapes)).double().eval()
-    low, high = max(within.low, -30), min(within.high, 30)
-    inputs = [low + (high - low) * torch.rand(20, *shape, dtype=torch.float64) for shape in shapes]
-    if isinstance(layer, MaxUnpool):
-        inputs[1] = inputs_of(layer, shapes, batch=20)[1]
-    output = module(*inputs).detach()
-    bounds = layer.interval(*[within] * len(shapes))
-    assert bounds.low - 1e-9 <= output.min() <= output.max() <= bounds.high + 1e-9
+    for within in (ANY, Interval(0, math.inf), Interval(-math.inf, -1), Interval(2, 5)):
+        low, high = max(within.low, -30), min(within.high, 30)
+        inputs = [low + (high - low) * torch.rand(20, *shape, dtype=torch.float64) for shape in shapes]
+        if isinstance(layer, MaxUnpool):
+            inputs[1] = inputs_of(layer, shapes, batch=20)[1]
+        output = module(*inputs).detach()
+        bounds = layer.interval(*[within] * len(shapes))
+        assert bounds.low - 1e-9 <= output.min() <= output.max() <= bounds.high + 1e-9, within
 
 
 @each_example
