@@ -82,6 +82,7 @@ def test_list_shows_every_network_once(run):
     assert sum(line.startswith("  resnet-50 ") for line in lines) == 1
 
 
+@pytest.mark.slow
 def test_list_gives_published_accuracies_and_whose_they_are(run):
     listed = {line["name"]: line for line in json.loads(run("list", "--format", "json"))}
     vgg = listed["vgg-16"]

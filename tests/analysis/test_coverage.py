@@ -201,5 +201,6 @@ def test_dilation_beyond_the_map_reads_one_position() -> None:
     assert predicted(Conv(4, 3, padding=39, dilation=39), (4, 40, 40)).rows == Reads(-39, 1 << 78 | 1 << 39 | 1)
 
 
+@pytest.mark.slow
 def test_no_network_of_the_catalogue_has_gaps() -> None:
     assert [entry.name for entry in cn.ENTRIES if gaps(cn.network(entry.name).account().graph)] == []

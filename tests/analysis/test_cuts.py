@@ -84,6 +84,7 @@ def test_no_set_of_maps_is_narrower(graph: Graph) -> None:
         assert cut.volume == sum(elements(x.shape) for x in cut.maps)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(random_graphs())
 def test_the_cuts_are_all_maps_that_all_paths_pass_and_the_narrowest_between_each_two(graph: Graph) -> None:
@@ -103,6 +104,7 @@ def test_the_cuts_are_all_maps_that_all_paths_pass_and_the_narrowest_between_eac
     assert all(parts(graph, graph.inputs, end, cut.maps) for cut in found)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(random_graphs(least=4), st.data())
 def test_also_between_any_two_maps(graph: Graph, data: st.DataObject) -> None:

@@ -132,12 +132,14 @@ def test_every_output_sees_the_pixels_that_gradients_say(before: Any, layers: An
     check(Chain(*before, *layers))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(dense, max_size=2), repeating | overlapping | nails, st.lists(windowed, max_size=3))
 def test_also_where_a_layer_enlarges_the_map(before: Any, up: Any, after: Any) -> None:
     check(Chain(*before, up, *after))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @example(Conv(1, 1), 4, Interpolate(4), [Conv(2, 3)])
 @given(windowed, st.sampled_from([2, 3, 4]), repeating, st.lists(windowed, max_size=2))
@@ -187,6 +189,7 @@ branching = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(first, branching, st.lists(windowed, max_size=1))
 def test_also_where_paths_join(before: Any, middle: Any, after: Any) -> None:

@@ -181,6 +181,7 @@ def values(graph: Any, *inputs: torch.Tensor) -> dict[Any, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(designs, min_size=1, max_size=3), within, st.integers(0, 1000))
 def test_all_values_of_random_designs_lie_within_their_bounds(parts: Any, given: Interval, seed: int) -> None:

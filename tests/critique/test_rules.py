@@ -134,6 +134,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return Graph.trace(describe, *draw(st.lists(shapes, min_size=1, max_size=3)))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(graphs(), st.sampled_from(PURPOSES))
 def test_of_any_graph_rules_say_what_can_be_checked(graph, purpose):

@@ -85,6 +85,7 @@ def test_calibrated_weights_keep_the_deviation_through_a_linear_network() -> Non
     assert float(network(torch.randn(256, 512)).detach().std()) == pytest.approx(1, rel=0.25)
 
 
+@pytest.mark.slow
 def test_he_weights_keep_the_second_moment_through_thirty_layers_of_relu_and_calibrated_ones_lose_it() -> None:
     """Slide 002:916; He et al. 2015, figure 3."""
     moments = {}
