@@ -10,7 +10,18 @@ import cnnatomy as cn
 from cnnatomy.analysis import Totals, conventions
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU, Softmax
 
-NAMES = [entry.name for entry in cn.ENTRIES]
+QUICK = (
+    "lenet-5-1998",
+    "vgg-16",
+    "googlenet-aux",
+    "densenet-121",
+    "se-resnet-50",
+    "nasnet-a-mobile",
+    "msdnet-imagenet",
+)
+NAMES = [
+    entry.name if entry.name in QUICK else pytest.param(entry.name, marks=pytest.mark.slow) for entry in cn.ENTRIES
+]
 
 
 def parts(account, depth):

@@ -73,6 +73,7 @@ def fewest(graph: Graph, starts: Iterable[FeatureMap], end: FeatureMap) -> int |
     return min(volumes, default=None)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(random_graphs())
 def test_no_set_of_maps_is_narrower(graph: Graph) -> None:

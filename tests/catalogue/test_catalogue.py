@@ -15,7 +15,7 @@ NAMES = [entry.name for entry in cn.ENTRIES]
 
 
 def deep_ones_slowly(entry):
-    slow = len(entry.network().graph().nodes) > 130
+    slow = len(entry.network().graph().nodes) > 100
     return pytest.param(entry.name, marks=pytest.mark.slow) if slow else entry.name
 
 

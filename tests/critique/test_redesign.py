@@ -104,7 +104,9 @@ def test_a_random_change_is_written_as_the_graph_that_was_meant(data, name, coun
     )
 
 
-@pytest.mark.parametrize("name", ["lenet-5", "resnet-20-cifar", "preact-resnet-110-cifar"])
+@pytest.mark.parametrize(
+    "name", ["lenet-5", "resnet-20-cifar", pytest.param("preact-resnet-110-cifar", marks=pytest.mark.slow)]
+)
 def test_a_change_computes_what_the_changed_graph_computes(name):
     network = cn.network(name)
     graph = network.graph()

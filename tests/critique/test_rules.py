@@ -72,6 +72,7 @@ def findings_that_keep_to_the_rules(graph: Graph, purpose: Purpose) -> list[Find
     return findings
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(networks(), st.sampled_from(PURPOSES))
 def test_of_any_design_rules_say_what_can_be_checked(network, purpose):

@@ -83,6 +83,7 @@ def test_calibration_times_every_trial_and_says_how_far_it_is():
     assert measured.noise >= 0
 
 
+@pytest.mark.slow
 def test_a_busy_machine_is_said():
     measured = dataclasses.replace(calibrate.calibrate(1, FEW), noise=0.5)
     assert "the machine was busy" in timings.calibration(measured, "a file", "table")
