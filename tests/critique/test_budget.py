@@ -90,14 +90,22 @@ def test_the_weights_of_gates_of_larger_maps_are_not_at_the_end():
         x = Conv(16, 3, stride=2, padding=1)(x)
         gate = Conv(16, 1)(Conv(64, 1)(GlobalAvgPool()(x)))
         x = Multiply()(x, Sigmoid()(gate))
-        x = Conv(128, 3, stride=4, padding=1)(x)
+        x = Conv(128, 3, stride=8, padding=1)(x)
         return FullyConnected(256)(Flatten()(GlobalAvgPool()(x)))
 
-    (finding,) = found(balance, Graph.trace(describe, (3, 64, 64)))
+    (_, finding) = found(balance, Graph.trace(describe, (3, 128, 128)))  # the first is about the MACs of conv1
     end = 9 * 16 * 128 + 128 * 256
     assert finding.evidence["share_of_weights_late"] == end / (9 * 3 * 16 + 2 * 16 * 64 + end)
     assert finding.where == ("conv4", "fc")
     assert "no larger than the last, 8x8" in finding.text
+
+
+def test_a_network_of_two_scales_is_not_out_of_balance():
+    def describe(x):
+        x = Conv(64, 3, stride=2, padding=1)(Conv(8, 3, padding=1)(x))
+        return FullyConnected(256)(Flatten()(GlobalAvgPool()(x)))
+
+    assert not found(balance, Graph.trace(describe, (3, 32, 32)))
 
 
 def test_whether_vgg_is_out_of_balance_depends_on_the_device():

@@ -29,10 +29,11 @@ def balance(study: Study) -> Iterator[Case]:
 
     "Pay attention to compute at the beginning and memory at the end": large maps of weak features are where MACs go,
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
-    is all that is larger than the last map by more than two halvings, the end what is no larger. Fires where the
-    beginning has half of the MACs, or the end nine tenths of the weights (in a vectorised head they are a matter of
-    their own). For a given device it fires where either takes half of the time of all layers with weights at batch 1,
-    by the device's roofline or this machine's calibration.
+    is all that is larger than the last map by more than two halvings, the end what is no larger; a network without
+    such a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end
+    nine tenths of the weights (in a vectorised head they are a matter of their own). For a given device it fires where
+    either takes half of the time of all layers with weights at batch 1, by the device's roofline or this machine's
+    calibration.
     """
     if study.collapse is None:
         return  # no end of small maps
@@ -40,6 +41,8 @@ def balance(study: Study) -> Iterator[Case]:
     rows = [study.rows[node] for node in study.convolutions]
     rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
     early = [row for row in rows if pixels(row.output) >= 32 * last]
+    if not early:
+        return  # too few scales
     small = [row for row in rows if pixels(row.output) <= last]
     end = study.depth(study.last_map)
     late = [row for row in small if pixels(row.output) == last or row.weight_layers > end]  # no gates of larger maps
