@@ -19,7 +19,7 @@ def deep_ones_slowly(entry):
     return pytest.param(entry.name, marks=pytest.mark.slow) if slow else entry.name
 
 
-@pytest.mark.parametrize("name", map(deep_ones_slowly, cn.ENTRIES))
+@pytest.mark.parametrize("name", [deep_ones_slowly(entry) for entry in cn.ENTRIES])
 def test_the_built_module_is_what_the_description_predicts(name):
     """Shapes at every node, parameters, buffers and MACs, as torch itself reports them (on the meta device)."""
     network = cn.network(name)

@@ -191,7 +191,9 @@ def process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         "PYTHONPATH": os.pathsep.join(sys.path),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-c", "from cnnatomy.cli import main; main()", *arguments]
+    # whoever runs the tests in the background of a shell has Ctrl-C ignored, and what they start inherits that
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heard}; from cnnatomy.cli import main; main()", *arguments]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
