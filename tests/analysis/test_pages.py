@@ -1,19 +1,12 @@
-"""Memory that the system has to provide anew: the rules of glibc's allocator, and what the system itself counts."""
+"""Memory that the system has to provide anew: the rules of glibc's allocator. `benchmarks/pages.py` asks the system."""
 
 from __future__ import annotations
-
-import json
-import platform
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cnnatomy as cn
-from cnnatomy.analysis.kernels import work
-from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap, fresh
+from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap
 
 MIB = 2**20
 
@@ -72,42 +65,3 @@ def test_blocks_never_overlap_and_fresh_bytes_are_never_more_than_were_asked_for
             del held[other]
             heap.release(other)
     assert heap.fresh <= asked
-
-
-COUNT = """
-import json, resource, sys, torch
-import cnnatomy as cn
-from cnnatomy.timing.measure import settle_allocator
-torch.set_num_threads(1)
-network = cn.network(sys.argv[1])
-module, x = network.build().eval(), torch.rand(16, *network.input)
-settle_allocator()
-counts = []
-with torch.inference_mode():
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        module(x)
-        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(json.dumps(counts[-1] * resource.getpagesize()))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the rules are those of glibc")
-@pytest.mark.parametrize(
-    ("name", "least", "most"), [("mobilenet-v2", 0.7, 1.4), ("squeezenet-1.1", 0.7, 1.4), ("shufflenet-g3", 0, 0)]
-)
-def test_the_system_counts_as_many_page_faults(name, least, most):
-    """A pass of 16 images in a process of its own; what else the process holds moves blocks a little."""
-    account = cn.network(name).account()
-    works = {row.path: work(row.node.layer, row.inputs, row.output, 16, 1) for row in account.rows}
-    predicted = sum(fresh(account.graph, works, 16).values())
-    counted = json.loads(subprocess.check_output([sys.executable, "-c", COUNT, name]))
-    assert abs(counted) < MIB if most == 0 else least < predicted / counted < most
-    assert predicted == 0 if most == 0 else predicted > 100 * MIB
-
-
-def test_one_image_needs_no_new_pages():
-    account = cn.network("resnet-50").account()
-    works = {row.path: work(row.node.layer, row.inputs, row.output) for row in account.rows}
-    assert fresh(account.graph, works, 1) == {}
