@@ -67,14 +67,14 @@ class Footprint:
         return sums
 
 
-def inference(graph: Graph, setting: Setting = Setting()) -> Footprint:  # noqa: B008 - a value
+def inference(graph: Graph, setting: Setting = Setting()) -> Footprint:
     """The memory of one forward pass without autograd."""
     replay = Replay(graph, setting, training=False)
     replay.forward()
     return _footprint(graph, setting, replay, 0)
 
 
-def training(graph: Graph, setting: Setting = Setting()) -> Footprint:  # noqa: B008 - a value
+def training(graph: Graph, setting: Setting = Setting()) -> Footprint:
     """The memory of a training step that is not the first: forward, cross entropy, backward, step of the optimizer.
 
     Weights are float32; with a 16-bit type, the forward pass is computed in it by autocast.

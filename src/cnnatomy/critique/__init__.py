@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
 
 def critique(
     design: Network | Graph | Account,
-    purpose: Purpose = Purpose(),  # noqa: B008 - a value
+    purpose: Purpose = Purpose(),
     rules: Sequence[Rule] = RULES,
 ) -> list[Finding]:
     """What the rules find in a design, in their order.
