@@ -53,22 +53,7 @@ class Axis(NamedTuple):
             first, last = self.spans[0]
             step = self.step
             return Axis(step * stride, ((first - padding * step, last + (reach - padding) * step),))
-        return self._enlarged(kernel, stride, padding, dilation, upsample)
-
-    @lru_cache(4096)  # noqa: B019 - it is a value
-    def _enlarged(self, kernel: int, stride: int, padding: int, dilation: int, upsample: int) -> Axis:
-        """The same where this map was enlarged, or is now."""
-        reach = (kernel - 1) * dilation
-        if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
-            turns = stride // gcd(stride, len(self.spans))
-            outputs = len(self.spans) * turns // stride
-            reads = [[o * stride - padding + tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
-            return Axis(self.step * turns, tuple(_union([self.span(i) for i in read]) for read in reads))
-        # output o reads the inputs i with i * upsample = o + padding - tap
-        outputs = len(self.spans) * upsample
-        sums = [[o + padding - tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
-        reads = [[n // upsample for n in numbers if n % upsample == 0] for numbers in sums]
-        return Axis(self.step, tuple(_union([self.span(i) for i in read]) for read in reads))
+        return _through_enlarged(self, kernel, stride, padding, dilation, upsample)
 
     def joined(self, other: Axis) -> Axis:
         """What is seen where two paths meet: all that either sees."""
@@ -78,16 +63,33 @@ class Axis(NamedTuple):
             one, two = self.spans[0], other.spans[0]
             if one and two:
                 return Axis(self.step, ((min(one[0], two[0]), max(one[1], two[1])),))
-        return self._meets(other)
+        return _joined_enlarged(self, other)
 
-    @lru_cache(4096)  # noqa: B019 - it is a value
-    def _meets(self, other: Axis) -> Axis:
-        """The same where either map was enlarged, or their scales are unlike."""
-        if self.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
-            return max(self, other, key=lambda axis: axis.extent)
-        elements = lcm(len(self.spans), len(other.spans))
-        step = self.step * (elements // len(self.spans))
-        return Axis(step, tuple(_union([self.span(i), other.span(i)]) for i in range(elements)))
+
+@lru_cache(4096)
+def _through_enlarged(axis: Axis, kernel: int, stride: int, padding: int, dilation: int, upsample: int) -> Axis:
+    """`Axis.through` where the map was enlarged, or is now."""
+    reach = (kernel - 1) * dilation
+    if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
+        turns = stride // gcd(stride, len(axis.spans))
+        outputs = len(axis.spans) * turns // stride
+        reads = [[o * stride - padding + tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+        return Axis(axis.step * turns, tuple(_union([axis.span(i) for i in read]) for read in reads))
+    # output o reads the inputs i with i * upsample = o + padding - tap
+    outputs = len(axis.spans) * upsample
+    sums = [[o + padding - tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+    reads = [[n // upsample for n in numbers if n % upsample == 0] for numbers in sums]
+    return Axis(axis.step, tuple(_union([axis.span(i) for i in read]) for read in reads))
+
+
+@lru_cache(4096)
+def _joined_enlarged(axis: Axis, other: Axis) -> Axis:
+    """`Axis.joined` where either map was enlarged, or their scales are unlike."""
+    if axis.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
+        return max(axis, other, key=lambda one: one.extent)
+    elements = lcm(len(axis.spans), len(other.spans))
+    step = axis.step * (elements // len(axis.spans))
+    return Axis(step, tuple(_union([axis.span(i), other.span(i)]) for i in range(elements)))
 
 
 def _union(spans: Sequence[Span]) -> Span:
