@@ -10,7 +10,7 @@ from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study, depthwise
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Conv, Dropout, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements, pair
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements
 from cnnatomy.network.graph import Node
 
 
@@ -45,9 +45,10 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
 
 
 class _Stack(NamedTuple):
-    """A convolution and the 3x3 convolutions that may stand in its place; `fits` says that the shape stays."""
+    """A convolution of a large kernel and the 3x3 that may stand in its place; `fits` says that the shape stays."""
 
     node: Node
+    kernel: int
     layers: tuple[Layer, ...]
     fits: bool
 
@@ -58,7 +59,7 @@ def _is_first(study: Study, node: Node) -> bool:
 
 def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, mechanical: bool) -> Case:
     rows = [study.rows[stack.node] for stack in stacks]
-    sizes = sorted({max(pair(stack.node.layer.kernel)) for stack in stacks})  # type: ignore[attr-defined]
+    sizes = sorted({stack.kernel for stack in stacks})
     before = sum(row.weights for row in rows), sum(row.macs for row in rows)
     costs = [_cost(stack.layers, row.inputs[0]) for stack, row in zip(stacks, rows, strict=True)]
     after = sum(weights for weights, _ in costs), sum(macs for _, macs in costs)
@@ -105,9 +106,9 @@ def _stack(study: Study, node: Node) -> _Stack | None:
         stack = (*layers, conv.replace(kernel=3, stride=strides[-1], padding=padding[-1]))
         output = _output(stack, shape)
         if output == node.output.shape:
-            return _Stack(node, stack, True)
+            return _Stack(node, kernel, stack, True)
         unfit = unfit or (stack if output else ())
-    return _Stack(node, unfit, False) if unfit else None
+    return _Stack(node, kernel, unfit, False) if unfit else None
 
 
 def _strides(kernel: int, stride: int) -> list[int]:
