@@ -9,7 +9,7 @@ from cnnatomy.analysis import Row
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.rule import Case, Remedy, in_bytes, rule, several
 from cnnatomy.critique.study import Study, depthwise, pixels
-from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, Dropout, FullyConnected
+from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Dropout, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
 from cnnatomy.network.graph import Node
 
@@ -100,8 +100,9 @@ def _in_groups(study: Study, rows: Sequence[Row], text: str) -> Remedy:
     for row in rows:
         layer, channels = row.node.layer, row.inputs[0][0]
         if row.output[0] == channels and channels % LANES == 0 and channels > LANES:
-            conv = layer.grouped(row.inputs[0]) if not isinstance(layer, Conv) else layer  # type: ignore[attr-defined]
-            layers[row.node] = (conv.replace(groups=channels // LANES),)
+            if isinstance(layer, DepthwiseConv):
+                layer = layer.grouped(row.inputs[0])
+            layers[row.node] = (layer.replace(groups=channels // LANES),)
     return study.remedy(text.format(LANES), layers) if layers else Remedy(text.format(LANES))
 
 

@@ -164,10 +164,14 @@ def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Laye
     changes: dict[Node, tuple[Layer, ...]] = {}
     moved = 0
     for nodes in maps:
-        heirs = {node: heir for node in nodes if (heir := _next_convolution(study, node))}
-        for node, heir in heirs.items():
+        heirs = [
+            (node, node.layer.stride, heir)
+            for node in nodes
+            if isinstance(node.layer, SPATIAL) and (heir := _next_convolution(study, node))
+        ]
+        for node, stride, heir in heirs:
             changes[node] = (node.layer.replace(stride=1),)
-            changes[heir] = (heir.layer.replace(stride=node.layer.stride),)  # type: ignore[attr-defined]
+            changes[heir] = (heir.layer.replace(stride=stride),)
         moved += len(heirs)
         if not heirs:
             changes |= {node: chain for node in nodes for chain in [_averaged(node.layer)] if chain}
@@ -176,8 +180,6 @@ def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Laye
 
 def _next_convolution(study: Study, node: Node) -> Node | None:
     """The unstrided convolution behind one, with at most pointwise layers between, that could have its stride."""
-    if not isinstance(node.layer, SPATIAL):
-        return None
     behind = study.only_reader(node.output)
     while behind is not None and _passes_pixels(study, behind) and behind.output.shape == node.output.shape:
         behind = study.only_reader(behind.output)
