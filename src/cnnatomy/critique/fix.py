@@ -73,12 +73,13 @@ def fix(
     counted = account(network.graph(), network.name)
     while True:
         findings = [finding for rule in rules for finding in rule(Study(counted, purpose))]
-        finding = next((f for f in findings if _mechanical(f) and (f.rule.code, f.where) not in tried), None)
-        if finding is None or len(steps) == MOST_STEPS:
+        waiting = ((f, _mechanical(f)) for f in findings if (f.rule.code, f.where) not in tried)
+        finding, change = next(((f, change) for f, change in waiting if change), (None, None))
+        if finding is None or change is None or len(steps) == MOST_STEPS:
             return Fixed(network, steps, refused, findings)
         tried.add((finding.rule.code, finding.where))
         try:
-            network = redesign(network, counted.graph, finding.remedy.change)  # type: ignore[union-attr, arg-type]
+            network = redesign(network, counted.graph, change)
         except UserError as error:
             refused.append((finding, str(error)))
             continue
@@ -86,5 +87,6 @@ def fix(
         steps.append(Step(finding, before, counted))
 
 
-def _mechanical(finding: Finding) -> bool:
-    return finding.remedy is not None and finding.remedy.mechanical and finding.remedy.change is not None
+def _mechanical(finding: Finding) -> Change | None:
+    """The change that a program may make without asking, if there is one."""
+    return finding.remedy.change if finding.remedy and finding.remedy.mechanical else None
