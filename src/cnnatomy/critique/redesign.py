@@ -128,15 +128,16 @@ class _Writer:
         """What stands for a node or scope in a design."""
         if isinstance(child, Node):
             return child.layer
+        block: Block = child.block
         needed = self.needed(child)
-        kept = self.keep and _gives(child.block, child)
+        kept = self.keep and _gives(block, child)
         if kept and needed == child.outputs:
-            return child.block  # type: ignore[no-any-return]
+            return block
         try:
             return self.heads(child) if isinstance(child.block, Heads) else _Opened(self, child).whole(needed)
         except UserError:
             if kept:
-                return child.block  # type: ignore[no-any-return]
+                return block
             raise
 
     def needed(self, child: Child) -> Maps:

@@ -86,12 +86,16 @@ class Rule:
     @property
     def title(self) -> str:
         """The rule in one line."""
-        return inspect.getdoc(self.check).partition("\n")[0]  # type: ignore[union-attr]
+        return self._text.partition("\n")[0]
 
     @property
     def why(self) -> str:
         """Why it matters, and when it does not."""
-        return inspect.getdoc(self.check).partition("\n")[2].strip()  # type: ignore[union-attr]
+        return self._text.partition("\n")[2].strip()
+
+    @property
+    def _text(self) -> str:
+        return inspect.getdoc(self.check) or ""
 
     def __call__(self, study: Study) -> Iterator[Finding]:
         for where, text, evidence, remedy, severity in self.check(study):
