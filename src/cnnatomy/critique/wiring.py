@@ -167,7 +167,7 @@ def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Laye
         heirs = [
             (node, node.layer.stride, heir)
             for node in nodes
-            if isinstance(node.layer, SPATIAL) and (heir := _next_convolution(study, node))
+            if isinstance(node.layer, SPATIAL) and (heir := _next_convolution(study, node, pair(node.layer.stride)))
         ]
         for node, stride, heir in heirs:
             changes[node] = (node.layer.replace(stride=1),)
@@ -178,7 +178,7 @@ def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Laye
     return changes, moved
 
 
-def _next_convolution(study: Study, node: Node) -> Node | None:
+def _next_convolution(study: Study, node: Node, stride: Pair) -> Node | None:
     """The unstrided convolution behind one, with at most pointwise layers between, that could have its stride."""
     behind = study.only_reader(node.output)
     while behind is not None and _passes_pixels(study, behind) and behind.output.shape == node.output.shape:
@@ -186,7 +186,7 @@ def _next_convolution(study: Study, node: Node) -> Node | None:
     if behind is None or not isinstance(behind.layer, SPATIAL) or behind.layer.stride != 1:
         return None
     layer = behind.layer
-    return behind if min(pair(layer.kernel)) >= max(pair(node.layer.stride)) and layer.dilation == 1 else None
+    return behind if min(pair(layer.kernel)) >= max(stride) and layer.dilation == 1 else None
 
 
 def _averaged(layer: Layer) -> tuple[Layer, ...]:
