@@ -23,7 +23,7 @@ from cnnatomy.layers import (
     Subsample,
     TransposedConv,
 )
-from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Window, pair
+from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair, Window, pair
 from cnnatomy.layers.sliding import pairs
 from cnnatomy.network import Heads
 from cnnatomy.network.graph import FeatureMap, Node, Scope
