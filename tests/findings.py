@@ -10,13 +10,25 @@ from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Study
 from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.rule import Rule
-from cnnatomy.layers.layer import Shape
+from cnnatomy.layers.layer import Layer, Shape
 from cnnatomy.network import Graph
+from cnnatomy.network.graph import FeatureMap
 
 WELL_DESIGNED = (
     *("resnet-50", "preact-resnet-50", "resnext-50-32x4d", "se-resnet-50", "densenet-121", "mobilenet-v2"),
     *("inception-v3", "xception", "personal-notes"),
 )
+
+
+def chain_on(shape: Shape, *layers: Layer) -> Graph:
+    """Layers one after the other, with the paths of a network without blocks."""
+
+    def describe(x: FeatureMap) -> FeatureMap:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return Graph.trace(describe, shape)
 
 
 def found(rule: Rule, design: Network | Graph | str, input: Shape | None = None, **purpose: Any) -> list[Finding]:

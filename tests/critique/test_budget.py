@@ -28,19 +28,14 @@ from cnnatomy.layers import (
     Sigmoid,
 )
 from cnnatomy.network import Graph
-from findings import found
+from findings import chain_on, found
 from peers import torchvision
 
 MIB = 2**20
 
 
 def chain(*layers, shape=(3, 64, 64)) -> Graph:
-    def describe(x):
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return Graph.trace(describe, shape)
+    return chain_on(shape, *layers)
 
 
 # balance

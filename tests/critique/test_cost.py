@@ -35,19 +35,14 @@ from cnnatomy.layers import (
 )
 from cnnatomy.network import Graph
 from cnnatomy.network.graph import FeatureMap, Node
-from findings import found
+from findings import chain_on, found
 from peers import torchvision
 
 MODERN = ("resnet-50", "preact-resnet-50", "mobilenet-v2", "densenet-121", "se-resnet-50", "resnext-50-32x4d")
 
 
 def chain(*layers, shape=(3, 32, 32)) -> Graph:
-    def describe(x):
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return Graph.trace(describe, shape)
+    return chain_on(shape, *layers)
 
 
 @pytest.mark.parametrize("name", MODERN)

@@ -11,16 +11,11 @@ from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LeakyReLU, ReLU
 from cnnatomy.network import Graph
-from findings import found
+from findings import chain_on, found
 
 
 def chain(*layers, shape=(3, 28, 28)) -> Graph:
-    def describe(x):
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return Graph.trace(describe, shape)
+    return chain_on(shape, *layers)
 
 
 @pytest.mark.parametrize("name", ["resnet-50", "mobilenet-v2", "densenet-121", "se-resnet-50", "resnext-50-32x4d"])

@@ -29,16 +29,11 @@ from cnnatomy.layers import (
     Sigmoid,
 )
 from cnnatomy.network import Graph
-from findings import found
+from findings import chain_on, found
 
 
 def chain(*layers, shape=(3, 28, 28)) -> Graph:
-    def describe(x):
-        for layer in layers:
-            x = layer(x)
-        return x
-
-    return Graph.trace(describe, shape)
+    return chain_on(shape, *layers)
 
 
 @pytest.mark.parametrize("name", ["resnet-50", "preact-resnet-50", "densenet-121", "se-resnet-50", "inception-v4"])
