@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from click.testing import CliRunner, Result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnatomy.cli import main
 from cnnatomy.layers import Layer, MaxUnpool
 from cnnatomy.layers.layer import Shape
 from cnnatomy.network import Block, Graph
 from cnnatomy.network.build import build
+
+
+def run_command(*arguments: str | Path, code: int = 0) -> Result:
+    """A command of the command line, which ends with this code; no mistake may end in a traceback."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
 
 
 def tensors(shapes: tuple[Shape, ...], batch: int = 2, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:

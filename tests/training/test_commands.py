@@ -20,6 +20,7 @@ from PIL import Image
 
 from cnnatomy.cli import main
 from cnnatomy.data.dataset import DEBIAN
+from helpers import run_command
 
 Command = Callable[..., Result]
 
@@ -29,13 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs a command in an empty folder; no mistake may end in a traceback."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str | Path, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        return result
-
-    return run
+    return run_command
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from onnx import helper
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cnnatomy.cli import main
+from helpers import run_command
 
 Command = Callable[..., Result]
 
@@ -107,13 +107,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
             noise = np.random.default_rng([level, number]).integers(120 * level, 120 * level + 100, (16, 16, 3))
             Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "data" / name / f"{number}.png")
 
-    def run(*arguments: str | Path, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        return result
-
-    return run
+    return run_command
 
 
 SOURCES = [
