@@ -21,6 +21,7 @@ _DESCRIBE = {"layers", "network", "catalogue"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "options": set(),
+    "verbs": set(),
     "layers": set(),
     "network": {"layers"},
     "catalogue": {"layers", "network"},

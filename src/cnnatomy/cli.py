@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,27 +22,7 @@ from cnnatomy.options import (
     network_argument,
     report_format_option,
 )
-
-
-class Verbs(click.Group):
-    """Prints a `UserError` as one message and exits 2; suggests the nearest verb for an unknown one; 130 on Ctrl-C."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
-            sys.exit(code if isinstance(code, int) else 0)
-        except UserError as error:
-            click.echo(f"cnnatomy: {error}", err=True)
-            sys.exit(2)
-        except click.ClickException as error:
-            error.show()
-            sys.exit(2)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("cnnatomy: interrupted", err=True)
-            sys.exit(130)
-        except BrokenPipeError:  # `cnnatomy list | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+from cnnatomy.verbs import Verbs
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
