@@ -13,7 +13,7 @@ from cnnatomy.network.network import Network
 from cnnatomy.network.parts import SqueezeExcitation
 
 
-def with_gates(network: Network, gate: Layer | Block = SqueezeExcitation()) -> Network:  # noqa: B008 - a value
+def with_gates(network: Network, gate: Layer | Block = SqueezeExcitation()) -> Network:
     """The same network with a gate in every building block of its body (Hu et al. 2018, figures 2 and 3).
 
     A block that has a field `gate` gets it there: at the end of a residual branch, before the addition. A body without

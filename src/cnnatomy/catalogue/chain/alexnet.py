@@ -38,12 +38,12 @@ def alexnet(
     pool = MaxPool(3, 2)
 
     def decimate(number: int) -> dict[str, MaxPool | LocalResponseNorm]:
-        order = {
+        order: dict[str, dict[str, MaxPool | LocalResponseNorm]] = {
             "before pooling": {f"norm{number}": norm, f"pool{number}": pool},
             "after pooling": {f"pool{number}": pool, f"norm{number}": norm},
             "never": {f"pool{number}": pool},
         }
-        return order[normalise]  # type: ignore[return-value]
+        return order[normalise]
 
     w1, w2, w3, w4, w5 = widths
     return Network(
