@@ -52,6 +52,25 @@ from cnnatomy.network import Block, LinearHead, NonLocal, SqueezeExcitation
 MOST_ELEMENTS = 40_000  # of one map, so that 200 designs take seconds
 
 
+def branches_of(same_size: st.SearchStrategy[Any], aside: Layer, most: int) -> st.SearchStrategy[Any]:
+    """Layers that keep the size of a map, and trees of them; `aside` is one more branch of sums of two channels."""
+    return st.recursive(
+        same_size,
+        lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(
+            lambda parts: st.sampled_from(
+                [
+                    Chain(*parts),
+                    Parallel(*parts, Chain()),
+                    Dense(*parts),
+                    Residual(*parts, Conv(2, 1), shortcut=Conv(2, 1)),
+                    Parallel(*[Chain(part, Conv(2, 1)) for part in parts], aside, join=Add()),
+                ]
+            )
+        ),
+        max_leaves=most,
+    )
+
+
 def sizes(least: int, most: int) -> st.SearchStrategy[Any]:
     """One number, or one for rows and one for columns."""
     one = st.integers(least, most)

@@ -10,10 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import cnnatomy as cn
-from cnnatomy import Chain, Dense, Parallel, Residual, ShapeError
+from cnnatomy import Chain, Parallel, Residual, ShapeError
 from cnnatomy.analysis.coverage import Coverage, Reads, coverages, gaps
 from cnnatomy.layers import (
-    Add,
     AvgPool,
     BatchNorm,
     Conv,
@@ -31,6 +30,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.network import Block, SqueezeExcitation
 from helpers import built, trace
+from random_designs import branches_of
 
 SHAPE = (1, 61, 64)
 
@@ -75,21 +75,7 @@ def same_size(draw: st.DrawFn) -> Layer:
     return draw(st.sampled_from([Conv(2, kernel, padding="same", dilation=draw(dilations)), skewed, AvgPool(3, 1, 1)]))
 
 
-branching = st.recursive(
-    same_size(),
-    lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(
-        lambda parts: st.sampled_from(
-            [
-                Chain(*parts),
-                Parallel(*parts, Chain()),
-                Dense(*parts),
-                Residual(*parts, Conv(2, 1), shortcut=Conv(2, 1)),
-                Parallel(*[Chain(part, Conv(2, 1)) for part in parts], Conv(2, 3, padding=3, dilation=3), join=Add()),
-            ]
-        )
-    ),
-    max_leaves=5,
-)
+branching = branches_of(same_size(), Conv(2, 3, padding=3, dilation=3), 5)
 first = st.lists(st.builds(Crop, margins), max_size=1)
 
 
