@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import cnnatomy as cn
 from _machine import describe
-from cnnatomy.analysis import memory
+from cnnatomy.analysis.memory import footprint as memory
 
 
 def median(action: Callable[[], object], times: int) -> float:

@@ -14,7 +14,7 @@ import cnnatomy as cn
 from _machine import describe
 from cnnatomy.analysis import Account
 from cnnatomy.critique import RULES, Purpose, Study
-from cnnatomy.network.graph import no_garbage_collection
+from cnnatomy.design.graph import no_garbage_collection
 
 REPETITIONS = 5
 

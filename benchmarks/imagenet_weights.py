@@ -64,9 +64,11 @@ def fetch(cache: Path) -> Path:
 
 
 def main(cache: Path) -> None:
+    from cnnatomy.runs.predict import Trained
+
     from cnnatomy.readers import resolve
-    from cnnatomy.training import run_folder, weights
-    from cnnatomy.training.predict import Trained
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.runs.weights import sources as weights
 
     fetch(cache)
     network = resolve("mobilenet-v2")

@@ -15,8 +15,8 @@ from statistics import mean, median
 
 import cnnatomy as cn
 from _machine import describe
-from cnnatomy.analysis import latency
-from cnnatomy.analysis.kernels import work
+from cnnatomy.analysis.time import latency
+from cnnatomy.analysis.time.kernels import work
 from cnnatomy.timing.measure import measure
 
 NETWORKS = [

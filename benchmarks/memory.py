@@ -85,8 +85,8 @@ def lines_of(name: str, batch: int, size: int, device: str) -> Iterator[Line]:
     import torchinfo
 
     from _allocations import measure_cuda, measure_inference, measure_training
-    from cnnatomy.analysis import memory
-    from cnnatomy.analysis.setting import Setting
+    from cnnatomy.analysis.memory import footprint as memory
+    from cnnatomy.analysis.memory.setting import Setting
 
     module, shape = module_of(name, size)
     x = torch.randn(batch, *shape, device=device)

@@ -16,8 +16,8 @@ from statistics import median
 
 import cnnatomy as cn
 from _machine import describe
-from cnnatomy.analysis.kernels import work
-from cnnatomy.analysis.pages import fresh
+from cnnatomy.analysis.memory.pages import fresh
+from cnnatomy.analysis.time.kernels import work
 
 NETWORKS = ["mobilenet-v2", "mobilenet-v1-1.0", "squeezenet-1.1", "shufflenet-g3", "resnet-18", "googlenet", "alexnet"]
 MIB = 2**20

@@ -1,4 +1,4 @@
-"""Images per second of `cnnatomy.training.fit` against a plain hand-written torch loop, on LeNet-5.
+"""Images per second of `cnnatomy.training.fitting` against a plain hand-written torch loop, on LeNet-5.
 
 Same network, same pictures in memory, same batch size, optimiser and loss, in one process; the two take turns, and the
 best of each counts, because whatever else the machine does can only make a run slower. Exits 1 below the target.

@@ -8,11 +8,11 @@ import cnnatomy as cn
 from cnnatomy import Network
 from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Study
-from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.rule import Rule
+from cnnatomy.design import Graph
+from cnnatomy.design.graph import FeatureMap
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers.layer import Layer, Shape
-from cnnatomy.network import Graph
-from cnnatomy.network.graph import FeatureMap
 
 WELL_DESIGNED = (
     *("resnet-50", "preact-resnet-50", "resnext-50-32x4d", "se-resnet-50", "densenet-121", "mobilenet-v2"),

@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnatomy.cli import main
+from cnnatomy.design import Block, Graph
+from cnnatomy.design.build import build
 from cnnatomy.layers import Layer, MaxUnpool
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Block, Graph
-from cnnatomy.network.build import build
 
 
 def run_command(*arguments: str | Path, code: int = 0) -> Result:

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cnnatomy import Chain, Dense, Network, Parallel, Residual
+from cnnatomy.design import Block, LinearHead, NonLocal, SqueezeExcitation
 from cnnatomy.layers import (
     ELU,
     Add,
@@ -47,7 +48,6 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.network import Block, LinearHead, NonLocal, SqueezeExcitation
 
 MOST_ELEMENTS = 40_000  # of one map, so that 200 designs take seconds
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import cnnatomy as cn
-from cnnatomy.readers import design, listed
+from cnnatomy.readers.yaml import design, listed
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,7 +33,7 @@ def test_the_yaml_design_reads():
 
 
 def test_the_conventions_of_resnet_50_are_as_printed():
-    from cnnatomy.analysis import conventions
+    from cnnatomy.analysis.conventions import conventions
 
     counted = conventions(cn.network("resnet-50").account())["parameters"]
     page = (DOCS / "counting.md").read_text()

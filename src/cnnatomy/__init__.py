@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnnatomy.catalogue import ENTRIES, network
+from cnnatomy.design import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
 from cnnatomy.errors import ShapeError, UserError
-from cnnatomy.network import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +44,8 @@ def read(module: torch.nn.Module, *inputs: Shape | torch.Tensor, batch: int | No
     """Any torch module as a graph; see `cnnatomy.readers.torch_module.read`.
 
     `inputs` are the shapes of its inputs without the batch, such as (3, 224, 224), or example tensors, whose axis
-    `batch` is the batch. `cnnatomy.analysis.account` counts the graph.
+    `batch` is the batch. `cnnatomy.analysis.accounting` counts the graph.
     """
-    from cnnatomy.readers.torch_module import read
+    from cnnatomy.readers.torch.module import read
 
     return read(module, *inputs, batch=batch)

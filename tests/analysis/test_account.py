@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 import cnnatomy as cn
-from cnnatomy.analysis import Totals, conventions
+from cnnatomy.analysis import Totals
+from cnnatomy.analysis.conventions import conventions
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU, Softmax
 
 QUICK = (

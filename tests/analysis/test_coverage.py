@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import cnnatomy as cn
 from cnnatomy import Chain, Parallel, Residual, ShapeError
 from cnnatomy.analysis.coverage import Coverage, Reads, coverages, gaps
+from cnnatomy.design import Block, SqueezeExcitation
 from cnnatomy.layers import (
     AvgPool,
     BatchNorm,
@@ -28,7 +29,6 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.network import Block, SqueezeExcitation
 from helpers import built, trace
 from random_designs import branches_of
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy.analysis.cuts import Cut, Waist, cuts, narrowest, waists
+from cnnatomy.design import Graph
+from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import Foreign
 from cnnatomy.layers.layer import elements
-from cnnatomy.network import Graph
-from cnnatomy.network.graph import FeatureMap
 
 
 @st.composite

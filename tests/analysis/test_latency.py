@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import cnnatomy as cn
-from cnnatomy.analysis import latency
-from cnnatomy.analysis.kernels import Work, convolution_kernel, work
-from cnnatomy.analysis.latency import Calibration, Model, Sample
-from cnnatomy.analysis.pages import fresh
+from cnnatomy.analysis.memory.pages import fresh
+from cnnatomy.analysis.time import latency
+from cnnatomy.analysis.time.kernels import Work, convolution_kernel, work
+from cnnatomy.analysis.time.latency import Calibration, Model, Sample
 from cnnatomy.errors import UserError
 from cnnatomy.layers import LAYERS, Add, Conv, Hardswish, Multiply, ReLU, Shift, Softmax, Tanh
 from cnnatomy.layers.layer import pair

@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 import cnnatomy as cn
 import peers
 from _allocations import measure_inference, measure_training, saved_bytes
-from cnnatomy.analysis import memory
-from cnnatomy.analysis.setting import Setting
+from cnnatomy.analysis.memory import footprint as memory
+from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap
+from cnnatomy.analysis.memory.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap
 
 MIB = 2**20
 

@@ -14,6 +14,7 @@ import cnnatomy as cn
 from cnnatomy import Chain, ShapeError
 from cnnatomy.analysis import ReceptiveField, lecture_rule, receptive_fields
 from cnnatomy.analysis.receptive_field import smallest_path
+from cnnatomy.design import Block, FeatureMap, NonLocal, SqueezeExcitation
 from cnnatomy.layers import (
     Add,
     AvgPool,
@@ -35,7 +36,6 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.network import Block, FeatureMap, NonLocal, SqueezeExcitation
 from helpers import built, trace
 from random_designs import branches_of
 

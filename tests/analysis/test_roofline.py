@@ -6,10 +6,10 @@ import pytest
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.analysis.roofline import Device, device, devices, roofline
+from cnnatomy.analysis.time.roofline import Device, device, devices, roofline
+from cnnatomy.design.graph import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Flatten, FullyConnected, ReLU
-from cnnatomy.network.graph import Graph
 
 DEVICE = Device(name="a board", flops={"float32": 1e9, "float16": 4e9}, bandwidth=1e8, source="made up for this test")
 

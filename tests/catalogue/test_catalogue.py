@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cnnatomy as cn
 from cnnatomy.catalogue import BLOCKS, find
+from cnnatomy.design import BLOCKS as GENERAL
 from cnnatomy.layers import LAYERS
-from cnnatomy.network import BLOCKS as GENERAL
 
 NAMES = [entry.name for entry in cn.ENTRIES]
 

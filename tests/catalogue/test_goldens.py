@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import cnnatomy as cn
-from cnnatomy.analysis import Account, conventions
+from cnnatomy.analysis import Account
+from cnnatomy.analysis.conventions import conventions
 
 GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "networks.json").read_text())
 

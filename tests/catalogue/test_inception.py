@@ -6,8 +6,8 @@ import pytest
 
 import cnnatomy as cn
 from cnnatomy.catalogue.parallel.googlenet import INCEPTIONS, NaiveInception
+from cnnatomy.design import Graph
 from cnnatomy.layers import Add, Constant, Conv
-from cnnatomy.network import Graph
 
 PUBLISHED = {  # parameters, MACs, receptive field: as counted in other people's code; None where nobody says
     "inception-v4": (42_679_816, 12_253_974_624, 2071),  # timm; Araujo et al. 2019, Computing receptive fields

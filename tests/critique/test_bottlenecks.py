@@ -7,9 +7,9 @@ import pytest
 import cnnatomy as cn
 from cnnatomy import Chain, Network, Residual
 from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
+from cnnatomy.design import Block, LinearHead
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, MaxPool, ReLU
 from cnnatomy.layers.layer import Layer
-from cnnatomy.network import Block, LinearHead
 from findings import WELL_DESIGNED, after, found, only
 
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import cnnatomy as cn
-from cnnatomy.analysis import account, latency, roofline
-from cnnatomy.analysis.memory import inference
-from cnnatomy.analysis.setting import Setting
+from cnnatomy.analysis import account
+from cnnatomy.analysis.memory.footprint import inference
+from cnnatomy.analysis.memory.setting import Setting
+from cnnatomy.analysis.time import latency, roofline
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
-from cnnatomy.critique.change import Change, Cost, changed
+from cnnatomy.design import Graph
+from cnnatomy.edits.change import Change, Cost, changed
 from cnnatomy.errors import UserError
 from cnnatomy.layers import (
     AvgPool,
@@ -27,7 +29,6 @@ from cnnatomy.layers import (
     ReLU,
     Sigmoid,
 )
-from cnnatomy.network import Graph
 from findings import chain_on, found
 from peers import torchvision
 

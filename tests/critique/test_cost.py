@@ -13,8 +13,10 @@ import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.branches import branches
-from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
+from cnnatomy.design import Graph
+from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers import (
     Add,
     AvgPool,
@@ -33,8 +35,6 @@ from cnnatomy.layers import (
     Sigmoid,
     Slice,
 )
-from cnnatomy.network import Graph
-from cnnatomy.network.graph import FeatureMap, Node
 from findings import chain_on, found
 from peers import torchvision
 

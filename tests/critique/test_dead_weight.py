@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Rule, Study
-from cnnatomy.critique.change import changed
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
+from cnnatomy.design.build import build
+from cnnatomy.design.graph import Graph
+from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
     Add,
     BatchNorm,
@@ -24,8 +26,6 @@ from cnnatomy.layers import (
     Slice,
     TransposedConv,
 )
-from cnnatomy.network.build import build
-from cnnatomy.network.graph import Graph
 from helpers import trace
 
 FEW = settings(max_examples=60, deadline=None)

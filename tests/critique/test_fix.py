@@ -14,14 +14,14 @@ import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.cli import main
 from cnnatomy.critique import RULES, Case, Purpose, critique, fix
-from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.normalisation import response_normalisation
 from cnnatomy.critique.rule import rule
+from cnnatomy.design import LinearHead
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import BatchNorm, ReLU
 from cnnatomy.layers.layer import elements
-from cnnatomy.network import LinearHead
-from cnnatomy.readers import design
+from cnnatomy.readers.yaml import design
 from random_designs import MOST_ELEMENTS, networks
 
 DATA = Path(__file__).parent / "data"

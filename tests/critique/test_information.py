@@ -8,9 +8,10 @@ import cnnatomy as cn
 from cnnatomy import Chain, Network
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
-from cnnatomy.critique.change import Cost
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.rule import Rule
+from cnnatomy.design import Graph, LinearHead, MapHead, VectorHead
+from cnnatomy.edits.change import Cost
 from cnnatomy.layers import (
     BatchNorm,
     Conv,
@@ -22,7 +23,6 @@ from cnnatomy.layers import (
     ReLU,
     Reshape,
 )
-from cnnatomy.network import Graph, LinearHead, MapHead, VectorHead
 from findings import WELL_DESIGNED, after, found, only
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnatomy.analysis import account
-from cnnatomy.critique.change import Cost, changed
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
+from cnnatomy.design import Graph
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LeakyReLU, ReLU
-from cnnatomy.network import Graph
 from findings import chain_on, found
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import cnnatomy as cn
-from cnnatomy.analysis import account, roofline
-from cnnatomy.critique.change import Change, Cost, changed
+from cnnatomy.analysis import account
+from cnnatomy.analysis.time import roofline
 from cnnatomy.critique.machine import (
     depthwise_reuse,
     groups_never_mix,
@@ -15,6 +15,8 @@ from cnnatomy.critique.machine import (
     uneven_channels,
     weights_read_once,
 )
+from cnnatomy.design import Graph
+from cnnatomy.edits.change import Change, Cost, changed
 from cnnatomy.layers import (
     Add,
     BatchNorm,
@@ -28,7 +30,6 @@ from cnnatomy.layers import (
     ReLU,
     Sigmoid,
 )
-from cnnatomy.network import Graph
 from findings import chain_on, found
 
 

@@ -8,7 +8,6 @@ import torch
 import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Rule, Study
-from cnnatomy.critique.change import changed
 from cnnatomy.critique.normalisation import (
     bias_before_batch_norm,
     dropout_before_batch_norm,
@@ -17,6 +16,9 @@ from cnnatomy.critique.normalisation import (
     vector_head_without_dropout,
 )
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
+from cnnatomy.design.build import build
+from cnnatomy.design.graph import Graph
+from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
     Add,
     AvgPool,
@@ -40,8 +42,6 @@ from cnnatomy.layers import (
     Sigmoid,
     TransposedConv,
 )
-from cnnatomy.network.build import build
-from cnnatomy.network.graph import Graph
 from helpers import trace
 
 MODERN = ("resnet-50", "mobilenet-v2", "densenet-121", "resnext-50-32x4d", "se-resnet-50-v1-5", "preact-resnet-50")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cnnatomy import Chain
 from cnnatomy.analysis import account
 from cnnatomy.critique import RULES, Finding, Purpose, Study
-from cnnatomy.critique.change import Cost, changed
+from cnnatomy.design import Graph, LinearHead
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import (
     LSTM,
@@ -33,7 +34,6 @@ from cnnatomy.layers import (
     Softmax,
 )
 from cnnatomy.layers.layer import Layer
-from cnnatomy.network import Graph, LinearHead
 from random_designs import MOST_ELEMENTS, layers, networks
 
 PURPOSES = (

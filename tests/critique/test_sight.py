@@ -13,8 +13,8 @@ from cnnatomy.analysis import account
 from cnnatomy.analysis.coverage import gaps
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
+from cnnatomy.design import Block, FeatureMap, Graph, LinearHead, MapHead
 from cnnatomy.layers import BatchNorm, Concat, Conv, Flatten, FullyConnected, Interpolate, MaxPool, ReLU, Reshape
-from cnnatomy.network import Block, FeatureMap, Graph, LinearHead, MapHead
 from findings import WELL_DESIGNED, after, found, only
 from helpers import built
 

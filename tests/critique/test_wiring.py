@@ -14,7 +14,6 @@ import cnnatomy as cn
 import peers
 from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Rule, Study
-from cnnatomy.critique.change import changed
 from cnnatomy.critique.wiring import (
     auxiliary_heads,
     softmax_before_loss,
@@ -22,6 +21,10 @@ from cnnatomy.critique.wiring import (
     uneven_transposed_convolution,
     unfolded_batch_norm,
 )
+from cnnatomy.design import KeypointHead, LinearHead
+from cnnatomy.design.build import build
+from cnnatomy.design.graph import Graph
+from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
     AvgPool,
     Concat,
@@ -38,9 +41,6 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.network import KeypointHead, LinearHead
-from cnnatomy.network.build import build
-from cnnatomy.network.graph import Graph
 from cnnatomy.readers import read_graph
 from helpers import trace
 

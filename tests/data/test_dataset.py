@@ -12,7 +12,7 @@ from PIL import Image
 
 from cnnatomy.data import batches as module
 from cnnatomy.data import load, load_labelled
-from cnnatomy.data.augment import move
+from cnnatomy.data.augmentation import move
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, mix
 from cnnatomy.data.dataset import DEBIAN, Data, Split
 from cnnatomy.data.sources import LEFT_OUT, TEST, TRAIN, VAL

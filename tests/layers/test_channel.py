@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
+from cnnatomy.design import SqueezeExcitation
 from cnnatomy.layers import ArgMax, Conv, FullyConnected, GroupMaximum, Layer, LocalResponseNorm, RadialBasis
-from cnnatomy.network import SqueezeExcitation
 from helpers import built, layer_module, learned, run
 
 DOUBLE = torch.float64

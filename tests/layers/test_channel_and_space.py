@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
+from cnnatomy.design import Deformable, NonLocal
 from cnnatomy.layers import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.layer import pair
-from cnnatomy.network import Deformable, NonLocal
 from helpers import built, layer_module, run
 
 DOUBLE = torch.float64

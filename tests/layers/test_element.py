@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cnnatomy import ShapeError, UserError
+from cnnatomy.design import Chain
 from cnnatomy.layers import (
     ELU,
     SELU,
@@ -33,7 +34,6 @@ from cnnatomy.layers import (
     Swish,
     Tanh,
 )
-from cnnatomy.network import Chain
 from helpers import layer_module, run
 
 DOUBLE = torch.float64

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cnnatomy import ShapeError, UserError
+from cnnatomy.design import Chain, FeatureMap
 from cnnatomy.layers import (
     ChannelShuffle,
     ChannelToSpace,
@@ -23,7 +24,6 @@ from cnnatomy.layers import (
     ZeroPad,
     split,
 )
-from cnnatomy.network import Chain, FeatureMap
 from helpers import built, run, trace
 
 X = torch.arange(2 * 12 * 4 * 6).float().view(2, 12, 4, 6)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cnnatomy as cn
+from cnnatomy.design import Named
 from cnnatomy.layers import Conv, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Named
-from cnnatomy.readers import design, resolve
+from cnnatomy.readers import resolve
+from cnnatomy.readers.yaml import design
 
 
 @pytest.mark.parametrize("entry", cn.ENTRIES, ids=lambda entry: entry.name)

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.readers import design, draft, listed, resolve, schema
-from cnnatomy.readers.listed import ListedNetwork
+from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.readers import resolve
+from cnnatomy.readers.yaml import design, draft, listed, schema
 
 jsonschema = pytest.importorskip("jsonschema")
 DOCS = Path(__file__).resolve().parents[2] / "docs"

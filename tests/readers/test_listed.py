@@ -14,10 +14,12 @@ from torch import nn
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
+from cnnatomy.design.build import build
+from cnnatomy.design.listed import ListedNetwork, ListedNode
 from cnnatomy.layers import BatchNorm, Conv, Each, Flatten, FullyConnected, ReLU, Softmax
-from cnnatomy.network.build import build
-from cnnatomy.readers import draft, listed, prototxt, resolve
-from cnnatomy.readers.listed import Entry, ListedNetwork
+from cnnatomy.readers import resolve
+from cnnatomy.readers.caffe import prototxt
+from cnnatomy.readers.yaml import draft, listed
 
 DATA = Path(__file__).parent / "data"
 NAMES = ["lenet-5-1998", "alexnet", "googlenet", "densenet-121", "se-resnet-50", "mobilenet-v2", "shufflenet-g3"]
@@ -101,7 +103,7 @@ def test_another_input_shape_is_described_anew():
 
 
 def test_pixels_treated_alike_are_written_too():
-    network = ListedNetwork((Entry("fc", Each(FullyConnected(3)), (0,)),), (4, 5))
+    network = ListedNetwork((ListedNode("fc", Each(FullyConnected(3)), (0,)),), (4, 5))
     assert listed.read(listed.write(network)) == network
 
 
@@ -116,14 +118,14 @@ def test_what_the_output_does_not_need_is_left_out():
             y: torch.Tensor = self.used(x)
             return y
 
-    assert lists(Idle(), 3, 4, 4).entries == (Entry("used", Conv(2, 1), (0,)),)
+    assert lists(Idle(), 3, 4, 4).entries == (ListedNode("used", Conv(2, 1), (0,)),)
 
 
 def test_for_training_a_softmax_at_the_end_is_left_to_the_loss_and_the_last_layer_fits_the_classes():
     network = ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire")
     assert network.entries[-1].layer == Softmax()
     assert network.for_classes(None).entries == network.entries[:-1]
-    assert network.for_classes(7).entries[-1] == Entry("fc", FullyConnected(7), (len(network.entries) - 2,))
+    assert network.for_classes(7).entries[-1] == ListedNode("fc", FullyConnected(7), (len(network.entries) - 2,))
     assert network.for_classes(7).graph().outputs[0].shape == (7,)
 
 
@@ -209,7 +211,7 @@ def test_a_mistake_is_named_with_its_file_and_line(text):
 
 
 def test_a_layer_that_does_not_fit_is_named():
-    network = ListedNetwork((Entry("block.conv", Conv(3, 5), (0,)),), (3, 4, 4))
+    network = ListedNetwork((ListedNode("block.conv", Conv(3, 5), (0,)),), (3, 4, 4))
     with pytest.raises(cn.ShapeError, match=r"conv: Conv\(3, 5\) got 3x4x4"):
         network.graph()
 

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
+from cnnatomy.design.build import build
 from cnnatomy.layers import Layer
-from cnnatomy.network.build import build
 from cnnatomy.readers import read_graph
 
 onnx = pytest.importorskip("onnx")
 helper, reference = onnx.helper, pytest.importorskip("onnx.reference")
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
-from cnnatomy.readers import onnx_file  # noqa: E402 - onnx may be missing
+from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

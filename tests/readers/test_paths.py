@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cnnatomy.analysis import account
+from cnnatomy.design.build import build
+from cnnatomy.design.builder import Builder, safe
 from cnnatomy.layers import Add, Conv, ReLU
-from cnnatomy.network.build import build
-from cnnatomy.readers.paths import Builder, safe
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.network.build import build
-from cnnatomy.training.transplant import from_module
+from cnnatomy.design.build import build
+from cnnatomy.runs.weights.transplant import from_module
 from peers import timm, torchvision
 
 QUICK = ["torchvision:resnet18", "torchvision:mobilenet_v3_small", "timm:convnext_atto", "timm:regnety_002"]

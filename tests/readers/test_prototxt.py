@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
+from cnnatomy.design.build import build
+from cnnatomy.design.builder import MODULE_ATTRIBUTES
 from cnnatomy.layers import BatchNorm, LocalResponseNorm, Softmax, TransposedConv
 from cnnatomy.layers.layer import elements
-from cnnatomy.network.build import build
-from cnnatomy.readers import prototxt, read_graph
-from cnnatomy.readers.paths import MODULE_ATTRIBUTES
+from cnnatomy.readers import read_graph
+from cnnatomy.readers.caffe import prototxt
 from helpers import flops, shapes_by_path, tensors
 
 DATA = Path(__file__).parent / "data"

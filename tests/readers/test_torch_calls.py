@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.network.graph import Graph, Scope
-from cnnatomy.readers import torch_calls
+from cnnatomy.design.graph import Graph, Scope
+from cnnatomy.readers.torch import calls as torch_calls
 from peers import timm, torchvision
 
 MAP = (4, 10, 12)

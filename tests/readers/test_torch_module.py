@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cnnatomy as cn
 from cnnatomy.analysis import Account, account
+from cnnatomy.design.build import build
 from cnnatomy.layers import LSTM, RNN, BatchNorm, Conv, DepthwiseConv, Foreign, FullyConnected, NotCounted, ReLU
-from cnnatomy.network.build import build
 
 
 def reads(module: nn.Module, *inputs: Any) -> Account:

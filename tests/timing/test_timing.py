@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner
 
 import cnnatomy as cn
-from cnnatomy.analysis import latency
+from cnnatomy.analysis.time import latency
 from cnnatomy.cli import main
 from cnnatomy.errors import UserError
-from cnnatomy.export import timings
 from cnnatomy.layers import Add, Conv, FullyConnected, ReLU
 from cnnatomy.layers.layer import elements
+from cnnatomy.report import timings
 from cnnatomy.timing import calibrate
 from cnnatomy.timing.measure import Spread, measure
 from cnnatomy.timing.plan import MOST_MACS, MOST_NUMBERS, Trial, plan

@@ -17,13 +17,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn import functional as F
 
 import cnnatomy as cn
-from cnnatomy import Chain, Network
+from cnnatomy import Chain, Network, files
 from cnnatomy.data import Data, Normalisation, load
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
-from cnnatomy.training import Recipe, Trained, files, fit, read_run
+from cnnatomy.runs import read_run
+from cnnatomy.runs.classifier import Classifier
+from cnnatomy.training import Recipe, Trained, fit
 from cnnatomy.training.epochs import WholeFiles
-from cnnatomy.training.module import Classifier, Groups, Training
+from cnnatomy.training.task import Groups, Training
 
 
 def tiny_network(classes: int = 10, width: int = 8) -> Network:
@@ -85,18 +87,18 @@ def test_a_run_folder_holds_everything(tmp_path: Path, tiny: Network, digits: Da
         "summary.json",
     }
     assert run.network == tiny
-    assert run.recipe == quick
+    assert Recipe.of(run) == quick
     assert run.normalisation == digits.normalisation
     assert run.classes == digits.classes
 
     with folder.metrics.open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
-    assert float(rows[1]["val_loss"]) == fitted.rows[1].val_loss
+    assert float(rows[1]["val_loss"]) == fitted.outcome.epochs[1].val_loss
 
     events = EventAccumulator(str(folder.tensorboard)).Reload()
     curve = events.Scalars("loss/val")
-    assert [event.value for event in curve] == pytest.approx([row.val_loss for row in fitted.rows])
+    assert [event.value for event in curve] == pytest.approx([row.val_loss for row in fitted.outcome.epochs])
     assert {"loss/batch", "loss/train", "accuracy/train", "accuracy/val", "learning_rate"} <= set(
         events.Tags()["scalars"]
     )
@@ -110,7 +112,7 @@ def test_the_summary_says_what_was_measured(tmp_path: Path, tiny: Network, digit
     assert summary["classes"] == list("0123456789")
     assert summary["data"]["splits"] == {"train": 1259, "val": 179, "test": 359}
     assert summary["recipe"]["seed"] == 0
-    assert summary["training"]["best_epoch"] == fitted.best.epoch
+    assert summary["training"]["best_epoch"] == fitted.outcome.best.epoch
     assert summary["normalisation"]["mean"] == list(digits.normalisation.mean)
     assert summary["versions"]["torch"] == torch.__version__
     assert {"device", "processor", "cores", "threads", "system"} == set(summary["machine"])
@@ -140,7 +142,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny: Network, digits: Data) -> None:
     recipe = Recipe(learning_rate=0.05, epochs=6, cut_patience=0, patience=2, shift=0.05)
     whole = fit(tiny, digits, recipe, tmp_path / "whole")
-    assert len({row.learning_rate for row in whole.rows}) > 1, "the schedule must have been resumed, too"
+    assert len({row.learning_rate for row in whole.outcome.epochs}) > 1, "the schedule must have been resumed, too"
     for epoch, batch, resume in ((0, 3, False), (1, 5, True), (2, 0, True), (4, 19, True)):
         with pytest.raises(KeyboardInterrupt):
             fit(tiny, digits, recipe, tmp_path / "parts", resume=resume, watch=[Stop(epoch, batch)])
@@ -148,7 +150,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny: Ne
     parts = fit(tiny, digits, recipe, tmp_path / "parts", resume=True)
     assert same(whole.classifier.state_dict(), parts.classifier.state_dict())
     assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "parts/model.safetensors").read_bytes()
-    assert [(row.learning_rate, row.train_loss, row.val_loss) for row in whole.rows] == [
+    assert [(row.learning_rate, row.train_loss, row.val_loss) for row in whole.outcome.epochs] == [
         (row.learning_rate, row.train_loss, row.val_loss) for row in parts.rows
     ]
     points = [EventAccumulator(str(path)).Reload() for path in (tmp_path / "parts" / "tensorboard").iterdir()]
@@ -162,8 +164,8 @@ def test_a_run_interrupted_after_training_is_only_evaluated(
     whole = fit(tiny, digits, quick, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     again = fit(tiny, digits, quick, tmp_path / "run", resume=True, watch=[Stop(0, 0), Stop(4, 0)])
-    assert again.rows == whole.rows
-    assert again.test.confusion == whole.test.confusion
+    assert again.outcome.epochs == whole.outcome.epochs
+    assert again.outcome.test.confusion == whole.outcome.test.confusion
 
 
 def test_from_memory_and_on_demand_training_is_the_same(tiny: Network, digits: Data) -> None:
@@ -175,19 +177,19 @@ def test_from_memory_and_on_demand_training_is_the_same(tiny: Network, digits: D
 def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path, tiny: Network, digits: Data) -> None:
     recipe = Recipe(learning_rate=0.2, epochs=60, cut_patience=50, patience=2)
     fitted = fit(tiny, digits, recipe, tmp_path / "run")
-    assert fitted.stopped_early
-    assert len(fitted.rows) == fitted.best.epoch + 2
-    assert fitted.best.val_loss == min(row.val_loss for row in fitted.rows)
+    assert fitted.outcome.stopped_early
+    assert len(fitted.outcome.epochs) == fitted.outcome.best.epoch + 2
+    assert fitted.outcome.best.val_loss == min(row.val_loss for row in fitted.outcome.epochs)
     assert same(load_file(tmp_path / "run/model.safetensors"), fitted.classifier.network.state_dict())
     images, labels = next(iter(digits.val.batches(len(digits.val))))
     with torch.inference_mode():
         loss = float(F.cross_entropy(fitted.classifier.eval()(images), labels))
-    assert loss == pytest.approx(fitted.best.val_loss, rel=1e-4)
+    assert loss == pytest.approx(fitted.outcome.best.val_loss, rel=1e-4)
 
 
 def test_the_learning_rate_is_cut_to_a_tenth_on_a_plateau(tiny: Network, digits: Data) -> None:
     recipe = Recipe(learning_rate=0.1, epochs=8, cut_patience=0, patience=100)
-    rates = [row.learning_rate for row in fit(tiny, digits, recipe).rows]
+    rates = [row.learning_rate for row in fit(tiny, digits, recipe).outcome.epochs]
     assert rates[0] == 0.1
     assert {round(rates[epoch] / rates[epoch + 1]) for epoch in range(7)} == {1, 10}
 

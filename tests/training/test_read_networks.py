@@ -188,7 +188,7 @@ def test_a_mistake_gets_one_clear_message(run, arguments, message) -> None:
 
 def test_a_network_that_reads_no_picture_is_refused(run) -> None:
     Path("vector.yaml").write_text("input: [8]\nnodes: [{fc: {FullyConnected: {features: 2}}}]")
-    assert "reads 8 numbers, no picture" in run("train", "vector.yaml", "--data", "data", code=2).stderr
+    assert "reads 8 numbers, no image" in run("train", "vector.yaml", "--data", "data", code=2).stderr
 
 
 def test_weights_of_a_file_go_into_a_module_of_ones_own(run) -> None:

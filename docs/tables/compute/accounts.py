@@ -9,9 +9,9 @@ from typing import Any
 
 import cnnatomy as cn
 from cnnatomy.analysis import Account, Row, Totals, account
+from cnnatomy.design import Graph
 from cnnatomy.layers import Add
 from cnnatomy.layers.layer import GLOBAL, Shape, pair
-from cnnatomy.network import Graph
 
 
 @functools.cache

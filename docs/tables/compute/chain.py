@@ -8,9 +8,9 @@ from itertools import groupby
 
 from cnnatomy.analysis import Account, Row
 from cnnatomy.catalogue.chain.alexnet import alexnet
+from cnnatomy.design import Chain
 from cnnatomy.layers import Conv, FullyConnected, LocalResponseNorm, MaxPool, Softmax
 from cnnatomy.layers.layer import elements
-from cnnatomy.network import Chain
 from compute.accounts import counted, kernel, of, operations, output, pixels, products, rows, size, stride, totals
 from compute.cells import Claim, Table, Way, also_truncated
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cnnatomy.analysis import conventions
+from cnnatomy.analysis.conventions import conventions
 from compute.accounts import counted
 from compute.cells import Claim, Table, Way
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cnnatomy.analysis import Account, Row
 from cnnatomy.catalogue.parallel.googlenet import googlenet
 from cnnatomy.catalogue.parallel.inception_v3 import InceptionV2TableTail
+from cnnatomy.design.graph import Scope
 from cnnatomy.layers import Conv
-from cnnatomy.network.graph import Scope
 from compute.accounts import brackets, counted, depth, kernel, of, output, pixels, products, rows, size, stride, totals
 from compute.cells import PRINTED, Claim, Table, Way, also_truncated
 

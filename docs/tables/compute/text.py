@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import find
+from cnnatomy.design import Chain
 from cnnatomy.layers import Conv
 from cnnatomy.layers.layer import elements
-from cnnatomy.network import Chain
 from compute.accounts import counted, of, output, pixels, rows
 from compute.cells import Claim, Table, Way, also_truncated
 from compute.chain import table_alexnet

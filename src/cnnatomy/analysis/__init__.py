@@ -1,7 +1,6 @@
 """Counting: what a graph costs and what it can see."""
 
-from cnnatomy.analysis.account import Account, Row, Subtotal, Totals, account
-from cnnatomy.analysis.conventions import conventions
+from cnnatomy.analysis.accounting import Account, Row, Subtotal, Totals, account
 from cnnatomy.analysis.receptive_field import ReceptiveField, lecture_rule, receptive_fields
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "Subtotal",
     "Totals",
     "account",
-    "conventions",
     "lecture_rule",
     "receptive_fields",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from cnnatomy.analysis.account import Account, Row
+from cnnatomy.analysis.accounting import Account, Row
 from cnnatomy.layers import (
     Add,
     AvgPool,

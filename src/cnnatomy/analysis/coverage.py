@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.layers.layer import GLOBAL, Shape, Window
-from cnnatomy.network.graph import FeatureMap, Graph, Node
 
 
 class Reads(NamedTuple):

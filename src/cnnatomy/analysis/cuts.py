@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.layers.layer import elements
-from cnnatomy.network.graph import FeatureMap, Graph
 
 
 class Cut(NamedTuple):

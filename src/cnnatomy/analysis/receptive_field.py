@@ -8,8 +8,8 @@ from functools import lru_cache
 from math import gcd, lcm
 from typing import NamedTuple
 
+from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.layers.layer import GLOBAL, Pair, Window
-from cnnatomy.network.graph import FeatureMap, Graph
 
 Span = tuple[int, int] | None
 """The first and the last input pixel that is read, counted from 0 (negative in the padding); None where none is."""

@@ -25,9 +25,9 @@ from cnnatomy.catalogue.residual import (
     xception,
 )
 from cnnatomy.catalogue.searched import amoebanet, cells, nasnet, pnasnet
+from cnnatomy.design import Block, Network
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Block, Network
 
 _FAMILIES = (
     lenet,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnnatomy.design import Network
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Network
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
-from cnnatomy.critique.fix import Fixed, Step, fix
+from cnnatomy.critique.fixing import Fixed, Step, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
@@ -25,7 +25,7 @@ from cnnatomy.critique.normalisation import (
     vector_head_without_dropout,
 )
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
-from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Remedy, Rule
+from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.wiring import (
@@ -35,7 +35,8 @@ from cnnatomy.critique.wiring import (
     uneven_transposed_convolution,
     unfolded_batch_norm,
 )
-from cnnatomy.network import Graph, Network
+from cnnatomy.design import Graph, Network
+from cnnatomy.edits.change import Remedy
 
 RULES: tuple[Rule, ...] = (
     *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist, output_without_pixels),

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping
 
 from cnnatomy.critique.study import Study
-from cnnatomy.network.graph import Node
+from cnnatomy.design.graph import Node
 
 
 def branches(study: Study, join: Node, position: Mapping[Node, int]) -> list[list[Node]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from cnnatomy.analysis import Account, Row, account
-from cnnatomy.analysis.memory import inference
-from cnnatomy.analysis.setting import Setting
-from cnnatomy.critique.change import Change, changed
+from cnnatomy.analysis.memory.footprint import inference
+from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
-from cnnatomy.critique.rule import Case, Remedy, in_bytes, rule
+from cnnatomy.critique.rule import Case, in_bytes, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.design.graph import FeatureMap, Graph, Node
+from cnnatomy.edits.change import Change, Remedy, changed
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dimensions, elements
-from cnnatomy.network.graph import FeatureMap, Graph, Node
 
 MOST = 5
 """Layers that a finding over budget names."""
@@ -244,7 +244,7 @@ def over_latency(study: Study) -> Iterator[Case]:
 
 def _timer(study: Study) -> Callable[[Account], list[float]]:
     """What tells the seconds of each layer on the study's device; on this machine, last, of what is between them."""
-    from cnnatomy.analysis.roofline import roofline  # it needs pydantic
+    from cnnatomy.analysis.time.roofline import roofline  # it needs pydantic
 
     device, calibration = study.device, study.calibration
     assert device is not None

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cnnatomy.critique.branches import branches
-from cnnatomy.critique.rule import Case, Remedy, rule
+from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study, pixels
+from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
-from cnnatomy.network.graph import FeatureMap, Node
 
 
 @rule("C1", "vectorised-head", "warning", "lecture 001, 'Feature Map To Feature Vector Transform'; Lin et al. 2013")

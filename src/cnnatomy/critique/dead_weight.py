@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import gcd
 
-from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study
+from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     BatchNorm,
     Constant,
@@ -21,7 +23,6 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, Sides, elements, pair
 from cnnatomy.layers.sliding import pairs, sides
-from cnnatomy.network.graph import FeatureMap, Node
 
 
 @rule("W3", "unread-output", "warning", "dead code: Aho et al. 2006, 'Compilers', section 9.1.6")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.design.graph import Node
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Conv, Dropout, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements
-from cnnatomy.network.graph import Node
 
 
 @rule("C2", "large-kernel", "warning", "lecture 001, 'Chains – VGG', notes; Simonyan and Zisserman 2014, section 2.3")

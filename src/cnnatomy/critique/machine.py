@@ -7,11 +7,12 @@ from math import lcm
 
 from cnnatomy.analysis import Row
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
-from cnnatomy.critique.rule import Case, Remedy, in_bytes, rule, several
+from cnnatomy.critique.rule import Case, in_bytes, rule, several
 from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.design.graph import Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Dropout, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
-from cnnatomy.network.graph import Node
 
 BYTES = 4
 """Of a float32 number."""

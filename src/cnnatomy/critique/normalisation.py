@@ -7,6 +7,7 @@ from math import inf
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
+from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     Add,
     BatchNorm,
@@ -26,7 +27,6 @@ from cnnatomy.layers import (
     TransposedConv,
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, TRAINING, elements
-from cnnatomy.network.graph import FeatureMap, Node
 
 CONVOLUTIONS = (Conv, DepthwiseConv, TransposedConv, DeformableConv)
 

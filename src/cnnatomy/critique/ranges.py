@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
+from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     ELU,
     Add,
@@ -20,7 +22,6 @@ from cnnatomy.layers import (
     ReLU6,
 )
 from cnnatomy.layers.layer import REARRANGEMENT, Shape
-from cnnatomy.network.graph import FeatureMap, Node
 
 RECTIFIERS = (ReLU, ReLU6)
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cnnatomy.critique.change import Change, Cost
+from cnnatomy.edits.change import Remedy
 
 if TYPE_CHECKING:
     from cnnatomy.critique.study import Study
@@ -16,22 +16,6 @@ Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 """From the mildest; the levels of SARIF. A note is a question of taste or device, a warning costs accuracy, time or
 memory for nothing, an error is a mistake."""
-
-
-class Remedy(NamedTuple):
-    """What to do about it.
-
-    Attributes:
-        text: a sentence in the imperative, with numbers.
-        change: the same as a change of the graph; None where it cannot be said as one.
-        after: what the whole network costs then.
-        mechanical: whether `--fix` may apply it without asking.
-    """
-
-    text: str
-    change: Change | None = None
-    after: Cost | None = None
-    mechanical: bool = False
 
 
 class Case(NamedTuple):

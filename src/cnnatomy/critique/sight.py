@@ -8,12 +8,13 @@ from math import ceil, log2
 
 from cnnatomy.analysis.coverage import Gap, gaps
 from cnnatomy.critique.information import fewer_stages
-from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, pixels
+from cnnatomy.design.graph import Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, DepthwiseConv, MaxPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, TRAINING, Layer, Pair, Window, dimensions, pair
 from cnnatomy.layers.sliding import sides
-from cnnatomy.network.graph import Node
 
 MORE = 4
 """Convolutions that are worth adding for a larger field; with more, dilation or pooled context is what people use."""

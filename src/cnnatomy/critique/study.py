@@ -8,21 +8,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 from cnnatomy.analysis import Account, Row
+from cnnatomy.analysis.bounds import intervals
 from cnnatomy.analysis.cuts import Cut, cuts
-from cnnatomy.analysis.lifetimes import running
+from cnnatomy.analysis.memory.lifetimes import running
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, smallest_path
-from cnnatomy.analysis.signs import intervals
-from cnnatomy.critique.change import Change, cost_after
-from cnnatomy.critique.rule import Remedy
+from cnnatomy.design.graph import FeatureMap, Graph, Node
+from cnnatomy.edits.change import Change, Remedy, cost_after
 from cnnatomy.errors import ShapeError, UserError, nearest
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
 from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
-from cnnatomy.network.graph import FeatureMap, Graph, Node
 
 if TYPE_CHECKING:
-    from cnnatomy.analysis.latency import Calibration
-    from cnnatomy.analysis.roofline import Device
+    from cnnatomy.analysis.time.latency import Calibration
+    from cnnatomy.analysis.time.roofline import Device
 
 Task = Literal["classification", "segmentation", "detection"]
 
@@ -285,7 +284,7 @@ def _look_up(device: str) -> tuple[Device, Calibration | None]:
     Raises:
         UserError: if there is none of this name, or this machine has not been measured.
     """
-    from cnnatomy.analysis import latency, roofline  # they need pydantic
+    from cnnatomy.analysis.time import latency, roofline  # they need pydantic
 
     if device.lower() != "here":
         return roofline.device(device), None

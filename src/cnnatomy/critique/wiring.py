@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import e, log
 
-from cnnatomy.critique.rule import Case, Remedy, rule, several
+from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, pixels
+from cnnatomy.design import Heads
+from cnnatomy.design.graph import FeatureMap, Node, Scope
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     AvgPool,
     BatchNorm,
@@ -25,8 +28,6 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair, Window, pair
 from cnnatomy.layers.sliding import pairs
-from cnnatomy.network import Heads
-from cnnatomy.network.graph import FeatureMap, Node, Scope
 
 AVERAGE = "average the pixels before, as ResNet-D does in its shortcuts"
 LARGER = "take kernels at least as large as the stride, without holes"

@@ -1,7 +1,7 @@
 """Data sets: pictures and labels in three splits that share no picture, in the network's input shape."""
 
 from cnnatomy.data.dataset import Data, Normalisation, Report, Split, load, load_labelled, open_source
-from cnnatomy.data.pictures import PictureError, fit_picture, read_picture
+from cnnatomy.data.images import PictureError, fit_picture, read_picture
 
 __all__ = [
     "Data",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cnnatomy.data.pictures import PictureError, Shape
+from cnnatomy.data.images import PictureError, Shape
 from cnnatomy.data.sources import Pictures
 from cnnatomy.errors import UserError
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
-from cnnatomy.data.pictures import PictureError, Pixels, Shape, check_channels, quiet_decoders
+from cnnatomy.data.images import PictureError, Pixels, Shape, check_channels, quiet_decoders
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, Pictures, digits
 from cnnatomy.data.splits import split_pictures
 from cnnatomy.errors import UserError, nearest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnatomy.data.pictures import SUFFIXES
+from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL, FromFiles, Pictures
 from cnnatomy.errors import UserError
 

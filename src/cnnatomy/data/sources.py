@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnatomy.data.pictures import Pixels, Shape, fit_picture, read_picture
+from cnnatomy.data.images import Pixels, Shape, fit_picture, read_picture
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from cnnatomy.layers.layer import Layer, Shape
+if TYPE_CHECKING:
+    from cnnatomy.layers.layer import Layer, Shape
 
 
 class Computed(nn.Module):

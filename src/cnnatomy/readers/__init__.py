@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cnnatomy import catalogue
+from cnnatomy.design import Graph
+from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
-from cnnatomy.network import Graph, Network
 
-if TYPE_CHECKING:
-    from cnnatomy.readers.listed import ListedNetwork
-
-OTHERS: dict[str, str] = {"python:": "torch_module", ".onnx": "onnx_file", ".prototxt": "prototxt"}
+OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
 
@@ -49,7 +47,7 @@ def _open(module: str, name: str, input: Shape | None) -> Graph:
     return graph
 
 
-def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Network | ListedNetwork:
+def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
     A catalogue name, the path of a YAML design, or one of `OTHERS`, of which a softmax at the end is left to the loss
@@ -63,10 +61,10 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     path = Path(name)
     module = _other(name)
 
-    from cnnatomy.readers import listed
+    from cnnatomy.readers.yaml import listed
 
     if module is not None:
-        return listed.ListedNetwork.of(_open(module, name, input), name).for_classes(classes)
+        return ListedNetwork.of(_open(module, name, input), name).for_classes(classes)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

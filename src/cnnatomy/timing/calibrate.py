@@ -14,8 +14,8 @@ from statistics import median
 import torch
 from torch import nn
 
-from cnnatomy.analysis.kernels import work
-from cnnatomy.analysis.latency import Calibration, Sample, machine, path
+from cnnatomy.analysis.time.kernels import work
+from cnnatomy.analysis.time.latency import Calibration, Sample, machine, path
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Dropout
 from cnnatomy.layers.layer import elements
@@ -100,9 +100,9 @@ def _views(pool: torch.Tensor, trial: Trial) -> list[torch.Tensor]:
 
 def _glue(layers: int = 64, repetitions: int = 50) -> float:
     """Seconds between two layers: a chain of layers that do nothing, less what each takes by itself."""
-    from cnnatomy.network import Chain
-    from cnnatomy.network.build import build
-    from cnnatomy.network.graph import Graph
+    from cnnatomy.design import Chain
+    from cnnatomy.design.build import build
+    from cnnatomy.design.graph import Graph
 
     chain = build(Graph.trace(Chain(*(Dropout() for _ in range(layers))), (1, 1, 1))).eval()
     alone = Dropout().module((1, 1, 1)).eval()

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cnnatomy.analysis.pages import LARGEST_KEPT, MOST_KEPT
+from cnnatomy.analysis.memory.pages import LARGEST_KEPT, MOST_KEPT
+from cnnatomy.design.graph import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import elements
-from cnnatomy.network.graph import Graph
 
 WARM_UP = 3
 """Passes before the clock counts: caches, oneDNN's kernels and the allocator settle."""
@@ -112,7 +112,7 @@ def no_new_pages() -> Iterator[None]:
 
 
 def _built(graph: Graph) -> nn.Module:
-    from cnnatomy.network.build import build
+    from cnnatomy.design.build import build
 
     return build(graph).eval()
 

@@ -1,27 +1,12 @@
-"""Training: recipes, fitting on Lightning, evaluation, the run folder, prediction."""
+"""Training: recipes, and fitting on Lightning, which makes a `Trained`."""
 
-from cnnatomy.training import libraries  # isort: skip  # first: it imports Lightning with care
+from cnnatomy.runs import libraries
 
-from cnnatomy.training.evaluate import Evaluation, evaluate
-from cnnatomy.training.fit import Fitted, fit
-from cnnatomy.training.initialise import initialise
-from cnnatomy.training.predict import Prediction, Trained
-from cnnatomy.training.recipe import RECIPES, Recipe, recipe
-from cnnatomy.training.run_folder import Run, RunFolder, read_run
+libraries.load("lightning.pytorch", "torchmetrics.classification")  # with care, before anything here imports them
 
-__all__ = [
-    "RECIPES",
-    "Evaluation",
-    "Fitted",
-    "Prediction",
-    "Recipe",
-    "Run",
-    "RunFolder",
-    "Trained",
-    "evaluate",
-    "fit",
-    "initialise",
-    "libraries",
-    "read_run",
-    "recipe",
-]
+from cnnatomy.runs.trained import Trained  # noqa: E402
+from cnnatomy.training.fitting import fit  # noqa: E402
+from cnnatomy.training.initialisation import initialise  # noqa: E402
+from cnnatomy.training.recipes import RECIPES, Recipe, recipe  # noqa: E402
+
+__all__ = ["RECIPES", "Recipe", "Trained", "fit", "initialise", "recipe"]

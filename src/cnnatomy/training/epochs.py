@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,14 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cnnatomy.errors import UserError
-from cnnatomy.training.files import write_text, write_whole
-from cnnatomy.training.module import Training
-from cnnatomy.training.recipe import Recipe
-from cnnatomy.training.run_folder import RunFolder, write_weights
+from cnnatomy.files import write_text, write_whole
+from cnnatomy.runs.folder import RunFolder, write_weights
+from cnnatomy.runs.trained import Epoch
+from cnnatomy.training.recipes import Recipe
+from cnnatomy.training.task import Training
 
 STEPS_BETWEEN_POINTS = 50
 """How often TensorBoard gets the loss of a single batch."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` of all of it."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    images_per_second: float
-    seconds: float
 
 
 class EpochEnd(pl.Callback):
@@ -44,13 +31,13 @@ class EpochEnd(pl.Callback):
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None, network: str) -> None:
         self.recipe, self.folder, self.network = recipe, folder, network
-        self.rows: list[Row] = []
+        self.rows: list[Epoch] = []
         self.best_state: dict[str, torch.Tensor] = {}
         self._plateau_state: dict[str, Any] = {}
         self._writer: Any = None
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> Epoch | None:
         """The epoch with the lowest validation loss, the first of equals."""
         return min(self.rows, key=lambda row: row.val_loss, default=None)
 
@@ -60,7 +47,7 @@ class EpochEnd(pl.Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Called by Lightning on resuming, before `on_fit_start`."""
-        self.rows = [Row(**row) for row in state["rows"]]
+        self.rows = [Epoch(**row) for row in state["rows"]]
         self._plateau_state = state["plateau"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -91,7 +78,7 @@ class EpochEnd(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """See the file."""
         assert isinstance(module, Training)
-        row = Row(
+        row = Epoch(
             epoch=trainer.current_epoch + 1,
             learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
             train_loss=module.train_loss,
@@ -136,7 +123,7 @@ class EpochEnd(pl.Callback):
         if module.steps % STEPS_BETWEEN_POINTS == 0 and self._writer is not None:
             self._writer.add_scalar("loss/batch", float(loss), module.steps)
 
-    def _points(self, row: Row, step: int) -> None:
+    def _points(self, row: Epoch, step: int) -> None:
         for name, value in (
             ("loss/train", row.train_loss),
             ("loss/val", row.val_loss),
@@ -161,9 +148,9 @@ class WholeFiles(TorchCheckpointIO):
             raise
 
 
-def _csv(rows: list[Row]) -> str:
+def _csv(rows: list[Epoch]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()

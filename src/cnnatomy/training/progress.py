@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
-from cnnatomy.training.epochs import EpochEnd, Row
-from cnnatomy.training.module import Training
+from cnnatomy.runs.trained import Epoch
+from cnnatomy.training.epochs import EpochEnd
+from cnnatomy.training.task import Training
 
 REFRESH = 0.1
 """Seconds between two drawings of the bar."""
@@ -77,7 +78,7 @@ class ShowProgress(pl.Callback):
             bar, self._bar = self._bar, None
             bar.stop()
 
-    def _line(self, row: Row) -> str:
+    def _line(self, row: Epoch) -> str:
         left = self._left(row.epoch * self._batches)
         return (
             f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.1%}"

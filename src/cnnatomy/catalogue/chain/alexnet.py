@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Chain, Network
 from cnnatomy.layers import Conv, Dropout, Flatten, FullyConnected, LocalResponseNorm, MaxPool, ReLU
-from cnnatomy.network import Chain, Network
 
 PAPER = "Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks"
 ONE_TOWER = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, Network
 from cnnatomy.layers import (
     AvgPool,
     Conv,
@@ -18,7 +19,6 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, Network
 
 PAPER = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, ReLU, ReLU6
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
 
 PAPER = "Howard et al. 2017, MobileNets: efficient convolutional neural networks for mobile vision applications"
 

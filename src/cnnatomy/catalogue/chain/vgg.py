@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from cnnatomy.catalogue.chain.alexnet import head
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Chain, Network
 from cnnatomy.layers import BatchNorm, Conv, Layer, LocalResponseNorm, MaxPool, ReLU
-from cnnatomy.network import Chain, Network
 
 PAPER = "Simonyan and Zisserman 2014, Very deep convolutional networks for large-scale image recognition"
 

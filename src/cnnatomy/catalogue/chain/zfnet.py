@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cnnatomy.catalogue.chain.alexnet import head
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Chain, Network
 from cnnatomy.layers import Conv, LocalResponseNorm, MaxPool, ReLU
-from cnnatomy.network import Chain, Network
 
 PAPER = "Zeiler and Fergus 2013, Visualizing and understanding convolutional networks"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, Dense, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import Stem
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, Dense, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import Stem
 
 PAPER = "Huang et al. 2016, Densely connected convolutional networks"
 

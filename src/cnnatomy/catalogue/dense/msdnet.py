@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, Composition, FeatureMap, Heads, Network
+from cnnatomy.design.blocks import composition
+from cnnatomy.design.parts import conv_bn_relu, gated
 from cnnatomy.layers import AvgPool, BatchNorm, Concat, Conv, Flatten, FullyConnected, Layer, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, Composition, FeatureMap, Heads, Network
-from cnnatomy.network.block import composition
-from cnnatomy.network.parts import conv_bn_relu, gated
 
 if TYPE_CHECKING:
     import torch

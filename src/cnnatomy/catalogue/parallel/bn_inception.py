@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
 from cnnatomy.layers import AvgPool, BatchNorm, Concat, Conv, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
 
 PAPER = "Ioffe and Szegedy 2015, Batch normalization: accelerating deep network training"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, Heads, LinearHead, Network, TappedChain
+from cnnatomy.design.parts import conv_bn_relu
 from cnnatomy.layers import (
     AvgPool,
     Concat,
@@ -18,8 +20,6 @@ from cnnatomy.layers import (
     ReLU,
 )
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, Heads, LinearHead, Network, TappedChain
-from cnnatomy.network.parts import conv_bn_relu
 
 PAPER = "Szegedy et al. 2014, Going deeper with convolutions"
 

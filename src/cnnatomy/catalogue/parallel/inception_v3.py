@@ -6,10 +6,10 @@ Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception architecture 
 from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, Heads, LinearHead, Network, TappedChain
+from cnnatomy.design.parts import conv_bn_relu
 from cnnatomy.layers import AvgPool, Concat, Flatten, FullyConnected, MaxPool
 from cnnatomy.layers.layer import Pair, value
-from cnnatomy.network import Block, Chain, FeatureMap, Heads, LinearHead, Network, TappedChain
-from cnnatomy.network.parts import conv_bn_relu
 
 PAPER = "Szegedy et al. 2015, Rethinking the Inception architecture for computer vision"
 

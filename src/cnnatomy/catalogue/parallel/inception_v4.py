@@ -15,9 +15,9 @@ from cnnatomy.catalogue.parallel.inception_v3 import (
     convs,
     three_convs,
 )
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
 from cnnatomy.layers import Concat, MaxPool
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
 
 PAPER = "Szegedy et al. 2016, Inception-v4, Inception-ResNet and the impact of residual connections on learning"
 

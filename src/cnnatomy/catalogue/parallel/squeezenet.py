@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, Network
 from cnnatomy.layers import Concat, Conv, Dropout, Flatten, GlobalAvgPool, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, Network
 
 PAPER = "Iandola et al. 2016, SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and < 0.5 MB model size"
 

@@ -13,11 +13,11 @@ from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual import preact_resnet, resnet
 from cnnatomy.catalogue.residual.preact_resnet import PreActBottleneck, preact_head
 from cnnatomy.catalogue.residual.resnet import BasicBlock, Option, shortcut, stages
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import conv_bn_relu, gated
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Add, BatchNorm, Conv, Layer, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import conv_bn_relu, gated
 
 TAIL = Chain(conv=Conv(16, 3, padding=1, bias=False), bn=BatchNorm(), relu=ReLU())
 

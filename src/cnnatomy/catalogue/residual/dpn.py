@@ -10,10 +10,10 @@ from functools import partial
 from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network, parts
+from cnnatomy.design.parts import gated
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Layer, MaxPool, ReLU, Slice
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network, parts
-from cnnatomy.network.parts import gated
 
 PAPER = "Chen et al. 2017, Dual path networks"
 

@@ -7,9 +7,9 @@ weights (c) computes what (a) does, and (d) what (e) does: a residual network is
 from __future__ import annotations
 
 from cnnatomy.catalogue.residual.dpn import bn_relu_conv
+from cnnatomy.design import Block, FeatureMap
 from cnnatomy.layers import Add, Concat, Slice
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, FeatureMap
 
 
 @value

@@ -14,10 +14,10 @@ from cnnatomy.catalogue.parallel.inception_v3 import (
     three_convs,
 )
 from cnnatomy.catalogue.parallel.inception_v4 import PAPER
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import gated
 from cnnatomy.layers import Add, BatchNorm, Concat, Constant, Conv, Layer, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import gated
 
 Widths = tuple[int, int, int]
 Gate = Layer | Block | None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import conv_bn, gated
 from cnnatomy.layers import Add, BatchNorm, Conv, DepthwiseConv, Layer, ReLU6
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import conv_bn, gated
 
 PAPER = "Sandler et al. 2018, MobileNetV2: inverted residuals and linear bottlenecks"
 

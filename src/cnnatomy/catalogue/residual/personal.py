@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.resnet import stages
 from cnnatomy.catalogue.residual.resnext import GroupedBottleneck
+from cnnatomy.design import Block, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import Stem
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Normalise
 from cnnatomy.layers.layer import Shape, value
-from cnnatomy.network import Block, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import Stem
 
 PAPER = "Lecture 001, Personal notes for vision optimized CNNs; blocks of Xie et al. 2016"
 

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.resnet import stages
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Named, Network
+from cnnatomy.design.parts import Stem, bn_relu_conv, gated
 from cnnatomy.layers import Add, BatchNorm, Conv, Layer, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Named, Network
-from cnnatomy.network.parts import Stem, bn_relu_conv, gated
 
 PAPER = "He et al. 2016, Identity mappings in deep residual networks"
 

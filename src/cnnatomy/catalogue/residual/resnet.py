@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network, Projection, ZeroShortcut
+from cnnatomy.design.parts import Stem, conv_bn, conv_bn_relu, gated
 from cnnatomy.layers import Add, Layer, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network, Projection, ZeroShortcut
-from cnnatomy.network.parts import Stem, conv_bn, conv_bn_relu, gated
 
 PAPER = "He et al. 2015, Deep residual learning for image recognition"
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from cnnatomy.catalogue.dense.densenet import DenseLayer
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.preact_resnet import PreActBottleneck, preact_head
+from cnnatomy.design import Block, Chain, Dense, Network
+from cnnatomy.design.parts import Stem
 from cnnatomy.layers import AvgPool, Layer
-from cnnatomy.network import Block, Chain, Dense, Network
-from cnnatomy.network.parts import Stem
 
 PAPER = "Lecture 001, ResNet DenseNet (Serial): a project idea"
 

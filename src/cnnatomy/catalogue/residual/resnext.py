@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.resnet import shortcut, stages
+from cnnatomy.design import Block, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import Stem, conv_bn, conv_bn_relu, gated
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Layer, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import Stem, conv_bn, conv_bn_relu, gated
 
 PAPER = "Xie et al. 2016, Aggregated residual transformations for deep neural networks"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual import resnet, resnext
-from cnnatomy.network import Network, with_gates
+from cnnatomy.design import Network, with_gates
 
 PAPER = "Hu et al. 2017, Squeeze-and-excitation networks"
 

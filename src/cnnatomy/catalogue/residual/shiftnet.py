@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.preact_resnet import preact_head
+from cnnatomy.design import Block, Chain, FeatureMap, Network
+from cnnatomy.design.parts import bn_relu_conv, gated
 from cnnatomy.layers import Add, AvgPool, Concat, Conv, Layer, Shift
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, Network
-from cnnatomy.network.parts import bn_relu_conv, gated
 
 PAPER = "Wu et al. 2017, Shift: a zero FLOP, zero parameter alternative to spatial convolutions"
 

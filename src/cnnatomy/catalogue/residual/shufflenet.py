@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import conv_bn, conv_bn_relu, gated
 from cnnatomy.layers import Add, AvgPool, BatchNorm, ChannelShuffle, Concat, DepthwiseConv, Layer, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import conv_bn, conv_bn_relu, gated
 
 PAPER = "Zhang et al. 2017, ShuffleNet: an extremely efficient convolutional neural network for mobile devices"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.residual.resnet import shortcut
+from cnnatomy.design import Block, Chain, FeatureMap, LinearHead, Network
+from cnnatomy.design.parts import conv_bn_relu, gated
 from cnnatomy.layers import Add, BatchNorm, Conv, DepthwiseConv, Layer, MaxPool, ReLU
 from cnnatomy.layers.layer import value
-from cnnatomy.network import Block, Chain, FeatureMap, LinearHead, Network
-from cnnatomy.network.parts import conv_bn_relu, gated
 
 PAPER = "Chollet 2016, Xception: deep learning with depthwise separable convolutions"
 

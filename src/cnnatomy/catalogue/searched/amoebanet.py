@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.searched.cells import CURRENT, PREVIOUS, Found, network_of_cells
-from cnnatomy.network import Network
+from cnnatomy.design import Network
 
 PAPER = "Real et al. 2018, Regularized evolution for image classifier architecture search"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 from cnnatomy.catalogue.entry import Entry
+from cnnatomy.design import Block, Chain, Composition, FeatureMap, LinearHead, Named, Network
+from cnnatomy.design.blocks import composition
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import (
     Add,
@@ -24,8 +26,6 @@ from cnnatomy.layers import (
     ZeroPad,
 )
 from cnnatomy.layers.layer import Pair, value
-from cnnatomy.network import Block, Chain, Composition, FeatureMap, LinearHead, Named, Network
-from cnnatomy.network.block import composition
 
 Operation = Literal["identity", "sep 3x3", "sep 5x5", "sep 7x7", "1x7 7x1", "avg 3x3", "max 3x3"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnatomy.catalogue.entry import Entry
 from cnnatomy.catalogue.searched.cells import CURRENT, PREVIOUS, Found, network_of_cells
-from cnnatomy.network import Network
+from cnnatomy.design import Network
 
 PAPER = "Zoph et al. 2017, Learning transferable architectures for scalable image recognition"
 

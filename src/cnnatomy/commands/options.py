@@ -1,0 +1,143 @@
+"""Options and arguments that several commands share, and what some need to be installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnatomy.errors import UserError
+
+if TYPE_CHECKING:
+    from cnnatomy.analysis import Account
+
+MOST_PIXELS = 1_000_000
+"""No side of an input may be longer: longer ones are typing errors."""
+
+
+class ShapeType(click.ParamType[tuple[int, ...]]):
+    """`3x224x224`: channels, rows and columns."""
+
+    name = "CxRxC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        sizes = str(value).lower().replace(",", "x").split("x")
+        if len(sizes) != 3 or not all(size.strip().isascii() and size.strip().isdigit() for size in sizes):
+            self.fail(f"{value!r} is not a shape; write channels x rows x columns, such as 3x224x224", param, ctx)
+        shape = tuple(int(size) for size in sizes)
+        if min(shape) < 1 or max(shape) > MOST_PIXELS:
+            self.fail(f"{value!r}: every size must be from 1 to {MOST_PIXELS:,}", param, ctx)
+        return shape
+
+
+class SidesType(click.ParamType[tuple[int, int]]):
+    """`24:400`: from the smallest to the largest side, in pixels; `32` for one size."""
+
+    name = "MIN:MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", str(value), re.ASCII)
+        sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 0 < sides[0] <= sides[1]:
+            self.fail(f"{value!r}: write the smallest and the largest side in pixels, such as 24:400", param, ctx)
+        return sides
+
+
+UNITS_OF_TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
+
+class SecondsType(click.ParamType[float]):
+    """`20ms`, `1.5s`, `800us`: seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
+        return float(match[1]) * UNITS_OF_TIME[match[2]]
+
+
+SHAPE = ShapeType()
+SIDES = SidesType()
+SECONDS = SecondsType()
+network_argument = click.argument("network")
+input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
+classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), help="Classes of the classifier.")
+
+
+batch_option = click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at once.")
+
+
+device_option = click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def needs(module: str) -> None:
+    """Raises `UserError` with the remedy where torch is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UserError(f"this needs {module}: pip install 'cnnatomy[build]'")
+
+
+def needs_training() -> None:
+    """Raises `UserError` with the remedy where what training needs is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "lightning", "torchmetrics", "PIL", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")
+
+
+def format_option(command: Any) -> Any:
+    """`--format`, alike for every command that prints a table."""
+    return report_format_option("json", "csv", "markdown")(command)
+
+
+def report_format_option(*others: str) -> Callable[[Any], Any]:
+    """`--format` of a command that prints for people, or in one of the other formats."""
+    kinds = click.Choice(("table", *others))
+    return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")
+
+
+_TASKS = ("classification", "segmentation", "detection")
+_CRITIQUE = (
+    click.option("--task", type=click.Choice(_TASKS), help="What it is for.  [default: by its output]"),
+    click.option("--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels, such as 24:400."),
+    click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated)."),
+    click.option("--memory", help="What there is at inference, such as 8GiB."),
+    click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
+    click.option("--rule", "only", multiple=True, metavar="RULE", help="Only this, by name or code; can be repeated."),
+    click.option("--ignore", multiple=True, metavar="RULE", help="Not this one; can be repeated."),
+    click.option("--fix", type=click.Path(path_type=Path), help="Apply what a program can, to this new .yaml file."),
+    click.option(
+        "--strict",
+        type=click.Choice(("note", "warning", "error")),
+        is_flag=False,
+        flag_value="warning",
+        help="Exit 1 on findings of this severity or a worse one; alone, behind NETWORK: warning.",
+    ),
+    report_format_option("json", "markdown", "sarif"),
+)
+
+
+def critique_options(command: Any) -> Any:
+    """What a network is for, which rules to ask, and what to do about it."""
+    for option in reversed(_CRITIQUE):
+        command = option(command)
+    return command
+
+
+def account_of(network: str, classes: int | None = None, input: Any = None) -> Account:
+    """The account of whatever NETWORK names."""
+    from cnnatomy.analysis import account
+    from cnnatomy.readers import read_graph
+
+    return account(*read_graph(network, classes, input))

@@ -1,0 +1,276 @@
+"""Commands that train a network and use one that is trained: train, evaluate, predict, weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
+from cnnatomy.errors import UserError
+
+if TYPE_CHECKING:
+    from cnnatomy.data.dataset import Progress as Report
+    from cnnatomy.runs import Run, RunFolder, Trained
+    from cnnatomy.training import Recipe
+
+WORTH_A_BAR = 5_000
+"""Images whose reading takes long enough to show."""
+
+
+@click.command()
+@network_argument
+@click.option("--data", help="digits, fashion-mnist, a folder of class folders or of IDX files.  [default: digits]")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs at most; early stopping may end before.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a step.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NETWORK]")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
+@device_option
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, as it was begun.")
+@click.option("--recipe", help="default, lenet-5, alexnet, vgg or resnet; other options change it.")
+@click.option("--learning-rate", type=float, help="Of the first epochs; cut to a tenth on a plateau.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without a lower validation loss before it stops.")
+@click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch.")
+@input_option
+def train(
+    network: str,
+    data: str | None,
+    out: Path | None,
+    device: str,
+    resume: bool,
+    recipe: str | None,
+    input: Any,
+    **changes: Any,
+) -> None:
+    """Train NETWORK on real images; keeps everything in one run folder.
+
+    Choices are made on the validation split; the test split is used once, at the end. What others made (.onnx,
+    .prototxt, python:) begins with new weights, where all its layers are ours: a softmax at its end is left to the
+    loss, and its last layer gets the classes of the data.
+    """
+    needs_training()
+    place, _ = trained_by(Request(network, data, out, input, recipe, changes, device, resume))
+    click.echo(what_next(place))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@device_option
+@click.option(
+    "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
+)
+def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
+    """Evaluate RUN, a run folder: top-1, top-5, precision and recall by class, confusion matrix."""
+    needs_training()
+    from cnnatomy.report import training
+    from cnnatomy.runs import Trained
+
+    result, what = Trained.load(run, device).evaluate(data)
+    click.echo(training.evaluation(result, what, format))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@device_option
+@click.option(
+    "--format", type=click.Choice(("table", "json", "csv")), default="table", show_default=True, help="How to print it."
+)
+def predict(run: Path, images: tuple[Path, ...], device: str, format: str) -> None:
+    """Say what is on IMAGES, with the network of RUN: the likeliest classes, five at most.
+
+    A file that is no usable image is reported and the others are still answered; the exit code is then 2.
+    """
+    needs_training()
+    from cnnatomy.runs import Trained
+
+    if not print_predictions(Trained.load(run, device), images, format):
+        sys.exit(2)
+
+
+@click.command()
+@network_argument
+@click.option("--from", "source", required=True, help="torchvision:NAME, timm:NAME, or a .safetensors or .pth file.")
+@click.option("--pretrained", is_flag=True, help="Let torchvision or timm fetch its trained weights.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the weights to this .safetensors file.")
+@click.option("--run", type=click.Path(path_type=Path), help="Write a run folder, for `predict` and `evaluate --data`.")
+@click.option("--pairs", is_flag=True, help="Print which layer took the weights of which.")
+@input_option
+@classes_option
+def weights(
+    network: str,
+    source: str,
+    pretrained: bool,
+    out: Path | None,
+    run: Path | None,
+    pairs: bool,
+    input: Any,
+    classes: int | None,
+) -> None:
+    """Take weights for NETWORK from other people's code or files, aligned by structure and shape, not by name.
+
+    A model of torchvision or timm is run beside ours: each layer takes the weights of the layer there that reads the
+    same tensor, and the outputs are compared. A file is matched by the shapes and order of its layers. What does not
+    fit is listed, and nothing is written. NETWORK may be what others made (.onnx, .prototxt, python:) where all its
+    layers are ours; of an ONNX file the structure is read, never the weights.
+
+    \b
+    cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
+    cnnatomy weights mobilenet-v2 --from mobilenet_v2-b0353104.pth --out mobilenet-v2.safetensors
+    """
+    from cnnatomy.readers import resolve
+
+    ours = resolve(network, classes, input)
+    needs_training()
+    from cnnatomy.report import training
+    from cnnatomy.runs import RunFolder
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.runs.weights import sources
+
+    if out is not None and out.suffix != ".safetensors":
+        raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
+    if run is not None:
+        run_folder.check_free(RunFolder(run))
+    done = sources.transplant(ours, source, pretrained)
+    for our_path, path_there in done.pairs if pairs else ():
+        click.echo(f"{our_path:<40} {path_there}")
+    for line in training.transplanted(done, ours, source):
+        click.echo(line)
+    if out is not None:
+        sources.save(done.state, out)
+        click.echo(f"Weights: {out}")
+    if run is not None:
+        place = RunFolder(run)
+        run_folder.create(place, sources.as_run(ours, source))
+        sources.save(done.state, place.model)
+        click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `train` was asked for: names as the user typed them."""
+
+    network: str
+    source: str | None = None
+    out: Path | None = None
+    shape: tuple[int, int, int] | None = None
+    recipe: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    resume: bool = False
+
+
+def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
+    """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
+    from rich.console import Console
+
+    from cnnatomy.data import load, open_source
+    from cnnatomy.readers import resolve
+    from cnnatomy.report import training
+    from cnnatomy.runs import Run, RunFolder
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.runs.run import image_shape, keepable
+    from cnnatomy.training import fit
+    from cnnatomy.training.progress import ShowProgress
+
+    console = Console(highlight=False, soft_wrap=True)
+    place = RunFolder(request.out or Path("runs") / _run_name(request.network))
+    before = None
+    if request.resume:
+        _, before = run_folder.read_run(place.path)
+    else:
+        run_folder.check_free(place)
+    images = open_source(request.source or (before.source if before else "digits"))
+    network = resolve(request.network, len(images.classes), request.shape or (before.shape if before else None))
+    network = keepable(network)
+    chosen = _recipe(request.recipe, request.changes, before)
+    if before is not None and before.network != network:
+        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
+    shape = image_shape(network)
+    with _reading(console, len(images)) as report:
+        data = load(images, shape, progress=report)
+    for line in training.beginning(network, data, chosen):
+        click.echo(line)
+    complete = place.summary.exists() and before is not None
+    if complete and before == Run.of(network, data, chosen.as_dict()):
+        click.echo(f"{place.path} is complete already: nothing to do")
+        return place, None
+    progress = [ShowProgress(console)]
+    try:
+        trained = fit(network, data, chosen, place.path, resume=request.resume, device=request.device, watch=progress)
+    except KeyboardInterrupt:
+        if run_folder.is_run(place):
+            click.echo("Interrupted; everything up to the last complete epoch is kept. To go on:")
+            click.echo(f"  cnnatomy train {request.network} --out {place.path} --resume")
+        raise
+    assert trained.outcome is not None
+    click.echo(training.ending(trained.outcome))
+    what = f"test split of {data.source}, which training never saw"
+    click.echo(training.evaluation(trained.outcome.test, what))
+    return place, trained
+
+
+def what_next(place: RunFolder) -> str:
+    """Where everything is and what to type next."""
+    return (
+        f"\nThe run is in {place.path}: design.yaml, model.safetensors, metrics.csv, summary.json\n"
+        f"  cnnatomy predict {place.path} IMAGE...     what is on your own images\n"
+        f"  cnnatomy evaluate {place.path}             every class, and the confusion matrix\n"
+        f"  tensorboard --logdir {place.tensorboard}"
+    )
+
+
+def print_predictions(trained: Trained, images: Sequence[Path], format: str = "table", top: int = 5) -> bool:
+    """Prints what is on each image, as it is known; whether every file could be read."""
+    from cnnatomy.report import training
+
+    sound, answers = True, []
+    if format == "csv":
+        click.echo(training.CSV_HEADER)
+    for answer in trained.predict(images, top):
+        if answer.error:
+            sound = False
+            click.echo(f"cnnatomy: {answer.path}: {answer.error}", err=True)
+        if format == "json":
+            answers.append(answer)
+        elif text := training.prediction(answer, format):
+            click.echo(text)
+    if format == "json":
+        click.echo(training.predictions_json(answers))
+    return sound
+
+
+def _recipe(name: str | None, changes: dict[str, Any], before: Run | None) -> Recipe:
+    """The named recipe, else that of the run that is resumed, else the default, with whatever `changes` is not None."""
+    from cnnatomy.training import Recipe, recipe
+
+    base = Recipe.of(before) if before is not None and not name else recipe(name or "default")
+    return replace(base, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _run_name(network: str) -> str:
+    path = Path(network.lower().rpartition(":")[2])  # of python:package.module:callable the last part
+    return path.stem if path.suffix in (".yaml", ".yml", ".onnx", ".prototxt") else path.name
+
+
+@contextmanager
+def _reading(console: Any, count: int) -> Iterator[Report | None]:
+    """A bar while many images are read."""
+    if not console.is_terminal or count < WORTH_A_BAR:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("reading images"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=count)
+        yield lambda done, total: bar.update(task, completed=done) if done % 256 == 0 or done == total else None
+
+
+COMMANDS = (train, evaluate, predict, weights)

@@ -1,0 +1,157 @@
+"""A graph as a torch module: nested as the description nests, named as the paths are, no module used twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.design.blocks import Heads
+from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import elements
+from cnnatomy.machine import memory
+
+
+class Composite(nn.Module):
+    """Runs its children in order, each on the feature maps that it reads, and lets go of a map after its last reader.
+
+    `plan` has a step for each child: its name, the numbers of the maps it reads, of those it makes, and of those that
+    nobody reads afterwards. The inputs are numbered from 0.
+    """
+
+    def __init__(self, plan: list[tuple[str, list[int], list[int], list[int]]], outputs: list[int]) -> None:
+        super().__init__()
+        self._plan, self._outputs = plan, outputs
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        maps: dict[int, Any] = dict(enumerate(inputs))
+        del inputs
+        for name, reads, makes, frees in self._plan:
+            result = getattr(self, name)(*[maps[i] for i in reads])
+            if len(makes) == 1:
+                maps[makes[0]] = result
+            else:
+                maps.update(zip(makes, result, strict=True))
+            del result
+            for i in frees:
+                del maps[i]
+        return maps[self._outputs[0]] if len(self._outputs) == 1 else tuple(maps[i] for i in self._outputs)
+
+
+class HeadsModule(nn.Module):
+    """Several heads on one body: a dictionary by name, or the one tensor where a single head is active."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        reads = dict(heads.reads)
+        self._reads = {name: reads.get(name, 0) for name in (part.name for part in heads.parts)}  # type: ignore[union-attr]
+        self.auxiliary_heads = heads.auxiliary
+
+    def forward(self, *maps: torch.Tensor) -> Any:
+        active = [name for name in self._reads if self.training or name not in self.auxiliary_heads]
+        results = {name: getattr(self, name)(maps[self._reads[name]]) for name in active}
+        return results[active[0]] if len(active) == 1 else results
+
+
+PARTS = ("tail", "body", "head")
+
+
+class NetworkModule(nn.Module):
+    """A built network: `head(body(tail(x)))`."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        for name in PARTS:
+            part = getattr(self, name)
+            x = part(*x) if isinstance(x, tuple) else part(x)
+        return x
+
+
+def build(graph: Graph) -> nn.Module:
+    """The module of a whole graph.
+
+    A network's graph becomes a `NetworkModule`; any other graph a `Composite`.
+
+    Raises:
+        UserError: if the parameters are more than the memory of this machine, before any is allocated.
+    """
+    _check_memory(graph)
+    if tuple(child.name for child in graph.root.children) == PARTS and _one_after_another(graph.root):
+        return _with_children(NetworkModule(), graph.root)
+    return _composite(graph.root)
+
+
+def _one_after_another(scope: Scope) -> bool:
+    """Whether each child reads what the child before it makes: in a module that was read it may be otherwise."""
+    maps = scope.inputs
+    for child in scope.children:
+        if child.inputs != maps:
+            return False
+        maps = _made(child)
+    return maps == scope.outputs
+
+
+def _made(child: Node | Scope) -> tuple[FeatureMap, ...]:
+    return (child.output,) if isinstance(child, Node) else child.outputs
+
+
+def _check_memory(graph: Graph) -> None:
+    here = memory()
+    size = torch.get_default_dtype().itemsize
+    needed = 0
+    for node in graph.nodes:
+        needed += size * sum(map(elements, node.layer.parameters(*[x.shape for x in node.inputs]).values()))
+        if here is not None and needed > here and torch.get_default_device().type == "cpu":
+            raise UserError(
+                f"{node.path}: with this layer ({node.layer!r}) the parameters need {needed / 2**30:,.1f} GiB,"
+                f" and this machine has {here / 2**30:,.1f} GiB"
+            )
+
+
+def _with_children(module: nn.Module, scope: Scope) -> nn.Module:
+    for child in scope.children:
+        name = _name(child, scope)
+        if hasattr(module, name):
+            raise UserError(f"{child.path}: a torch module keeps the name {name!r} for itself; choose another")
+        module.add_module(name, _module(child))
+    return module
+
+
+def _name(child: Node | Scope, scope: Scope) -> str:
+    """The name in its scope: that of its path, in which a list of a module that was read may leave a dot."""
+    return child.path.removeprefix(f"{scope.path}.").replace(".", "_")
+
+
+def _module(child: Node | Scope) -> nn.Module:
+    if isinstance(child, Node):
+        try:
+            return child.layer.module(*[x.shape for x in child.inputs])
+        except UserError as error:
+            raise UserError(f"{child.path}: {error}") from None
+    if isinstance(child.block, Heads):
+        return _with_children(HeadsModule(child.block), child)
+    return _composite(child)
+
+
+def _composite(scope: Scope) -> nn.Module:
+    numbers: dict[FeatureMap, int] = {x: i for i, x in enumerate(scope.inputs)}
+    plan: list[tuple[str, list[int], list[int], list[int]]] = []
+    for child in scope.children:
+        made = _made(child)
+        if any(x not in numbers for x in child.inputs):
+            raise UserError(
+                f"{child.path} reads a feature map that its block was not given; pass it to the block's call"
+            )
+        reads = [numbers[x] for x in child.inputs]
+        for x in made:
+            numbers.setdefault(x, len(scope.inputs) + len(numbers))  # an input may be given twice
+        plan.append((_name(child, scope), reads, [numbers[x] for x in made], []))
+    if any(x not in numbers for x in scope.outputs):
+        raise UserError(f"{scope.path or 'the network'} returns a feature map that it neither made nor was given")
+    outputs = [numbers[x] for x in scope.outputs]
+    needed = set(outputs)
+    for _, reads, makes, frees in reversed(plan):
+        frees += sorted((set(reads) | set(makes)) - needed)
+        needed |= set(reads)
+    return _with_children(Composite(plan, outputs), scope)

@@ -1,0 +1,1 @@
+"""Changes of a graph, what they cost, and the designs that they give."""

@@ -1,0 +1,133 @@
+"""A node of an ONNX model, with what is known of its inputs: what the rules for operators work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cnnatomy.design.graph import FeatureMap
+from cnnatomy.layers import Derived, Flatten, Foreign
+from cnnatomy.layers.layer import Layer, Shape, elements
+from cnnatomy.layers.unknown import NotCounted
+from cnnatomy.readers.onnx.model import Known, Mapped, Model, TensorValue
+
+
+class Call:
+    """A node of the file: its attributes and inputs, and how to add nodes of ours for it."""
+
+    def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: Model) -> None:
+        self.node, self.inputs, self.model = node, inputs, model
+        self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        self.maps = [value for value in inputs if isinstance(value, Mapped)]
+
+    @property
+    def op(self) -> str:
+        """The type of the node."""
+        return str(self.node.op_type)
+
+    @property
+    def x(self) -> Mapped:
+        """The first feature map."""
+        return self.maps[0]
+
+    def known(self, position: int) -> Known | None:
+        """The input at a position, where it is known."""
+        value = self.inputs[position] if position < len(self.inputs) else None
+        return value if isinstance(value, Known) else None
+
+    def given(self, position: int) -> bool:
+        """Whether there is an input at a position."""
+        return position < len(self.inputs) and self.inputs[position] is not None
+
+    def number(self, name: str, default: float, position: int | None = None) -> float:
+        """A number from an attribute, or in later versions of ONNX from an input."""
+        known = self.known(position) if position is not None else None
+        if known is not None and known.number is not None:
+            return known.number
+        return float(self.attributes.get(name, default))
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        return int(self.attributes.get(name, default))
+
+    def text(self, name: str, default: str = "") -> str:
+        """A text attribute."""
+        got = self.attributes.get(name, default)
+        return got.decode("utf-8", "replace") if isinstance(got, bytes) else str(got)
+
+    def integers(self, name: str, position: int | None = None) -> tuple[int, ...] | None:
+        """Integers from an attribute, or in later versions of ONNX from an input."""
+        known = self.known(position) if position is not None else None
+        if known is not None and known.value is not None:
+            return tuple(int(n) for n in np.ravel(known.value))
+        return tuple(int(n) for n in self.attributes[name]) if name in self.attributes else None
+
+    def dims(self, value: TensorValue) -> Shape:
+        """All sizes of a tensor, the batch too."""
+        if isinstance(value, Known):
+            return value.dims
+        batch = self.model.batch
+        return (batch, *value.shape) if value.batched else (batch * value.shape[0], *value.shape[1:])
+
+    def without_batch(self, dims: Shape) -> tuple[Shape, bool]:
+        """The shape for one image, and whether the first of the sizes was the batch."""
+        batch = self.model.batch
+        if dims and dims[0] == batch:
+            return dims[1:] or (1,), True
+        if dims and dims[0] % batch == 0:
+            return (dims[0] // batch, *dims[1:]), False
+        return dims or (1,), False
+
+    def axis(self, axis: int, value: Mapped) -> int:
+        """An axis of the shape, from 0; -1 for the batch."""
+        axis %= len(self.dims(value))
+        return axis - 1 if value.batched else axis
+
+    def put(
+        self, layer: Layer, *inputs: FeatureMap, part: str = "", tensors: Mapping[str, Known | None] | None = None
+    ) -> FeatureMap:
+        """Adds a node, by default on all feature maps. `tensors` are those of the file that the layer's own are.
+
+        Where they are computed from several, or from one of another size, the layer is `Derived` from those.
+        """
+        owned, derived = self.model.owned, False
+        sources: dict[str, tuple[str, Shape]] = {}
+        for name, known in (tensors or {}).items():
+            if known is None:
+                continue
+            behind = known.learned or ((known.root, known.dims),)
+            derived = derived or len(behind) > 1 or elements(behind[0][1]) != elements(known.dims)
+            sources |= {f"{name}_{i}" if i else name: tensor for i, tensor in enumerate(behind)}
+        shared = {name for name, (root, _) in sources.items() if root in owned}
+        owned |= {root for root, _ in sources.values()}
+        if derived and not isinstance(layer, (Foreign, NotCounted)):
+            layer = Derived(layer, tuple((name, dims) for name, (_, dims) in sources.items()))
+        path = self.model.path(self.node)
+        if part:
+            path = (*path[:-1], f"{path[-1]}_{part}")
+        return self.model.builder.put(layer, inputs or [m.map for m in self.maps], path, frozenset(shared))
+
+    def put_flat(self, x: FeatureMap) -> FeatureMap:
+        """Adds a node that makes a vector of a map."""
+        return self.put(Flatten(), x, part="flatten")
+
+    def learned(self) -> dict[str, Known]:
+        """The tensors that may be learned behind what this node reads, each by itself; single numbers are options."""
+        found = [self.known(i) for i in range(len(self.inputs))]
+        tensors = dict(tensor for known in found if known is not None for tensor in known.learned)
+        large = [(root, dims) for root, dims in tensors.items() if elements(dims) > 1]
+        return {f"input{i}": Known(dims, root) for i, (root, dims) in enumerate(large, 1)}
+
+    def unknown(self) -> list[Mapped]:
+        """Keeps the node as not counted. The shapes of its outputs are those that onnx infers, or that of its input."""
+        outputs = []
+        for i, name in enumerate(self.node.output):
+            inferred = self.model.inferred.get(name)
+            shape, batched = self.without_batch(inferred) if inferred else (self.x.shape, self.x.batched)
+            tensors = {} if i else self.learned()
+            layer = NotCounted(self.op, shape, tuple((key, known.dims) for key, known in tensors.items()))
+            outputs.append(Mapped(self.put(layer, part=f"output{i + 1}" if i else "", tensors=tensors), batched))
+        return outputs

@@ -1,0 +1,52 @@
+"""What a rule makes of a call of torch, and what rules ask of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from cnnatomy.design.graph import FeatureMap
+from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.readers.torch.tensors import map_of
+
+WRITE, LAST_STATE = "write", "last state"
+"""What nodes are called that only say: a view of this map was written to; this is the last state of a recurrent layer.
+They are dropped where nobody reads them."""
+
+
+class Spec(NamedTuple):
+    """What a rule makes of a call: a layer, the maps that it reads, its tensors by name, what is written to."""
+
+    layer: Layer
+    maps: tuple[FeatureMap, ...]
+    tensors: tuple[tuple[str, Any], ...] = ()
+    like: Any = None
+    inplace: bool = False
+    shape: Shape | None = None
+
+
+Rule = Callable[..., Spec | None]
+"""The arguments of a call -> the layer that it is, or None where it is none of ours."""
+
+
+def size(number: Any) -> Any:
+    """One number, or a pair of unlike ones."""
+    if isinstance(number, int):
+        return number
+    numbers = tuple(number)
+    return numbers[0] if len(set(numbers)) == 1 else numbers
+
+
+def batched(x: Any, axes: int | None = None) -> FeatureMap | None:
+    """The map of a tensor whose first axis is the batch, and which has so many axes; else None."""
+    fmap = map_of(x)
+    if fmap is None or x.dim() != len(fmap.shape) + 1 or (axes is not None and x.dim() != axes):
+        return None
+    return fmap
+
+
+def weights(*tensors: Any) -> bool:
+    """Whether none of these depends on the input."""
+    return all(x is None or (isinstance(x, torch.Tensor) and map_of(x) is None) for x in tensors)

@@ -1,0 +1,378 @@
+"""Runs a torch module on stand-ins for tensors and keeps what it calls as a graph.
+
+A mode sees every call of torch while the module runs. A call with a rule (`rules`) becomes a layer of ours: its
+shape rule gives the result, and no kernel runs. One whose cost is known (`functions`) becomes `Foreign`, any
+other `NotCounted`; their shapes come from torch's meta kernels. A function that torch itself writes in Python, and that
+has no rule, is run, so that what it calls is seen in its place. The batch is 1, and no shape of the graph holds it.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from cnnatomy.design.graph import MOST_NODES, FeatureMap, Graph, Node
+from cnnatomy.errors import UserError
+from cnnatomy.layers import Derived, Foreign, NotCounted
+from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
+from cnnatomy.readers.torch import resize, rules, views
+from cnnatomy.readers.torch.functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, base_name, cost_of, words
+from cnnatomy.readers.torch.spec import WRITE, Rule, Spec
+from cnnatomy.readers.torch.tensors import (
+    SOURCE,
+    TWIN,
+    WEIGHTS,
+    Leaves,
+    Tensors,
+    ValuesNeededError,
+    Weights,
+    map_of,
+    merged,
+    stand_for,
+)
+
+Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+STORED = ("running_mean", "running_var")
+"""Names of tensors of layers that are buffers."""
+
+
+def shape_of(x: torch.Tensor) -> Shape:
+    """The shape without the batch, which is a first axis of 1."""
+    shape = tuple(x.shape)
+    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape or (1,)
+
+
+class Tracer(TorchFunctionMode):
+    """The mode. `for_real` computes with values, as far as a module needs them; else shapes are all there is."""
+
+    def __init__(self, leaves: Leaves, device: torch.device, for_real: bool = False) -> None:
+        super().__init__()
+        self.graph = Graph()
+        self.scope = self.graph.root
+        self.device, self.for_real = device, for_real
+        self.tensors = Tensors(leaves, for_real)
+        self.blanks: dict[Any, torch.Tensor] = {}
+        self.idle = False
+        """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
+
+    def input(self, x: torch.Tensor) -> torch.Tensor:
+        """Makes a tensor an input of the graph."""
+        fmap = FeatureMap(self.graph, shape_of(x))
+        self.graph.inputs = (*self.graph.inputs, fmap)
+        stand_for(x, fmap)
+        return x
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        handler = HANDLERS.get(func)
+        if handler is None:
+            handler = HANDLERS[func] = _find(func)
+        return handler(self, func, args, kwargs or {})
+
+    def add(
+        self, layer: Layer, maps: Sequence[FeatureMap], shape: Shape, shared: Iterable[str] = (), name: str = ""
+    ) -> FeatureMap:
+        """One more node in the current scope."""
+        graph, scope = self.graph, self.scope
+        node = Node(layer, maps, scope)
+        fmap = node.output = FeatureMap(graph, shape, node)
+        if shared:
+            node.shared = frozenset(shared)
+        scope.children[node] = name
+        graph.nodes.append(node)
+        if len(graph.nodes) > MOST_NODES:
+            raise UserError(f"the module computes more than {MOST_NODES:,} functions for one input")
+        return fmap
+
+    def owned(self, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+        """The fields `learned` and `stored` of a layer that reads these, and the names that earlier nodes have."""
+        shared = [leaf.name for leaf in weights.leaves if not self.tensors.first_use(leaf.tensor)]
+        learned = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if leaf.learned)
+        stored = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if not leaf.learned)
+        return {"learned": learned, "stored": stored}, shared
+
+    def apply(self, spec: Spec) -> FeatureMap:
+        """The node of a layer with its tensors; a layer whose weights are computed from others becomes `Derived`."""
+        layer, maps = spec.layer, spec.maps
+        shape = spec.shape or layer.output_shape(*[x.shape for x in maps])
+        shared: list[str] = []
+        if spec.tensors:
+            names, tensors = zip(*spec.tensors, strict=True)
+            taken = self.tensors.take(tensors, names, [own not in STORED for own in names])
+            if taken is not None:
+                shared = taken
+            else:
+                weights = merged(filter(None, (self.tensors.weights(x) for x in tensors if x is not None)))
+                owned, shared = self.owned(weights)
+                layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+        return self.add(layer, maps, shape, shared)
+
+    def finish(self, spec: Spec, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of a call that has a rule."""
+        fmap = self.apply(spec)
+        if self.for_real:
+            out = func(*self.swapped(args), **self.swapped(kwargs))
+        else:
+            out = self.blank(spec.like, spec.maps[0].shape, fmap.shape, spec.inplace)
+        return self.stands(out, fmap, spec.inplace)
+
+    def blank(self, like: torch.Tensor, before: Shape, shape: Shape, inplace: bool) -> torch.Tensor:
+        """What a layer returns for a tensor whose map had another shape before: a new tensor, unless it is in place.
+
+        It is detached from another of its shape, which takes a fraction of the time that making one takes.
+        """
+        if inplace:
+            return like
+        if shape == before:
+            return like.detach()
+        key = (shape, like.dtype, like.dim() > len(before))
+        blank = self.blanks.get(key)
+        if blank is None:
+            blank = self.blanks[key] = torch.empty((1, *shape) if key[2] else shape, dtype=like.dtype, device="meta")
+        return blank.detach()
+
+    def stands(self, out: torch.Tensor, fmap: FeatureMap, inplace: bool) -> torch.Tensor:
+        """Makes the result of a layer stand for its map."""
+        stand_for(out, fmap)
+        if inplace:
+            if fmap.node:
+                fmap.node.overwrites = True
+            self.written(out)
+        return out
+
+    def swapped(self, value: Any, found: list[torch.Tensor] | None = None) -> Any:
+        """Arguments with stand-ins in place of parameters and buffers, and of constants beside stand-ins."""
+        if isinstance(value, torch.Tensor):
+            if map_of(value) is None and getattr(value, WEIGHTS, None) is None:
+                leaf = self.tensors.leaf(value)
+                if leaf:
+                    value = self.tensors.twin(leaf)
+                elif not self.for_real:
+                    written = getattr(value, TWIN, None)
+                    if written is not None:
+                        value = written
+                    elif not value.is_meta:
+                        value = torch.empty_like(value, device="meta")
+            if found is not None:
+                found.append(value)
+            return value
+        if isinstance(value, (tuple, list)):
+            items = [self.swapped(item, found) for item in value]
+            return type(value)(items) if type(value) in (tuple, list, torch.Size) else type(value)(*items)
+        if isinstance(value, dict):
+            return {key: self.swapped(item, found) for key, item in value.items()}
+        return value
+
+    def known(self, value: Any) -> bool:
+        """Whether any of these tensors is a feature map, or computed from parameters or buffers."""
+        if isinstance(value, torch.Tensor):
+            known = map_of(value) is not None or self.tensors.weights(value) is not None
+            return known or getattr(value, TWIN, None) is not None
+        if isinstance(value, (tuple, list)):
+            return any(map(self.known, value))
+        return isinstance(value, dict) and any(map(self.known, value.values()))
+
+    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """A call without a rule for a layer: torch gives the shapes; the cost is looked up by name."""
+        if not self.known(args) and not self.known(kwargs):
+            return func(*args, **kwargs)  # constants stay what they are
+        name, inplace = base_name(func)
+        tensors: list[torch.Tensor] = []
+        if name == "__getitem__":
+            args = (args[0], _by_position(args[1]))
+        new_args, new_kwargs = self.swapped(args, tensors), self.swapped(kwargs, tensors)
+        try:
+            output = OUTPUTS.get(name) if not self.for_real else None
+            result = output(*new_args, **new_kwargs) if output else None
+            if result is None:
+                result = func(*new_args, **new_kwargs)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            if not self.for_real and (name in READS_VALUES or "meta" in str(error)):
+                return self.value(func, args, error)
+            raise
+        outputs = [tensors[0]] if name == "__setitem__" else _outputs(result)
+        if not outputs:
+            return result
+        if inplace and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
+            setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
+        maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
+        weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
+        if not maps:
+            cost = cost_of(name, new_args, tensors, outputs[0])
+            unknown = weights.unknown if cost or name in FREE else (*weights.unknown, name)
+            total = Operations(*map(sum, zip(weights.costs, cost.costs if cost else Operations(), strict=True)))
+            for i, x in enumerate(outputs):
+                setattr(x, WEIGHTS, Weights(weights.leaves, Operations() if i else total, unknown))
+            return result
+        if name in FREE:
+            stand_for(outputs[0], maps[0])
+        else:
+            self.opaque(name, new_args, tensors, outputs, maps, weights)
+        if name in VIEWS:
+            for x in outputs:
+                setattr(x, SOURCE, tensors[0])
+        if inplace:
+            self.written(outputs[0])
+        return result
+
+    def opaque(
+        self,
+        name: str,
+        args: Any,
+        tensors: list[torch.Tensor],
+        outputs: list[torch.Tensor],
+        maps: list[FeatureMap],
+        weights: Weights,
+    ) -> None:
+        """The nodes of a function that is none of our layers: one for each of its outputs, the first with the cost."""
+        owned, shared = self.owned(weights)
+        found = cost_of(name, args, tensors, outputs[0])
+        for i, x in enumerate(outputs):
+            shape = shape_of(x)
+            if found is None or weights.unknown:
+                what = ", ".join(dict.fromkeys((*weights.unknown, *([name] if found is None else []))))
+                layer: Layer = NotCounted(what, shape, owned["learned"] if not i else ())
+            else:
+                costs = Operations(*map(sum, zip(found.costs, weights.costs, strict=True)))
+                layer = Foreign(name, shape, Operations() if i else costs, found.kind, **({} if i else owned))
+            stand_for(x, self.add(layer, maps, shape, () if i else shared))
+
+    def written(self, x: torch.Tensor) -> None:
+        """After a change in place of a view: what it is a view of has changed too."""
+        source, fmap = getattr(x, SOURCE, None), map_of(x)
+        while isinstance(source, torch.Tensor) and fmap is not None:
+            whole = map_of(source)
+            if whole is None or whole is fmap:
+                return
+            self.idle = True
+            write = Foreign(WRITE, shape_of(source), mixes=REARRANGEMENT)
+            fmap = self.add(write, (whole, fmap), shape_of(source))
+            stand_for(source, fmap)
+            source = getattr(source, SOURCE, None)
+
+    def value(self, func: Any, args: Any, error: Exception) -> Any:
+        """The value of a buffer or parameter that is as it was, or an error that says who asked for a value."""
+        x = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        leaf = self.tensors.leaf(x) if x is not None else None
+        if leaf:
+            x = self.tensors.twin(leaf)
+        weights = getattr(x, WEIGHTS, None)
+        if weights and len(weights.leaves) == 1 and weights.costs == Operations() and map_of(x) is None:
+            real = weights.leaves[0].tensor
+            if not real.is_meta and x is not None and x.shape == real.shape:
+                return func(real.detach(), *args[1:])
+        raise ValuesNeededError(str(error)) from None
+
+
+def _by_position(index: Any) -> Any:
+    """An index by a constant mask, as positions: how many a mask selects depends on its values, which are known."""
+    if isinstance(index, tuple):
+        return tuple(x for item in index for x in _positions(item))
+    positions = _positions(index)
+    return positions[0] if len(positions) == 1 else tuple(positions)
+
+
+def _positions(item: Any) -> list[Any]:
+    if isinstance(item, torch.Tensor) and item.dtype == torch.bool and not item.is_meta and map_of(item) is None:
+        return list(item.nonzero(as_tuple=True))
+    return [item]
+
+
+def _outputs(result: Any) -> list[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    if isinstance(result, (tuple, list)):
+        return [x for item in result for x in _outputs(item)]
+    return []
+
+
+HANDLERS: dict[Any, Handler] = {}
+"""What is done with each function of torch, looked up once."""
+
+RULES: dict[Any, Rule] = rules.RULES | resize.RULES
+"""Function, or name of functions with one signature -> rule."""
+
+QUESTIONS = words(
+    "size dim ndimension numel nelement stride storage_offset element_size is_contiguous is_floating_point is_complex"
+    " __len__ get_device is_signed data_ptr is_nested has_names _assert is_tensor result_type __hash__ dense_dim"
+    " is_inference is_pinned is_shared is_same_size is_set_to can_cast promote_types register_hook __repr__"
+)
+"""Names of functions that ask about shape or type: torch answers them."""
+
+
+def _native(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
+def _device(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    return t.device  # where the module is: what it makes there by itself is then a constant with values
+
+
+def _call(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    return t.call(func, args, kwargs)
+
+
+PROPERTIES_THAT_COMPUTE = {"T", "mT", "H", "mH", "data", "real", "imag"}
+_FALSE = {name: lambda *_: False for name in ("has_torch_function", "has_torch_function_unary")}
+_FALSE["has_torch_function_variadic"] = _FALSE["has_torch_function"]
+
+
+@functools.cache
+def _body(func: Any) -> Any:
+    """A function of torch that does not ask whether a mode is there: it runs, and what it calls is seen."""
+    func = getattr(func, "__wrapped__", func)
+    body = types.FunctionType(
+        func.__code__, {**func.__globals__, **_FALSE}, func.__name__, func.__defaults__, func.__closure__
+    )
+    body.__kwdefaults__ = func.__kwdefaults__
+    return body
+
+
+def _inside(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    with t:
+        return _body(func)(*args, **kwargs)
+
+
+def _ruled(rule: Callable[..., Spec | None], otherwise: Handler) -> Handler:
+    def handle(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            spec = rule(*args, **kwargs)
+            if spec is not None:
+                return t.finish(spec, func, args, kwargs)
+        except UserError as error:
+            if isinstance(error, ValuesNeededError):
+                raise
+        return otherwise(t, func, args, kwargs)
+
+    return handle
+
+
+def _find(func: Any) -> Handler:
+    """Who handles a function of torch."""
+    name = func.__name__
+    if name == "__get__":
+        attribute = func.__self__.__name__
+        if attribute == "device":
+            return _device
+        return _call if attribute in PROPERTIES_THAT_COMPUTE else _native
+    if name in QUESTIONS:
+        return _native
+    if name in views.HANDLED:
+        return views.HANDLED[name]
+    rule = RULES.get(func) or RULES.get(name)
+    return _ruled(rule, _general(func)) if rule else _general(func)
+
+
+def _general(func: Any) -> Handler:
+    """Who handles a function without a rule: one that torch writes in Python, and that has no cost, is run."""
+    known = base_name(func)[0]
+    if isinstance(func, types.FunctionType) and known not in FREE and known not in COSTS:
+        code = getattr(func, "__wrapped__", func).__code__
+        return _inside if hasattr(func, "__wrapped__") or not _FALSE.keys().isdisjoint(code.co_names) else _call
+    return _call

@@ -1,0 +1,1 @@
+"""Designs as YAML: reading and writing them, their JSON Schema, and a draft to begin with."""

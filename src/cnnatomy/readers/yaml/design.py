@@ -1,0 +1,294 @@
+"""YAML designs: a network written as data, and read back as the same value. See `docs/designs.md` for the format."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from cnnatomy import catalogue
+from cnnatomy.design import BLOCKS, Block, Composition, Named, Network
+from cnnatomy.design.graph import MOST_NODES
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers import LAYERS, Layer
+from cnnatomy.layers.layer import Value
+
+MOST_BYTES = 10_000_000
+DEEPEST = 100
+"""Bounds on a design file: larger or deeper nested is refused before anything is made of it."""
+
+Part = Layer | Block | Named
+Types = dict[str, type[Value]]
+
+
+@functools.cache
+def known_types() -> Types:
+    """Every layer and block that a design can name."""
+    return {kind.__name__: kind for kind in (*LAYERS, *BLOCKS, Named, *catalogue.BLOCKS)}
+
+
+def write(network: Network) -> str:
+    """A network as YAML, which `read` turns into an equal value."""
+    design: dict[str, Any] = {"name": network.name} if network.name else {}
+    design |= {"input": list(network.input)}
+    return dump(design | {name: written(getattr(network, name)) for name in ("tail", "body", "head")})
+
+
+def dump(design: dict[str, Any]) -> str:
+    """A design as YAML."""
+    return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # a block used twice is written twice: anchors are hard to edit
+        return True
+
+
+def written(value: Any) -> Any:
+    """A layer or block, or a field of one, as plain data."""
+    if isinstance(value, Named):
+        part = written(value.part)
+        return {"Named": {"name": value.name, "part": part}} if value.name in known_types() else {value.name: part}
+    if isinstance(value, (list, tuple)):
+        return [written(item) for item in value]
+    if not isinstance(value, Value):
+        return value
+    name = type(value).__name__
+    if isinstance(value, Composition):
+        parts = _written_parts(value.parts)
+        options = {
+            f.name: written(getattr(value, f.name))
+            for f in dataclasses.fields(typing.cast(Any, value))[1:]
+            if getattr(value, f.name) != f.default
+        }
+        return {name: {"parts": parts, **options} if options else parts}
+    fields = {
+        f.name: written(getattr(value, f.name))
+        for f in dataclasses.fields(typing.cast(Any, value))
+        if f.default is dataclasses.MISSING or getattr(value, f.name) != f.default
+    }
+    return {name: fields} if fields else name
+
+
+def _written_parts(parts: Iterable[Part]) -> list[Any]:
+    """The parts as a list, in which equal neighbours without names become one with `times`."""
+    items: list[Any] = []
+    previous: Part | None = None
+    for part in parts:
+        if previous is not None and part == previous and not isinstance(part, Named):
+            last = items[-1] if isinstance(items[-1], dict) else {items[-1]: {}}
+            items[-1] = {**last, "times": last.get("times", 1) + 1}
+        else:
+            items.append(written(part))
+        previous = part
+    return items
+
+
+def read(text: str, source: str = "design", types: Types | None = None) -> Network:
+    """A network from YAML. `source` is the file name for messages; `types` adds blocks of your own.
+
+    Raises:
+        UserError: with file, line, key, what was expected and the nearest valid name.
+    """
+    return Reader(source, known_types() | (types or {})).network(parse(text, source))
+
+
+def parse(text: str, source: str) -> yaml.Node | None:
+    """The nodes of a YAML file, which know their lines.
+
+    Raises:
+        UserError: if it is too large, nests too deeply, or is no YAML.
+    """
+    if len(text) > MOST_BYTES:
+        raise UserError(f"{source}: a design may have at most {MOST_BYTES:,} bytes, this has {len(text):,}")
+    try:
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
+    _check_keys(root, source)
+    return root
+
+
+def _check_keys(root: yaml.Node | None, source: str) -> None:
+    """Refuses lists and mappings as keys. An anchor may make a node a part of itself."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, item in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    line = key.start_mark.line + 1
+                    raise UserError(f"{source}, line {line}: a key is a word, not a list or mapping")
+                waiting.append(item)
+
+
+class Reader:
+    """Turns YAML nodes, which know their line, into values."""
+
+    def __init__(self, source: str, types: Types) -> None:
+        self.source, self.types, self.made = source, types, 0
+
+    def fail(self, node: yaml.Node | None, message: str) -> typing.NoReturn:
+        where = f", line {node.start_mark.line + 1}" if node is not None else ""
+        raise UserError(f"{self.source}{where}: {message}")
+
+    def network(self, root: yaml.Node | None) -> Network:
+        if not isinstance(root, yaml.MappingNode):
+            self.fail(root, "a design is a mapping with the keys tail, body and head (and input, name)")
+        items = self.mapping(root, [f.name for f in dataclasses.fields(Network)], "a design")
+        for name in ("tail", "body", "head"):
+            if name not in items:
+                self.fail(root, f"the key {name!r} is missing; a network is a tail, a body and a head")
+        fields: dict[str, Any] = {name: self.part(items[name], 1) for name in ("tail", "body", "head")}
+        for name, hint in (("input", tuple[int, ...]), ("name", str)):
+            if name in items:
+                fields[name] = self.plain(items[name], hint, name)
+        network: Network = self.call(root, Network, (), fields)
+        return network
+
+    def mapping(self, node: yaml.MappingNode, known: Iterable[str], what: str) -> dict[str, yaml.Node]:
+        """The items of a mapping whose keys must be among the known ones, each at most once."""
+        items: dict[str, yaml.Node] = {}
+        known = list(known)
+        for key, item in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+            if name not in known:
+                self.fail(
+                    key, f"{what} has no key {name!r}.{nearest(name, known)} It knows: {', '.join(known) or 'none'}"
+                )
+            if name in items:
+                self.fail(key, f"the key {name!r} is given twice")
+            items[name] = item
+        return items
+
+    def part(self, node: yaml.Node, depth: int) -> Any:
+        """A layer or block: `ReLU`, `{Conv: {channels: 64, kernel: 3}}`, or `{name: part}` for a named one."""
+        self.made += 1
+        if self.made > MOST_NODES or depth > DEEPEST:
+            self.fail(node, f"the design has more than {MOST_NODES:,} parts or nests deeper than {DEEPEST}")
+        if isinstance(node, yaml.ScalarNode):
+            return self.call(node, self.kind(node, node.value), (), {})
+        if isinstance(node, yaml.SequenceNode):
+            return self.composition(node, self.types["Chain"], depth)
+        if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
+            self.fail(node, "expected one layer or block, such as ReLU or Conv: {channels: 64, kernel: 3}")
+        key, item = node.value[0]
+        name = key.value
+        if name not in self.types and self.looks_like_part(item):  # a name, not a misspelt type
+            return self.call(key, Named, (name, self.part(item, depth + 1)), {})
+        kind = self.kind(key, name)
+        if issubclass(kind, Composition):
+            return self.composition(item, kind, depth)
+        if isinstance(item, yaml.ScalarNode) and item.value == "":
+            return self.call(key, kind, (), {})
+        if not isinstance(item, yaml.MappingNode):
+            self.fail(
+                item, f"{name} takes a mapping of its fields: {', '.join(hints(typing.cast(Any, kind))) or 'none'}"
+            )
+        return self.call(key, kind, (), self.fields(item, kind, depth))
+
+    def looks_like_part(self, node: yaml.Node) -> bool:
+        if isinstance(node, yaml.MappingNode):
+            return len(node.value) == 1 and (
+                node.value[0][0].value in self.types or self.looks_like_part(node.value[0][1])
+            )
+        return isinstance(node, yaml.SequenceNode) or node.value in self.types
+
+    def kind(self, node: yaml.Node, name: str) -> type[Value]:
+        kind = self.types.get(name)
+        if kind is None:
+            self.fail(node, f"there is no layer or block called {name!r}.{nearest(name, self.types)}")
+        return kind
+
+    def fields(self, node: yaml.MappingNode, kind: type[Value], depth: int) -> dict[str, Any]:
+        known = hints(typing.cast(Any, kind))
+        items = self.mapping(node, known, kind.__name__)
+        return {name: self.field(item, known[name], name, depth) for name, item in items.items()}
+
+    def field(self, node: yaml.Node, hint: Any, name: str, depth: int) -> Any:
+        if holds_parts(hint) and not (isinstance(node, yaml.ScalarNode) and node.value in ("", "null")):
+            return self.part(node, depth + 1)
+        return self.plain(node, hint, name)
+
+    def composition(self, node: yaml.Node, kind: type[Value], depth: int) -> Any:
+        """Parts as a list, as a mapping of names, or under `parts` beside the options of the composition."""
+        options: dict[str, Any] = {}
+        known = {name: hint for name, hint in hints(typing.cast(Any, kind)).items() if name != "parts"}
+        if isinstance(node, yaml.MappingNode) and any(key.value == "parts" for key, _ in node.value):
+            items = self.mapping(node, ["parts", *known], kind.__name__)
+            options = {name: self.field(items[name], known[name], name, depth) for name in items if name != "parts"}
+            node = items["parts"]
+        parts: list[Any] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [self.call(key, Named, (key.value, self.part(item, depth + 1)), {}) for key, item in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                parts += self.repeated(item, depth + 1)
+        else:
+            self.fail(node, f"{kind.__name__} takes a list of parts, or a mapping of names to parts")
+        return self.call(node, kind, parts, options)
+
+    def repeated(self, node: yaml.Node, depth: int) -> list[Any]:
+        """One item of a list of parts, as often as its `times` says."""
+        times = 1
+        if isinstance(node, yaml.MappingNode) and len(node.value) == 2 and node.value[1][0].value == "times":
+            times = self.plain(node.value[1][1], int, "times")
+            node = yaml.MappingNode(node.tag, node.value[:1], node.start_mark, node.end_mark)
+        if not 1 <= times <= MOST_NODES - self.made:
+            self.fail(node, f"times must be at least 1, and all parts together at most {MOST_NODES:,}, got {times:,}")
+        self.made += times - 1
+        return [self.part(node, depth)] * times
+
+    def plain(self, node: yaml.Node, hint: Any, name: str) -> Any:
+        """Numbers, words and lists of them, checked against the type of the field."""
+        from pydantic import TypeAdapter, ValidationError
+
+        got = yaml.SafeLoader("").construct_document(node) if not isinstance(node, yaml.ScalarNode) else _scalar(node)
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hint)
+            return adapter.validate_json(json.dumps(got), strict=True)
+        except (ValidationError, TypeError, ValueError):
+            expected = str(hint).replace("typing.", "").replace("<class '", "").replace("'>", "")
+            self.fail(node, f"{name}: expected {expected}, got {got!r}")
+
+    def call(self, node: yaml.Node, kind: Any, arguments: Iterable[Any], fields: dict[str, Any]) -> Any:
+        """Makes a value; what it objects to gets the line."""
+        try:
+            return kind(*arguments, **fields)
+        except UserError as error:
+            self.fail(node, str(error))
+        except TypeError:
+            required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+            missing = [name for name in required if name not in fields]
+            self.fail(node, f"{kind.__name__} needs {', '.join(missing)}")
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    return yaml.SafeLoader("").construct_document(node)
+
+
+@functools.cache
+def hints(kind: Any) -> dict[str, Any]:
+    """The fields of a layer or block, and their types."""
+    resolved = typing.get_type_hints(kind)
+    return {f.name: resolved[f.name] for f in dataclasses.fields(kind)}
+
+
+def holds_parts(hint: Any) -> bool:
+    """Whether a field of this type holds a layer or block."""
+    options = typing.get_args(hint) or (hint,)
+    return any(isinstance(option, type) and issubclass(option, (Layer, Block, Named)) for option in options)

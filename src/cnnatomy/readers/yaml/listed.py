@@ -1,0 +1,80 @@
+"""Designs by nodes: in place of tail, body and head, a list of `nodes`.
+
+Each has its path, its layer, and the paths of what it reads where that is not the node before (`input` is the input of
+the network). `read` and `write` are for designs of either form.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import yaml
+
+from cnnatomy.design import Network
+from cnnatomy.design.listed import INPUT, READS, ListedNetwork, ListedNode
+from cnnatomy.design.network import Design
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers import Each, Layer
+from cnnatomy.readers.yaml import design
+
+
+def write(network: Design) -> str:
+    """A network as YAML, which `read` turns into an equal value."""
+    if isinstance(network, Network):
+        return design.write(network)
+    if not isinstance(network, ListedNetwork):
+        raise UserError(f"{network!r} is neither a Network nor a ListedNetwork, so it cannot be written as YAML")
+    root: dict[str, Any] = {"name": network.name} if network.name else {}
+    paths = [INPUT, *(entry.path for entry in network.entries)]
+    lines = []
+    for i, entry in enumerate(network.entries):
+        node = {entry.path: design.written(entry.layer)}
+        node |= {} if entry.reads == (i,) else {READS: [paths[n] for n in entry.reads]}
+        lines.append("- " + yaml.safe_dump(node, sort_keys=False, default_flow_style=True, width=sys.maxsize))
+    return design.dump(root | {"input": list(network.input)}) + "nodes:\n" + "".join(lines)
+
+
+def read(text: str, source: str = "design") -> Design:
+    """A network from YAML, by tail, body and head or by nodes. `source` is the file name for messages.
+
+    Raises:
+        UserError: with file, line, key, what was expected and the nearest valid name.
+    """
+    root = design.parse(text, source)
+    reader = design.Reader(source, design.known_types() | {"Each": Each})
+    if isinstance(root, yaml.MappingNode) and any(key.value == "nodes" for key, _ in root.value):
+        return _listed(reader, root)
+    return reader.network(root)
+
+
+def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
+    items = reader.mapping(root, ("name", "input", "nodes"), "a design by nodes")
+    nodes = items["nodes"]
+    if "input" not in items or not isinstance(nodes, yaml.SequenceNode) or not nodes.value:
+        reader.fail(nodes, "a design by nodes has an input, and a list of at least one node")
+    numbers = {INPUT: 0}
+    entries = tuple(_entry(reader, node, numbers) for node in nodes.value)
+    input = reader.plain(items["input"], tuple[int, ...], "input")
+    name = reader.plain(items["name"], str, "name") if "name" in items else ""
+    return ListedNetwork(entries, input, name)
+
+
+def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> ListedNode:
+    """The next node; `numbers` are those of the paths before it, and get its own."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    keys = [key.value for key, _ in pairs]
+    if len(pairs) not in (1, 2) or keys[1:] not in ([], [READS]):
+        reader.fail(node, "a node is its path and its layer, and `reads` where it does not read the node before it")
+    layer = reader.part(pairs[0][1], 1)
+    if not isinstance(layer, Layer):
+        reader.fail(node, f"{keys[0]}: a design by nodes has layers only, got {layer!r}")
+    if not isinstance(keys[0], str) or not keys[0] or keys[0] in numbers:
+        reader.fail(node, f"every node needs a path of its own, got {keys[0]!r}")
+    names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else []
+    for name in names:
+        if name not in numbers:
+            reader.fail(node, f"{keys[0]} reads {name!r}, which no node before it makes.{nearest(name, numbers)}")
+    reads = tuple(numbers[name] for name in names) or (len(numbers) - 1,)
+    numbers[keys[0]] = len(numbers)
+    return ListedNode(keys[0], layer, reads)

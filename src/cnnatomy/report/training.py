@@ -1,0 +1,130 @@
+"""What is said of a training, an evaluation and predictions; values in, text out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cnnatomy.analysis import account
+from cnnatomy.data import Data
+from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.design.network import Design
+from cnnatomy.report.tables import Column, render
+from cnnatomy.runs import Evaluation, Outcome, Prediction
+from cnnatomy.runs.weights.transplant import Transplant
+from cnnatomy.training import Recipe
+
+MAX_CLASSES = 25
+"""Up to here the confusion matrix is printed; it is in summary.json in any case."""
+
+
+def beginning(network: Design, data: Data, recipe: Recipe) -> list[str]:
+    """Network, data and recipe in a few lines."""
+    sizes = ", ".join(f"{len(getattr(data, name)):,} {name}" for name in ("train", "val", "test"))
+    shape = "x".join(map(str, data.shape))
+    counted = account(network.graph(data.shape), network.name)
+    first = f"{network.name}: {counted.totals.parameters:,} parameters, input {shape}"
+    if isinstance(network, ListedNetwork):
+        last = next((row for row in reversed(counted.rows) if row.parameters), counted.rows[-1])
+        first += f"; classified by {last.path}, {last.layer}"
+    return [
+        first,
+        f"{data.source}: {len(data.classes)} classes, {sizes}",
+        *data.report.lines(),
+        f"SGD, learning rate {recipe.learning_rate:g}, momentum {recipe.momentum:g},"
+        f" weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size},"
+        f" {recipe.epochs} epochs at most, seed {recipe.seed}",
+    ]
+
+
+def ending(outcome: Outcome) -> str:
+    """How long it took, and which epoch was kept."""
+    count = len(outcome.epochs)
+    seconds = sum(epoch.seconds for epoch in outcome.epochs)
+    ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
+    return (
+        f"{ended} epochs in {seconds:.1f} s; best by validation: epoch {outcome.best.epoch},"
+        f" loss {outcome.best.val_loss:.4f}, accuracy {outcome.best.val_accuracy:.2%}"
+    )
+
+
+def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
+    """Top-1, top-5, a line a class, and the confusion matrix of a few classes; or everything as JSON."""
+    if format == "json":
+        return json.dumps({"data": what, **result.as_dict()}, indent=2, ensure_ascii=False)
+    columns = [
+        Column("class", "class"),
+        Column("precision", "precision", _share, number=True),
+        Column("recall", "recall", _share, number=True),
+        Column("images", "images", "{:,}".format, number=True),
+    ]
+    if len(result.classes) <= MAX_CLASSES:
+        columns.append(Column("taken_for", "taken for, in the order of the classes"))
+    wide = len(str(max(max(row) for row in result.confusion)))
+    records = [
+        {
+            "class": name,
+            "precision": precision,
+            "recall": recall,
+            "images": sum(row),
+            "taken_for": " ".join(f"{count or '.':>{wide}}" for count in row),
+        }
+        for name, precision, recall, row in zip(
+            result.classes, result.precision, result.recall, result.confusion, strict=True
+        )
+    ]
+    title = (
+        f"{what}: {result.images:,} images\ntop-1 {result.top_1:.2%}  top-5 {result.top_5:.2%}  loss {result.loss:.4f}"
+    )
+    return render(columns, records, "table", title)
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+CSV_HEADER = "image,rank,class,probability,error"
+
+
+def prediction(answer: Prediction, format: str = "table") -> str:
+    """One image in a line of text, or in as many of CSV as it has answers; nothing for an error in text."""
+    if format == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for rank, (name, probability) in enumerate(answer.classes, 1):
+            writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
+        if answer.error:
+            writer.writerow([answer.path, "", "", "", answer.error])
+        return text.getvalue().rstrip("\n")
+    shares = "  ".join(f"{name} {probability:.1%}" for name, probability in answer.classes)
+    return "" if answer.error else f"{answer.path}: {shares}"
+
+
+def predictions_json(answers: Iterable[Prediction]) -> str:
+    """All images as one JSON list."""
+    return json.dumps([_record(answer) for answer in answers], indent=2, ensure_ascii=False)
+
+
+def _record(answer: Prediction) -> dict[str, Any]:
+    if answer.error:
+        return {"image": str(answer.path), "error": answer.error}
+    classes = [{"class": name, "probability": probability} for name, probability in answer.classes]
+    return {"image": str(answer.path), "predictions": classes}
+
+
+def transplanted(done: Transplant, network: Design, source: str) -> list[str]:
+    """How many layers of a network took the weights of another, and how the outputs compare."""
+    lines = [f"{len(done.pairs)} layers of {network.name} took the weights of {source}."]
+    if done.reordered:
+        lines.append(f"{done.reordered} of them stand at another place in the order there.")
+    if done.left_out:
+        some = ", ".join(done.left_out[:5])
+        lines.append(f"{len(done.left_out)} layers there, which do not run in evaluation, are left out: {some}")
+    if done.difference is not None:
+        lines.append(f"Outputs on random input are equal: largest difference {done.difference:.1e}, relative, float64.")
+    else:
+        lines.append("A file cannot be run: layers were matched by shape and order, and no outputs were compared.")
+    return lines

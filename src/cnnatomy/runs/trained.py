@@ -1,0 +1,171 @@
+"""A trained network: what every room takes and returns that works with weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnnatomy.data import PictureError, load, load_labelled, open_source, read_picture
+from cnnatomy.data.images import quiet_decoders
+from cnnatomy.design.network import Design
+from cnnatomy.errors import UserError
+from cnnatomy.machine import choose_device
+from cnnatomy.runs import folder as run_folder
+from cnnatomy.runs.classifier import Classifier
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
+from cnnatomy.runs.folder import RunFolder
+from cnnatomy.runs.run import Run
+
+TOGETHER = 64
+"""Images that are decoded and run at once."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` of all of it."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training went: every epoch, the one whose weights were kept, the result on the test split, summary.json."""
+
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    stopped_early: bool
+    test: Evaluation
+    summary: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one image, (name, probability), likeliest first; or what is wrong with the file."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network with its weights, and all that is needed to use it.
+
+    Attributes:
+        run: the design, the data and the recipe; what is done to an image (`run.normalisation`, `run.shape`) and what
+            the outputs mean (`run.classes`); what it was derived from (`run.parent`, `run.change`).
+        classifier: the built network behind its normalisation, in evaluation.
+        path: the run folder, where it was trained into one or loaded from one.
+        outcome: how the training went, where that was in this process.
+    """
+
+    run: Run
+    classifier: Classifier
+    path: Path | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The built network, which takes normalised images `(images, channels, rows, columns)`."""
+        return self.classifier.network
+
+    @property
+    def name(self) -> str:
+        """What messages, and runs that derive from it, call it: its folder, else the name of its network."""
+        return str(self.path) if self.path is not None else self.run.name
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Self:
+        """The network of a run folder with the weights of its best epoch.
+
+        Raises:
+            UserError: if the folder is no run, or its weights are missing, broken or another network's.
+        """
+        chosen = choose_device(device)
+        folder, run = run_folder.read_run(path)
+        classifier = Classifier(run.network.build(run.shape), run.normalisation)
+        run_folder.read_weights(folder.model, classifier.network, run.name)
+        return cls(run, classifier.to(chosen).eval(), folder.path)
+
+    def derived(self, network: Design, module: nn.Module, change: str) -> Self:
+        """What some change makes of it: `module` is `network` built, with its weights; `change` says it in words."""
+        run = dataclasses.replace(self.run, network=network, name=network.name, parent=self.name, change=change)
+        return type(self)(run, Classifier(module, run.normalisation).eval())
+
+    def save(self, path: str | Path) -> Self:
+        """Writes a new run folder: design, run and weights.
+
+        Raises:
+            UserError: if the folder exists already or cannot be written, or the network cannot be kept.
+        """
+        place = RunFolder(Path(path))
+        run_folder.create(place, self.run)
+        run_folder.write_weights(place.model, self.network, self.run.name)
+        return dataclasses.replace(self, path=place.path)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of each class, `(images, classes)`, for images of `(images, channels, rows, columns)`, 0 .. 255."""
+        logits, _ = self.classifier.heads(self.classifier(images.to(self.classifier.mean.device)))
+        return logits.softmax(1).cpu()
+
+    def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
+        """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing."""
+        for start in range(0, len(paths), TOGETHER):
+            yield from self._predict([Path(path) for path in paths[start : start + TOGETHER]], most)
+
+    def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
+        """On the run's own test split, or on other data with (some of) the same classes; and in words on what.
+
+        Of other data the test split is taken where it brings one along, else every image.
+        Raises `UserError` where the run's own data has changed since, so that its splits may be others.
+        """
+        run, name = self.run, run_source(self.run.source if source is None else source)
+        if name == run.source:
+            data = load(name, run.shape, run.split_seed)
+            if data.fingerprint != run.fingerprint:
+                raise UserError(
+                    f"{name} has changed since this run was trained: its test split may hold training images"
+                )
+            split, what = data.test, f"test split of {name}"
+        else:
+            split, what = load_labelled(name, run.shape, run.classes)
+        return evaluate(self.classifier, split.batches(EVALUATION_BATCH), run.classes), what
+
+    def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
+        found: dict[Path, np.ndarray] = {}
+        errors: dict[Path, str] = {}
+        with quiet_decoders():
+            for path in paths:
+                try:
+                    found[path] = read_picture(path, self.run.shape)
+                except PictureError as error:
+                    errors[path] = str(error)
+        shares = self.probabilities(torch.from_numpy(np.stack(list(found.values())))) if found else torch.empty(0)
+        likeliest = dict(zip(found, shares, strict=True))
+        for path in paths:
+            if path in errors:
+                yield Prediction(path, error=errors[path])
+                continue
+            values, places = likeliest[path].topk(min(most, len(self.run.classes)))
+            names = [self.run.classes[place] for place in places.tolist()]
+            yield Prediction(path, tuple(zip(names, values.tolist(), strict=True)))
+
+
+def run_source(source: str | Path) -> str:
+    """A data set's name as a run folder keeps it: an absolute path, or `digits`."""
+    return open_source(source).source

@@ -1,0 +1,127 @@
+"""Where weights come from: torchvision, timm, and files; and the safetensors file that they go to."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnatomy.data import Normalisation
+from cnnatomy.design.network import Design
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.files import write_whole, writing_to
+from cnnatomy.runs.run import Run, image_shape
+from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
+
+LIBRARIES = ("torchvision", "timm")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def transplant(network: Design, source: str, pretrained: bool = False) -> Transplant:
+    """The weights of `source` for a network: `torchvision:NAME`, `timm:NAME`, or the path of a file.
+
+    With `pretrained` the library fetches its trained weights; without, a model there starts from random ones, which
+    shows that the architectures are the same.
+
+    Raises:
+        UserError: if there is no such source, or a precise account of what does not fit.
+    """
+    ours = network.build()
+    library, colon, name = source.partition(":")
+    if colon and library in LIBRARIES:
+        theirs = _model(library, name, pretrained)
+        return from_module(ours, theirs, torch.randn(2, *network.input), source)
+    if pretrained:
+        raise UserError("--pretrained goes with torchvision:NAME or timm:NAME; a file holds the weights that it holds")
+    return from_state(ours, read_state(Path(source)), source)
+
+
+def _model(library: str, name: str, pretrained: bool) -> nn.Module:
+    try:
+        module: Any = importlib.import_module("torchvision.models" if library == "torchvision" else library)
+    except Exception as error:  # also what a wheel for another build of torch raises
+        raise UserError(f"{library} cannot be imported here: {str(error).splitlines()[0]}") from None
+    if name not in module.list_models():
+        raise UserError(f"{library} has no model called {name!r}.{nearest(name, module.list_models())}")
+    try:
+        if library == "torchvision":
+            options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+            model: nn.Module = module.get_model(name, weights="DEFAULT" if pretrained else None, **options)
+        else:
+            model = module.create_model(name, pretrained=pretrained)
+    except Exception as error:
+        raise UserError(f"{library}:{name} cannot be made: {str(error).splitlines()[0]}") from None
+    return model
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors or .pth file. Nothing in a file is ever executed: `weights_only`, and nothing else.
+
+    Raises:
+        UserError: if the file cannot be read, or is not a file of tensors.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    try:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+    for key in ("state_dict", "model", "model_state_dict", "state_dict_ema"):  # what training scripts wrap it in
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {
+        str(name).removeprefix("module."): tensor
+        for name, tensor in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(tensor, torch.Tensor)
+    }
+    if not tensors:
+        raise UserError(f"{path}: holds no state dict, only {type(content).__name__}")
+    return tensors
+
+
+def save(state: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes a state dict as safetensors, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: file.write(to_bytes(state)))
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 classes of ILSVRC 2012 in the order that published weights have, by torchvision's names."""
+    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
+
+
+def as_run(network: Design, source: str) -> Run:
+    """A run folder's description for weights that were trained elsewhere.
+
+    Pictures are normalised by ImageNet's mean and standard deviation, as most published weights expect; the classes are
+    named where there are 1000, else numbered.
+    """
+    shape = image_shape(network)
+    classes = network.graph().outputs[0].shape[0]
+    return Run(
+        network=network,
+        name=network.name,
+        shape=shape,
+        classes=imagenet_classes() if classes == 1000 else tuple(map(str, range(classes))),
+        normalisation=IMAGENET if shape[0] == 3 else Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
+        source=f"weights of {source}",
+        split_seed=0,
+        fingerprint="",
+    )
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of ImageNet's pictures, of red, green and blue from 0 to 1."""
