@@ -14,7 +14,7 @@ KERNELS = ("aten::mkldnn_convolution", "aten::_convolution", "aten::convolution_
 """What they allocate and release before they return is their workspace: reordered weights and maps, columns."""
 
 
-class Measured(NamedTuple):
+class MeasuredMemory(NamedTuple):
     """Bytes: the most held at once, and the same without the workspace of convolution kernels."""
 
     everything: int
@@ -28,14 +28,14 @@ class Event(NamedTuple):
     kernel: int  # the number of the call of a kernel that it happened in, or 0
 
 
-def measure(action: Callable[[], object]) -> Measured:
+def measure(action: Callable[[], object]) -> MeasuredMemory:
     """Runs it, and follows the allocator; what was allocated before does not count."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         action()
     tree = profiler.profiler.kineto_results.experimental_event_tree()  # type: ignore[union-attr]
     calls = iter(range(1, 10**9))
     events = list(_of_this_run(sorted(_memory(tree, 0, calls))))
-    return Measured(_peak(events), _peak(list(_without_workspace(events))))
+    return MeasuredMemory(_peak(events), _peak(list(_without_workspace(events))))
 
 
 def _memory(tree: Any, kernel: int, calls: Iterator[int]) -> Iterator[Event]:
@@ -117,7 +117,7 @@ def loss_of(result: Any) -> torch.Tensor:
     return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
 
-def measure_inference(module: nn.Module, x: torch.Tensor) -> Measured:
+def measure_inference(module: nn.Module, x: torch.Tensor) -> MeasuredMemory:
     """The peak of one forward pass without autograd, beside weights and input."""
     module.eval()
     with torch.no_grad():
@@ -134,7 +134,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 def measure_training(
     module: nn.Module, x: torch.Tensor, optimizer: str = "momentum", dtype: torch.dtype | None = None
-) -> Measured:
+) -> MeasuredMemory:
     """The peak of the second training step, beside weights, state of the optimiser and input."""
     module.train()
     stepper = OPTIMIZERS[optimizer](module.parameters())
@@ -151,7 +151,7 @@ def measure_training(
     return measure(step)
 
 
-def measure_cuda(module: nn.Module, x: torch.Tensor, training: bool) -> Measured:
+def measure_cuda(module: nn.Module, x: torch.Tensor, training: bool) -> MeasuredMemory:
     """The same on a GPU, by torch's own statistics, which hold the workspaces of kernels too."""
     stepper = OPTIMIZERS["momentum"](module.parameters())
 
@@ -172,4 +172,4 @@ def measure_cuda(module: nn.Module, x: torch.Tensor, training: bool) -> Measured
     run()
     torch.cuda.synchronize()
     most = torch.cuda.max_memory_allocated() - before
-    return Measured(most, most)
+    return MeasuredMemory(most, most)

@@ -139,7 +139,7 @@ TOOLS: dict[str, tuple[Tool, str]] = {
 """Name -> what runs it, and the distribution that it is from."""
 
 
-class Run(nn.Module):
+class ToolRun(nn.Module):
     """A convolution without offsets, and a function after it: tools that look for modules find one."""
 
     def __init__(self, after: Callable[[torch.Tensor], torch.Tensor] | nn.Module, channels: int = 8) -> None:
@@ -191,7 +191,7 @@ def made(name: str, device: str) -> tuple[Any, Any]:
     """A fresh model with made-up weights, on which no time depends, and its input."""
     peer, _, own = name.partition(":")
     if peer == "probe":
-        module, shape = Run(PROBES[own][0]()).eval(), (8, 16, 16)
+        module, shape = ToolRun(PROBES[own][0]()).eval(), (8, 16, 16)
         return module.to(device), torch.ones(1, *shape, device=device)
     make: Any = timm().create_model if peer == "timm" else torchvision().models.get_model
     try:

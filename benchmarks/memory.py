@@ -155,7 +155,7 @@ def conclude(lines: list[Line]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=(*CATALOGUE, *PEERS))
-    parser.add_argument("--size", type=int, default=128, help="rows and columns of the pictures")
+    parser.add_argument("--size", type=int, default=128, help="rows and columns of the images")
     parser.add_argument("--batch", type=int, action="append", help="1 and 16 unless given")
     parser.add_argument("--markdown", action="store_true", help="a table for docs/memory.md")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

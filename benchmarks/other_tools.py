@@ -31,7 +31,7 @@ MODELS = (
     " torchvision:efficientnet_b0 torchvision:regnet_y_400mf torchvision:convnext_tiny torchvision:vit_b_16"
     " timm:seresnet50 timm:resnetv2_50 timm:hrnet_w18_small"
 )
-Result = dict[str, Any]
+ToolResult = dict[str, Any]
 """Of one tool on one model: seconds, macs, parameters and the number of runs; or an error."""
 Key = tuple[str, str]
 """Tool and device."""
@@ -70,9 +70,9 @@ WORDS = {
 """What each counts as a MAC, read in its source; the table of small things below it shows most of this in numbers."""
 
 
-def collected(models: list[str], folders: list[str]) -> tuple[dict[Key, dict[str, Result]], dict[str, str]]:
+def collected(models: list[str], folders: list[str]) -> tuple[dict[Key, dict[str, ToolResult]], dict[str, str]]:
     """The results of every tool, and its version."""
-    results: dict[Key, dict[str, Result]] = {}
+    results: dict[Key, dict[str, ToolResult]] = {}
     versions: dict[str, str] = {}
     names = [*models, *(f"probe:{name}" for name in PROBES)]
     paths = [part for folder in folders for part in ("--path", folder)]
@@ -109,7 +109,7 @@ def short(model: str) -> str:
 class Page:
     """What `--write` writes."""
 
-    def __init__(self, models: list[str], results: dict[Key, dict[str, Result]], versions: dict[str, str]) -> None:
+    def __init__(self, models: list[str], results: dict[Key, dict[str, ToolResult]], versions: dict[str, str]) -> None:
         self.models, self.results, self.versions = models, results, versions
         self.truth = {model: truth(model) for model in models}
 

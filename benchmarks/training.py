@@ -1,6 +1,6 @@
 """Images per second of `cnnatomy.training.fitting` against a plain hand-written torch loop, on LeNet-5.
 
-Same network, same pictures in memory, same batch size, optimiser and loss, in one process; the two take turns, and the
+Same network, same images in memory, same batch size, optimiser and loss, in one process; the two take turns, and the
 best of each counts, because whatever else the machine does can only make a run slower. Exits 1 below the target.
 """
 
@@ -73,7 +73,7 @@ def main() -> int:
     print(describe())
     network = cn.network("lenet-5", classes=10)
     data = shortened(load(options.data, (1, 32, 32)))
-    print(f"LeNet-5, {len(data.train):,} pictures of {options.data} in memory, {torch.get_num_threads()} threads")
+    print(f"LeNet-5, {len(data.train):,} images of {options.data} in memory, {torch.get_num_threads()} threads")
     worst = 1.0
     for size in options.batch_size:
         recipe = Recipe(batch_size=size, epochs=EPOCHS, patience=EPOCHS)

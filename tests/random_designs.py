@@ -49,7 +49,7 @@ from cnnatomy.layers import (
     ZeroPad,
 )
 
-MOST_ELEMENTS = 40_000  # of one map, so that 200 designs take seconds
+MAX_ELEMENTS = 40_000  # of one map, so that 200 designs take seconds
 
 
 def branches_of(same_size: st.SearchStrategy[Any], aside: Layer, most: int) -> st.SearchStrategy[Any]:

@@ -13,7 +13,7 @@ import cnnatomy as cn
 from cnnatomy.analysis.memory.pages import fresh
 from cnnatomy.analysis.time import latency
 from cnnatomy.analysis.time.kernels import Work, convolution_kernel, work
-from cnnatomy.analysis.time.latency import Calibration, Model, Sample
+from cnnatomy.analysis.time.latency import Calibration, LatencyModel, Sample
 from cnnatomy.errors import UserError
 from cnnatomy.layers import LAYERS, Add, Conv, Hardswish, Multiply, ReLU, Shift, Softmax, Tanh
 from cnnatomy.layers.layer import pair
@@ -52,7 +52,7 @@ def test_a_machine_that_is_as_the_model_says_is_predicted_exactly():
         numbers = [int(10 ** draw.uniform(4, 7)) for _ in range(4)]
         w = Work("convolution", *numbers, place=(float(len(str(numbers[0]))),))
         timed.append((w, seconds(w)))
-    model = Model(timed)
+    model = LatencyModel(timed)
     for w, took in timed:
         assert model.seconds(w) == pytest.approx(took, rel=0.02)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnatomy.analysis.memory.pages import LARGEST_KEPT, MOST_KEPT, OVERHEAD, Heap
+from cnnatomy.analysis.memory.pages import MAX_KEPT, MAX_KEPT_PIECE, OVERHEAD, Heap
 
 MIB = 2**20
 
@@ -21,13 +21,13 @@ def test_what_was_freed_is_used_again():
 def test_a_block_above_the_threshold_is_fetched_each_time():
     heap = Heap()
     for _ in range(3):
-        heap.release(heap.new(LARGEST_KEPT))
-    assert heap.fresh == 3 * (LARGEST_KEPT + OVERHEAD)
+        heap.release(heap.new(MAX_KEPT_PIECE))
+    assert heap.fresh == 3 * (MAX_KEPT_PIECE + OVERHEAD)
 
 
 def test_the_end_of_the_heap_is_given_back_when_much_of_it_is_free():
     heap = Heap()
-    few = MOST_KEPT // (24 * MIB)
+    few = MAX_KEPT // (24 * MIB)
     for count, again in ((few, 0), (few + 1, few + 1)):
         heap = Heap()
         for _ in range(2):

@@ -15,7 +15,7 @@ def test_its_body_and_head_are_those_of_resnext_50():
     assert notes.account().totals.parameters == resnext.account().totals.parameters
 
 
-def test_pictures_of_512x1024_leave_a_map_of_16x32_for_44_18_billion_macs():
+def test_images_of_512x1024_leave_a_map_of_16x32_for_44_18_billion_macs():
     account = cn.network("personal-notes-512x1024").account()
     assert account.features.shape == (2048, 16, 32)
     assert account.totals.parameters == 25_028_904

@@ -67,11 +67,11 @@ def test_training_prints_a_line_an_epoch_and_where_everything_is(run: Command) -
     assert json.loads(Path("runs/lenet-5/summary.json").read_text())["recipe"]["seed"] == 3
 
 
-def test_own_pictures_from_class_folders_to_a_prediction(run: Command, tmp_path: Path) -> None:
+def test_own_images_from_class_folders_to_a_prediction(run: Command, tmp_path: Path) -> None:
     data = shades(tmp_path / "shades", {"dark": 12, "bright": 12})
     (data / "dark" / "notes.png").write_text("these are no pixels")
     training = run("train", "lenet-5", "--data", data, "--input", "3x32x32", "--epochs", "12", "--out", "run").output
-    assert "1 broken pictures skipped:\n  dark/notes.png: not a picture" in training
+    assert "1 broken images skipped:\n  dark/notes.png: not an image" in training
     assert "top-1 100.00%" in training
     answer = run("predict", "run", data / "bright" / "0.jpg", data / "dark" / "0.jpg").output.splitlines()
     assert answer[0].startswith(f"{data / 'bright' / '0.jpg'}: bright ")
@@ -111,7 +111,7 @@ def test_predicting_answers_for_good_files_and_reports_bad_ones(run: Command, tr
     text.write_text("no pixels")
     result = run("predict", trained, text, digit_file, "none.png", code=2)
     assert result.stdout.startswith(f"{digit_file}: 0 ")
-    assert f"cnnatomy: {text}: not a picture" in result.stderr
+    assert f"cnnatomy: {text}: not an image" in result.stderr
     assert "cnnatomy: none.png: no such file" in result.stderr
 
 
@@ -151,9 +151,9 @@ def test_a_mistake_gets_one_clear_message(run: Command, arguments: list[str], me
     assert not Path("runs").exists()
 
 
-def test_a_class_with_one_picture_is_named(run: Command, tmp_path: Path) -> None:
+def test_a_class_with_one_image_is_named(run: Command, tmp_path: Path) -> None:
     data = shades(tmp_path / "data", {"cat": 1, "dog": 5})
-    assert "class cat has 1 usable picture" in run("train", "lenet-5", "--data", data, code=2).stderr
+    assert "class cat has 1 usable image" in run("train", "lenet-5", "--data", data, code=2).stderr
 
 
 def test_a_run_folder_that_exists_is_refused_and_untouched(run: Command, trained: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_demo_reaches_98_percent_on_digits_it_has_never_seen(run: Command) -
 @pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN["fashion-mnist"].is_dir(), reason="apt-get install dataset-fashion-mnist")
 def test_lenet_learns_fashion_mnist(run: Command, tmp_path: Path) -> None:
-    """A tenth of the real training pictures, and every real test picture, as IDX files of our own."""
+    """A tenth of the real training images, and every real test image, as IDX files of our own."""
     from cnnatomy.data.idx import read_idx
 
     folder = tmp_path / "fashion-part"

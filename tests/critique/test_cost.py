@@ -178,7 +178,7 @@ def test_a_pool_of_8x8_in_the_body_is_hasty_and_a_global_one_is_not():
     assert not found(tail, chain(*layers, AvgPool(2), Conv(64, 1), AvgPool(4), Conv(64, 1), shape=(3, 64, 64)))
 
 
-def test_small_pictures_need_no_tail():
+def test_small_images_need_no_tail():
     assert not found(tail, "resnet-20-cifar")
     assert not found(tail, chain(Conv(64, 3, padding=1), Conv(64, 3, padding=1), GlobalAvgPool(), shape=(3, 64, 64)))
 

@@ -22,7 +22,7 @@ from cnnatomy.errors import ShapeError
 from cnnatomy.layers import BatchNorm, ReLU
 from cnnatomy.layers.layer import elements
 from cnnatomy.readers.yaml import design
-from random_designs import MOST_ELEMENTS, networks
+from random_designs import MAX_ELEMENTS, networks
 
 DATA = Path(__file__).parent / "data"
 DESIGNS = ("residual", "segmentation")
@@ -44,7 +44,7 @@ def loss_of(network: cn.Network, output: torch.Tensor, labels: torch.Tensor) -> 
 
 
 def losses(network: cn.Network, steps: int, images: int, rate: float) -> list[float]:
-    """Of stochastic gradient descent on random pictures, always the same, that are to be told apart."""
+    """Of stochastic gradient descent on random images, always the same, that are to be told apart."""
     torch.manual_seed(0)
     module = network.build().train()
     assert sum(p.numel() for p in module.parameters()) == network.account().totals.parameters
@@ -207,7 +207,7 @@ def test_random_designs_build_and_cost_what_was_announced_after_it(network):
         graph = network.graph()
     except ShapeError:
         assume(False)
-    assume(all(elements(node.output.shape) <= MOST_ELEMENTS for node in graph))
+    assume(all(elements(node.output.shape) <= MAX_ELEMENTS for node in graph))
     fixed = fix(network, Purpose(), RULES)
     assert fixed.refused == []
     for step in fixed.steps:

@@ -147,7 +147,7 @@ def test_too_few_stages_matter_where_the_head_has_weights_for_each_position() ->
 # pixels
 
 
-def test_a_classifier_of_pictures_is_no_segmentation():
+def test_a_classifier_of_images_is_no_segmentation():
     finding = only(output_without_pixels, "resnet-50", (3, 512, 1024), task="segmentation", classes=19)
     assert (finding.severity, finding.where) == ("warning", ("head.pool",))
     assert finding.evidence == {"output": 1000, "rows": 16, "columns": 32}

@@ -192,7 +192,7 @@ def test_channels_are_filled_up_to_eights():
     assert not found(uneven_channels, changed(graph, finding.remedy.change))
 
 
-def test_the_picture_the_classes_and_depthwise_layers_are_not_asked():
+def test_the_image_the_classes_and_depthwise_layers_are_not_asked():
     layers = Conv(16, 3), DepthwiseConv(3), Conv(24, 1), GlobalAvgPool(), Flatten(), FullyConnected(10)
     assert not found(uneven_channels, chain(*layers))
 

@@ -34,7 +34,7 @@ from cnnatomy.layers import (
     Softmax,
 )
 from cnnatomy.layers.layer import Layer
-from random_designs import MOST_ELEMENTS, layers, networks
+from random_designs import MAX_ELEMENTS, layers, networks
 
 PURPOSES = (
     Purpose(),
@@ -80,7 +80,7 @@ def test_of_any_design_rules_say_what_can_be_checked(network, purpose):
         graph = network.graph()
     except ShapeError:
         assume(False)
-    assume(all(math.prod(node.output.shape) <= MOST_ELEMENTS for node in graph.nodes))
+    assume(all(math.prod(node.output.shape) <= MAX_ELEMENTS for node in graph.nodes))
     findings_that_keep_to_the_rules(graph, purpose)
 
 
@@ -139,5 +139,5 @@ def graphs(draw: st.DrawFn) -> Graph:
 @settings(max_examples=100)
 @given(graphs(), st.sampled_from(PURPOSES))
 def test_of_any_graph_rules_say_what_can_be_checked(graph, purpose):
-    assume(all(math.prod(node.output.shape) <= MOST_ELEMENTS for node in graph.nodes))
+    assume(all(math.prod(node.output.shape) <= MAX_ELEMENTS for node in graph.nodes))
     findings_that_keep_to_the_rules(graph, purpose)

@@ -60,7 +60,7 @@ def test_a_map_of_pixels_wants_a_position_for_the_smallest_object() -> None:
     assert finding.severity == "warning"
 
 
-def test_gates_bring_the_whole_picture() -> None:
+def test_gates_bring_the_whole_image() -> None:
     assert only(small_receptive_field, "vgg-11").where == ("body.block5.pool5",)
     assert found(small_receptive_field, "se-vgg-11") == []
 

@@ -16,7 +16,7 @@ from cnnatomy.data.augmentation import move
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, mix
 from cnnatomy.data.dataset import DEBIAN, Data, Split
 from cnnatomy.data.sources import LEFT_OUT, TEST, TRAIN, VAL
-from cnnatomy.data.splits import split_pictures
+from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError
 
 
@@ -30,7 +30,7 @@ def class_folders(folder: Path, counts: dict[str, int], seed: int = 0, side: int
     return folder
 
 
-def pictures_of(split: Split) -> torch.Tensor:
+def images_of(split: Split) -> torch.Tensor:
     return torch.cat([images for images, _ in split.batches(7)])
 
 
@@ -48,9 +48,9 @@ def test_digits_are_split_70_10_20_in_every_class(digits: Data) -> None:
         assert counts["val"][name] == round(0.1 * total)
 
 
-def test_the_splits_share_no_picture(digits: Data) -> None:
+def test_the_splits_share_no_image(digits: Data) -> None:
     sets = [
-        {image.numpy().tobytes() for image in pictures_of(split)} for split in (digits.train, digits.val, digits.test)
+        {image.numpy().tobytes() for image in images_of(split)} for split in (digits.train, digits.val, digits.test)
     ]
     assert not sets[0] & sets[1]
     assert not sets[0] & sets[2]
@@ -63,14 +63,14 @@ def test_splits_follow_from_their_seed(digits: Data) -> None:
 
 
 def test_the_normalisation_is_that_of_the_training_split_alone(digits: Data) -> None:
-    pixels = pictures_of(digits.train).double() / 255
+    pixels = images_of(digits.train).double() / 255
     assert digits.normalisation.mean[0] == pytest.approx(float(pixels.mean()))
     assert digits.normalisation.std[0] == pytest.approx(float(pixels.std(correction=0)))
 
 
 def test_each_channel_has_its_own_normalisation(tmp_path: Path) -> None:
     data = load(class_folders(tmp_path, {"a": 9, "b": 9}), (3, 10, 10))
-    pixels = pictures_of(data.train).double() / 255
+    pixels = images_of(data.train).double() / 255
     assert data.normalisation.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
     assert data.normalisation.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
 
@@ -83,36 +83,34 @@ def test_a_constant_channel_is_not_divided_by_zero(tmp_path: Path) -> None:
     assert load(tmp_path, (3, 4, 4)).normalisation.std[0] == 1.0
 
 
-def test_equal_pictures_stay_in_one_split(tmp_path: Path) -> None:
+def test_equal_images_stay_in_one_split(tmp_path: Path) -> None:
     folder = class_folders(tmp_path, {"a": 20, "b": 20})
-    for number in range(20):  # every picture of a twice, the second time as BMP
+    for number in range(20):  # every image of a twice, the second time as BMP
         Image.open(folder / "a" / f"{number:03}.png").save(folder / "a" / f"{number:03}.bmp")
     for seed in range(5):
         data = load(folder, (3, 10, 10), split_seed=seed)
-        seen = [
-            {image.numpy().tobytes() for image in pictures_of(split)} for split in (data.train, data.val, data.test)
-        ]
+        seen = [{image.numpy().tobytes() for image in images_of(split)} for split in (data.train, data.val, data.test)]
         assert sum(map(len, seen)) == len(set.union(*seen)) == 40
         assert data.report.duplicates == 20
 
 
-def test_a_picture_of_the_test_folder_is_left_out_of_training(tmp_path: Path) -> None:
+def test_a_image_of_the_test_folder_is_left_out_of_training(tmp_path: Path) -> None:
     class_folders(tmp_path / "train", {"a": 10, "b": 10})
     class_folders(tmp_path / "test", {"a": 3, "b": 3}, seed=1)
     shutil.copy(tmp_path / "test" / "a" / "000.png", tmp_path / "train" / "a" / "copy.png")
     data = load(tmp_path, (3, 10, 10))
     assert data.report.left_out == 1
     assert len(data.train) + len(data.val) == 20
-    assert "1 pictures left out" in "\n".join(data.report.lines())
+    assert "1 images left out" in "\n".join(data.report.lines())
 
 
-def test_a_picture_in_two_classes_is_reported(tmp_path: Path) -> None:
+def test_a_image_in_two_classes_is_reported(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 5, "b": 5})
     shutil.copy(tmp_path / "a" / "000.png", tmp_path / "b" / "copy.png")
     assert load(tmp_path, (3, 10, 10)).report.conflicts == 1
 
 
-def test_broken_pictures_are_skipped_and_named(tmp_path: Path) -> None:
+def test_broken_images_are_skipped_and_named(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 6, "b": 6})
     (tmp_path / "a" / "text.png").write_text("no pixels")
     whole = (tmp_path / "b" / "000.png").read_bytes()
@@ -121,27 +119,27 @@ def test_broken_pictures_are_skipped_and_named(tmp_path: Path) -> None:
     assert [name for name, _ in data.report.skipped] == ["a/text.png", "b/cut.png"]
     assert len(data.train) + len(data.val) + len(data.test) == 12
     lines = data.report.lines(most=1)
-    assert lines[0] == "2 broken pictures skipped:"
-    assert lines[1].startswith("  a/text.png: not a picture")
+    assert lines[0] == "2 broken images skipped:"
+    assert lines[1].startswith("  a/text.png: not an image")
     assert lines[2] == "  and 1 more"
 
 
-def test_a_class_with_one_picture_cannot_be_split(tmp_path: Path) -> None:
+def test_a_class_with_one_image_cannot_be_split(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 6, "b": 1})
-    with pytest.raises(UserError, match="class b has 1 usable picture that differ; 3 are needed at least"):
+    with pytest.raises(UserError, match="class b has 1 usable image that differ; 3 are needed at least"):
         load(tmp_path, (3, 10, 10))
 
 
-def test_a_class_of_broken_pictures_says_what_is_wrong_with_them(tmp_path: Path) -> None:
+def test_a_class_of_broken_images_says_what_is_wrong_with_them(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 6})
     (tmp_path / "b").mkdir()
     for number in range(3):
         (tmp_path / "b" / f"{number}.png").write_text("no pixels")
-    with pytest.raises(UserError, match=r"class b has 0 usable pictures(.|\n)*b/0.png: not a picture"):
+    with pytest.raises(UserError, match=r"class b has 0 usable images(.|\n)*b/0.png: not an image"):
         load(tmp_path, (3, 10, 10))
 
 
-def test_three_pictures_a_class_are_enough(tmp_path: Path) -> None:
+def test_three_images_a_class_are_enough(tmp_path: Path) -> None:
     data = load(class_folders(tmp_path, {"a": 3, "b": 3}), (3, 10, 10))
     assert (len(data.train), len(data.val), len(data.test)) == (2, 2, 2)
 
@@ -158,7 +156,7 @@ def test_splitting_keeps_its_promises(drawn: list[tuple[int, int]], seed: int, b
     for position, split in enumerate(sorted(brought)):
         given_splits[position::10] = split
     try:
-        splits = split_pictures(labels, digests, given_splits, frozenset({TRAIN, *brought}), "abc", seed)
+        splits = split_images(labels, digests, given_splits, frozenset({TRAIN, *brought}), "abc", seed)
     except UserError:
         return
     places: dict[bytes, set[int]] = {}
@@ -171,7 +169,7 @@ def test_splitting_keeps_its_promises(drawn: list[tuple[int, int]], seed: int, b
         assert set(np.flatnonzero(splits == split)) <= set(np.flatnonzero(given_splits == split))
 
 
-def test_pictures_that_do_not_fit_into_memory_are_decoded_on_demand(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_into_memory_are_decoded_on_demand(tmp_path: Path) -> None:
     folder = class_folders(tmp_path, {"a": 12, "b": 12})
     held, lazy = load(folder, (3, 10, 10)), load(folder, (3, 10, 10), memory=1000)
     assert isinstance(held.train.store, InMemory)
@@ -186,7 +184,7 @@ def test_pictures_that_do_not_fit_into_memory_are_decoded_on_demand(tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", [False, True])
-def test_on_demand_a_picture_that_vanishes_is_named(
+def test_on_demand_a_image_that_vanishes_is_named(
     tmp_path: Path, workers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WORTH_WORKERS", 0 if workers else 256)
@@ -198,7 +196,7 @@ def test_on_demand_a_picture_that_vanishes_is_named(
         list(data.train.batches(4))
 
 
-def test_a_network_of_five_channels_takes_no_pictures() -> None:
+def test_a_network_of_five_channels_takes_no_images() -> None:
     with pytest.raises(UserError, match="takes 5 channels"):
         load("digits", (5, 8, 8))
 
@@ -209,7 +207,7 @@ def test_other_data_is_matched_by_the_names_of_its_classes(tmp_path: Path) -> No
     split, what = load_labelled(folder, (3, 10, 10), ("ant", "cat", "dog"))
     assert split.labels[split.indices].tolist() == [0, 0, 2, 2, 2]
     assert what.startswith("all of ")
-    assert what.endswith("without 1 broken pictures")
+    assert what.endswith("without 1 broken images")
     with pytest.raises(UserError, match="does not know: dog"):
         load_labelled(folder, (3, 10, 10), ("ant", "cat"))
 
@@ -219,7 +217,7 @@ def batches(count: int, size: int, seed: int | None) -> Batches:
     return Batches(InMemory(images), torch.arange(count), torch.arange(count), size, seed)
 
 
-def test_an_epoch_shows_every_picture_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
     shuffled = batches(10, 3, seed=5)
     orders = []
     for epoch in (0, 1, 0):
@@ -271,6 +269,6 @@ def test_fashion_mnist_is_read_whole() -> None:
     data = load("fashion-mnist", (1, 28, 28))
     assert (len(data.train), len(data.val), len(data.test)) == (54_000, 6_000, 10_000)
     assert data.classes[9] == "ankle boot"
-    training = torch.cat([pictures_of(data.train), pictures_of(data.val)]).double() / 255
+    training = torch.cat([images_of(data.train), images_of(data.val)]).double() / 255
     assert float(training.mean()) == pytest.approx(0.28604060, abs=1e-7)  # shared/DATA.md
     assert float(training.std()) == pytest.approx(0.35302424, abs=1e-7)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnatomy.data import PictureError, read_picture
+from cnnatomy.data import ImageError, read_image
 from cnnatomy.data import images as module
 
 GREY, RGB = (1, 8, 8), (3, 8, 8)
@@ -22,7 +22,7 @@ def save(image: Image.Image, path: Path, **options: object) -> Path:
 
 
 def halves(mode: str, left: object, right: object, size: int = 8) -> Image.Image:
-    """A square picture, its left half of one colour and its right half of another."""
+    """A square image, its left half of one colour and its right half of another."""
     image = Image.new(mode, (size, size), left)
     image.paste(right, (size // 2, 0, size, size))
     return image
@@ -30,23 +30,23 @@ def halves(mode: str, left: object, right: object, size: int = 8) -> Image.Image
 
 def test_grey_stays_exact(tmp_path: Path) -> None:
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert np.array_equal(read_picture(save(Image.fromarray(pixels), tmp_path / "a.png"), GREY)[0], pixels)
+    assert np.array_equal(read_image(save(Image.fromarray(pixels), tmp_path / "a.png"), GREY)[0], pixels)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
-    pixels = read_picture(save(halves("L", 10, 200), tmp_path / "a.png"), RGB)
+    pixels = read_image(save(halves("L", 10, 200), tmp_path / "a.png"), RGB)
     assert pixels.shape == RGB
     assert (pixels == pixels[0]).all()
 
 
 def test_colour_becomes_grey_by_its_luma(tmp_path: Path) -> None:
-    pixels = read_picture(save(Image.new("RGB", (8, 8), (255, 0, 0)), tmp_path / "a.png"), GREY)
+    pixels = read_image(save(Image.new("RGB", (8, 8), (255, 0, 0)), tmp_path / "a.png"), GREY)
     assert set(pixels.flat) == {76}  # 0.299 * 255
 
 
 def test_a_palette_is_looked_up(tmp_path: Path) -> None:
     image = halves("RGB", (255, 0, 0), (0, 0, 255)).convert("P", palette=Image.Palette.ADAPTIVE)
-    pixels = read_picture(save(image, tmp_path / "a.png"), RGB)
+    pixels = read_image(save(image, tmp_path / "a.png"), RGB)
     assert tuple(pixels[:, 0, 0]) == (255, 0, 0)
     assert tuple(pixels[:, 0, 7]) == (0, 0, 255)
 
@@ -54,50 +54,50 @@ def test_a_palette_is_looked_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
     clear, black = ((0, 0, 0, 0), (0, 0, 0, 255)) if mode == "RGBA" else ((0, 0), (0, 255))
-    pixels = read_picture(save(halves(mode, clear, black), tmp_path / "a.png"), RGB)
+    pixels = read_image(save(halves(mode, clear, black), tmp_path / "a.png"), RGB)
     assert set(pixels[:, :, 0].flat) == {255}
     assert set(pixels[:, :, 7].flat) == {0}
 
 
 def test_a_transparent_palette_colour_is_laid_on_white(tmp_path: Path) -> None:
     path = save(halves("P", 0, 1), tmp_path / "a.gif", transparency=0)
-    assert set(read_picture(path, RGB)[:, :, 0].flat) == {255}
+    assert set(read_image(path, RGB)[:, :, 0].flat) == {255}
 
 
 def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     values = np.array([[0, 257, 32768, 65535]] * 4, np.uint16)
-    pixels = read_picture(save(Image.fromarray(values), tmp_path / "a.png"), (1, 4, 4))
+    pixels = read_image(save(Image.fromarray(values), tmp_path / "a.png"), (1, 4, 4))
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_bilevel_cmyk_and_webp_are_read(tmp_path: Path) -> None:
-    assert set(read_picture(save(halves("1", 0, 1), tmp_path / "a.png"), GREY).flat) == {0, 255}
-    assert read_picture(save(Image.new("CMYK", (8, 8)), tmp_path / "a.jpg"), RGB).min() > 250
-    assert read_picture(save(Image.new("RGB", (8, 8), "white"), tmp_path / "a.webp"), RGB).min() > 250
+    assert set(read_image(save(halves("1", 0, 1), tmp_path / "a.png"), GREY).flat) == {0, 255}
+    assert read_image(save(Image.new("CMYK", (8, 8)), tmp_path / "a.jpg"), RGB).min() > 250
+    assert read_image(save(Image.new("RGB", (8, 8), "white"), tmp_path / "a.webp"), RGB).min() > 250
 
 
 def test_floating_point_pixels_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="floating-point"):
-        read_picture(save(Image.new("F", (8, 8)), tmp_path / "a.tiff"), GREY)
+    with pytest.raises(ImageError, match="floating-point"):
+        read_image(save(Image.new("F", (8, 8)), tmp_path / "a.tiff"), GREY)
 
 
-def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
+def test_exif_turns_the_image_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # turned by 180 degrees
     path = save(halves("L", 0, 255, 64), tmp_path / "a.jpg", exif=exif, quality=95)
-    pixels = read_picture(path, GREY)
+    pixels = read_image(path, GREY)
     assert pixels[0, 4, 0] > 200
     assert pixels[0, 4, 7] < 50
 
 
-def test_the_middle_of_a_long_picture_is_taken(tmp_path: Path) -> None:
+def test_the_middle_of_a_long_image_is_taken(tmp_path: Path) -> None:
     image = Image.new("L", (32, 8), 0)
     image.paste(255, (12, 0, 20, 8))
-    assert read_picture(save(image, tmp_path / "a.png"), GREY).min() == 255
+    assert read_image(save(image, tmp_path / "a.png"), GREY).min() == 255
 
 
 def test_a_large_jpeg_keeps_its_content(tmp_path: Path) -> None:
-    pixels = read_picture(save(halves("RGB", (200, 0, 0), (0, 0, 200), 1024), tmp_path / "a.jpg"), RGB)
+    pixels = read_image(save(halves("RGB", (200, 0, 0), (0, 0, 200), 1024), tmp_path / "a.jpg"), RGB)
     assert pixels[0, 4, 1] > 180
     assert pixels[2, 4, 6] > 180
 
@@ -110,8 +110,8 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
         path = tmp_path / f"{side}.png"
         header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        with module.quiet_decoders(), pytest.raises(PictureError, match="more than 89,478,485 pixels"):
-            read_picture(path, RGB)
+        with module.quiet_decoders(), pytest.raises(ImageError, match="more than 89,478,485 pixels"):
+            read_image(path, RGB)
 
 
 def broken(kind: str) -> bytes:
@@ -132,8 +132,8 @@ def broken(kind: str) -> bytes:
     ("kind", "reason"),
     [
         ("empty", "empty"),
-        ("text", "not a picture"),
-        ("postscript", "not a picture"),
+        ("text", "not an image"),
+        ("postscript", "not an image"),
         ("truncated png", "broken or truncated"),
         ("truncated jpeg", "broken or truncated"),
     ],
@@ -141,18 +141,18 @@ def broken(kind: str) -> bytes:
 def test_what_is_wrong_with_a_broken_file_is_said(tmp_path: Path, kind: str, reason: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(broken(kind))
-    with pytest.raises(PictureError, match=reason):
-        read_picture(path, RGB)
+    with pytest.raises(ImageError, match=reason):
+        read_image(path, RGB)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="no such file"):
-        read_picture(tmp_path / "none.png", RGB)
-    with pytest.raises(PictureError, match="a folder"):
-        read_picture(tmp_path, RGB)
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "none.png", RGB)
+    with pytest.raises(ImageError, match="a folder"):
+        read_image(tmp_path, RGB)
 
 
-def test_no_flipped_byte_of_a_picture_ends_in_anything_but_a_picture_error(tmp_path: Path) -> None:
+def test_no_flipped_byte_of_a_image_ends_in_anything_but_a_image_error(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     path = tmp_path / "a.png"
     for suffix in ("PNG", "GIF", "TIFF", "BMP", "JPEG", "WEBP"):
@@ -162,5 +162,5 @@ def test_no_flipped_byte_of_a_picture_ends_in_anything_but_a_picture_error(tmp_p
             content = bytearray(buffer.getvalue())
             content[int(generator.integers(len(content)))] = int(generator.integers(256))
             path.write_bytes(content)
-            with module.quiet_decoders(), contextlib.suppress(PictureError):
-                assert read_picture(path, RGB).shape == RGB
+            with module.quiet_decoders(), contextlib.suppress(ImageError):
+                assert read_image(path, RGB).shape == RGB

@@ -33,7 +33,7 @@ def write_idx_folder(folder: Path, train: int = 40, test: int = 10, zipped: bool
     return folder
 
 
-def write_pictures(folder: Path, count: int, first: int = 0) -> Path:
+def write_images(folder: Path, count: int, first: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
         generator = np.random.default_rng([number, zlib.crc32(folder.name.encode())])
@@ -42,22 +42,22 @@ def write_pictures(folder: Path, count: int, first: int = 0) -> Path:
     return folder
 
 
-def test_digits_are_1797_real_pictures_of_ten_classes() -> None:
-    pictures = open_source("digits")
-    assert len(pictures) == 1797
-    assert pictures.classes == tuple("0123456789")
-    assert pictures.fetch(0, (1, 8, 8))[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
-    assert pictures.fetch(0, (3, 32, 32)).shape == (3, 32, 32)
+def test_digits_are_1797_real_images_of_ten_classes() -> None:
+    image_set = open_source("digits")
+    assert len(image_set) == 1797
+    assert image_set.classes == tuple("0123456789")
+    assert image_set.fetch(0, (1, 8, 8))[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    assert image_set.fetch(0, (3, 32, 32)).shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_idx_files_are_read_gzipped_or_not(tmp_path: Path, zipped: bool) -> None:
-    pictures = open_source(write_idx_folder(tmp_path / "idx", zipped=zipped))
-    assert len(pictures) == 50
-    assert pictures.classes == ("0", "1", "2", "3")
-    assert pictures.has == {TRAIN, TEST}
-    assert (pictures.splits == TEST).sum() == 10
-    assert pictures.fetch(3, (1, 6, 5)).shape == (1, 6, 5)
+    image_set = open_source(write_idx_folder(tmp_path / "idx", zipped=zipped))
+    assert len(image_set) == 50
+    assert image_set.classes == ("0", "1", "2", "3")
+    assert image_set.has == {TRAIN, TEST}
+    assert (image_set.splits == TEST).sum() == 10
+    assert image_set.fetch(3, (1, 6, 5)).shape == (1, 6, 5)
 
 
 def test_idx_test_split_is_its_own_and_validation_is_cut_off_training(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_idx_header_that_promises_too_much_is_refused_before_anything_is_read
 def test_idx_mistakes_are_named(tmp_path: Path) -> None:
     folder = write_idx_folder(tmp_path / "idx")
     (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(9)))
-    with pytest.raises(UserError, match="has 10 pictures, but t10k-labels-idx1-ubyte has 9 labels"):
+    with pytest.raises(UserError, match="has 10 images, but t10k-labels-idx1-ubyte has 9 labels"):
         open_source(folder)
     (folder / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match=r"has no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz"):
@@ -99,23 +99,23 @@ def test_idx_mistakes_are_named(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_the_classes(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "cat", 5)
-    write_pictures(tmp_path / "dog" / "deeper", 4)
+    write_images(tmp_path / "cat", 5)
+    write_images(tmp_path / "dog" / "deeper", 4)
     (tmp_path / "cat" / "notes.txt").write_text("mine")
     (tmp_path / ".hidden").mkdir()
-    pictures = open_source(tmp_path)
-    assert pictures.classes == ("cat", "dog")
-    assert pictures.labels.tolist() == [0] * 5 + [1] * 4
-    assert pictures.ignored == 1
+    image_set = open_source(tmp_path)
+    assert image_set.classes == ("cat", "dog")
+    assert image_set.labels.tolist() == [0] * 5 + [1] * 4
+    assert image_set.ignored == 1
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
 def test_the_folders_own_splits_are_used(tmp_path: Path, validation: str) -> None:
     for first, (part, count) in enumerate((("train", 5), (validation, 2), ("test", 3))):
         for name in ("cat", "dog"):
-            write_pictures(tmp_path / part / name, count, first=10 * first)
-    pictures = open_source(tmp_path)
-    assert pictures.has == {TRAIN, VAL, TEST}
+            write_images(tmp_path / part / name, count, first=10 * first)
+    image_set = open_source(tmp_path)
+    assert image_set.has == {TRAIN, VAL, TEST}
     data = load(tmp_path, (1, 8, 8))
     assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
 
@@ -123,7 +123,7 @@ def test_the_folders_own_splits_are_used(tmp_path: Path, validation: str) -> Non
 def test_a_split_that_is_missing_is_cut_off_training(tmp_path: Path) -> None:
     for part, count in (("train", 20), ("test", 3)):
         for name in ("cat", "dog"):
-            write_pictures(tmp_path / part / name, count, first=count)
+            write_images(tmp_path / part / name, count, first=count)
     data = load(tmp_path, (1, 8, 8))
     assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 6)
 
@@ -131,24 +131,24 @@ def test_a_split_that_is_missing_is_cut_off_training(tmp_path: Path) -> None:
 def test_folder_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is empty"):
         open_source(tmp_path)
-    write_pictures(tmp_path, 3)
-    with pytest.raises(UserError, match="has 3 pictures but no class folders"):
+    write_images(tmp_path, 3)
+    with pytest.raises(UserError, match="has 3 images but no class folders"):
         open_source(tmp_path)
-    write_pictures(tmp_path / "cat", 3)
+    write_images(tmp_path / "cat", 3)
     with pytest.raises(UserError, match="only one class folder, cat"):
         open_source(tmp_path)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(UserError, match=r"class folder .*dog has no pictures"):
+    with pytest.raises(UserError, match=r"class folder .*dog has no images"):
         open_source(tmp_path)
 
 
 def test_split_folder_mistakes_are_named(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "test" / "cat", 3)
+    write_images(tmp_path / "test" / "cat", 3)
     with pytest.raises(UserError, match="no train"):
         open_source(tmp_path)
-    write_pictures(tmp_path / "train" / "cat", 3)
-    write_pictures(tmp_path / "train" / "dog", 3)
-    write_pictures(tmp_path / "test" / "cow", 3)
+    write_images(tmp_path / "train" / "cat", 3)
+    write_images(tmp_path / "train" / "dog", 3)
+    write_images(tmp_path / "test" / "cow", 3)
     with pytest.raises(UserError, match=r"test has cow, which .*train has not"):
         open_source(tmp_path)
 

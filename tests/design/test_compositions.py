@@ -333,8 +333,8 @@ def test_a_layer_that_is_refused_leaves_no_trace() -> None:
 
 
 def test_a_design_of_more_than_200000_layers_is_refused_before_it_fills_the_memory(monkeypatch) -> None:
-    assert graph_module.MOST_NODES == 200_000
-    monkeypatch.setattr(graph_module, "MOST_NODES", 1000)
+    assert graph_module.MAX_NODES == 200_000
+    monkeypatch.setattr(graph_module, "MAX_NODES", 1000)
     for part in (ReLU(), Chain()):  # blocks without layers count as well
         block = Chain(*[part] * 10)
         for _ in range(20):  # ten to the power of 21 of them

@@ -274,7 +274,7 @@ def trained(module, x, loss, steps=60):
 
 
 def squares(count=16, size=16):
-    """A bright square of 8 pixels on noise: pictures, in which quarter it is, and a mask of its pixels."""
+    """A bright square of 8 pixels on noise: images, in which quarter it is, and a mask of its pixels."""
     generator = torch.Generator().manual_seed(0)
     x = 0.1 * torch.randn(count, 1, size, size, generator=generator)
     quarter = torch.randint(4, (count,), generator=generator)

@@ -12,7 +12,7 @@ from cnnatomy.design import Block
 from cnnatomy.layers import Layer
 from cnnatomy.layers.layer import Shape, elements
 from helpers import flops, learned, shapes_by_path, stored
-from random_designs import MOST_ELEMENTS, layers, networks
+from random_designs import MAX_ELEMENTS, layers, networks
 
 
 @pytest.mark.slow
@@ -23,7 +23,7 @@ def test_what_is_described_is_what_torch_builds(network: Network) -> None:
         graph = network.graph()
     except ShapeError:
         assume(False)
-    assume(all(elements(node.output.shape) <= MOST_ELEMENTS for node in graph))
+    assume(all(elements(node.output.shape) <= MAX_ELEMENTS for node in graph))
     note(repr(network))
     net = network.build().eval()
     x = torch.randn(1, *network.input)

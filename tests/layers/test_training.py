@@ -55,7 +55,7 @@ def test_batch_norm_moves_its_statistics_by_the_momentum() -> None:
 
 
 def test_batch_norm_is_noise_in_training_and_none_in_evaluation() -> None:
-    """The same picture in two batches: different in training, equal in evaluation."""
+    """The same image in two batches: different in training, equal in evaluation."""
     x, first, second = randn(1, 4, 5, 6), randn(7, 4, 5, 6), randn(7, 4, 5, 6)
     module = layer_module(BatchNorm(), (4, 5, 6))
     module.train()
@@ -98,7 +98,7 @@ def test_group_norm_is_the_formula() -> None:
     torch.testing.assert_close(run(GroupNorm(3), x), expected)
 
 
-def test_group_norm_does_not_look_at_other_pictures() -> None:
+def test_group_norm_does_not_look_at_other_images() -> None:
     x, module = randn(5, 6, 4, 5), layer_module(GroupNorm(3), (6, 4, 5))
     for mode in (True, False):
         module.train(mode)

@@ -433,7 +433,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, leng
 
 def test_a_file_larger_than_a_protocol_buffer_can_be_is_refused_unread(tmp_path, monkeypatch):
     (tmp_path / "x.onnx").write_bytes(CONTENT)
-    monkeypatch.setattr(onnx_file, "MOST_BYTES", 10)
+    monkeypatch.setattr(onnx_file, "MAX_BYTES", 10)
     with pytest.raises(cn.UserError, match="may have at most 10 bytes; keep the weights beside it"):
         onnx_file.open(str(tmp_path / "x.onnx"))
 

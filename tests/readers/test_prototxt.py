@@ -216,7 +216,7 @@ def test_a_file_is_found_by_its_suffix_and_takes_another_input(tmp_path):
 
 def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
     (tmp_path / "x.prototxt").write_text(NET)
-    monkeypatch.setattr(prototxt.text_format, "MOST_BYTES", 10)
+    monkeypatch.setattr(prototxt.text_format, "MAX_BYTES", 10)
     with pytest.raises(cn.UserError, match="may have at most 10 bytes"):
         prototxt.open(str(tmp_path / "x.prototxt"))
 

@@ -18,7 +18,17 @@ from torch.utils.flop_counter import FlopCounterMode
 import cnnatomy as cn
 from cnnatomy.analysis import Account, account
 from cnnatomy.design.build import build
-from cnnatomy.layers import LSTM, RNN, BatchNorm, Conv, DepthwiseConv, Foreign, FullyConnected, NotCounted, ReLU
+from cnnatomy.layers import (
+    LSTM,
+    RNN,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Foreign,
+    FullyConnected,
+    NotCounted,
+    ReLU,
+)
 
 
 def reads(module: nn.Module, *inputs: Any) -> Account:

@@ -44,7 +44,7 @@ def test_the_same_comparison_gives_the_same_bytes(networks, tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-def test_a_png_is_a_picture(networks, tmp_path):
+def test_a_png_is_a_image(networks, tmp_path):
     plot(networks[:3], tmp_path / "chart.PNG")
     assert (tmp_path / "chart.PNG").read_bytes().startswith(b"\x89PNG\r\n")
 

@@ -13,7 +13,7 @@ from cnnatomy.runs.evaluation import Evaluation
 
 
 def measured(logits: Tensor, labels: Tensor, batch: int = 7) -> Evaluation:
-    """Evaluates a network that returns these logits, one row a picture."""
+    """Evaluates a network that returns these logits, one row an image."""
 
     class Table(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def measured(logits: Tensor, labels: Tensor, batch: int = 7) -> Evaluation:
 
 
 def test_a_hand_example() -> None:
-    """Six pictures of a, b, c: a a b b b c are taken for a b b b a b; nothing is taken for c."""
+    """Six images of a, b, c: a a b b b c are taken for a b b b a b; nothing is taken for c."""
     labels = torch.tensor([0, 0, 1, 1, 1, 2])
     taken = torch.tensor([0, 1, 1, 1, 0, 1])
     result = measured(nn.functional.one_hot(taken, 3).float() * 9, labels)

@@ -29,7 +29,7 @@ from cnnatomy.training.task import Groups, Training
 
 
 def tiny_network(classes: int = 10, width: int = 8) -> Network:
-    """Three layers with batch normalisation and dropout for pictures of 8 x 8."""
+    """Three layers with batch normalisation and dropout for images of 8 x 8."""
     return Network(
         tail=Chain(conv=Conv(width, 3, padding=1), norm=BatchNorm(), relu=ReLU(), pool=MaxPool(2)),
         body=Chain(conv=Conv(2 * width, 3), relu=ReLU()),
@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny: Ne
     assert same(whole.classifier.state_dict(), parts.classifier.state_dict())
     assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "parts/model.safetensors").read_bytes()
     assert [(row.learning_rate, row.train_loss, row.val_loss) for row in whole.outcome.epochs] == [
-        (row.learning_rate, row.train_loss, row.val_loss) for row in parts.rows
+        (row.learning_rate, row.train_loss, row.val_loss) for row in parts.outcome.epochs
     ]
     points = [EventAccumulator(str(path)).Reload() for path in (tmp_path / "parts" / "tensorboard").iterdir()]
     scalars = [part.Scalars("loss/val") for part in points if "loss/val" in part.Tags()["scalars"]]
@@ -243,7 +243,7 @@ def test_a_loss_that_is_no_number_is_said_with_a_remedy(tmp_path: Path, tiny: Ne
 
 
 def test_a_network_with_other_outputs_than_classes_is_refused(digits: Data) -> None:
-    with pytest.raises(UserError, match="7 values a picture, but the data has 10 classes"):
+    with pytest.raises(UserError, match="7 values an image, but the data has 10 classes"):
         fit(tiny_network(classes=7), digits, Recipe())
 
 

@@ -95,7 +95,7 @@ def lenet(path: Path) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs a command in a folder with the three networks and ten pictures of each of two classes."""
+    """Runs a command in a folder with the three networks and ten images of each of two classes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "nets_to_train", raising=False)
     Path("nets_to_train.py").write_text(MODULE)
@@ -186,7 +186,7 @@ def test_a_mistake_gets_one_clear_message(run, arguments, message) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_network_that_reads_no_picture_is_refused(run) -> None:
+def test_a_network_that_reads_no_image_is_refused(run) -> None:
     Path("vector.yaml").write_text("input: [8]\nnodes: [{fc: {FullyConnected: {features: 2}}}]")
     assert "reads 8 numbers, no image" in run("train", "vector.yaml", "--data", "data", code=2).stderr
 

@@ -93,7 +93,7 @@ class Claim(NamedTuple):
 EQUAL, CONVENTION, ERRATUM = "equal", "by convention", "erratum"
 
 
-class Cell(NamedTuple):
+class PrintedCell(NamedTuple):
     """A printed cell and what came of it."""
 
     row: int
@@ -138,7 +138,7 @@ class Table:
         table: dict[str, Any] = PRINTED["tables"][self.name]
         return table
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[PrintedCell]:
         """Every cell that is claimed, in the order of the table, and the copies of it that differ.
 
         Raises:
@@ -182,11 +182,11 @@ class Table:
         return " ".join(label for label in labels if label) or f"row {row + 1}"
 
 
-def _judged(claim: Claim, printed: str, lecture: str) -> Cell:
+def _judged(claim: Claim, printed: str, lecture: str) -> PrintedCell:
     """A status is never given, only found; none means that nothing explains the cell."""
     for way in claim.ways:
         if printed and way.agrees(printed):
             status = CONVENTION if way.name else EQUAL
-            return Cell(claim.row, claim.column, printed, claim.ways[0], way, status, lecture=lecture)
+            return PrintedCell(claim.row, claim.column, printed, claim.ways[0], way, status, lecture=lecture)
     status = ERRATUM if printed and claim.erratum in ERRATA else ""
-    return Cell(claim.row, claim.column, printed, claim.ways[0], claim.ways[0], status, claim.erratum, lecture)
+    return PrintedCell(claim.row, claim.column, printed, claim.ways[0], claim.ways[0], status, claim.erratum, lecture)

@@ -12,7 +12,7 @@ from compute.cells import Claim, Table, Way
 FLOAT = 4  # bytes
 
 
-class Row(NamedTuple):
+class Printed(NamedTuple):
     """A row: the network that it means, and who published its accuracy."""
 
     network: str
@@ -25,20 +25,22 @@ _BVLC = "BVLC/caffe, models/{}/readme.md"
 _TORCHVISION = "torchvision's documentation of 2018, docs/source/models.rst: 100 - {} and 100 - {}"
 _TF = "tensorflow/models, research/slim/nets/{}"
 ROWS = (
-    Row("alexnet", 57.1, 80.2, _BVLC.format("bvlc_alexnet")),
-    Row("caffenet", 57.4, 80.4, _BVLC.format("bvlc_reference_caffenet")),
-    Row("vgg-16", 71.59, 90.38, _TORCHVISION.format(28.41, 9.62)),
-    Row("vgg-19", 72.7, 91.0, "Keras of 2018, docs/templates/applications.md: 0.727 and 0.910"),
-    Row("resnet-50", 76.15, 92.862, _TORCHVISION.format(23.85, 7.13) + "; 92.862 in the metadata of its weights"),
-    Row("resnet-101", 77.37, 93.56, _TORCHVISION.format(22.63, 6.44)),
-    Row("resnet-152", 78.31, 94.06, _TORCHVISION.format(21.69, 5.94)),
-    Row("resnext-50-32x4d", 77.8, 93.698, "facebookresearch/ResNeXt, README: 100 - 22.2; top 5: torchvision"),
-    Row("resnext-101-32x4d", 78.8, 94.4, "facebookresearch/ResNeXt, README: 100 - 21.2; top 5: Cadene's README"),
-    Row("densenet-121", 74.91, 92.19, "shicai/DenseNet-Caffe, README"),
-    Row("googlenet", 68.7, 88.9, _BVLC.format("bvlc_googlenet")),
-    Row("inception-v4", 80.0, 95.0, "Szegedy et al. 2016, table 2, single crop: 100 - 20.0 and 100 - 5.0 (recalled)"),
-    Row("mobilenet-v1-1.0", 70.9, 89.9, _TF.format("mobilenet_v1.md")),
-    Row("mobilenet-v2", 71.8, 91.0, _TF.format("mobilenet/README.md")),
+    Printed("alexnet", 57.1, 80.2, _BVLC.format("bvlc_alexnet")),
+    Printed("caffenet", 57.4, 80.4, _BVLC.format("bvlc_reference_caffenet")),
+    Printed("vgg-16", 71.59, 90.38, _TORCHVISION.format(28.41, 9.62)),
+    Printed("vgg-19", 72.7, 91.0, "Keras of 2018, docs/templates/applications.md: 0.727 and 0.910"),
+    Printed("resnet-50", 76.15, 92.862, _TORCHVISION.format(23.85, 7.13) + "; 92.862 in the metadata of its weights"),
+    Printed("resnet-101", 77.37, 93.56, _TORCHVISION.format(22.63, 6.44)),
+    Printed("resnet-152", 78.31, 94.06, _TORCHVISION.format(21.69, 5.94)),
+    Printed("resnext-50-32x4d", 77.8, 93.698, "facebookresearch/ResNeXt, README: 100 - 22.2; top 5: torchvision"),
+    Printed("resnext-101-32x4d", 78.8, 94.4, "facebookresearch/ResNeXt, README: 100 - 21.2; top 5: Cadene's README"),
+    Printed("densenet-121", 74.91, 92.19, "shicai/DenseNet-Caffe, README"),
+    Printed("googlenet", 68.7, 88.9, _BVLC.format("bvlc_googlenet")),
+    Printed(
+        "inception-v4", 80.0, 95.0, "Szegedy et al. 2016, table 2, single crop: 100 - 20.0 and 100 - 5.0 (recalled)"
+    ),
+    Printed("mobilenet-v1-1.0", 70.9, 89.9, _TF.format("mobilenet_v1.md")),
+    Printed("mobilenet-v2", 71.8, 91.0, _TF.format("mobilenet/README.md")),
 )
 NOT_FOUND = {("alexnet", 1), ("alexnet", 5), ("caffenet", 1), ("caffenet", 5), ("resnext-50-32x4d", 5)} | {
     ("resnext-101-32x4d", 5)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compute import chain, imagenet, parallel, residual, text
-from compute.cells import CONVENTION, EQUAL, ERRATA, ERRATUM, PRINTED, Cell, Table
+from compute.cells import CONVENTION, EQUAL, ERRATA, ERRATUM, PRINTED, PrintedCell, Table
 from compute.errata import facts
 
 TABLES: tuple[Table, ...] = (
@@ -88,7 +88,7 @@ def _where(printed: dict[str, Any]) -> str:
     return f"Printed in {' and '.join(places)}." if places else "Printed here and there; the last column says where."
 
 
-def _counts(cells: Sequence[Cell]) -> str:
+def _counts(cells: Sequence[PrintedCell]) -> str:
     counts = Counter(cell.status for cell in cells)
     return (
         f"{len(cells)} cells: {counts[EQUAL]} equal, {counts[CONVENTION]} equal by a named convention, "
@@ -96,24 +96,24 @@ def _counts(cells: Sequence[Cell]) -> str:
     )
 
 
-def _in_so_many_digits(cell: Cell) -> bool:
+def _in_so_many_digits(cell: PrintedCell) -> bool:
     """Whether the printed cell is the count itself, not a rounded one, or a text."""
     return isinstance(cell.way.got, str) or str(cell.way.got) == cell.printed.replace(",", "")
 
 
-def _letters(cells: Sequence[Cell]) -> dict[str, str]:
+def _letters(cells: Sequence[PrintedCell]) -> dict[str, str]:
     """A letter for each convention, in order of appearance."""
     names = dict.fromkeys(cell.way.name for cell in cells if cell.status == CONVENTION)
     return {name: chr(ord("a") + i) for i, name in enumerate(names)}
 
 
-def _mark(cell: Cell, letters: dict[str, str]) -> str:
+def _mark(cell: PrintedCell, letters: dict[str, str]) -> str:
     if cell.status == ERRATUM:
         return f"**{cell.printed}** ({cell.erratum})"
     return f"{cell.printed} ✓" if cell.status == EQUAL else f"{cell.printed} ({letters[cell.way.name]})"
 
 
-def _as_printed(table: Table, cells: Sequence[Cell], letters: dict[str, str]) -> str:
+def _as_printed(table: Table, cells: Sequence[PrintedCell], letters: dict[str, str]) -> str:
     columns = table.printed["columns"]
     marks = {(cell.row, cell.column): _mark(cell, letters) for cell in cells if not cell.lecture}
     lines = [_line(columns), _line(["---"] * len(columns))]
@@ -126,7 +126,7 @@ def _as_printed(table: Table, cells: Sequence[Cell], letters: dict[str, str]) ->
     return "\n".join(lines)
 
 
-def _in_full(table: Table, cells: Sequence[Cell]) -> str:
+def _in_full(table: Table, cells: Sequence[PrintedCell]) -> str:
     lines = [_line(["row", "column", "printed", "our count", "by convention", "which"]), _line(["---"] * 6)]
     for cell in cells:
         by_convention = str(cell.way) if cell.status == CONVENTION else ""
@@ -164,12 +164,12 @@ def _places(printed: dict[str, Any]) -> str:
     return ", ".join(f"{lecture}:{first}" for lecture, (first, _) in printed["where"].items())
 
 
-def _numbers(cells: Sequence[Cell]) -> list[str]:
+def _numbers(cells: Sequence[PrintedCell]) -> list[str]:
     counts = Counter(cell.status for cell in cells)
     return [str(len(cells)), *(str(counts[status]) for status in (EQUAL, CONVENTION, ERRATUM))]
 
 
-def _erratum(erratum: dict[str, Any], judged: dict[Table, list[Cell]]) -> str:
+def _erratum(erratum: dict[str, Any], judged: dict[Table, list[PrintedCell]]) -> str:
     name = erratum["id"]
     places = ", ".join(erratum["where"]) or "nowhere"
     lines = [f"### {name}", "", f"**{erratum['title']}** ({erratum['kind']}; {places})", ""]

@@ -14,7 +14,7 @@ from cnnatomy.errors import UserError
 if TYPE_CHECKING:
     from cnnatomy.analysis import Account
 
-MOST_PIXELS = 1_000_000
+MAX_PIXELS = 1_000_000
 """No side of an input may be longer: longer ones are typing errors."""
 
 
@@ -30,8 +30,8 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         if len(sizes) != 3 or not all(size.strip().isascii() and size.strip().isdigit() for size in sizes):
             self.fail(f"{value!r} is not a shape; write channels x rows x columns, such as 3x224x224", param, ctx)
         shape = tuple(int(size) for size in sizes)
-        if min(shape) < 1 or max(shape) > MOST_PIXELS:
-            self.fail(f"{value!r}: every size must be from 1 to {MOST_PIXELS:,}", param, ctx)
+        if min(shape) < 1 or max(shape) > MAX_PIXELS:
+            self.fail(f"{value!r}: every size must be from 1 to {MAX_PIXELS:,}", param, ctx)
         return shape
 
 

@@ -7,7 +7,7 @@ from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
-from cnnatomy.critique.fixing import Fixed, Step, fix
+from cnnatomy.critique.fixing import Fixed, FixStep, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
@@ -72,11 +72,11 @@ __all__ = [
     "SEVERITIES",
     "Case",
     "Finding",
+    "FixStep",
     "Fixed",
     "Purpose",
     "Remedy",
     "Rule",
-    "Step",
     "Study",
     "critique",
     "fix",

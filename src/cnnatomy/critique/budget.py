@@ -17,7 +17,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dimensions, elements
 
-MOST = 5
+MAX_LISTED = 5
 """Layers that a finding over budget names."""
 
 _PASSED_ON = (ELEMENT, TRAINING)
@@ -176,7 +176,7 @@ def over_memory(study: Study) -> Iterator[Case]:
     weights = memory.parameters + memory.buffers
     pieces = [(row.path, "weights", 4 * (row.parameters + row.buffers)) for row in study.account.rows]
     pieces += [(piece.path, piece.what, piece.bytes) for piece in memory.alive]
-    largest = sorted(pieces, key=lambda piece: -piece[2])[:MOST]
+    largest = sorted(pieces, key=lambda piece: -piece[2])[:MAX_LISTED]
 
     def needs(graph: Graph) -> float:
         return inference(graph).total
@@ -219,7 +219,7 @@ def over_latency(study: Study) -> Iterator[Case]:
     total = sum(seconds)
     if total <= budget:
         return
-    slowest = sorted(zip(seconds, study.account.rows, strict=False), key=lambda one: -one[0])[:MOST]
+    slowest = sorted(zip(seconds, study.account.rows, strict=False), key=lambda one: -one[0])[:MAX_LISTED]
     share = sum(s for s, _ in slowest) / total
     parts: dict[str, float] = {}
     for spent, row in zip(seconds, study.account.rows, strict=False):

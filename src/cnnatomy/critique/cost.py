@@ -43,7 +43,7 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     )
 
 
-class VectorHead(NamedTuple):
+class VectorisedHead(NamedTuple):
     """A head that reads every pixel of a map with weights of its own.
 
     Attributes:
@@ -61,7 +61,7 @@ class VectorHead(NamedTuple):
     parameters: int
 
 
-def head_of_vectors(study: Study) -> VectorHead | None:
+def head_of_vectors(study: Study) -> VectorisedHead | None:
     """The vectorised head of a design; None if it has none."""
     node, classifier = study.collapse, study.classifier
     if node is None or len(node.inputs) != 1 or classifier is None:
@@ -76,7 +76,7 @@ def head_of_vectors(study: Study) -> VectorHead | None:
     if not weighted:
         return None
     parameters = sum(row.parameters for row in behind) + (study.rows[node].parameters if covers else 0)
-    return VectorHead(before, node, _hidden(study, node, classifier), tuple(weighted), parameters)
+    return VectorisedHead(before, node, _hidden(study, node, classifier), tuple(weighted), parameters)
 
 
 def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
@@ -92,7 +92,7 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
     return tuple(reversed(found)) if node is first else None
 
 
-def pooled_head(study: Study, head: VectorHead, mechanical: bool = False) -> Remedy:
+def pooled_head(study: Study, head: VectorisedHead, mechanical: bool = False) -> Remedy:
     """Global average pooling and the classifier in place of a vectorised head.
 
     Where there are fewer channels than classes, a 1x1 convolution makes as many features first, in multiples of 64.
@@ -124,7 +124,7 @@ def pooled_head(study: Study, head: VectorHead, mechanical: bool = False) -> Rem
 
 @rule("C6", "tail", "note", "lecture 001, 'Tail: Data To Weak Features'; Zeiler and Fergus 2013, section 4.1")
 def tail(study: Study) -> Iterator[Case]:
-    """A tail that reduces the picture too timidly or too fast.
+    """A tail that reduces the image too timidly or too fast.
 
     Neighbouring pixels say nearly the same, and a tail finds weak features only: "aggressive down sampling (but don't
     lose useful information)", usually by 4 a side. Too timid: maps larger than a quarter of the input a side (and than

@@ -13,11 +13,11 @@ from cnnatomy.edits.change import Change
 from cnnatomy.edits.redesign import redesign
 from cnnatomy.errors import UserError
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 """A design that still asks for more after so many changes is left at that."""
 
 
-class Step(NamedTuple):
+class FixStep(NamedTuple):
     """One remedy applied, with the accounts of the network before and after it."""
 
     finding: Finding
@@ -36,7 +36,7 @@ class Fixed(NamedTuple):
     """
 
     network: Design
-    steps: list[Step]
+    steps: list[FixStep]
     refused: list[tuple[Finding, str]]
     left: list[Finding]
 
@@ -47,7 +47,7 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
     A remedy is left out where the change does not fit, or cannot be said in a design; each place is mended once by
     each rule, so that two rules that contradict each other come to an end.
     """
-    steps: list[Step] = []
+    steps: list[FixStep] = []
     refused: list[tuple[Finding, str]] = []
     tried: set[tuple[str, tuple[str, ...]]] = set()
     counted = account(network.graph(), network.name)
@@ -55,7 +55,7 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
         findings = [finding for rule in rules for finding in rule(Study(counted, purpose))]
         waiting = ((f, _mechanical(f)) for f in findings if (f.rule.code, f.where) not in tried)
         finding, change = next(((f, change) for f, change in waiting if change), (None, None))
-        if finding is None or change is None or len(steps) == MOST_STEPS:
+        if finding is None or change is None or len(steps) == MAX_STEPS:
             return Fixed(network, steps, refused, findings)
         tried.add((finding.rule.code, finding.where))
         try:
@@ -64,7 +64,7 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
             refused.append((finding, str(error)))
             continue
         before, counted = counted, account(network.graph(), network.name)
-        steps.append(Step(finding, before, counted))
+        steps.append(FixStep(finding, before, counted))
 
 
 def _mechanical(finding: Finding) -> Change | None:

@@ -14,7 +14,7 @@ from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
 from cnnatomy.layers.layer import Layer, dimensions, elements
 
-FEWEST, USUAL, MOST = 6, 7, 8
+MIN_SIDE, USUAL_SIDE, MAX_SIDE = 6, 7, 8
 """Positions a side of the last map: "target a feature size of 6 - 8 x 6 - 8 or larger"; ImageNet inputs give 7."""
 
 
@@ -123,13 +123,13 @@ def last_map_size(study: Study) -> Iterator[Case]:
         return
     least, size, whole = min(_sides(study, last.map)), last.size, dimensions(study.account.input[1:])
     positions = pixels(last.map.shape)
-    if FEWEST <= least <= 2 * MOST:
+    if MIN_SIDE <= least <= 2 * MAX_SIDE:
         return
-    few = least < FEWEST
+    few = least < MIN_SIDE
     yield Case(
         where=(last.pool.path,),
         text=f"the last map is {size} of {whole} input: {several(positions, 'position')} to pool; "
-        f"{FEWEST} to {MOST} a side are usual",
+        f"{MIN_SIDE} to {MAX_SIDE} a side are usual",
         evidence={"rows": last.map.shape[1], "columns": last.map.shape[2], "positions": positions},
         remedy=_larger_input(study, last) if few else _one_more_pool(study, last),
         severity=None if few else "note",
@@ -141,8 +141,10 @@ def _larger_input(study: Study, last: LastMap) -> Remedy:
     channels, *whole = study.account.input
     stride = study.account.fields[last.map].stride
     sizes = zip(whole, last.map.shape[1:], stride, strict=True)
-    size = [n + ceil(max(0, USUAL - m) * s) if n > 1 else 1 for n, m, s in sizes]
-    text = f"use an input of {dimensions(tuple(size))}, of which {USUAL} a side are left, or down-sample less often"
+    size = [n + ceil(max(0, USUAL_SIDE - m) * s) if n > 1 else 1 for n, m, s in sizes]
+    text = (
+        f"use an input of {dimensions(tuple(size))}, of which {USUAL_SIDE} a side are left, or down-sample less often"
+    )
     if last.pool is None or not isinstance(last.pool.layer, GlobalAvgPool):
         return Remedy(text)
     return study.remedy(text, input=(channels, *size))
@@ -172,7 +174,7 @@ def down_samplings(study: Study) -> Iterator[Case]:
     n, axis = min((n, axis) for axis, n in enumerate(study.account.input[1:]) if n > 1)
     by_stride = round(log2(study.account.fields[last.map].stride[axis]))
     by_size = round(log2(n / last.map.shape[1 + axis]))  # more where maps have no padding
-    room = max(0, (n // FEWEST).bit_length() - 1)
+    room = max(0, (n // MIN_SIDE).bit_length() - 1)
     many, few = min(by_stride, by_size) > room, max(by_stride, by_size) < room - 1
     if not many and not (few and last.pool is None):
         return
@@ -180,7 +182,7 @@ def down_samplings(study: Study) -> Iterator[Case]:
     evidence = {"stages": stages, "room": room, "input": n, "last": min(_sides(study, last.map))}
     text = f"{several(stages, 'down-sampling stage')} for {n} pixels: {room} would leave {n >> room}"
     if few:
-        remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL}x{USUAL} before the head")
+        remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL_SIDE}x{USUAL_SIDE} before the head")
         yield Case((last.map.node.path if last.map.node else "input",), text, evidence, remedy, "note")
         return
     where = [node.path for node in study.downsamplings]
@@ -222,7 +224,7 @@ def output_without_pixels(study: Study) -> Iterator[Case]:
 
     Segmentation says what each pixel is, and behind a global average, or a vectorisation, nothing is left of where
     things are. The classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it
-    says is enlarged to the size of the picture (`MapHead`). Asked only where the task is given as segmentation; no
+    says is enlarged to the size of the image (`MapHead`). Asked only where the task is given as segmentation; no
     objection to what is to be the body of another network.
     """
     if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
@@ -234,7 +236,7 @@ def output_without_pixels(study: Study) -> Iterator[Case]:
     yield Case(
         where=(study.collapse.path,),
         text=f"{study.collapse.path} leaves no pixels of the last map of {size}; the output is "
-        f"{several(study.output.shape[0], 'number')} for the whole picture",
+        f"{several(study.output.shape[0], 'number')} for the whole image",
         evidence={"output": study.output.shape[0], "rows": last.shape[1], "columns": last.shape[2]},
         remedy=Remedy(
             f"classify the {size} positions by a 1x1 convolution to {several(classes, 'channel')}, and enlarge that "

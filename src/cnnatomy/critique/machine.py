@@ -156,7 +156,7 @@ def uneven_channels(study: Study) -> Iterator[Case]:
     """Numbers of channels that are no multiples of 8.
 
     Tensor cores compute 16-bit convolutions in eights of channels, other machines in lanes of 4 to 16 numbers: what is
-    missing to the next multiple is computed all the same, or a slower kernel is taken. The channels of the picture and
+    missing to the next multiple is computed all the same, or a slower kernel is taken. The channels of the image and
     the classes are given, depthwise layers are computed elsewhere; where all such layers together have less than a
     twentieth of the MACs, they are left alone.
     """

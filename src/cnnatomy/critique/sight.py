@@ -29,7 +29,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     field is smaller. A warning where objects are given and are larger; a note where only the input is larger, since
     objects seldom fill it and a vectorised head puts together what positions see. Objects smaller than the stride of
     the last map can share a position: a warning where the output has pixels, a note for a classifier. Not concerned
-    are networks with gates, attention or pooled context, which bring the whole picture to every position.
+    are networks with gates, attention or pooled context, which bring the whole image to every position.
     """
     field = study.account.fields[study.last_map]
     sequence = any(len(x.shape) == 2 for x in study.spine)

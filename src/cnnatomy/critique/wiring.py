@@ -29,8 +29,8 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair, Window, pair
 from cnnatomy.layers.sliding import pairs
 
-AVERAGE = "average the pixels before, as ResNet-D does in its shortcuts"
-LARGER = "take kernels at least as large as the stride, without holes"
+AVERAGE_BEFORE = "average the pixels before, as ResNet-D does in its shortcuts"
+LARGER_KERNELS = "take kernels at least as large as the stride, without holes"
 
 Places = tuple[int, int]
 """Rows and columns of a map, a bit for each."""
@@ -63,12 +63,12 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         most = float(max(share for share in shares.values() if share < 1))
         maps = sum(share < 1 for share in shares.values())
         changes, moved = _mended(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
-        way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE
+        way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE_BEFORE
         yield Case(
             where=tuple(node.path for node in lost),
             text=f"of {several(maps, 'map')} at most {most:.0%} of the pixels are ever read",
             evidence={"maps": maps, "layers": len(lost), "share_read": most},
-            remedy=study.remedy(way, changes, mechanical=True) if changes else Remedy(LARGER),
+            remedy=study.remedy(way, changes, mechanical=True) if changes else Remedy(LARGER_KERNELS),
         )
     if partly:
         averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
@@ -76,7 +76,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
             where=tuple(node.path for node in partly),
             text=f"{several(len(partly), 'layer')} with pixels between the windows, which other branches read",
             evidence={"layers": len(partly)},
-            remedy=study.remedy(AVERAGE, averaged) if averaged else Remedy(LARGER),
+            remedy=study.remedy(AVERAGE_BEFORE, averaged) if averaged else Remedy(LARGER_KERNELS),
             severity="note",
         )
 

@@ -1,17 +1,17 @@
-"""Data sets: pictures and labels in three splits that share no picture, in the network's input shape."""
+"""Data sets: images and labels in three splits that share no image, in the network's input shape."""
 
 from cnnatomy.data.dataset import Data, Normalisation, Report, Split, load, load_labelled, open_source
-from cnnatomy.data.images import PictureError, fit_picture, read_picture
+from cnnatomy.data.images import ImageError, fit_image, read_image
 
 __all__ = [
     "Data",
+    "ImageError",
     "Normalisation",
-    "PictureError",
     "Report",
     "Split",
-    "fit_picture",
+    "fit_image",
     "load",
     "load_labelled",
     "open_source",
-    "read_picture",
+    "read_image",
 ]

@@ -1,4 +1,4 @@
-"""Pictures moved a little, differently each time: the same class, another picture."""
+"""Images moved a little, differently each time: the same class, another image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 
 def move(images: Tensor, shift: float = 0.0, rotation: float = 0.0, scale: float = 0.0) -> Tensor:
-    """Each picture of `(pictures, channels, rows, columns)` float shifted, rotated and scaled by a random amount.
+    """Each image of `(images, channels, rows, columns)` float shifted, rotated and scaled by a random amount.
 
     Uniformly up to `shift` of its sides in each direction, `rotation` degrees either way, and a factor of
     1 - `scale` to 1 + `scale`; bilinear, black where nothing was. Draws from torch's global generator, on the
-    pictures' device.
+    images' device.
     """
     count, _, rows, columns = images.shape
 

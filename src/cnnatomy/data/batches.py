@@ -1,4 +1,4 @@
-"""Pictures in batches: from memory by index where they fit, else decoded as they are needed."""
+"""Images in batches: from memory by index where they fit, else decoded as they are needed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cnnatomy.data.images import PictureError, Shape
-from cnnatomy.data.sources import Pictures
+from cnnatomy.data.images import ImageError, Shape
+from cnnatomy.data.sources import ImageSet
 from cnnatomy.errors import UserError
 
 WORTH_WORKERS = 256
-"""Pictures from which on worker processes decode them."""
+"""Images from which on worker processes decode them."""
 
 
 class Store(Protocol):
-    """Decoded pictures by index."""
+    """Decoded images by index."""
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each tensor of indices the pictures, `(pictures, channels, rows, columns)` uint8."""
+        """For each tensor of indices the images, `(images, channels, rows, columns)` uint8."""
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """Every picture in one tensor, `(pictures, channels, rows, columns)` uint8."""
+    """Every image in one tensor, `(images, channels, rows, columns)` uint8."""
 
     images: Tensor
 
@@ -40,19 +40,19 @@ class InMemory:
 
 @dataclass(frozen=True, eq=False)
 class OnDemand(Dataset[Tensor]):
-    """Pictures decoded by worker processes each time: for data sets larger than memory."""
+    """Images decoded by worker processes each time: for data sets larger than memory."""
 
-    pictures: Pictures
+    image_set: ImageSet
     shape: Shape
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.image_set)
 
     def __getitem__(self, index: int) -> Tensor:
         try:
-            return torch.from_numpy(self.pictures.fetch(index, self.shape))
-        except PictureError as error:
-            raise UserError(f"{self.pictures.names[index]} could be read at the start, but no more: {error}") from None
+            return torch.from_numpy(self.image_set.fetch(index, self.shape))
+        except ImageError as error:
+            raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Store`."""
@@ -78,7 +78,7 @@ def _start(worker: int) -> None:
 
 
 class Order:
-    """In which order an epoch goes through the pictures: shuffled by (seed, epoch) alone, so it can be repeated."""
+    """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated."""
 
     def __init__(self, indices: Tensor, batch_size: int, seed: int | None):
         self.indices, self.batch_size, self.seed, self.epoch = indices, batch_size, seed, 0
@@ -92,7 +92,7 @@ class Order:
         return batches + (rest > 0) - self._leaves_one_out()
 
     def batches(self) -> list[Tensor]:
-        """The indices of each batch. In training, a last batch of a single picture is left out for this epoch: batch
+        """The indices of each batch. In training, a last batch of a single image is left out for this epoch: batch
         normalisation has no variance to divide by."""
         if self.seed is None:
             return list(self.indices.split(self.batch_size))
@@ -105,7 +105,7 @@ class Order:
 
 
 class Batches:
-    """(pictures uint8, labels int64) for every batch of an epoch; shuffled where there is a seed."""
+    """(images uint8, labels int64) for every batch of an epoch; shuffled where there is a seed."""
 
     def __init__(self, store: Store, indices: Tensor, labels: Tensor, batch_size: int, seed: int | None = None):
         self.store, self.labels = store, labels

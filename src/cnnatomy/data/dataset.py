@@ -17,17 +17,17 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
-from cnnatomy.data.images import PictureError, Pixels, Shape, check_channels, quiet_decoders
-from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, Pictures, digits
-from cnnatomy.data.splits import split_pictures
+from cnnatomy.data.images import ImageError, Pixels, Shape, check_channels, quiet_decoders
+from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
+from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
 
 MEMORY = 2 * 2**30
-"""Bytes of decoded pictures that may be held at once; a larger data set is decoded again in every epoch."""
+"""Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
 DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures read, pictures in all)."""
+"""Called with (images read, images in all)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: where its pictures are, and which (`indices` into the store; `labels` of the whole store)."""
+    """One split: where its images are, and which (`indices` into the store; `labels` of the whole store)."""
 
     store: Store
     indices: Tensor
@@ -50,7 +50,7 @@ class Split:
         return len(self.indices)
 
     def batches(self, batch_size: int, seed: int | None = None) -> Batches:
-        """(pictures uint8, labels) batch by batch, shuffled anew in each epoch where there is a seed."""
+        """(images uint8, labels) batch by batch, shuffled anew in each epoch where there is a seed."""
         return Batches(self.store, self.indices, self.labels, batch_size, seed)
 
 
@@ -66,26 +66,26 @@ class Report:
     conflicts: int = 0
 
     def lines(self, most: int = 5) -> list[str]:
-        """What a user should know, a line each; nothing where all is well. `most` broken pictures are named."""
+        """What a user should know, a line each; nothing where all is well. `most` broken images are named."""
         lines = []
         if self.skipped:
-            lines.append(f"{len(self.skipped):,} broken pictures skipped:")
+            lines.append(f"{len(self.skipped):,} broken images skipped:")
             lines += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
             lines += [f"  and {len(self.skipped) - most:,} more"] if len(self.skipped) > most else []
         if self.ignored:
-            lines.append(f"{self.ignored:,} files ignored that have no picture's suffix")
+            lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
         if self.duplicates:
-            lines.append(f"{self.duplicates:,} pictures equal another one: kept in the same split")
+            lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
         if self.left_out:
-            lines.append(f"{self.left_out:,} pictures left out that are in a later split too")
+            lines.append(f"{self.left_out:,} images left out that are in a later split too")
         if self.conflicts:
-            lines.append(f"{self.conflicts:,} pictures are in two classes at once")
+            lines.append(f"{self.conflicts:,} images are in two classes at once")
         return lines
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in the network's input shape: three splits that share no picture."""
+    """A data set in the network's input shape: three splits that share no image."""
 
     source: str
     classes: tuple[str, ...]
@@ -111,85 +111,85 @@ class Data:
 
 
 def load(
-    source: str | Path | Pictures,
+    source: str | Path | ImageSet,
     shape: Shape,
     split_seed: int = 0,
     memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> Data:
-    """The data set `source` as pictures of `shape` (channels, rows, columns).
+    """The data set `source` as images of `shape` (channels, rows, columns).
 
     `source` is what `open_source` takes, or what it gave. Splits that it does not bring along are cut off its training
-    pictures: 20 % of each class for test, 10 % for validation, drawn by `split_seed`. The normalisation is computed on
+    images: 20 % of each class for test, 10 % for validation, drawn by `split_seed`. The normalisation is computed on
     the training split alone.
     Raises `UserError` where that cannot be done.
     """
     check_channels(shape)
-    pictures = source if isinstance(source, Pictures) else open_source(source)
-    survey = _survey(pictures, shape, memory, progress)
+    image_set = source if isinstance(source, ImageSet) else open_source(source)
+    survey = _survey(image_set, shape, memory, progress)
     try:
-        splits = split_pictures(
-            pictures.labels, survey.digests, pictures.splits, pictures.has, pictures.classes, split_seed
+        splits = split_images(
+            image_set.labels, survey.digests, image_set.splits, image_set.has, image_set.classes, split_seed
         )
     except UserError as error:
-        broken = [f"{pictures.names[index]}: {reason}" for index, reason in list(survey.broken.items())[:5]]
-        raise UserError("\n  ".join([f"{pictures.source}: {error}", *broken])) from None
-    labels = torch.from_numpy(pictures.labels)
+        broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(survey.broken.items())[:5]]
+        raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
+    labels = torch.from_numpy(image_set.labels)
     parts = [
         Split(survey.store, torch.from_numpy(np.flatnonzero(splits == split)), labels) for split in (TRAIN, VAL, TEST)
     ]
     for name, part in zip(SPLITS, parts, strict=True):
         if len(part) == 0:
-            raise UserError(f"{pictures.source}: no usable picture is left in {name}")
+            raise UserError(f"{image_set.source}: no usable image is left in {name}")
     return Data(
-        source=pictures.source,
-        classes=pictures.classes,
+        source=image_set.source,
+        classes=image_set.classes,
         shape=shape,
         split_seed=split_seed,
         train=parts[TRAIN],
         val=parts[VAL],
         test=parts[TEST],
         normalisation=_normalisation(survey, splits == TRAIN, shape),
-        report=_report(pictures, survey, splits),
+        report=_report(image_set, survey, splits),
         fingerprint=hashlib.blake2b(
-            b"".join(survey.digests) + splits.tobytes() + pictures.labels.tobytes(), digest_size=16
+            b"".join(survey.digests) + splits.tobytes() + image_set.labels.tobytes(), digest_size=16
         ).hexdigest(),
     )
 
 
 def load_labelled(
-    source: str | Path | Pictures,
+    source: str | Path | ImageSet,
     shape: Shape,
     classes: Sequence[str],
     memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> tuple[Split, str]:
-    """Pictures to evaluate a network on that knows `classes`, and in words what they are.
+    """Images to evaluate a network on that knows `classes`, and in words what they are.
 
-    The test split where the data set brings one along, else all of it; broken pictures are skipped.
-    Raises `UserError` where it has a class that is not among `classes`, or no usable picture.
+    The test split where the data set brings one along, else all of it; broken images are skipped.
+    Raises `UserError` where it has a class that is not among `classes`, or no usable image.
     """
     check_channels(shape)
-    pictures = source if isinstance(source, Pictures) else open_source(source)
-    unknown = [name for name in pictures.classes if name not in classes]
+    image_set = source if isinstance(source, ImageSet) else open_source(source)
+    unknown = [name for name in image_set.classes if name not in classes]
     if unknown:
-        raise UserError(f"{pictures.source} has classes that the network does not know: {', '.join(unknown[:5])}")
-    survey = _survey(pictures, shape, memory, progress)
+        raise UserError(f"{image_set.source} has classes that the network does not know: {', '.join(unknown[:5])}")
+    survey = _survey(image_set, shape, memory, progress)
     usable = np.array([bool(digest) for digest in survey.digests])
-    if TEST in pictures.has:
-        usable &= pictures.splits == TEST
+    if TEST in image_set.has:
+        usable &= image_set.splits == TEST
     if not usable.any():
-        raise UserError(f"{pictures.source} has no usable picture")
-    what = f"{'test split' if TEST in pictures.has else 'all'} of {pictures.source}"
-    what += f" without {len(survey.broken):,} broken pictures" if survey.broken else ""
-    numbers = np.array([classes.index(name) for name in pictures.classes])
+        raise UserError(f"{image_set.source} has no usable image")
+    what = f"{'test split' if TEST in image_set.has else 'all'} of {image_set.source}"
+    what += f" without {len(survey.broken):,} broken images" if survey.broken else ""
+    numbers = np.array([classes.index(name) for name in image_set.classes])
     return Split(
-        survey.store, torch.from_numpy(np.flatnonzero(usable)), torch.from_numpy(numbers[pictures.labels])
+        survey.store, torch.from_numpy(np.flatnonzero(usable)), torch.from_numpy(numbers[image_set.labels])
     ), what
 
 
-def open_source(source: str | Path) -> Pictures:
-    """Finds the pictures of a data set without decoding any; raises `UserError` where there is none.
+def open_source(source: str | Path) -> ImageSet:
+    """Finds the images of a data set without decoding any; raises `UserError` where there is none.
 
     `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
     installed.
@@ -217,7 +217,7 @@ def _beside(path: Path) -> list[Path]:
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What one pass over every picture finds: a digest (empty where broken), sum and sum of squares by channel."""
+    """What one pass over every image finds: a digest (empty where broken), sum and sum of squares by channel."""
 
     store: Store
     digests: list[bytes]
@@ -226,15 +226,15 @@ class _Survey:
     broken: dict[int, str]
 
 
-def _survey(pictures: Pictures, shape: Shape, memory: int, progress: Progress | None) -> _Survey:
-    count, channels = len(pictures), shape[0]
+def _survey(image_set: ImageSet, shape: Shape, memory: int, progress: Progress | None) -> _Survey:
+    count, channels = len(image_set), shape[0]
     fits = count * int(np.prod(shape)) <= memory
     images = np.zeros((count, *shape), np.uint8) if fits else None
     digests = [b""] * count
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
     broken: dict[int, str] = {}
-    for index, pixels in _decode_all(pictures, shape):
-        if isinstance(pixels, PictureError):
+    for index, pixels in _decode_all(image_set, shape):
+        if isinstance(pixels, ImageError):
             broken[index] = str(pixels)
         else:
             digests[index] = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
@@ -245,25 +245,25 @@ def _survey(pictures: Pictures, shape: Shape, memory: int, progress: Progress | 
                 images[index] = pixels
         if progress is not None:
             progress(index + 1, count)
-    store: Store = OnDemand(pictures, shape) if images is None else InMemory(torch.from_numpy(images))
+    store: Store = OnDemand(image_set, shape) if images is None else InMemory(torch.from_numpy(images))
     return _Survey(store, digests, sums, squares, broken)
 
 
-def _decode_all(pictures: Pictures, shape: Shape) -> Iterator[tuple[int, Pixels | PictureError]]:
-    """Every picture in order, files by several threads (Pillow lets go of the interpreter while it decodes)."""
+def _decode_all(image_set: ImageSet, shape: Shape) -> Iterator[tuple[int, Pixels | ImageError]]:
+    """Every image in order, files by several threads (Pillow lets go of the interpreter while it decodes)."""
 
-    def fetch(index: int) -> Pixels | PictureError:
+    def fetch(index: int) -> Pixels | ImageError:
         try:
-            return pictures.fetch(index, shape)
-        except PictureError as error:
+            return image_set.fetch(index, shape)
+        except ImageError as error:
             return error
 
-    if not pictures.files:
-        yield from ((index, fetch(index)) for index in range(len(pictures)))
+    if not image_set.files:
+        yield from ((index, fetch(index)) for index in range(len(image_set)))
         return
     with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(pictures), 512):  # bounds how many decoded pictures wait
-            part = range(start, min(start + 512, len(pictures)))
+        for start in range(0, len(image_set), 512):  # bounds how many decoded images wait
+            part = range(start, min(start + 512, len(image_set)))
             yield from zip(part, threads.map(fetch, part), strict=True)
 
 
@@ -277,25 +277,25 @@ def _normalisation(survey: _Survey, training: NDArray[np.bool_], shape: Shape) -
     return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
-def _report(pictures: Pictures, survey: _Survey, splits: NDArray[np.int8]) -> Report:
+def _report(image_set: ImageSet, survey: _Survey, splits: NDArray[np.int8]) -> Report:
     counts = {
         name: {
-            label: int(((splits == split) & (pictures.labels == number)).sum())
-            for number, label in enumerate(pictures.classes)
+            label: int(((splits == split) & (image_set.labels == number)).sum())
+            for number, label in enumerate(image_set.classes)
         }
         for split, name in enumerate(SPLITS)
     }
     first: dict[bytes, int] = {}
     conflicts = duplicates = 0
-    for digest, label, split in zip(survey.digests, pictures.labels.tolist(), splits.tolist(), strict=True):
+    for digest, label, split in zip(survey.digests, image_set.labels.tolist(), splits.tolist(), strict=True):
         if not digest:
             continue
         duplicates += digest in first and split != LEFT_OUT
         conflicts += first.setdefault(digest, label) != label
     return Report(
         counts=counts,
-        skipped=tuple((pictures.names[index], reason) for index, reason in sorted(survey.broken.items())),
-        ignored=pictures.ignored,
+        skipped=tuple((image_set.names[index], reason) for index, reason in sorted(survey.broken.items())),
+        ignored=image_set.ignored,
         duplicates=duplicates,
         left_out=int((splits == LEFT_OUT).sum()) - len(survey.broken),
         conflicts=conflicts,

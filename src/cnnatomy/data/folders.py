@@ -1,4 +1,4 @@
-"""A folder of class folders of pictures, the layout of ImageNet and of most people's own data."""
+"""A folder of class folders of images, the layout of ImageNet and of most people's own data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnatomy.data.images import SUFFIXES
-from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL, FromFiles, Pictures
+from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
 from cnnatomy.errors import UserError
 
 SPLIT_NAMES = {
@@ -23,10 +23,10 @@ SPLIT_NAMES = {
 }
 
 
-def read_class_folders(folder: Path) -> Pictures:
-    """`folder/CLASS/*.png`, or `folder/train/CLASS/*.png` beside `val` and `test`; pictures may lie in deeper folders.
+def read_class_folders(folder: Path) -> ImageSet:
+    """`folder/CLASS/*.png`, or `folder/train/CLASS/*.png` beside `val` and `test`; images may lie in deeper folders.
 
-    Raises `UserError` where there is no class folder, only one, or one without pictures.
+    Raises `UserError` where there is no class folder, only one, or one without images.
     """
     parts = _parts(folder)
     classes = tuple(sorted({path.name for path in _folders(parts[TRAIN])}))
@@ -38,14 +38,14 @@ def read_class_folders(folder: Path) -> Pictures:
     for split, root in sorted(parts.items()):
         for label, name in enumerate(classes):
             files = list(_files(root / name))
-            pictures = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-            ignored += len(files) - len(pictures)
-            if not pictures and split == TRAIN:
-                raise UserError(f"class folder {root / name} has no pictures ({', '.join(sorted(SUFFIXES))})")
-            paths += pictures
-            labels += [label] * len(pictures)
-            splits += [split] * len(pictures)
-    return Pictures(
+            image_set = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
+            ignored += len(files) - len(image_set)
+            if not image_set and split == TRAIN:
+                raise UserError(f"class folder {root / name} has no images ({', '.join(sorted(SUFFIXES))})")
+            paths += image_set
+            labels += [label] * len(image_set)
+            splits += [split] * len(image_set)
+    return ImageSet(
         source=str(folder.resolve()),
         classes=classes,
         labels=np.asarray(labels, np.int64),
@@ -63,9 +63,9 @@ def _parts(folder: Path) -> dict[int, Path]:
     folders = _folders(folder)
     if not folders:
         found = sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
-        problem = f"has {found:,} pictures but no class folders" if found else "is empty: no class folders"
+        problem = f"has {found:,} images but no class folders" if found else "is empty: no class folders"
         raise UserError(
-            f"{folder} {problem}. Expected one folder of pictures a class, such as {folder}/cat and {folder}/dog"
+            f"{folder} {problem}. Expected one folder of images a class, such as {folder}/cat and {folder}/dog"
         )
     if not all(path.name.lower() in SPLIT_NAMES for path in folders):
         return {TRAIN: folder}
@@ -83,7 +83,7 @@ def _parts(folder: Path) -> dict[int, Path]:
 def _check(folder: Path, parts: dict[int, Path], classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
         found = f"only one class folder, {classes[0]}" if classes else "no class folders"
-        raise UserError(f"{parts[TRAIN]} has {found}. Expected one folder of pictures a class, two at least")
+        raise UserError(f"{parts[TRAIN]} has {found}. Expected one folder of images a class, two at least")
     for split in (VAL, TEST):
         unknown = {path.name for path in _folders(parts[split])} - set(classes) if split in parts else set()
         if unknown:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnatomy.data.sources import FASHION_MNIST, TEST, TRAIN, FromArray, Pictures
+from cnnatomy.data.sources import FASHION_MNIST, TEST, TRAIN, FromArray, ImageSet
 from cnnatomy.errors import UserError
 
 MAX_BYTES = 2**32
-"""The header's promise is held against this before anything is allocated: 4 GiB, 91 times MNIST's training pictures."""
+"""The header's promise is held against this before anything is allocated: 4 GiB, 91 times MNIST's training images."""
 
 _UNSIGNED_BYTE = 0x08
 
@@ -25,7 +25,7 @@ def is_idx(folder: Path) -> bool:
     return any("idx" in path.name and "ubyte" in path.name for path in folder.iterdir() if path.is_file())
 
 
-def read_idx_folder(folder: Path) -> Pictures:
+def read_idx_folder(folder: Path) -> ImageSet:
     """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the `t10k-` pair, each gzipped (`.gz`) or not.
 
     Raises `UserError` naming the file that is missing, truncated or not what its name says.
@@ -33,21 +33,21 @@ def read_idx_folder(folder: Path) -> Pictures:
     images, labels, splits = [], [], []
     for prefix, split in (("train", TRAIN), ("t10k", TEST)):
         path, label_path = _find(folder, prefix, "images", 3), _find(folder, prefix, "labels", 1)
-        pictures, numbers = read_idx(path, 3), read_idx(label_path, 1)
-        if len(pictures) != len(numbers):
-            raise UserError(f"{path} has {len(pictures):,} pictures, but {label_path.name} has {len(numbers):,} labels")
-        if len(pictures) == 0 or 0 in pictures.shape:
-            raise UserError(f"{path} holds no picture")
-        images.append(pictures)
+        image_set, numbers = read_idx(path, 3), read_idx(label_path, 1)
+        if len(image_set) != len(numbers):
+            raise UserError(f"{path} has {len(image_set):,} images, but {label_path.name} has {len(numbers):,} labels")
+        if len(image_set) == 0 or 0 in image_set.shape:
+            raise UserError(f"{path} holds no image")
+        images.append(image_set)
         labels.append(numbers)
         splits.append(np.full(len(numbers), split, np.int8))
     if images[0].shape[1:] != images[1].shape[1:]:
         raise UserError(
-            f"{folder}: training pictures are {images[0].shape[1:]}, test pictures {images[1].shape[1:]} pixels"
+            f"{folder}: training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels"
         )
     count = int(max(part.max() for part in labels)) + 1
     names = FASHION_MNIST if "fashion" in str(folder.resolve()).lower() and count == 10 else map(str, range(count))
-    return Pictures(
+    return ImageSet(
         source=str(folder.resolve()),
         classes=tuple(names),
         labels=np.concatenate(labels).astype(np.int64),

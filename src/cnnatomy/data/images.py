@@ -1,7 +1,7 @@
-"""One picture file -> one uint8 array in the network's input shape, or one sentence that says why not.
+"""One image file -> one uint8 array in the network's input shape, or one sentence that says why not.
 
-A picture file is untrusted: only the formats below are tried (never PostScript), the size is checked before a pixel is
-decoded, and whatever a decoder throws at a broken file becomes a `PictureError`.
+An image file is untrusted: only the formats below are tried (never PostScript), the size is checked before a pixel is
+decoded, and whatever a decoder throws at a broken file becomes a `ImageError`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ MAX_PIXELS = 89_478_485
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: make it smaller first"
 
 
-class PictureError(UserError):
-    """A file is not a picture that can be used. The message is the reason alone; who reports it adds the path."""
+class ImageError(UserError):
+    """A file is not an image that can be used. The message is the reason alone; who reports it adds the path."""
 
 
 @contextmanager
@@ -50,43 +50,43 @@ def quiet_decoders() -> Iterator[None]:
 
 
 def check_channels(shape: Shape) -> None:
-    """Raises `UserError` where pictures cannot become `shape`: they have 1 channel (grey) or 3 (RGB)."""
+    """Raises `UserError` where images cannot become `shape`: they have 1 channel (grey) or 3 (RGB)."""
     if shape[0] not in (1, 3):
-        raise UserError(f"the network takes {shape[0]} channels; pictures give 1 (grey) or 3 (RGB): choose --input")
+        raise UserError(f"the network takes {shape[0]} channels; images give 1 (grey) or 3 (RGB): choose --input")
 
 
-def read_picture(path: Path, shape: Shape) -> Pixels:
-    """The picture at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_picture`.
+def read_image(path: Path, shape: Shape) -> Pixels:
+    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_image`.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
-    Raises `PictureError` with the reason where the file is missing, empty, no picture, truncated, or too large.
+    Raises `ImageError` with the reason where the file is missing, empty, no image, truncated, or too large.
     """
     try:
         if path.stat().st_size == 0:
-            raise PictureError("the file is empty")
+            raise ImageError("the file is empty")
         with Image.open(path, formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(_TOO_LARGE)
+                raise ImageError(_TOO_LARGE)
             # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
             image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
-            return fit_picture(_eight_bits(_upright(image)), shape)
-    except PictureError:
+            return fit_image(_eight_bits(_upright(image)), shape)
+    except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(_TOO_LARGE) from None
+        raise ImageError(_TOO_LARGE) from None
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
-        raise PictureError(f"not a picture (its content is none of {known})") from None
+        raise ImageError(f"not an image (its content is none of {known})") from None
     except FileNotFoundError:
-        raise PictureError("no such file") from None
+        raise ImageError("no such file") from None
     except IsADirectoryError:
-        raise PictureError("a folder, not a picture") from None
+        raise ImageError("a folder, not an image") from None
     except Exception as error:  # a broken file leads Pillow's decoders to OSError, struct.error, IndexError, ...
-        raise PictureError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
+        raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
 
 
-def fit_picture(image: Image.Image, shape: Shape) -> Pixels:
+def fit_image(image: Image.Image, shape: Shape) -> Pixels:
     """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
     (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
     channels, rows, columns = shape
@@ -109,7 +109,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":
-        raise PictureError("floating-point pixels have no fixed range: save the picture with 8 or 16 bits")
+        raise ImageError("floating-point pixels have no fixed range: save the image with 8 or 16 bits")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

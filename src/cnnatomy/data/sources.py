@@ -1,7 +1,7 @@
-"""What a data set is before a picture is decoded: `Pictures`, and the readers that find them.
+"""What a data set is before an image is decoded: `Images`, and the readers that find them.
 
 `digits` comes with scikit-learn; a folder of IDX files is what MNIST and Fashion-MNIST ship; a folder of class folders
-holds one folder of pictures a class, with or without `train`, `val` and `test` above them.
+holds one folder of images a class, with or without `train`, `val` and `test` above them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnatomy.data.images import Pixels, Shape, fit_picture, read_picture
+from cnnatomy.data.images import Pixels, Shape, fit_image, read_image
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")
@@ -35,10 +35,10 @@ FASHION_MNIST = (
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures, not yet decoded.
+class ImageSet:
+    """Labelled images, not yet decoded.
 
-    `fetch(index, shape)` gives one as `(channels, rows, columns)` uint8, or raises `PictureError`; `splits` says where
+    `fetch(index, shape)` gives one as `(channels, rows, columns)` uint8, or raises `ImageError`; `splits` says where
     the data set itself puts each (TRAIN, VAL, TEST), and `has` which of the three it brings along: the others are cut
     off TRAIN.
     """
@@ -59,32 +59,32 @@ class Pictures:
 
 @dataclass(frozen=True)
 class FromArray:
-    """Fetches from grey pictures in memory, `(pictures, rows, columns)` uint8."""
+    """Fetches from grey images in memory, `(images, rows, columns)` uint8."""
 
     images: Pixels
 
     def __call__(self, index: int, shape: Shape) -> Pixels:
-        return fit_picture(Image.fromarray(self.images[index]), shape)
+        return fit_image(Image.fromarray(self.images[index]), shape)
 
 
 @dataclass(frozen=True)
 class FromFiles:
-    """Fetches by decoding picture files."""
+    """Fetches by decoding image files."""
 
     paths: tuple[Path, ...]
 
     def __call__(self, index: int, shape: Shape) -> Pixels:
-        return read_picture(self.paths[index], shape)
+        return read_image(self.paths[index], shape)
 
 
-def digits() -> Pictures:
+def digits() -> ImageSet:
     """The 1,797 handwritten digits of 8 x 8 pixels and 17 grey levels in scikit-learn (Alpaydin and Kaynak 1998)."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     count = len(images)
-    return Pictures(
+    return ImageSet(
         source="digits",
         classes=tuple(str(digit) for digit in range(10)),
         labels=bunch.target.astype(np.int64),

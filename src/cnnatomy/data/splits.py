@@ -1,4 +1,4 @@
-"""Training, validation and test split: stratified, seeded, and never the same picture in two of them."""
+"""Training, validation and test split: stratified, seeded, and never the same image in two of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
 from cnnatomy.errors import UserError
 
 FRACTION = {TEST: 0.2, VAL: 0.1}
-"""What is cut off the training pictures of each class where the data set does not bring that split along."""
+"""What is cut off the training images of each class where the data set does not bring that split along."""
 
 
-def split_pictures(
+def split_images(
     labels: NDArray[np.int64],
     digests: Sequence[bytes],
     given: NDArray[np.int8],
@@ -23,12 +23,12 @@ def split_pictures(
     classes: Sequence[str],
     seed: int,
 ) -> NDArray[np.int8]:
-    """TRAIN, VAL, TEST or LEFT_OUT for each picture.
+    """TRAIN, VAL, TEST or LEFT_OUT for each image.
 
-    Pictures with the same digest go to the same split. Where the data set's own splits share a picture, it stays in
+    Images with the same digest go to the same split. Where the data set's own splits share an image, it stays in
     test before validation before training, and is left out of the others. An empty digest marks a broken
-    picture: left out.
-    Raises `UserError` where a class has too few different pictures.
+    image: left out.
+    Raises `UserError` where a class has too few different images.
     """
     splits = given.copy()
     splits[[index for index, digest in enumerate(digests) if not digest]] = LEFT_OUT
@@ -57,7 +57,7 @@ def split_pictures(
 def _groups(
     labels: NDArray[np.int64], digests: Sequence[bytes], splits: NDArray[np.int8], classes: int
 ) -> list[list[list[int]]]:
-    """For each class the training pictures, equal ones together; a picture under two classes counts for the first."""
+    """For each class the training images, equal ones together; an image under two classes counts for the first."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index in np.flatnonzero(splits == TRAIN).tolist():
         groups[digests[index]].append(index)
@@ -72,6 +72,6 @@ def _check(groups: list[list[int]], name: str, wanted: list[int]) -> None:
         return
     needed = ", ".join(["train", *(SPLITS[split] for split in reversed(wanted))])
     raise UserError(
-        f"class {name} has {len(groups)} usable picture{'s' * (len(groups) != 1)} that differ; "
+        f"class {name} has {len(groups)} usable image{'s' * (len(groups) != 1)} that differ; "
         f"{len(wanted) + 1} are needed at least, one each for {needed}"
     )

@@ -8,7 +8,7 @@ from itertools import groupby
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.layers.layer import Layer, Shape
 
-Path = tuple[str, ...]
+NodePath = tuple[str, ...]
 
 _ATTRIBUTES = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
@@ -29,7 +29,7 @@ def safe(name: str) -> str:
     return name + "_" if name in MODULE_ATTRIBUTES else name
 
 
-class Group:
+class PrefixGroup:
     """What the layers of one prefix are: `inception_3a` of `inception_3a/1x1`."""
 
     stem = "group"
@@ -47,11 +47,11 @@ class Builder:
     def __init__(self, inputs: Sequence[Shape]) -> None:
         self.graph = Graph()
         self.graph.inputs = tuple(FeatureMap(self.graph, tuple(shape)) for shape in inputs)
-        self._paths: dict[Node, Path] = {}
+        self._paths: dict[Node, NodePath] = {}
         self._taken: set[str] = set()
 
     def put(
-        self, layer: Layer, inputs: Sequence[FeatureMap], path: Path, shared: frozenset[str] = frozenset()
+        self, layer: Layer, inputs: Sequence[FeatureMap], path: NodePath, shared: frozenset[str] = frozenset()
     ) -> FeatureMap:
         """Adds a node; `shared` names its tensors that an earlier node has already.
 
@@ -93,7 +93,7 @@ class Builder:
                 scope.children[single] = free(name, taken)
                 single.scope = scope
                 continue
-            group = Scope(Group(len(run)), scope)
+            group = Scope(PrefixGroup(len(run)), scope)
             inside = set(run)
             group.inputs = tuple(
                 dict.fromkeys(x for node in run for x in node.inputs if x.node is None or x.node not in inside)

@@ -12,7 +12,7 @@ from typing import Any
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers.layer import Layer, Shape, dimensions
 
-MOST_NODES = 200_000
+MAX_NODES = 200_000
 """A description that unrolls into more layers and blocks than this is refused before it fills the memory."""
 
 
@@ -178,8 +178,8 @@ class Graph:
         self._scope.children[child] = self._asked
         self._asked = ""
         self._entered += 1
-        if self._entered > MOST_NODES:
-            raise UserError(f"the design has more than {MOST_NODES:,} layers and blocks; make it shallower")
+        if self._entered > MAX_NODES:
+            raise UserError(f"the design has more than {MAX_NODES:,} layers and blocks; make it shallower")
 
     def within(self, block: Any, call: Callable[[], Any], inputs: Sequence[FeatureMap]) -> Any:
         """Runs `call` in a scope of its own for `block`."""

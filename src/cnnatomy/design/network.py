@@ -48,7 +48,7 @@ class Design(Value):
         return account(self.graph(input), self.name)
 
 
-Piece = Layer | Block
+LayerOrBlock = Layer | Block
 
 
 @value
@@ -58,9 +58,9 @@ class Network(Design):
     `input` is the default input shape (channels, rows, columns); `name` says what tables call it and is not compared.
     """
 
-    tail: Piece
-    body: Piece
-    head: Piece
+    tail: LayerOrBlock
+    body: LayerOrBlock
+    head: LayerOrBlock
     input: Shape = (3, 224, 224)
     name: str = dataclasses.field(default="", compare=False)
 
@@ -71,14 +71,14 @@ class Network(Design):
                 raise UserError(f"Network: tail, body and head are layers or blocks, got {part!r}")
 
     @property
-    def heads(self) -> dict[str, Piece]:
+    def heads(self) -> dict[str, LayerOrBlock]:
         """The heads by name; a single one is called `head`."""
         if isinstance(self.head, Heads):
             return {part.name: part.part for part in self.head.parts if isinstance(part, Named)}
         return {"head": self.head}
 
     def with_heads(
-        self, *, reads: Mapping[str, int] | None = None, auxiliary: Iterable[str] = (), **heads: Piece
+        self, *, reads: Mapping[str, int] | None = None, auxiliary: Iterable[str] = (), **heads: LayerOrBlock
     ) -> Self:
         """The same tail and body with several heads, by name; see `Heads`."""
         return self.replace(head=Heads(reads=reads or (), auxiliary=auxiliary, **heads))

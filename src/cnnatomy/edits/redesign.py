@@ -21,7 +21,7 @@ from cnnatomy.layers import Add, Concat, Layer, Maximum, Multiply
 PARTS = ("tail", "body", "head")
 COMMUTATIVE = (Add, Maximum, Multiply)
 Child = Node | Scope
-Maps = tuple[FeatureMap, ...]
+FeatureMaps = tuple[FeatureMap, ...]
 
 
 def redesign(design: Design, graph: Graph, change: Change) -> Design:
@@ -70,9 +70,9 @@ def _prove(design: Design, graph: Graph) -> None:
 class Region(NamedTuple):
     """A part of a graph that is a graph itself."""
 
-    inputs: Maps
+    inputs: FeatureMaps
     nodes: Sequence[Node]
-    outputs: Maps
+    outputs: FeatureMaps
 
 
 def alike(one: Graph | Region, other: Graph | Region) -> bool:
@@ -108,7 +108,7 @@ class _Numbered:
 
     def __init__(self, graph: Graph | Region, known: dict[Hashable, int]) -> None:
         self.numbers = {x: known.setdefault((i, x.shape), len(known)) for i, x in enumerate(graph.inputs)}
-        self.reads: dict[FeatureMap, Maps] = {}
+        self.reads: dict[FeatureMap, FeatureMaps] = {}
         unread: dict[FeatureMap, None] = {}
         for node in graph.nodes:
             for x in node.inputs:
@@ -151,7 +151,7 @@ class _Writer:
                 return block
             raise
 
-    def needed(self, child: Child) -> Maps:
+    def needed(self, child: Child) -> FeatureMaps:
         """Those outputs that are read elsewhere, or are outputs of the network."""
         if isinstance(child, Node):
             return (child.output,)
@@ -218,7 +218,7 @@ class _Opened:
         self.named = {child for child in children if scope.children[child] or _stem(child) in rewritten}
         self.taken: set[Child] = set()
 
-    def whole(self, outputs: Maps) -> Block:
+    def whole(self, outputs: FeatureMaps) -> Block:
         """A block that gives these outputs of the scope."""
         if len(outputs) == 1 or outputs == self.needed.get(self.maker.get(outputs[0], self.scope)):
             return _block(self.chain(self.scope.inputs, outputs))
@@ -233,7 +233,7 @@ class _Opened:
             taps.append(child.name)
         return TappedChain(*[step.part for step in steps], taps=taps)
 
-    def chain(self, start: Maps, end: Maps) -> list[_Step]:
+    def chain(self, start: FeatureMaps, end: FeatureMaps) -> list[_Step]:
         """The steps that lead from one place to another, none of which is part of another chain."""
         steps: list[_Step] = []
         while end != start:

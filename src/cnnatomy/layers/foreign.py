@@ -24,7 +24,7 @@ from cnnatomy.layers.memory import INPUT, Memory, Saved, Scratch
 if TYPE_CHECKING:
     import torch
 
-Tensors = tuple[tuple[str, Shape], ...]
+NamedShapes = tuple[tuple[str, Shape], ...]
 _MIXES_NO_PIXELS = (ELEMENT, REARRANGEMENT, TRAINING)
 
 
@@ -39,8 +39,8 @@ class Foreign(Layer):
     shape: Shape
     costs: Operations = Operations()
     mixes: str = ELEMENT
-    learned: Tensors = ()
-    stored: Tensors = ()
+    learned: NamedShapes = ()
+    stored: NamedShapes = ()
 
     stem = "function"
     memory = Memory(INPUT)  # the usual case, and an assumption
@@ -77,8 +77,8 @@ class Derived(Layer):
     """
 
     layer: Layer
-    learned: Tensors = ()
-    stored: Tensors = ()
+    learned: NamedShapes = ()
+    stored: NamedShapes = ()
     costs: Operations = Operations()
     unknown: tuple[str, ...] = ()
 
@@ -172,4 +172,4 @@ class Each(Layer):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from cnnatomy.layers import torch_modules
 
-        return torch_modules.Each(self.layer.module(*self._one(inputs)))
+        return torch_modules.EachModule(self.layer.module(*self._one(inputs)))

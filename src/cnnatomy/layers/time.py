@@ -65,7 +65,7 @@ class RNN(_Recurrent):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from cnnatomy.layers import torch_modules
 
-        return torch_modules.RNN(inputs[0][1], self.hidden, batch_first=True)
+        return torch_modules.RNNModule(inputs[0][1], self.hidden, batch_first=True)
 
 
 @value
@@ -88,7 +88,7 @@ class LSTM(_Recurrent):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from cnnatomy.layers import torch_modules
 
-        return torch_modules.LSTM(inputs[0][1], self.hidden, batch_first=True)
+        return torch_modules.LSTMModule(inputs[0][1], self.hidden, batch_first=True)
 
 
 @value

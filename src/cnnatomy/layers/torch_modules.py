@@ -30,23 +30,23 @@ class Computed(nn.Module):
         return repr(self.layer)
 
 
-class RNN(nn.RNN):
-    """torch's RNN, returning the output sequence alone."""
+class RNNModule(nn.RNN):
+    """torch's RNNModule, returning the output sequence alone."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         output: torch.Tensor = super().forward(x)[0]
         return output
 
 
-class LSTM(nn.LSTM):
-    """torch's LSTM, returning the output sequence alone."""
+class LSTMModule(nn.LSTM):
+    """torch's LSTMModule, returning the output sequence alone."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         output: torch.Tensor = super().forward(x)[0]
         return output
 
 
-class Each(nn.Sequential):
+class EachModule(nn.Sequential):
     """Runs one module on each of n things alike: (batch, n, ...) as a batch of batch * n."""
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:

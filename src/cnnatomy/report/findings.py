@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from cnnatomy.analysis import Account
-from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, Step, critique
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, FixStep, Purpose, Rule, critique
 from cnnatomy.edits.change import Cost
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.report.records import peak_record
@@ -24,7 +24,7 @@ from cnnatomy.report.tables import Column, mebibytes, paragraphs, render, short,
 
 NOTHING = "nothing to object to"
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-_MOST_PATHS = 6
+_MAX_PATHS = 6
 """Of the layers that a finding concerns, so many are named to people."""
 
 _FIGURES: dict[str, Callable[[Account], int]] = {
@@ -197,8 +197,8 @@ def _change(before: Cost, after: Cost) -> str:
 
 def where(finding: Finding, mark: str = "") -> str:
     """The first of the layers that a finding concerns, and how many more there are."""
-    named = ", ".join(f"{mark}{path}{mark}" for path in finding.where[:_MOST_PATHS])
-    more = len(finding.where) - _MOST_PATHS
+    named = ", ".join(f"{mark}{path}{mark}" for path in finding.where[:_MAX_PATHS])
+    more = len(finding.where) - _MAX_PATHS
     return (f"{named} and {more} more" if more > 0 else named) or "the network"
 
 
@@ -247,7 +247,7 @@ def _outcome(done: Done, format: str = "table") -> str:
     return f"wrote {done.file}\n\n{render(columns, records, format)}".rstrip()
 
 
-def _step_change(step: Step) -> str:
+def _step_change(step: FixStep) -> str:
     before, after = step.before, step.after
     changes = _change(Cost.of(before), Cost.of(after))
     peaks = [mebibytes(peak_record(account)["peak_feature_map_bytes"]) for account in (before, after)]

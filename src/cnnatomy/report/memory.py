@@ -17,7 +17,7 @@ from cnnatomy.report.tables import Column, mebibytes, render
 _UNITS = {"B": 1} | {f"{letter}iB": 2 ** (10 * (i + 1)) for i, letter in enumerate("KMGT")}
 _UNITS |= {f"{letter}B": 1000 ** (i + 1) for i, letter in enumerate("kMGT")}
 _SHORT_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-_MOST_PIECES = 8
+_MAX_PIECES = 8
 """Of what is alive at the peak, so many are named."""
 
 
@@ -97,7 +97,7 @@ def _verdict(footprint: Footprint, batch: int, limit: int) -> str:
     room = mebibytes(limit)
     if not batch:
         return f"Not one image fits into {room}: it takes {mebibytes(footprint.total)}."
-    least = "at least " if batch == analysis.MOST_IMAGES else ""
+    least = "at least " if batch == analysis.MAX_IMAGES else ""
     return f"The largest batch that fits into {room} is {least}{batch:,}: it takes {mebibytes(footprint.total)}."
 
 
@@ -110,9 +110,9 @@ def _lines(footprint: Footprint) -> list[tuple[str, int, str]]:
     lines.append((f"input, {batch:,} image{'s' if batch > 1 else ''}", footprint.input, ""))
     step = "optimiser's step" if footprint.phase == "step" else f"{footprint.phase} {footprint.at}"
     lines.append(("peak of the run", footprint.peak, f"at {step}"))
-    pieces = footprint.alive[:_MOST_PIECES]
+    pieces = footprint.alive[:_MAX_PIECES]
     lines += [(f"  {piece.what}", piece.bytes, piece.path) for piece in pieces]
-    rest = footprint.alive[_MOST_PIECES:]
+    rest = footprint.alive[_MAX_PIECES:]
     if rest:
         lines.append((f"  {len(rest)} more", sum(piece.bytes for piece in rest), ""))
     lines.append(("all", footprint.total, ""))

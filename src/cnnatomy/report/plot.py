@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = (".svg", ".png", ".html")
-LARGEST = 1800.0
+LARGEST_BALL = 1800.0
 """Area of the largest ball in square points."""
 BYTES = 4
 """Of a float32 number."""
@@ -123,14 +123,14 @@ def _balls(axes: Axes, networks: Sequence[Plotted], colours: dict[int, Any]) -> 
     axes.set_title("Accuracy against operations; area: parameters")
     axes.grid(alpha=0.3)
     sizes = _round_sizes(most)
-    balls = [axes.scatter([], [], s=LARGEST * n / most, color="lightgrey", edgecolors="black") for n in sizes]
+    balls = [axes.scatter([], [], s=LARGEST_BALL * n / most, color="lightgrey", edgecolors="black") for n in sizes]
     names = [f"{n / 1e6:g} M parameters" for n in sizes]
     axes.legend(balls, names, loc="lower right", labelspacing=1.8, borderpad=1.4, handletextpad=1.8, fontsize=9)
 
 
 def _area(network: Plotted, among: Sequence[Plotted]) -> float:
     """Of its ball, in square points: proportional to the parameters, but never too small to be seen."""
-    return max(LARGEST * network.account.totals.parameters / max(n.account.totals.parameters for n in among), 6)
+    return max(LARGEST_BALL * network.account.totals.parameters / max(n.account.totals.parameters for n in among), 6)
 
 
 def _round_sizes(most: int) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cnnatomy.analysis import Account
 from cnnatomy.analysis.time import latency
 from cnnatomy.analysis.time import roofline as analysis
-from cnnatomy.analysis.time.latency import Calibration, Prediction, threads
+from cnnatomy.analysis.time.latency import Calibration, PredictedTime, threads
 from cnnatomy.analysis.time.roofline import Bound, Device
 from cnnatomy.report.tables import Column, render, short
 
@@ -49,7 +49,7 @@ def roofline(account: Account, device: str, batch: int, dtype: str, format: str)
 
 
 def _roofline(
-    account: Account, on: Device, bounds: Sequence[Bound], run: tuple[int, str], format: str, here: Prediction | None
+    account: Account, on: Device, bounds: Sequence[Bound], run: tuple[int, str], format: str, here: PredictedTime | None
 ) -> str:
     """A line a layer; `run` is batch and number format, `here` the prediction where the device is this machine."""
     batch, dtype = run
@@ -105,7 +105,7 @@ def _roofline(
     return text + "\n\n" + "\n".join("- " + line if format == "markdown" else line for line in lines)
 
 
-def _prediction_line(prediction: Prediction | None) -> list[str]:
+def _prediction_line(prediction: PredictedTime | None) -> list[str]:
     if prediction is None:
         return []
     named = ", ".join(prediction.unknown[:3]) + (", ..." if len(prediction.unknown) > 3 else "")
@@ -126,7 +126,7 @@ def timing(account: Account, batch: int, repetitions: int, device: str, format: 
     return _timing(account, measured, calibration.predict(account, batch) if calibration else None, format)
 
 
-def _timing(account: Account, measured: Measured, prediction: Prediction | None, format: str) -> str:
+def _timing(account: Account, measured: Measured, prediction: PredictedTime | None, format: str) -> str:
     """A line a layer, measured by hooks; the whole beside it, and the prediction where there is one."""
     by_path = prediction.rows if prediction else (None,) * len(account.rows)
     records: list[dict[str, Any]] = []
@@ -161,7 +161,7 @@ def _spread(spread: Spread) -> dict[str, float]:
     return spread._asdict()
 
 
-def _whole(measured: Measured, of_layers: float, prediction: Prediction | None) -> list[str]:
+def _whole(measured: Measured, of_layers: float, prediction: PredictedTime | None) -> list[str]:
     whole = measured.whole
     images = measured.batch / whole.median
     lines = [

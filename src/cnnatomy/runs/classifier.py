@@ -10,7 +10,7 @@ from cnnatomy.errors import UserError
 
 
 class Classifier(nn.Module):
-    """Pictures, `(pictures, channels, rows, columns)` of 0 .. 255, to logits: the network after its normalisation."""
+    """Images, `(images, channels, rows, columns)` of 0 .. 255, to logits: the network after its normalisation."""
 
     mean: Tensor
     scale: Tensor
@@ -23,7 +23,7 @@ class Classifier(nn.Module):
         self.register_buffer("scale", 1 / (255 * std.view(1, -1, 1, 1)), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """The logits, `(pictures, classes)`; a dictionary by head where the network has auxiliary heads in training."""
+        """The logits, `(images, classes)`; a dictionary by head where the network has auxiliary heads in training."""
         outputs: Tensor | dict[str, Tensor] = self.network((images.float() - self.mean).mul_(self.scale))
         return outputs
 
@@ -45,5 +45,5 @@ class Classifier(nn.Module):
         self.train(training)
         if logits.shape != (1, classes):
             raise UserError(
-                f"the network gives {logits.shape[1:].numel()} values a picture, but the data has {classes} classes"
+                f"the network gives {logits.shape[1:].numel()} values an image, but the data has {classes} classes"
             )

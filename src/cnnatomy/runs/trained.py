@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnatomy.data import PictureError, load, load_labelled, open_source, read_picture
+from cnnatomy.data import ImageError, load, load_labelled, open_source, read_image
 from cnnatomy.data.images import quiet_decoders
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
@@ -23,7 +23,7 @@ from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.run import Run
 
-TOGETHER = 64
+IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
 
 
@@ -125,8 +125,8 @@ class Trained:
 
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing."""
-        for start in range(0, len(paths), TOGETHER):
-            yield from self._predict([Path(path) for path in paths[start : start + TOGETHER]], most)
+        for start in range(0, len(paths), IMAGES_AT_ONCE):
+            yield from self._predict([Path(path) for path in paths[start : start + IMAGES_AT_ONCE]], most)
 
     def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
         """On the run's own test split, or on other data with (some of) the same classes; and in words on what.
@@ -152,8 +152,8 @@ class Trained:
         with quiet_decoders():
             for path in paths:
                 try:
-                    found[path] = read_picture(path, self.run.shape)
-                except PictureError as error:
+                    found[path] = read_image(path, self.run.shape)
+                except ImageError as error:
                     errors[path] = str(error)
         shares = self.probabilities(torch.from_numpy(np.stack(list(found.values())))) if found else torch.empty(0)
         likeliest = dict(zip(found, shares, strict=True))

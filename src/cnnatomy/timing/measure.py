@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cnnatomy.analysis.memory.pages import LARGEST_KEPT, MOST_KEPT
+from cnnatomy.analysis.memory.pages import MAX_KEPT, MAX_KEPT_PIECE
 from cnnatomy.design.graph import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import elements
@@ -62,7 +62,7 @@ class Measured:
 
 
 def measure(graph: Graph, batch: int = 1, repetitions: int = 20, device: str = "cpu") -> Measured:
-    """Times the network that a graph builds, in evaluation, float32, eager; random weights and pictures.
+    """Times the network that a graph builds, in evaluation, float32, eager; random weights and images.
 
     Raises:
         UserError: if the network cannot be built, or its batch does not fit the memory.
@@ -87,7 +87,7 @@ def settle_allocator() -> None:
     Its threshold follows the largest block that was freed (mallopt(3), M_MMAP_THRESHOLD); before that, every large map
     would be fetched from the system page by page, in the first passes or in all, as it happens.
     """
-    torch.empty(LARGEST_KEPT, dtype=torch.uint8)
+    torch.empty(MAX_KEPT_PIECE, dtype=torch.uint8)
 
 
 @contextmanager
@@ -107,8 +107,8 @@ def no_new_pages() -> Iterator[None]:
         yield
     finally:
         mallopt(M_MMAP_MAX, 2**16)
-        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
-        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
+        mallopt(M_MMAP_THRESHOLD, MAX_KEPT_PIECE)
+        mallopt(M_TRIM_THRESHOLD, MAX_KEPT)
 
 
 def _built(graph: Graph) -> nn.Module:

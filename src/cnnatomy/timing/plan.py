@@ -31,10 +31,10 @@ from cnnatomy.layers.layer import Layer, Shape, elements
 CHANNELS = (16, 24, 32, 40, 64, 88, 96, 128, 144, 192, 256, 320, 384, 512, 728, 1024, 1536, 2048)
 SIZES = (4, 7, 8, 10, 13, 14, 17, 19, 28, 35, 37, 56, 73, 112, 147, 224)
 BATCHES = (1, 1, 1, 1, 4, 16)
-MOST_MACS = 4e8
-MOST_NUMBERS = 20_000_000
+MAX_MACS = 4e8
+MAX_NUMBERS = 20_000_000
 """Of an input or output: 80 MB."""
-MOST_WEIGHTS = 5_000_000
+MAX_WEIGHTS = 5_000_000
 """Of a convolution: 20 MB."""
 
 
@@ -62,8 +62,8 @@ def _take(trials: Iterator[Trial], number: int) -> Iterator[Trial]:
         output = layer.output_shape(*inputs)
         largest = batch * max(elements(output), *map(elements, inputs))
         weights = sum(map(elements, layer.parameters(*inputs).values()))
-        fits = largest <= MOST_NUMBERS and (weights <= MOST_WEIGHTS or isinstance(layer, FullyConnected))
-        if fits and batch * layer.operations(inputs, output).mac <= MOST_MACS:
+        fits = largest <= MAX_NUMBERS and (weights <= MAX_WEIGHTS or isinstance(layer, FullyConnected))
+        if fits and batch * layer.operations(inputs, output).mac <= MAX_MACS:
             number -= 1
             yield trial
 

@@ -17,14 +17,14 @@ from cnnatomy.data.batches import Batches, mix
 from cnnatomy.runs.classifier import Classifier
 from cnnatomy.training.recipes import Recipe
 
-TOGETHER = 8
+BATCHES_AT_ONCE = 8
 """Batches that Lightning hands out at once. It does 0.5 ms of bookkeeping each time, a tenth of a step of LeNet-5."""
 AUXILIARY_WEIGHT = 0.3
 """Of an auxiliary head's loss (Szegedy et al. 2014, section 5)."""
 
 
 class Sums:
-    """Loss, correct answers and pictures since an epoch, or its validation, began.
+    """Loss, correct answers and images since an epoch, or its validation, began.
 
     Kept on the device: reading them waits for it. Apart from the module, whose attributes are slow to set.
     """
@@ -47,17 +47,17 @@ class Sums:
 
 
 class Groups:
-    """The batches of an epoch, `TOGETHER` at a time."""
+    """The batches of an epoch, `BATCHES_AT_ONCE` at a time."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
-        return math.ceil(len(self.batches) / TOGETHER)
+        return math.ceil(len(self.batches) / BATCHES_AT_ONCE)
 
     def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
         batches = iter(self.batches)
-        while group := list(itertools.islice(batches, TOGETHER)):
+        while group := list(itertools.islice(batches, BATCHES_AT_ONCE)):
             yield group
 
 

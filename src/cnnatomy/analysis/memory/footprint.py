@@ -17,7 +17,7 @@ from cnnatomy.layers.layer import elements
 
 
 @dataclass(frozen=True)
-class Piece:
+class LiveMemory:
     """Something in memory: who made it (a path, or "input"), what it is, and its bytes."""
 
     path: str
@@ -51,7 +51,7 @@ class Footprint:
     peak: int
     at: str
     phase: str
-    alive: tuple[Piece, ...]
+    alive: tuple[LiveMemory, ...]
 
     @property
     def total(self) -> int:
@@ -110,7 +110,7 @@ def _footprint(graph: Graph, setting: Setting, replay: Replay, states: int) -> F
         peak=tape.peak,
         at=at,
         phase=phase,
-        alive=tuple(Piece(block.path, block.what, block.bytes) for block in tape.alive_at_peak()),
+        alive=tuple(LiveMemory(block.path, block.what, block.bytes) for block in tape.alive_at_peak()),
     )
 
 
@@ -121,7 +121,7 @@ def _tensors(graph: Graph, kind: str) -> Iterator[tuple[int, ...]]:
         yield from (shape for name, shape in described.items() if name not in node.shared)
 
 
-MOST_IMAGES = 1_000_000
+MAX_IMAGES = 1_000_000
 """No larger batch is looked for."""
 
 
@@ -130,7 +130,7 @@ def largest_batch(footprint: Callable[[int], Footprint], limit: int) -> int:
     if footprint(1).total > limit:
         return 0
     fits, fails = 1, 2
-    while fails <= MOST_IMAGES and footprint(fails).total <= limit:
+    while fails <= MAX_IMAGES and footprint(fails).total <= limit:
         fits, fails = fails, 2 * fails
     while fails - fits > 1:
         middle = (fits + fails) // 2
@@ -138,4 +138,4 @@ def largest_batch(footprint: Callable[[int], Footprint], limit: int) -> int:
             fits = middle
         else:
             fails = middle
-    return min(fits, MOST_IMAGES)
+    return min(fits, MAX_IMAGES)

@@ -9,7 +9,7 @@ from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 
 
-class Block:
+class Allocation:
     """A piece of memory: who made it (a path), what it is, its bytes, and how many hold it."""
 
     __slots__ = ("bytes", "path", "refs", "what")
@@ -31,27 +31,27 @@ class Tape:
     peak: int = 0
     peak_at: str = ""
     _peak_event: int = 0
-    events: list[tuple[Block, bool]] = field(default_factory=list)
+    events: list[tuple[Allocation, bool]] = field(default_factory=list)
 
-    def new(self, path: str, what: str, size: int) -> Block:
+    def new(self, path: str, what: str, size: int) -> Allocation:
         """Allocates."""
-        block = Block(path, what, -(-size // self.granule) * self.granule)
+        block = Allocation(path, what, -(-size // self.granule) * self.granule)
         self.events.append((block, True))
         self.now += block.bytes
         if self.now > self.peak:
             self.peak, self.peak_at, self._peak_event = self.now, self.where, len(self.events)
         return block
 
-    def release(self, block: Block) -> None:
+    def release(self, block: Allocation) -> None:
         """One holder less; the last one frees it."""
         block.refs -= 1
         if block.refs == 0:
             self.events.append((block, False))
             self.now -= block.bytes
 
-    def alive_at_peak(self) -> list[Block]:
+    def alive_at_peak(self) -> list[Allocation]:
         """What was held then, the largest first."""
-        alive: dict[Block, None] = {}
+        alive: dict[Allocation, None] = {}
         for block, made in self.events[: self._peak_event]:
             if made:
                 alive[block] = None

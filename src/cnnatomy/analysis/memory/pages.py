@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnnatomy.analysis.memory.lifetimes import Block
+from cnnatomy.analysis.memory.lifetimes import Allocation
 from cnnatomy.analysis.memory.replay import MAP, Replay
 from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.analysis.time.kernels import Work, padded
 from cnnatomy.design.graph import Graph, Node
 
-LARGEST_KEPT = 2**25 - 2**16
+MAX_KEPT_PIECE = 2**25 - 2**16
 """Bytes: see `timing.measure.settle_allocator`."""
 
-MOST_KEPT = 2 * LARGEST_KEPT
+MAX_KEPT = 2 * MAX_KEPT_PIECE
 LEFT = 2**17
 """Bytes that stay at the end of the heap when it is given back (M_TOP_PAD)."""
 
@@ -46,7 +46,7 @@ class Heap:
     def new(self, size: int) -> int:
         """Allocates; what to release it by."""
         size += OVERHEAD
-        if size > LARGEST_KEPT:
+        if size > MAX_KEPT_PIECE:
             self.fresh += size
             return -1
         fitting = min(((free, start) for start, free in self._free.items() if free >= size), default=None)
@@ -78,7 +78,7 @@ class Heap:
             self._put(start, size)
             return
         self._end = start
-        if self._there - self._end > MOST_KEPT:
+        if self._there - self._end > MAX_KEPT:
             self._there = self._end + LEFT
 
     def _put(self, start: int, size: int) -> None:
@@ -102,7 +102,7 @@ def fresh(graph: Graph, works: Mapping[str, Work], batch: int) -> dict[str, int]
     heap, found = Heap(), dict[str, int]()
     for _ in range(PASSES):
         found.clear()
-        places: dict[Block, int] = {}
+        places: dict[Allocation, int] = {}
         for block, made in replay.tape.events:
             if not made:
                 heap.release(places.pop(block))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnatomy.analysis.memory.lifetimes import Block, Tape, readers, releases, running, spans
+from cnnatomy.analysis.memory.lifetimes import Allocation, Tape, readers, releases, running, spans
 from cnnatomy.analysis.memory.setting import GRANULE, Setting
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.layers import Concat
@@ -27,14 +27,14 @@ class Replay:
         self._readers = readers(graph)
         self._each: dict[FeatureMap, int] = dict.fromkeys(graph.inputs, 4 if training else setting.map_bytes)
         self._wants: dict[FeatureMap, bool] = dict.fromkeys(graph.inputs, False)
-        self._saved: dict[Node, list[Block]] = {}
-        self._gradients: dict[FeatureMap, tuple[Block, bool]] = {}  # and whether no other map's is part of it
-        self._loss: list[Block] = []
-        self._static = {x: Block("input", MAP, self.bytes_of(x)) for x in graph.inputs}
+        self._saved: dict[Node, list[Allocation]] = {}
+        self._gradients: dict[FeatureMap, tuple[Allocation, bool]] = {}  # and whether no other map's is part of it
+        self._loss: list[Allocation] = []
+        self._static = {x: Allocation("input", MAP, self.bytes_of(x)) for x in graph.inputs}
         for block in self._static.values():
             block.refs += 1  # the caller's: never freed
-        self._maps: dict[FeatureMap, Block] = dict(self._static)
-        self._read: dict[Scope, dict[FeatureMap, Block]] = {}  # by checkpointed blocks
+        self._maps: dict[FeatureMap, Allocation] = dict(self._static)
+        self._read: dict[Scope, dict[FeatureMap, Allocation]] = {}  # by checkpointed blocks
         self._regions = self._checkpointed() if training and setting.checkpoint else {}
         for node in self.nodes:
             self._type(node)
@@ -146,7 +146,7 @@ class Replay:
                 kept.append(block)
             self._saved[node] = kept
 
-    def _keep(self, node: Node, each: int) -> list[Block]:
+    def _keep(self, node: Node, each: int) -> list[Allocation]:
         """What a layer holds for its backward pass, but for its output."""
         layer, tape, setting = node.layer, self.tape, self.setting
         saved = layer.saves([x.shape for x in node.inputs], node.output.shape)
@@ -201,7 +201,7 @@ class Replay:
             self.tape.release(block)
         self._maps = here
 
-    def _back(self, node: Node, gradient: Block, alone: bool) -> None:
+    def _back(self, node: Node, gradient: Allocation, alone: bool) -> None:
         """One layer backwards: the gradients of its inputs and parameters, from that of its output."""
         layer, tape, setting = node.layer, self.tape, self.setting
         shapes = [x.shape for x in node.inputs]
@@ -210,7 +210,7 @@ class Replay:
         wanted = [x for x in node.inputs if self._wants[x]]
         same = layer.memory.same_gradient or (layer.is_view(True) and layer.memory.in_place)
         whole = alone and (not isinstance(layer, Concat) or setting.batch == 1)
-        passed: list[Block] = []
+        passed: list[Allocation] = []
         for x in wanted:
             if same:
                 gradient.refs += 1
@@ -236,7 +236,7 @@ class Replay:
         for x, block in zip(wanted, passed, strict=True):
             self._deliver(x, block, whole if same else True)
 
-    def _deliver(self, x: FeatureMap, block: Block, alone: bool) -> None:
+    def _deliver(self, x: FeatureMap, block: Allocation, alone: bool) -> None:
         """Adds a gradient to what a map has already: in its place, where nothing else holds that."""
         before, before_alone = self._gradients.get(x, (None, False))
         if before is None:

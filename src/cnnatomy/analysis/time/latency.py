@@ -49,7 +49,7 @@ class Sample(NamedTuple):
     cold: float
 
 
-class Model:
+class LatencyModel:
     """The time of one class of kernels, fitted to its samples.
 
     seconds = overhead + operations/rate + read/bandwidth + weights/bandwidth + written/bandwidth, with no negative
@@ -103,7 +103,7 @@ def _fit(points: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedTime:
     """What a network is predicted to take.
 
     Attributes:
@@ -150,13 +150,13 @@ class Calibration:
         return classes
 
     @cached_property
-    def models(self) -> dict[str, tuple[Model, Model, Model]]:
+    def models(self) -> dict[str, tuple[LatencyModel, LatencyModel, LatencyModel]]:
         """For each class of kernels a model of it hot, one of it warm, and one of it cold."""
         return {
             kernel: (
-                Model([(sample.work, sample.hot) for sample in samples]),
-                Model([(sample.work, sample.warm) for sample in samples]),
-                Model([(sample.work, sample.cold) for sample in samples]),
+                LatencyModel([(sample.work, sample.hot) for sample in samples]),
+                LatencyModel([(sample.work, sample.warm) for sample in samples]),
+                LatencyModel([(sample.work, sample.cold) for sample in samples]),
             )
             for kernel, samples in self.classes.items()
         }
@@ -173,7 +173,7 @@ class Calibration:
         usual = warm + (cold - warm) * before / (before + CACHE)
         return usual + (hot - usual) * LAST_CACHE / (weights + LAST_CACHE)
 
-    def predict(self, account: Account, batch: int = 1) -> Prediction:
+    def predict(self, account: Account, batch: int = 1) -> PredictedTime:
         """Predicted time of a forward pass in evaluation, float32, in eager torch, when one follows another.
 
         How cold the caches are follows from the traffic of the two layers before, and from all weights; what memory has
@@ -190,7 +190,7 @@ class Calibration:
             rows.append(None if seconds is None else seconds + self.page * fetched.get(row.path, 0))
         glue = self.glue * len(rows)
         unknown = tuple(row.path for row, seconds in zip(account.rows, rows, strict=True) if seconds is None)
-        return Prediction(sum(s for s in rows if s is not None) + glue, tuple(rows), glue, unknown)
+        return PredictedTime(sum(s for s in rows if s is not None) + glue, tuple(rows), glue, unknown)
 
     def device(self) -> Device:
         """This machine's own roofline: the fastest kernel, and the fastest reading of a large matrix."""

@@ -11,7 +11,7 @@ from cnnatomy.layers.layer import value
 
 PAPER = "Howard et al. 2017, MobileNets: efficient convolutional neural networks for mobile vision applications"
 
-Activation = ReLU | ReLU6
+Rectifier = ReLU | ReLU6
 RELU = ReLU()
 
 
@@ -21,7 +21,7 @@ class DepthwiseSeparable(Block):
 
     channels: int
     stride: int = 1
-    activation: Activation = RELU
+    activation: Rectifier = RELU
 
     stem = "block"
 
@@ -40,7 +40,7 @@ The paper prints stride 2 for the last, too, but keeps its map at 7 x 7: its 569
 """
 
 
-def mobilenet(width: float = 1.0, last_stride: int = 1, activation: Activation = RELU, classes: int = 1000) -> Network:
+def mobilenet(width: float = 1.0, last_stride: int = 1, activation: Rectifier = RELU, classes: int = 1000) -> Network:
     """13 separable convolutions, all channels times the width multiplier (section 3.3), for any resolution."""
     return Network(
         tail=Chain(conv=Conv(int(32 * width), 3, stride=2, padding=1, bias=False), bn=BatchNorm(), relu=activation),

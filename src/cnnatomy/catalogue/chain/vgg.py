@@ -12,7 +12,7 @@ from cnnatomy.layers import BatchNorm, Conv, Layer, LocalResponseNorm, MaxPool, 
 PAPER = "Simonyan and Zisserman 2014, Very deep convolutional networks for large-scale image recognition"
 
 
-class Column(NamedTuple):
+class VGGVariant(NamedTuple):
     """A column of table 1 of the paper: the kernels of the convolutions in each of the five blocks."""
 
     name: str
@@ -23,14 +23,14 @@ class Column(NamedTuple):
 
 ONE, TWO, THREE, FOUR = (3,), (3, 3), (3, 3, 3), (3, 3, 3, 3)
 COLUMNS = (
-    Column("vgg-11", (ONE, ONE, TWO, TWO, TWO), aliases=("vgg-a",)),
-    Column("vgg-a-lrn", (ONE, ONE, TWO, TWO, TWO), normalise=True, aliases=("vgg-11-lrn",)),
-    Column("vgg-13", (TWO, TWO, TWO, TWO, TWO), aliases=("vgg-b",)),
-    Column("vgg-c", (TWO, TWO, (3, 3, 1), (3, 3, 1), (3, 3, 1)), aliases=("vgg-16-c",)),
-    Column("vgg-16", (TWO, TWO, THREE, THREE, THREE), aliases=("vgg-d",)),
-    Column("vgg-19", (TWO, TWO, FOUR, FOUR, FOUR), aliases=("vgg-e",)),
+    VGGVariant("vgg-11", (ONE, ONE, TWO, TWO, TWO), aliases=("vgg-a",)),
+    VGGVariant("vgg-a-lrn", (ONE, ONE, TWO, TWO, TWO), normalise=True, aliases=("vgg-11-lrn",)),
+    VGGVariant("vgg-13", (TWO, TWO, TWO, TWO, TWO), aliases=("vgg-b",)),
+    VGGVariant("vgg-c", (TWO, TWO, (3, 3, 1), (3, 3, 1), (3, 3, 1)), aliases=("vgg-16-c",)),
+    VGGVariant("vgg-16", (TWO, TWO, THREE, THREE, THREE), aliases=("vgg-d",)),
+    VGGVariant("vgg-19", (TWO, TWO, FOUR, FOUR, FOUR), aliases=("vgg-e",)),
 )
-MISPRINT = Column("vgg-d-seed001-extraction", (ONE, TWO, THREE, THREE, THREE))
+MISPRINT = VGGVariant("vgg-d-seed001-extraction", (ONE, TWO, THREE, THREE, THREE))
 """Column D as one of the lectures prints it: without the second convolution of the first block."""
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -59,7 +59,7 @@ def vgg(
     )
 
 
-def _entry(column: Column) -> Entry:
+def _entry(column: VGGVariant) -> Entry:
     layers = sum(map(len, column.kernels)) + 3
     summary = f"{layers} weight layers" + (", local response norm after the first" if column.normalise else "")
     if column is MISPRINT:
@@ -68,7 +68,7 @@ def _entry(column: Column) -> Entry:
     return Entry(column.name, "chain", 2014, summary, PAPER, vgg, arguments, aliases=column.aliases)
 
 
-def _with_batch_norm(column: Column) -> Entry:
+def _with_batch_norm(column: VGGVariant) -> Entry:
     summary = "with batch norm after every convolution: torchvision's"
     arguments = {"kernels": column.kernels, "batch_norm": True}
     aliases = tuple(alias + "-bn" for alias in column.aliases)

@@ -50,7 +50,7 @@ def densenet(layers: Sequence[int], growth: int = 32, classes: int = 1000) -> Ne
     )
 
 
-class Row(NamedTuple):
+class DenseNetVariant(NamedTuple):
     """A column of table 1 of the paper; 161 is in its first version, where 264 is not (and has 265 layers in fact)."""
 
     depth: int
@@ -59,11 +59,11 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(121, (6, 12, 24, 16)),
-    Row(161, (6, 12, 36, 24), growth=48),
-    Row(169, (6, 12, 32, 32)),
-    Row(201, (6, 12, 48, 32)),
-    Row(264, (6, 12, 64, 48)),
+    DenseNetVariant(121, (6, 12, 24, 16)),
+    DenseNetVariant(161, (6, 12, 36, 24), growth=48),
+    DenseNetVariant(169, (6, 12, 32, 32)),
+    DenseNetVariant(201, (6, 12, 48, 32)),
+    DenseNetVariant(264, (6, 12, 64, 48)),
 )
 
 BLOCKS = (DenseLayer, Transition)

@@ -42,18 +42,18 @@ class BNInception(Block):
         return Concat()(*a, b, c, conv(d, self.projected, 1) if self.projected else d)
 
 
-AVERAGE, MAXIMUM, DOWN = AvgPool(3, 1, padding=1), MaxPool(3, 1, padding=1), MaxPool(3, 2, ceil=True)
+AVERAGE_POOL, MAX_POOL, DOWN = AvgPool(3, 1, padding=1), MaxPool(3, 1, padding=1), MaxPool(3, 2, ceil=True)
 INCEPTIONS = {
-    "3a": BNInception(64, 64, 64, 64, 96, AVERAGE, 32),
-    "3b": BNInception(64, 64, 96, 64, 96, AVERAGE, 64),
+    "3a": BNInception(64, 64, 64, 64, 96, AVERAGE_POOL, 32),
+    "3b": BNInception(64, 64, 96, 64, 96, AVERAGE_POOL, 64),
     "3c": BNInception(0, 128, 160, 64, 96, DOWN, 0),
-    "4a": BNInception(224, 64, 96, 96, 128, AVERAGE, 128),
-    "4b": BNInception(192, 96, 128, 96, 128, AVERAGE, 128),
-    "4c": BNInception(160, 128, 160, 128, 160, AVERAGE, 128),
-    "4d": BNInception(96, 128, 192, 160, 192, AVERAGE, 128),
+    "4a": BNInception(224, 64, 96, 96, 128, AVERAGE_POOL, 128),
+    "4b": BNInception(192, 96, 128, 96, 128, AVERAGE_POOL, 128),
+    "4c": BNInception(160, 128, 160, 128, 160, AVERAGE_POOL, 128),
+    "4d": BNInception(96, 128, 192, 160, 192, AVERAGE_POOL, 128),
     "4e": BNInception(0, 128, 192, 192, 256, DOWN, 0),
-    "5a": BNInception(352, 192, 320, 160, 224, AVERAGE, 128),
-    "5b": BNInception(352, 192, 320, 192, 224, MAXIMUM, 128),
+    "5a": BNInception(352, 192, 320, 160, 224, AVERAGE_POOL, 128),
+    "5b": BNInception(352, 192, 320, 192, 224, MAX_POOL, 128),
 }
 """Figure 5 of the paper. Its columns make 608 channels in 4c and 4d; the 576 that it prints need `projected` 96."""
 

@@ -23,11 +23,11 @@ from cnnatomy.layers.layer import value
 
 PAPER = "Szegedy et al. 2014, Going deeper with convolutions"
 
-Unit = Literal["offsets", "no offsets", "batch norm"]
+ConvUnit = Literal["offsets", "no offsets", "batch norm"]
 """A convolution has offsets, as published, or none, or batch norm (torchvision, and then no local response norm)."""
 
 
-def conv_relu(x: FeatureMap, channels: int, kernel: int, stride: int = 1, unit: Unit = "offsets") -> FeatureMap:
+def conv_relu(x: FeatureMap, channels: int, kernel: int, stride: int = 1, unit: ConvUnit = "offsets") -> FeatureMap:
     """Convolution, padded by half the kernel, and ReLU."""
     if unit == "batch norm":
         return conv_bn_relu(x, channels, kernel, stride, epsilon=1e-3)
@@ -69,7 +69,7 @@ class Inception(Block):
     fives: int
     pooled: int
     kernel: int = 5
-    unit: Unit = "offsets"
+    unit: ConvUnit = "offsets"
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         def conv(x: FeatureMap, channels: int, kernel: int) -> FeatureMap:
@@ -105,7 +105,7 @@ class GoogLeNetTail(Block):
     """
 
     separable: bool = False
-    unit: Unit = "offsets"
+    unit: ConvUnit = "offsets"
 
     stem = "tail"
 
@@ -135,7 +135,7 @@ class AuxiliaryHead(Block):
         return FullyConnected(self.classes)(x)
 
 
-def body(unit: Unit, kernel: int, naive: bool, last_pool: int) -> dict[str, Block | MaxPool]:
+def body(unit: ConvUnit, kernel: int, naive: bool, last_pool: int) -> dict[str, Block | MaxPool]:
     """The nine modules, and the two pools among them."""
     parts: dict[str, Block | MaxPool] = {}
     for name, row in INCEPTIONS.items():
@@ -147,7 +147,7 @@ def body(unit: Unit, kernel: int, naive: bool, last_pool: int) -> dict[str, Bloc
 
 
 def googlenet(
-    unit: Unit = "offsets",
+    unit: ConvUnit = "offsets",
     kernel: int = 5,
     separable: bool = False,
     naive: bool = False,
@@ -171,7 +171,7 @@ def googlenet(
     return Network(tail, TappedChain(**parts, taps=taps), heads)
 
 
-class Row(NamedTuple):
+class GoogLeNetVariant(NamedTuple):
     """A network that is called GoogLeNet."""
 
     name: str
@@ -181,20 +181,22 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row("googlenet", "inference network, 22 layers", {}, aliases=("inception-v1",)),
-    Row("googlenet-aux", "with its two auxiliary heads for training", {"auxiliary": True}),
-    Row(
+    GoogLeNetVariant("googlenet", "inference network, 22 layers", {}, aliases=("inception-v1",)),
+    GoogLeNetVariant("googlenet-aux", "with its two auxiliary heads for training", {"auxiliary": True}),
+    GoogLeNetVariant(
         "googlenet-sep-stem",
         "separable first convolution, no offsets: what the first row of the paper's table counts",
         {"separable": True, "unit": "no offsets"},
     ),
-    Row("googlenet-naive", "naive modules, without 1x1 reductions: what the reductions save", {"naive": True}),
-    Row(
+    GoogLeNetVariant(
+        "googlenet-naive", "naive modules, without 1x1 reductions: what the reductions save", {"naive": True}
+    ),
+    GoogLeNetVariant(
         "googlenet-torchvision",
         "as in torchvision: 3x3 in place of 5x5, batch norm, no local response norm; the paper's pools",
         {"unit": "batch norm", "kernel": 3},
     ),
-    Row(
+    GoogLeNetVariant(
         "googlenet-tv",
         "torchvision's to the letter: googlenet-torchvision, and the last max pool 2x2",
         {"unit": "batch norm", "kernel": 3, "last_pool": 2},

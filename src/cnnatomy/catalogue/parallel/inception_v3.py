@@ -13,7 +13,7 @@ from cnnatomy.layers.layer import Pair, value
 
 PAPER = "Szegedy et al. 2015, Rethinking the Inception architecture for computer vision"
 
-Step = tuple[int, int | Pair]
+ConvStep = tuple[int, int | Pair]
 """A convolution of a branch: channels, kernel."""
 
 WIDE, TALL = (1, 7), (7, 1)
@@ -24,7 +24,7 @@ def conv(x: FeatureMap, channels: int, kernel: int | Pair, stride: int = 1, padd
     return conv_bn_relu(x, channels, kernel, stride, padding, epsilon=1e-3)
 
 
-def convs(x: FeatureMap, *steps: Step) -> FeatureMap:
+def convs(x: FeatureMap, *steps: ConvStep) -> FeatureMap:
     """Convolutions one after the other."""
     for channels, kernel in steps:
         x = conv(x, channels, kernel)
@@ -88,8 +88,8 @@ class InceptionC(Block):
     """
 
     ones: int
-    second: tuple[Step, ...]
-    third: tuple[Step, ...]
+    second: tuple[ConvStep, ...]
+    third: tuple[ConvStep, ...]
     fan: int
     pooled: int
     count_padding: bool = False

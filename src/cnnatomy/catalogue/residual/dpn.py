@@ -64,7 +64,7 @@ class DualPathBlock(Block):
         return Concat()(added, Slice(self.residual, carried.channels)(carried), Slice(self.residual, y.channels)(y))
 
 
-class Row(NamedTuple):
+class DPNVariant(NamedTuple):
     """A column of table 1 of the paper: tail, groups and width of the first stage, blocks and growth of each."""
 
     depth: int
@@ -76,9 +76,9 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(92, 64, 32, 96, (3, 4, 20, 3), (16, 32, 24, 128)),
-    Row(98, 96, 40, 160, (3, 6, 20, 3), (16, 32, 32, 128)),
-    Row(131, 128, 40, 160, (4, 8, 28, 3), (16, 32, 32, 128)),
+    DPNVariant(92, 64, 32, 96, (3, 4, 20, 3), (16, 32, 24, 128)),
+    DPNVariant(98, 96, 40, 160, (3, 6, 20, 3), (16, 32, 32, 128)),
+    DPNVariant(131, 128, 40, 160, (4, 8, 28, 3), (16, 32, 32, 128)),
 )
 
 
@@ -104,7 +104,7 @@ def dpn(
     )
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: DPNVariant) -> Entry:
     summary = f"residual and dense path in one, {row.groups} groups"
     depth, *columns = row
     arguments = dict(zip(row._fields[1:], columns, strict=True))

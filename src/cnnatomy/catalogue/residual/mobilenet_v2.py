@@ -42,7 +42,7 @@ class InvertedResidual(Block):
         return Add()(x, y) if y.shape == x.shape else y
 
 
-class Row(NamedTuple):
+class MobileNetV2Stage(NamedTuple):
     """A line of table 2 of the paper: expansion t, channels c, number of blocks n, stride s of the first."""
 
     t: int
@@ -52,13 +52,13 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(1, 16, 1, 1),
-    Row(6, 24, 2, 2),
-    Row(6, 32, 3, 2),
-    Row(6, 64, 4, 2),
-    Row(6, 96, 3, 1),
-    Row(6, 160, 3, 2),
-    Row(6, 320, 1, 1),
+    MobileNetV2Stage(1, 16, 1, 1),
+    MobileNetV2Stage(6, 24, 2, 2),
+    MobileNetV2Stage(6, 32, 3, 2),
+    MobileNetV2Stage(6, 64, 4, 2),
+    MobileNetV2Stage(6, 96, 3, 1),
+    MobileNetV2Stage(6, 160, 3, 2),
+    MobileNetV2Stage(6, 320, 1, 1),
 )
 
 
@@ -69,7 +69,7 @@ def mobilenet_v2(width: float = 1.0, classes: int = 1000) -> Network:
         layer = Conv(channels, kernel, stride, kernel // 2, bias=False)
         return Chain(conv=layer, bn=BatchNorm(), relu=ReLU6())
 
-    def stage(row: Row) -> Chain:
+    def stage(row: MobileNetV2Stage) -> Chain:
         channels = make_divisible(row.c * width)
         first = InvertedResidual(channels, row.t, row.s)
         return Chain(first, *[InvertedResidual(channels, row.t)] * (row.n - 1))

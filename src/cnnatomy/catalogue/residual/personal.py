@@ -20,7 +20,7 @@ from cnnatomy.layers.layer import Shape, value
 PAPER = "Lecture 001, Personal notes for vision optimized CNNs; blocks of Xie et al. 2016"
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's training pictures, whose values go from 0 to 1, for red, green and blue; as torchvision gives them."""
+"""Of ImageNet's training images, whose values go from 0 to 1, for red, green and blue; as torchvision gives them."""
 
 TAIL_LEVELS = 2
 SMALLEST = 6
@@ -28,7 +28,7 @@ SMALLEST = 6
 
 
 def plan_levels(input: Shape) -> int:
-    """How often to halve a picture (channels, rows, columns) so that 6 to 8 rows and columns, or more, are left.
+    """How often to halve an image (channels, rows, columns) so that 6 to 8 rows and columns, or more, are left.
 
     5 for 224 x 224, which leaves 7 x 7.
     """
@@ -98,7 +98,7 @@ ENTRIES = (
         "personal-notes-512x1024",
         "residual",
         2018,
-        "the same at the size of the target pictures: 16x32 before the global average",
+        "the same at the size of the target images: 16x32 before the global average",
         PAPER,
         personal_notes,
         input=(3, 512, 1024),

@@ -70,7 +70,7 @@ def preact_resnet(block: type[Block], depths: Sequence[int], classes: int = 1000
     return Network(tail=Stem(64), body=stages(block, depths), head=preact_head(classes))
 
 
-class Row(NamedTuple):
+class PreActVariant(NamedTuple):
     """A depth, its block, and the number of blocks in each stage."""
 
     depth: int
@@ -79,16 +79,16 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(18, PreActBasicBlock, (2, 2, 2, 2)),
-    Row(34, PreActBasicBlock, (3, 4, 6, 3)),
-    Row(50, PreActBottleneck, (3, 4, 6, 3)),
-    Row(101, PreActBottleneck, (3, 4, 23, 3)),
-    Row(152, PreActBottleneck, (3, 8, 36, 3)),
-    Row(200, PreActBottleneck, (3, 24, 36, 3)),
+    PreActVariant(18, PreActBasicBlock, (2, 2, 2, 2)),
+    PreActVariant(34, PreActBasicBlock, (3, 4, 6, 3)),
+    PreActVariant(50, PreActBottleneck, (3, 4, 6, 3)),
+    PreActVariant(101, PreActBottleneck, (3, 4, 23, 3)),
+    PreActVariant(152, PreActBottleneck, (3, 8, 36, 3)),
+    PreActVariant(200, PreActBottleneck, (3, 24, 36, 3)),
 )
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: PreActVariant) -> Entry:
     name, summary = f"preact-resnet-{row.depth}", "BN and ReLU before each convolution, identity from block to block"
     arguments = {"block": row.block, "depths": row.depths}
     aliases = (f"resnet-{row.depth}-v2",)

@@ -81,7 +81,7 @@ def resnet(
     return Network(tail=Stem(64, ceil), body=stages(block, depths, **options), head=LinearHead(classes))
 
 
-class Row(NamedTuple):
+class ResNetVariant(NamedTuple):
     """A column of table 1 of the paper."""
 
     depth: int
@@ -90,11 +90,11 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(18, BasicBlock, (2, 2, 2, 2)),
-    Row(34, BasicBlock, (3, 4, 6, 3)),
-    Row(50, Bottleneck, (3, 4, 6, 3)),
-    Row(101, Bottleneck, (3, 4, 23, 3)),
-    Row(152, Bottleneck, (3, 8, 36, 3)),
+    ResNetVariant(18, BasicBlock, (2, 2, 2, 2)),
+    ResNetVariant(34, BasicBlock, (3, 4, 6, 3)),
+    ResNetVariant(50, Bottleneck, (3, 4, 6, 3)),
+    ResNetVariant(101, Bottleneck, (3, 4, 23, 3)),
+    ResNetVariant(152, Bottleneck, (3, 8, 36, 3)),
 )
 
 

@@ -76,7 +76,7 @@ def resnext(
     return Network(tail=Stem(64, ceil), body=stages(block, depths, width=256), head=LinearHead(classes))
 
 
-class Row(NamedTuple):
+class ResNeXtVariant(NamedTuple):
     """A network: depth, cardinality x width of the first bottleneck, and the blocks of each stage."""
 
     depth: int
@@ -89,10 +89,14 @@ class Row(NamedTuple):
         return f"resnext-{self.depth}-{self.groups}x{self.width}d"
 
 
-TABLE = (Row(50, 32, 4, (3, 4, 6, 3)), Row(101, 32, 4, (3, 4, 23, 3)), Row(101, 64, 4, (3, 4, 23, 3)))
+TABLE = (
+    ResNeXtVariant(50, 32, 4, (3, 4, 6, 3)),
+    ResNeXtVariant(101, 32, 4, (3, 4, 23, 3)),
+    ResNeXtVariant(101, 64, 4, (3, 4, 23, 3)),
+)
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: ResNeXtVariant) -> Entry:
     summary = f"3x3 convolutions in {row.groups} groups of {row.width} channels"
     arguments = {"depths": row.depths, "groups": row.groups, "width": row.width}
     aliases = (f"resnext-{row.depth}",) if row.groups == 32 else ()

@@ -42,7 +42,7 @@ class ConvShiftConv(Block):
         return Add()(y, x) if self.stride == 1 else y
 
 
-class Group(NamedTuple):
+class ShiftGroup(NamedTuple):
     """A group of table 4 of the paper: kernel, expansions of the first and the other modules, channels, modules."""
 
     kernel: int
@@ -53,13 +53,28 @@ class Group(NamedTuple):
 
 
 TABLE = {
-    "a": (Group(5, 4, 4, 64, 5), Group(5, 4, 3, 128, 6), Group(3, 3, 2, 256, 7), Group(3, 2, 1, 512, 3)),
-    "b": (Group(5, 4, 4, 32, 5), Group(5, 4, 3, 64, 6), Group(3, 3, 2, 128, 7), Group(3, 2, 1, 256, 3)),
-    "c": (Group(3, 1, 1, 32, 1), Group(3, 1, 1, 64, 4), Group(3, 1, 1, 128, 4), Group(3, 1, 1, 256, 3)),
+    "a": (
+        ShiftGroup(5, 4, 4, 64, 5),
+        ShiftGroup(5, 4, 3, 128, 6),
+        ShiftGroup(3, 3, 2, 256, 7),
+        ShiftGroup(3, 2, 1, 512, 3),
+    ),
+    "b": (
+        ShiftGroup(5, 4, 4, 32, 5),
+        ShiftGroup(5, 4, 3, 64, 6),
+        ShiftGroup(3, 3, 2, 128, 7),
+        ShiftGroup(3, 2, 1, 256, 3),
+    ),
+    "c": (
+        ShiftGroup(3, 1, 1, 32, 1),
+        ShiftGroup(3, 1, 1, 64, 4),
+        ShiftGroup(3, 1, 1, 128, 4),
+        ShiftGroup(3, 1, 1, 256, 3),
+    ),
 }
 
 
-def shiftnet(groups: tuple[Group, ...], concatenate: bool = True, classes: int = 1000) -> Network:
+def shiftnet(groups: tuple[ShiftGroup, ...], concatenate: bool = True, classes: int = 1000) -> Network:
     """Table 4 of the paper. The first module of a group strides; the tail has half as many channels as group 1.
 
     The paper is silent on what a module of stride 2 does with its input. With concatenation the published counts of

@@ -55,7 +55,7 @@ from cnnatomy.layers.unknown import NotCounted
 from cnnatomy.readers.caffe.text_format import Message
 
 
-class Spec:
+class CaffeLayer:
     """One layer of the file: its type without case and underscores, its name, and the blobs it reads and makes."""
 
     def __init__(self, message: Message) -> None:
@@ -77,10 +77,10 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """A layer of the file, applied: what a rule needs to add nodes."""
 
-    spec: Spec
+    spec: CaffeLayer
     maps: Sequence[FeatureMap]
     builder: Builder
     shared: frozenset[str] = frozenset()
@@ -102,7 +102,7 @@ class Call:
         return [self.put(layer, part=f"top{i}" if i else "") for i in range(tops)]
 
 
-Rule = Callable[[Call], "FeatureMap | list[FeatureMap]"]
+CaffeRule = Callable[[LayerCall], "FeatureMap | list[FeatureMap]"]
 
 
 def _size(message: Message, name: str, short: str, default: int | None) -> Pair:
@@ -116,15 +116,15 @@ def _size(message: Message, name: str, short: str, default: int | None) -> Pair:
     return ((rows or [default or 0])[-1], (columns or [default or 0])[-1])
 
 
-class _Windows(NamedTuple):
+class _CaffeWindows(NamedTuple):
     kernel: Pair
     stride: Pair
     pad: Pair
 
 
-def _windows(message: Message) -> _Windows:
+def _windows(message: Message) -> _CaffeWindows:
     kernel = _size(message, "kernel_size", "kernel", None)
-    return _Windows(kernel, _size(message, "stride", "stride", 1), _size(message, "pad", "pad", 0))
+    return _CaffeWindows(kernel, _size(message, "stride", "stride", 1), _size(message, "pad", "pad", 0))
 
 
 def _outputs(message: Message) -> int:
@@ -133,7 +133,7 @@ def _outputs(message: Message) -> int:
     return message.integer("num_output", 0)
 
 
-def _convolution(call: Call) -> FeatureMap:
+def _convolution(call: LayerCall) -> FeatureMap:
     options = call.param("convolution_param")
     windows, channels = _windows(options), _outputs(options)
     dilation = _size(options, "dilation", "dilation", 1)
@@ -146,7 +146,7 @@ def _convolution(call: Call) -> FeatureMap:
     return call.put(Conv(channels, *windows, dilation, groups, bias))
 
 
-def _deconvolution(call: Call) -> FeatureMap:
+def _deconvolution(call: LayerCall) -> FeatureMap:
     options = call.param("convolution_param")
     windows, channels = _windows(options), _outputs(options)
     dilation = _size(options, "dilation", "dilation", 1)
@@ -154,21 +154,21 @@ def _deconvolution(call: Call) -> FeatureMap:
     return call.put(TransposedConv(channels, *windows, 0, dilation, groups, bias))
 
 
-def _inner_product(call: Call) -> FeatureMap:
+def _inner_product(call: LayerCall) -> FeatureMap:
     options, x = call.param("inner_product_param"), call.maps[0]
     if len(x.shape) > 1:
         x = call.put(Flatten(), x, part="flatten")
     return call.put(FullyConnected(_outputs(options), options.flag("bias_term", True)), x)
 
 
-def _pooling(call: Call) -> FeatureMap | list[FeatureMap]:
+def _pooling(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options, x = call.param("pooling_param"), call.maps[0]
     method = options.string("pool", "MAX").upper()
     if options.flag("global_pooling", False):
         if method == "AVE":
             return call.put(GlobalAvgPool())
         rows, columns = x.shape[1:] if len(x.shape) == 3 else (1, 1)
-        windows = _Windows((rows, columns), (1, 1), (0, 0))
+        windows = _CaffeWindows((rows, columns), (1, 1), (0, 0))
     else:
         windows = _windows(options)
     ceil = options.string("round_mode", "CEIL").upper() != "FLOOR" and options.flag("ceil_mode", True)
@@ -182,7 +182,7 @@ def _pooling(call: Call) -> FeatureMap | list[FeatureMap]:
     return [call.put(largest), call.put(ArgMaxPool(*windows, ceil), part="mask")]
 
 
-def _lrn(call: Call) -> FeatureMap | list[FeatureMap]:
+def _lrn(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("lrn_param")
     if options.string("norm_region", "ACROSS_CHANNELS").upper() != "ACROSS_CHANNELS":
         return call.unknown()
@@ -190,31 +190,31 @@ def _lrn(call: Call) -> FeatureMap | list[FeatureMap]:
     return call.put(LocalResponseNorm(options.integer("local_size", 5), alpha, beta, k))
 
 
-def _relu(call: Call) -> FeatureMap:
+def _relu(call: LayerCall) -> FeatureMap:
     slope = call.param("relu_param").number("negative_slope", 0.0)
     return call.put(LeakyReLU(slope) if slope else ReLU())
 
 
-def _prelu(call: Call) -> FeatureMap | list[FeatureMap]:
+def _prelu(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     if call.param("prelu_param").flag("channel_shared", False):
         return call.unknown(learned=(("weight", (1,)),))
     return call.put(PReLU())
 
 
-def _power(call: Call) -> FeatureMap | list[FeatureMap]:
+def _power(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("power_param")
     if options.number("power", 1.0) != 1 or options.number("shift", 0.0):
         return call.unknown()
     return call.put(Constant(options.number("scale", 1.0)))
 
 
-def _batch_norm(call: Call) -> FeatureMap:
+def _batch_norm(call: LayerCall) -> FeatureMap:
     options = call.param("batch_norm_param")
     affine = call.spec.affine or call.spec.type == "bn"
     return call.put(BatchNorm(epsilon=options.number("eps", 1e-5), affine=affine))
 
 
-def _scale(call: Call) -> FeatureMap | list[FeatureMap]:
+def _scale(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("scale_param")
     if len(call.maps) == 2:
         x, gate = call.maps
@@ -229,13 +229,13 @@ def _scale(call: Call) -> FeatureMap | list[FeatureMap]:
     return call.put(Offset(), scaled, part="bias") if options.flag("bias_term", False) else scaled
 
 
-def _bias(call: Call) -> FeatureMap | list[FeatureMap]:
+def _bias(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("bias_param")
     one = len(call.maps) == 1 and (options.integer("axis", 1), options.integer("num_axes", 1)) == (1, 1)
     return call.put(Offset()) if one else call.unknown()
 
 
-def _eltwise(call: Call) -> FeatureMap:
+def _eltwise(call: LayerCall) -> FeatureMap:
     options = call.param("eltwise_param")
     operation = options.string("operation", "SUM").upper()
     if operation == "PROD":
@@ -253,7 +253,7 @@ def _eltwise(call: Call) -> FeatureMap:
     return call.put(Add() if operation == "SUM" else Maximum(), *maps)
 
 
-def _axis(call: Call, options: Message, old: str, default: int = 1) -> int:
+def _axis(call: LayerCall, options: Message, old: str, default: int = 1) -> int:
     """The axis of our shapes, which have no batch; negative ones count from the end."""
     axis = options.integer("axis", options.integer(old, default))
     if axis < 0:
@@ -261,12 +261,12 @@ def _axis(call: Call, options: Message, old: str, default: int = 1) -> int:
     return axis - 1
 
 
-def _concat(call: Call) -> FeatureMap | list[FeatureMap]:
+def _concat(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     axis = _axis(call, call.param("concat_param"), "concat_dim")
     return call.unknown() if axis < 0 else call.put(Concat(axis))
 
 
-def _slice(call: Call) -> list[FeatureMap]:
+def _slice(call: LayerCall) -> list[FeatureMap]:
     options, x, tops = call.param("slice_param"), call.maps[0], max(1, len(call.spec.tops))
     axis = _axis(call, options, "slice_dim")
     if not 0 <= axis < len(x.shape):
@@ -281,7 +281,7 @@ def _slice(call: Call) -> list[FeatureMap]:
     return [call.put(Slice(*span, axis), part=str(i)) for i, span in spans]
 
 
-def _crop(call: Call) -> FeatureMap | list[FeatureMap]:
+def _crop(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     if len(call.maps) != 2 or len(call.maps[1].shape) != 3:
         raise UserError("Crop reads two blobs: what is cropped, and one of the size that remains")
     options, (x, like) = call.param("crop_param"), call.maps
@@ -297,7 +297,7 @@ def _crop(call: Call) -> FeatureMap | list[FeatureMap]:
     return call.put(Crop((sides[0], sides[1], sides[2], sides[3])), x)
 
 
-def _reshape(call: Call) -> FeatureMap | list[FeatureMap]:
+def _reshape(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options, shape = call.param("reshape_param"), call.maps[0].shape
     sizes = options.message("shape").integers("dim")
     if options.integer("axis", 0) or options.integer("num_axes", -1) != -1 or not sizes or len(sizes) < 2:
@@ -308,34 +308,34 @@ def _reshape(call: Call) -> FeatureMap | list[FeatureMap]:
     return call.put(Reshape(copied))
 
 
-def _flatten(call: Call) -> FeatureMap | list[FeatureMap]:
+def _flatten(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("flatten_param")
     whole = (options.integer("axis", 1), options.integer("end_axis", -1)) == (1, -1)
     return call.put(Flatten()) if whole else call.unknown()
 
 
-def _softmax(call: Call) -> FeatureMap | list[FeatureMap]:
+def _softmax(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     axis = _axis(call, call.param("softmax_param"), "axis")
     return call.unknown() if axis < 0 else call.put(Softmax(axis))
 
 
-def _argmax(call: Call) -> FeatureMap | list[FeatureMap]:
+def _argmax(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("argmax_param")
     one = options.integer("top_k", 1) == 1 and options.integer("axis", 0) == 1
     return call.put(ArgMax()) if one and not options.flag("out_max_val", False) else call.unknown()
 
 
-def _permute(call: Call) -> FeatureMap | list[FeatureMap]:
+def _permute(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     """SSD's: the order of all axes, the batch first."""
     order = call.param("permute_param").integers("order")
     return call.put(Permute(tuple(axis - 1 for axis in order[1:]))) if order[:1] == [0] else call.unknown()
 
 
-def _constant(layer: Layer) -> Rule:
+def _constant(layer: Layer) -> CaffeRule:
     return lambda call: call.put(layer)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, CaffeRule] = {
     "convolution": _convolution,
     "convolutiondepthwise": _convolution,
     "depthwiseconvolution": _convolution,

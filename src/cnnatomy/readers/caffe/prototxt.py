@@ -15,7 +15,7 @@ from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
 from cnnatomy.readers.caffe import text_format
-from cnnatomy.readers.caffe.layers import RULES, Call, Spec
+from cnnatomy.readers.caffe.layers import RULES, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.text_format import Message
 
 PHASE, STAGES = "TEST", {"deploy"}
@@ -24,7 +24,7 @@ PHASE, STAGES = "TEST", {"deploy"}
 WATCHES = {"accuracy", "silence", "hdf5output"}
 """Types that compute nothing of the network and are left out; so are losses, but for the softmax of a softmax loss."""
 
-LARGEST = 1_000_000
+MAX_INPUT_SIZE = 1_000_000
 """No size of an input may be larger."""
 
 
@@ -36,8 +36,8 @@ def open(name: str, input: Shape | None = None) -> Graph:
     """
     path = Path(name)
     try:
-        if path.stat().st_size > text_format.MOST_BYTES:
-            raise UserError(f"{name}: a prototxt may have at most {text_format.MOST_BYTES:,} bytes")
+        if path.stat().st_size > text_format.MAX_BYTES:
+            raise UserError(f"{name}: a prototxt may have at most {text_format.MAX_BYTES:,} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
@@ -52,7 +52,7 @@ def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Gra
         UserError: naming file and line where it is no valid prototxt, or a layer does not fit.
     """
     net = text_format.parse(text, source)
-    layers = [Spec(layer) for layer in net.messages("layer", "layers") if _exists(layer)]
+    layers = [CaffeLayer(layer) for layer in net.messages("layer", "layers") if _exists(layer)]
     if not layers:
         raise UserError(f"{source}: there is no layer in it; a network is expected, not a solver")
     inputs = _inputs(net, layers, input)
@@ -78,7 +78,7 @@ def _exists(layer: Message) -> bool:
     return any(map(met, include)) if include else not any(map(met, exclude))
 
 
-def _only_watches(layer: Spec) -> bool:
+def _only_watches(layer: CaffeLayer) -> bool:
     return layer.type in WATCHES or ("loss" in layer.type and layer.type not in RULES)
 
 
@@ -86,7 +86,7 @@ Inputs = dict[str, Shape | None]
 """Blobs that no layer computes, and their shapes where the file says so."""
 
 
-def _inputs(net: Message, layers: list[Spec], input: Shape | None) -> Inputs:
+def _inputs(net: Message, layers: list[CaffeLayer], input: Shape | None) -> Inputs:
     """The inputs that some layer reads; the first has the shape `input`, where it is given."""
     shapes: Inputs = dict(_declared(net))
     for layer in layers:
@@ -110,7 +110,7 @@ def _declared(net: Message) -> Iterator[tuple[str, Shape | None]]:
         yield name, _shape(net, shapes[i]) if i < len(shapes) else None
 
 
-def _source(layer: Spec) -> Inputs:
+def _source(layer: CaffeLayer) -> Inputs:
     """What a layer without inputs makes: data, and what belongs to it, such as labels."""
     message = layer.message
     tops = layer.tops or [layer.name]
@@ -134,12 +134,12 @@ def _source(layer: Spec) -> Inputs:
 
 def _shape(message: Message, sizes: list[int]) -> Shape | None:
     """A shape without the batch, which comes first; None for a label."""
-    if any(not 1 <= size <= LARGEST for size in sizes[1:]):
-        message.fail(f"the sizes of an input must be from 1 to {LARGEST:,}, got {sizes}")
+    if any(not 1 <= size <= MAX_INPUT_SIZE for size in sizes[1:]):
+        message.fail(f"the sizes of an input must be from 1 to {MAX_INPUT_SIZE:,}, got {sizes}")
     return tuple(sizes[1:]) or None
 
 
-def _merge_scales(layers: list[Spec]) -> None:
+def _merge_scales(layers: list[CaffeLayer]) -> None:
     """Caffe's BatchNorm and the Scale after it are one batch norm, if nothing else reads what is between them."""
     for first, second in pairwise(list(layers)):
         if first.type != "batchnorm" or second.type != "scale" or second.bottoms != first.tops:
@@ -157,7 +157,7 @@ def _merge_scales(layers: list[Spec]) -> None:
 class _Reader:
     """Applies the layers one after another to the blobs of that name at that time."""
 
-    def __init__(self, source: str, layers: list[Spec], inputs: Inputs, blobs: list[str]) -> None:
+    def __init__(self, source: str, layers: list[CaffeLayer], inputs: Inputs, blobs: list[str]) -> None:
         self.source, self.layers, self.inputs, self.known = source, layers, inputs, blobs
         sized = {name: shape for name, shape in inputs.items() if shape}
         self.builder = Builder(list(sized.values()))
@@ -169,7 +169,7 @@ class _Reader:
         """The graph of all layers; what nothing reads is an output."""
         for layer in self.layers:
             maps = [x for name in layer.bottoms if (x := self.bottom(layer, name))]
-            call = Call(layer, maps, self.builder, self.shared(layer))
+            call = LayerCall(layer, maps, self.builder, self.shared(layer))
             if not maps:
                 layer.message.fail(
                     f"layer {layer.name!r} reads nothing whose size is known; give --input, as in 3x224x224"
@@ -188,7 +188,7 @@ class _Reader:
         read = {x for node in graph.nodes for x in node.inputs}
         return self.builder.finish(node.output for node in reversed(graph.nodes) if node.output not in read)
 
-    def bottom(self, layer: Spec, name: str) -> FeatureMap | None:
+    def bottom(self, layer: CaffeLayer, name: str) -> FeatureMap | None:
         """The blob that a layer reads: by its name, or, as Netscope takes it, by the layer that makes it."""
         found = self.blobs.get(name) or self.made_by.get(name)
         if found is None and name not in self.inputs:
@@ -198,7 +198,7 @@ class _Reader:
             layer.message.fail(f"the file does not say how large the input {name!r} is; give --input, as in 3x224x224")
         return found
 
-    def shared(self, layer: Spec) -> frozenset[str]:
+    def shared(self, layer: CaffeLayer) -> frozenset[str]:
         """Which of the layer's tensors (weight, then bias) an earlier layer has: those with the same `param` name."""
         names = layer.tensors()
         found = {tensor for tensor, name in zip(("weight", "bias"), names, strict=False) if name in self.owned}

@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 
 from cnnatomy.errors import UserError, nearest
 
-MOST_BYTES = 10_000_000
-DEEPEST = 50
+MAX_BYTES = 10_000_000
+MAX_DEPTH = 50
 LONGEST_NUMBER = 40
 """Bounds on a file: larger or deeper nested is refused before anything is made of it."""
 
@@ -127,8 +127,8 @@ def parse(text: str, source: str) -> Message:
     Raises:
         UserError: naming file and line where it is not the text format, too large or too deep.
     """
-    if len(text) > MOST_BYTES:
-        raise UserError(f"{source}: a prototxt may have at most {MOST_BYTES:,} bytes, this has {len(text):,}")
+    if len(text) > MAX_BYTES:
+        raise UserError(f"{source}: a prototxt may have at most {MAX_BYTES:,} bytes, this has {len(text):,}")
     return _Parser(text, source).root()
 
 
@@ -194,8 +194,8 @@ class _Parser:
     def value(self, depth: int) -> Scalar | Message:
         token = self.take()
         if token.text in ("{", "<"):
-            if depth > DEEPEST:
-                self.fail(f"messages nest deeper than {DEEPEST}")
+            if depth > MAX_DEPTH:
+                self.fail(f"messages nest deeper than {MAX_DEPTH}")
             message = Message(self.source, token.line)
             end = "}" if token.text == "{" else ">"
             while self.next.text != end:

@@ -12,13 +12,13 @@ from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import Derived, Flatten, Foreign
 from cnnatomy.layers.layer import Layer, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
-from cnnatomy.readers.onnx.model import Known, Mapped, Model, TensorValue
+from cnnatomy.readers.onnx.model import Known, Mapped, OnnxModel, TensorValue
 
 
-class Call:
+class NodeCall:
     """A node of the file: its attributes and inputs, and how to add nodes of ours for it."""
 
-    def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: Model) -> None:
+    def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         self.maps = [value for value in inputs if isinstance(value, Mapped)]

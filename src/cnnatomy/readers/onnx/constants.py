@@ -7,8 +7,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from cnnatomy.layers.layer import Shape, elements
-from cnnatomy.readers.onnx.call import Call
-from cnnatomy.readers.onnx.model import MOST_VALUES, Known
+from cnnatomy.readers.onnx.call import NodeCall
+from cnnatomy.readers.onnx.model import MAX_VALUES, Known
 from cnnatomy.readers.onnx.moves import moved
 
 SAME = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "CastLike"}
@@ -22,11 +22,11 @@ FOLDED = set(
 )
 """Computed with onnx's reference implementation, where all inputs and the output are small."""
 
-MOST_ELEMENTS = 1_000_000
+MAX_ELEMENTS = 1_000_000
 """Of an output, at the most that the values of the inputs allow."""
 
 
-def fold(call: Call) -> list[Known]:
+def fold(call: NodeCall) -> list[Known]:
     """The outputs of a node whose inputs are all known."""
     op = call.op
     if op == "Constant":
@@ -38,7 +38,7 @@ def fold(call: Call) -> list[Known]:
     if first is not None and op in SAME:
         return [first, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
     small = all(getattr(value, "value", None) is not None for value in values)
-    if small and op in FOLDED and _largest(call) <= MOST_ELEMENTS:
+    if small and op in FOLDED and _largest(call) <= MAX_ELEMENTS:
         return _computed(call)
     if first is not None and op in ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten"):
         dims = moved(call, first.dims)
@@ -47,7 +47,7 @@ def fold(call: Call) -> list[Known]:
     return [_inferred(call, i) for i in range(len(call.node.output))]
 
 
-def _largest(call: Call) -> float:
+def _largest(call: NodeCall) -> float:
     """The most elements that the output of an operator can have which makes more than it reads."""
     first, second = call.known(0), call.known(1)
     if first is None or second is None:
@@ -64,13 +64,13 @@ def _largest(call: Call) -> float:
     return size * elements(second.dims) if broadcast else 0
 
 
-def _behind(call: Call) -> tuple[tuple[str, Shape], ...]:
+def _behind(call: NodeCall) -> tuple[tuple[str, Shape], ...]:
     """The learned tensors that an output is computed from."""
     found = [value for value in call.inputs if isinstance(value, Known)]
     return tuple(dict.fromkeys(tensor for known in found for tensor in known.learned if elements(tensor[1]) > 1))
 
 
-def _inferred(call: Call, i: int) -> Known:
+def _inferred(call: NodeCall, i: int) -> Known:
     """An output of which only the shape is known: as onnx infers it, or that of the first input."""
     name = call.node.output[i]
     first = call.known(0)
@@ -78,7 +78,7 @@ def _inferred(call: Call, i: int) -> Known:
     return Known(dims, name, None, _behind(call))
 
 
-def _constant(call: Call) -> Known:
+def _constant(call: NodeCall) -> Known:
     root = call.node.output[0]
     for name, got in call.attributes.items():
         if name == "value":
@@ -92,7 +92,7 @@ def _constant(call: Call) -> Known:
     return Known((), root)
 
 
-def _filled(call: Call) -> Known:
+def _filled(call: NodeCall) -> Known:
     """`ConstantOfShape`: in graphs whose weights were taken out, each weight is one."""
     sizes, root = call.integers("", 0), call.node.output[0]
     if sizes is None:
@@ -104,11 +104,11 @@ def _filled(call: Call) -> Known:
     if fill is None:
         raise ValueError("no value to fill with")
     learned = ((root, sizes),) if np.issubdtype(fill.dtype, np.floating) else ()
-    small = elements(sizes) <= MOST_VALUES
+    small = elements(sizes) <= MAX_VALUES
     return Known(sizes, root, np.full(sizes, fill.reshape(-1)[0]) if small else None, learned)
 
 
-def _computed(call: Call) -> list[Known]:
+def _computed(call: NodeCall) -> list[Known]:
     node, opset = call.node, call.model.opset
     feeds = {name: value.value for name, value in zip(node.input, call.inputs, strict=True) if isinstance(value, Known)}
     infos = [onnx.helper.make_tensor_value_info(name, 0, None) for name in feeds]

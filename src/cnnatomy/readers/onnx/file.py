@@ -14,7 +14,7 @@ from cnnatomy.design.graph import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 
-MOST_BYTES = 2**31
+MAX_BYTES = 2**31
 """A protocol buffer cannot be larger."""
 
 
@@ -26,8 +26,8 @@ def open(name: str, input: Shape | None = None) -> Graph:
     """
     path = Path(name)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{name}: an ONNX file may have at most {MOST_BYTES:,} bytes; keep the weights beside it")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{name}: an ONNX file may have at most {MAX_BYTES:,} bytes; keep the weights beside it")
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: cannot read the file: {error.strerror}") from None
@@ -59,7 +59,7 @@ def read(content: bytes, source: str, folder: Path, input: Shape | None = None) 
 def _graph(model: Any, source: str, folder: Path, input: Shape | None) -> Graph:
     import onnx
 
-    from cnnatomy.readers.onnx.model import MOST_VALUES, Model
+    from cnnatomy.readers.onnx.model import MAX_VALUES, OnnxModel
     from cnnatomy.readers.onnx.walk import walk
 
     if not model.graph.node or not model.opset_import:
@@ -69,7 +69,7 @@ def _graph(model: Any, source: str, folder: Path, input: Shape | None) -> Graph:
             raise UserError(f"{source}: the tensor {tensor.name!r} has a negative size")
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_location(tensor, source, folder)
-        if _elements(tensor) > MOST_VALUES:
+        if _elements(tensor) > MAX_VALUES:
             for field, _ in tensor.ListFields():
                 if field.name.endswith("_data"):
                     tensor.ClearField(field.name)
@@ -80,7 +80,7 @@ def _graph(model: Any, source: str, folder: Path, input: Shape | None) -> Graph:
             model = onnx.inliner.inline_local_functions(model)
         except Exception as error:  # such as functions that call one another in a circle
             raise UserError(f"{source}: its functions cannot be inlined: {error}") from None
-    return walk(Model(model, source, input))
+    return walk(OnnxModel(model, source, input))
 
 
 def _elements(tensor: Any) -> int:

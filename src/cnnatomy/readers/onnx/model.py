@@ -23,14 +23,14 @@ from cnnatomy.layers.layer import Shape, elements
 REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 """Types of the tensors that may be learned."""
 
-LARGEST = 1_000_000
+MAX_INPUT_SIZE = 1_000_000
 """No size of an input may be larger."""
 
 
 STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
 
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """Tensors with more elements are weights: their values play no part in any shape and are let go of at once."""
 
 
@@ -69,7 +69,7 @@ class Mapped:
 TensorValue = Known | Mapped
 
 
-class Model:
+class OnnxModel:
     """What is known of a model, whose tensors may be without values, before and while its nodes are read."""
 
     def __init__(self, proto: Any, source: str, input: Shape | None) -> None:
@@ -109,7 +109,7 @@ class Model:
     def constant(self, tensor: Any, root: str) -> Known:
         """A tensor of the file, with its values if they are few and in the file."""
         dims, value = tuple(tensor.dims), None
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and elements(dims) <= MOST_VALUES:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL and elements(dims) <= MAX_VALUES:
             try:
                 value = numpy_helper.to_array(tensor)
             except (*STRANGE, RuntimeError) as error:
@@ -130,7 +130,7 @@ class Model:
                 dims.extend(onnx.TensorShapeProto.Dimension() for _ in sizes)
             if sizes and sizes[0] < 1:  # the batch is open
                 sizes[0] = 1
-            if not sizes or min(sizes) < 1 or max(sizes) > LARGEST:
+            if not sizes or min(sizes) < 1 or max(sizes) > MAX_INPUT_SIZE:
                 raise self.fail(f"the input {info.name!r} has no fixed size; give --input, as in 3x224x224")
             for d, size in zip(dims, sizes, strict=True):
                 d.dim_value = size

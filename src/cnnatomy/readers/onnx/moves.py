@@ -17,11 +17,11 @@ from cnnatomy.layers import (
     ZeroPad,
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, Shape, elements
-from cnnatomy.readers.onnx.call import Call
+from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import Mapped
 
 
-def moved(call: Call, dims: Shape) -> Shape | None:
+def moved(call: NodeCall, dims: Shape) -> Shape | None:
     """The sizes after a Reshape, Flatten, Squeeze, Unsqueeze or Transpose; None where its options are not known."""
     rank = len(dims)
     if call.op == "Flatten":
@@ -56,7 +56,7 @@ def _reshaped(dims: Shape, wanted: Shape, allow_zero: int) -> Shape:
     return result
 
 
-def move(call: Call) -> Mapped | list[Mapped]:
+def move(call: NodeCall) -> Mapped | list[Mapped]:
     """Reshape, Flatten, Squeeze, Unsqueeze and Transpose of a feature map."""
     x = call.x
     dims = call.dims(x)
@@ -79,7 +79,7 @@ def move(call: Call) -> Mapped | list[Mapped]:
     return Mapped(call.put(layer), batched)
 
 
-def _foreign(call: Call, dims: Shape, costs: Operations = NO_OPERATIONS, mixes: str = REARRANGEMENT) -> Mapped:
+def _foreign(call: NodeCall, dims: Shape, costs: Operations = NO_OPERATIONS, mixes: str = REARRANGEMENT) -> Mapped:
     """A node whose elements are only moved, or whose cost is given."""
     shape, batched = call.without_batch(dims)
     tensors = call.learned()
@@ -87,13 +87,13 @@ def _foreign(call: Call, dims: Shape, costs: Operations = NO_OPERATIONS, mixes: 
     return Mapped(call.put(layer, tensors=tensors), batched)
 
 
-def rearranged(call: Call) -> Mapped | list[Mapped]:
+def rearranged(call: NodeCall) -> Mapped | list[Mapped]:
     """Any other operator that only moves elements: its shape is what onnx infers."""
     dims = call.model.inferred.get(call.node.output[0])
     return _foreign(call, dims) if dims else call.unknown()
 
 
-def concat(call: Call) -> FeatureMap | list[Mapped] | Mapped:
+def concat(call: NodeCall) -> FeatureMap | list[Mapped] | Mapped:
     """Concatenation of feature maps; with known tensors among them it is counted by its shape."""
     axis = call.axis(call.integer("axis", 1), call.x)
     alike = len(call.maps) == len(call.inputs) and len({m.batched for m in call.maps}) == 1
@@ -106,7 +106,7 @@ def concat(call: Call) -> FeatureMap | list[Mapped] | Mapped:
     return _foreign(call, tuple(target))
 
 
-def split(call: Call) -> list[FeatureMap] | list[Mapped]:
+def split(call: NodeCall) -> list[FeatureMap] | list[Mapped]:
     """Split into parts along one axis."""
     x = call.x
     axis, parts = call.axis(call.integer("axis", 0), x), len(call.node.output)
@@ -118,7 +118,7 @@ def split(call: Call) -> list[FeatureMap] | list[Mapped]:
     return [call.put(Slice(edges[i], edges[i + 1], axis), x.map, part=str(i + 1)) for i in range(parts)]
 
 
-def cut(call: Call) -> Mapped | list[Mapped]:
+def cut(call: NodeCall) -> Mapped | list[Mapped]:
     """Slice: a range along each of some axes; with a step it is counted by its shape."""
     starts, ends, axes = call.integers("starts", 1), call.integers("ends", 2), call.integers("axes", 3)
     steps = call.integers("steps", 4)
@@ -152,7 +152,7 @@ def cut(call: Call) -> Mapped | list[Mapped]:
     return Mapped(result, x.batched)
 
 
-def pad(call: Call) -> FeatureMap | Mapped | list[Mapped]:
+def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     """Zeros around a map; other fillings are counted by their shape, having no operations either."""
     x, sides = call.x, call.integers("pads", 1)
     if sides is None or len(call.maps) > 1:
@@ -172,7 +172,7 @@ def pad(call: Call) -> FeatureMap | Mapped | list[Mapped]:
     return _foreign(call, tuple(n + sum(more) for n, more in zip(call.dims(x), amounts, strict=True)))
 
 
-def resize(call: Call) -> FeatureMap | Mapped | list[Mapped]:
+def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     """Resize and Upsample by whole factors, nearest or bilinear; others are counted by the shape of their output."""
     x, dims, mode = call.x, call.dims(call.x), call.text("mode", "nearest")
     place = {"Upsample": 1}.get(call.op, 2 if call.model.opset >= 11 else 1)
@@ -200,7 +200,7 @@ def resize(call: Call) -> FeatureMap | Mapped | list[Mapped]:
     return _foreign(call, target, Operations(multiply=4 * n, add=3 * n), SPACE)
 
 
-def depth_to_space(call: Call) -> FeatureMap | Mapped:
+def depth_to_space(call: NodeCall) -> FeatureMap | Mapped:
     """Pixel shuffle; the other order of channels (DCR) is counted by its shape."""
     size, dims = call.integer("blocksize", 1), call.dims(call.x)
     if call.text("mode", "DCR") == "CRD" and call.x.batched:
@@ -208,7 +208,7 @@ def depth_to_space(call: Call) -> FeatureMap | Mapped:
     return _foreign(call, (dims[0], dims[1] // size**2, dims[2] * size, dims[3] * size))
 
 
-def space_to_depth(call: Call) -> Mapped:
+def space_to_depth(call: NodeCall) -> Mapped:
     """Blocks of pixels as channels, in ONNX's order, which is none of torch's."""
     size, dims = call.integer("blocksize", 1), call.dims(call.x)
     return _foreign(call, (dims[0], dims[1] * size**2, dims[2] // size, dims[3] // size))

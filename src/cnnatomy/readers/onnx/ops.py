@@ -48,7 +48,7 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer, Operations, elements
-from cnnatomy.readers.onnx.call import Call
+from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import Known, Mapped
 from cnnatomy.readers.onnx.moves import (
     concat,
@@ -63,16 +63,16 @@ from cnnatomy.readers.onnx.moves import (
 )
 from cnnatomy.readers.onnx.windows import WEIGHT_AND_BIAS, convolution, pool, transposed_convolution
 
-Result = FeatureMap | Mapped | Known | list[Mapped] | list[FeatureMap]
-Rule = Callable[[Call], Result]
+OnnxResult = FeatureMap | Mapped | Known | list[Mapped] | list[FeatureMap]
+OnnxRule = Callable[[NodeCall], OnnxResult]
 
 
-def _passed(call: Call) -> Result:
+def _passed(call: NodeCall) -> OnnxResult:
     """Identity, casts and (de)quantisation: the same map."""
     return [call.x] * max(1, len(call.node.output))
 
 
-def _nonlinearity(call: Call) -> Layer | None:
+def _nonlinearity(call: NodeCall) -> Layer | None:
     op, number = call.op, call.number
     layer = NONLINEAR.get(op)
     if op == "LeakyRelu":
@@ -89,19 +89,19 @@ def _nonlinearity(call: Call) -> Layer | None:
     return layer
 
 
-def _activation(call: Call) -> Result:
+def _activation(call: NodeCall) -> OnnxResult:
     layer = _nonlinearity(call)
     return call.put(layer, call.x.map) if layer else _elementwise(call)
 
 
-def _prelu(call: Call) -> Result:
+def _prelu(call: NodeCall) -> OnnxResult:
     slope, x = call.known(1), call.x
     if slope is None or not _per_channel(slope, x):
         return _elementwise(call)
     return call.put(PReLU(), x.map, tensors={"weight": slope})
 
 
-def _softmax(call: Call) -> Result:
+def _softmax(call: NodeCall) -> OnnxResult:
     axis = call.axis(call.integer("axis", 1 if call.model.opset < 13 else -1), call.x)
     return call.put(Softmax(axis)) if axis >= 0 else call.unknown()
 
@@ -114,7 +114,7 @@ def _per_channel(known: Known, x: Mapped) -> bool:
     return x.batched and sizes == [x.shape[0], *[1] * (len(x.shape) - 1)] and elements(known.dims) > 1
 
 
-def _with_known(call: Call, x: Mapped, known: Known) -> Result:
+def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
     """The sum or product of a map and a known tensor."""
     if known.number is not None and call.op in ("Mul", "Div"):
         factor = known.number
@@ -130,7 +130,7 @@ def _with_known(call: Call, x: Mapped, known: Known) -> Result:
 JOINS: dict[str, Layer] = {"Add": Add(), "Sum": Add(), "Max": Maximum(), "Mul": Multiply()}
 
 
-def _arithmetic(call: Call) -> Result:
+def _arithmetic(call: NodeCall) -> OnnxResult:
     """Two or more inputs, element by element: a layer of ours where it has one."""
     maps, known = call.maps, [value for value in call.inputs if isinstance(value, Known)]
     if len(call.inputs) == 1:
@@ -147,7 +147,7 @@ def _arithmetic(call: Call) -> Result:
     return call.put(layer) if alike or (call.op == "Mul" and repeats) else _elementwise(call)
 
 
-def _elementwise(call: Call) -> Result:
+def _elementwise(call: NodeCall) -> OnnxResult:
     """Any operator on each element; the inputs are repeated where a size is 1."""
     dims = tuple(int(n) for n in np.broadcast_shapes(*(call.dims(v) for v in call.inputs if v is not None)))
     shape, batched = call.without_batch(dims)
@@ -161,7 +161,7 @@ def _elementwise(call: Call) -> Result:
     return Mapped(call.put(layer, tensors=tensors), batched)
 
 
-def _gemm(call: Call) -> Result:
+def _gemm(call: NodeCall) -> OnnxResult:
     """A fully connected layer: A is the map, B and C are known."""
     place, bias_place = (3, 6) if call.op == "QGemm" else (1, 2)
     weight, bias, x = call.known(place), call.known(bias_place), call.x
@@ -172,8 +172,8 @@ def _gemm(call: Call) -> Result:
 
 
 def _fully_connected(
-    call: Call, x: Mapped, features: int, inner: int, weight: Known, bias: Known | None, output: str = ""
-) -> Result:
+    call: NodeCall, x: Mapped, features: int, inner: int, weight: Known, bias: Known | None, output: str = ""
+) -> OnnxResult:
     if x.shape[-1] != inner:
         raise UserError(f"{call.node.name or call.op} got {x.shape[-1]} features, its weight reads {inner}")
     layer: Layer = FullyConnected(features, bias is not None)
@@ -185,7 +185,7 @@ def _fully_connected(
     return Mapped(call.put(layer, x.map, tensors={"weight": weight, "bias": bias}), x.batched)
 
 
-def _matmul(call: Call) -> Result:
+def _matmul(call: NodeCall) -> OnnxResult:
     """A product with a known matrix (and the addition of an offset after it), or of two maps."""
     at, weight_at = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
     weight, x = call.known(weight_at), call.inputs[at]
@@ -209,7 +209,7 @@ def _matmul(call: Call) -> Result:
     return call.put(layer)
 
 
-def _offset(call: Call, after: Any, features: int) -> Known | None:
+def _offset(call: NodeCall, after: Any, features: int) -> Known | None:
     """The known vector that the only reader of this node adds to it."""
     if after is None or after.op_type != "Add":
         return None
@@ -218,7 +218,7 @@ def _offset(call: Call, after: Any, features: int) -> Known | None:
     return known if isinstance(known, Known) and known.dims == (features,) else None
 
 
-def _batch_norm(call: Call) -> Result:
+def _batch_norm(call: NodeCall) -> OnnxResult:
     x, scale = call.x, call.known(1)
     if scale is None or not x.batched or len(x.shape) not in (1, 3):
         return call.unknown()
@@ -229,7 +229,7 @@ def _batch_norm(call: Call) -> Result:
     return call.put(layer, x.map, tensors={name: call.known(i) for i, name in enumerate(names, 1)})
 
 
-def _group_norm(call: Call) -> Result:
+def _group_norm(call: NodeCall) -> OnnxResult:
     x, scale = call.x, call.known(1)
     groups = x.shape[0] if call.op == "InstanceNormalization" else call.integer("num_groups", 1)
     if scale is None or scale.dims != x.shape[:1] or not x.batched:
@@ -238,7 +238,7 @@ def _group_norm(call: Call) -> Result:
     return call.put(GroupNorm(groups, call.number("epsilon", 1e-5)), x.map, tensors=tensors)
 
 
-def _layer_norm(call: Call) -> Result:
+def _layer_norm(call: NodeCall) -> OnnxResult:
     x, scale, bias = call.x, call.known(1), call.known(2)
     axes = len(x.shape) - call.axis(call.integer("axis", -1), x)
     if scale is None or scale.dims != x.shape[len(x.shape) - axes :]:
@@ -247,16 +247,16 @@ def _layer_norm(call: Call) -> Result:
     return call.put(layer, x.map, tensors={"weight": scale, "bias": bias})
 
 
-def _lrn(call: Call) -> Result:
+def _lrn(call: NodeCall) -> OnnxResult:
     numbers = (call.number("alpha", 1e-4), call.number("beta", 0.75), call.number("bias", 1.0))
     return call.put(LocalResponseNorm(call.integer("size", 5), *numbers))
 
 
-def _global_max(call: Call) -> Result:
+def _global_max(call: NodeCall) -> OnnxResult:
     return call.put(MaxPool(call.x.shape[1:], 1)) if len(call.x.shape) == 3 else call.unknown()
 
 
-def _reduction(call: Call) -> Result:
+def _reduction(call: NodeCall) -> OnnxResult:
     """Means, sums and extremes along some axes; the mean over all pixels is a global average pool."""
     x = call.x
     dims, axes, keep = call.dims(x), call.integers("axes", 1), call.integer("keepdims", 1)
@@ -272,12 +272,12 @@ def _reduction(call: Call) -> Result:
     return Mapped(call.put(Foreign(call.op, shape, costs, SPACE if pixels else "channel"), x.map), batched)
 
 
-def _dropout(call: Call) -> Result:
+def _dropout(call: NodeCall) -> OnnxResult:
     rate = call.number("ratio", 0.5, 1)
     return call.put(Dropout(rate), call.x.map) if rate else call.x
 
 
-def _shape(call: Call) -> Known:
+def _shape(call: NodeCall) -> Known:
     """The sizes of a map are known, whatever the input is: with them other sizes are computed."""
     dims = call.dims(call.x)[slice(call.integer("start", 0), call.attributes.get("end"))]
     if call.op == "Size":
@@ -322,7 +322,7 @@ REDUCTIONS: dict[str, Operations] = {
 }
 """What one element of the input costs."""
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, _elementwise),
     **dict.fromkeys(("Add", "Sum", "Mul", "Max", "Div"), _arithmetic),
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip"], _activation),

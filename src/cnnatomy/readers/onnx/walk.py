@@ -6,13 +6,13 @@ from typing import Any
 
 from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.readers.onnx.call import Call
+from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.constants import fold
-from cnnatomy.readers.onnx.model import STRANGE, Mapped, Model, TensorValue
+from cnnatomy.readers.onnx.model import STRANGE, Mapped, OnnxModel, TensorValue
 from cnnatomy.readers.onnx.ops import RULES
 
 
-def walk(model: Model) -> Graph:
+def walk(model: OnnxModel) -> Graph:
     """The graph of all nodes."""
     for node in model.nodes:
         if id(node) not in model.merged:
@@ -25,13 +25,13 @@ def walk(model: Model) -> Graph:
     return model.builder.finish(maps)
 
 
-def _read(model: Model, node: Any) -> None:
+def _read(model: OnnxModel, node: Any) -> None:
     missing = next((name for name in node.input if name and name not in model.env), None)
     if missing is not None:
         hint = nearest(missing, model.env)
         raise model.fail(f"node {node.name or node.op_type!r} reads {missing!r}, which no node before it makes.{hint}")
     inputs = [model.env[name] if name else None for name in node.input]
-    call = Call(node, inputs, model)
+    call = NodeCall(node, inputs, model)
     made: Any
     try:
         if call.op == "If" and (choice := call.known(0)) is not None and choice.number is not None:
@@ -52,7 +52,7 @@ def _read(model: Model, node: Any) -> None:
             model.env[name] = Mapped(value, batched) if isinstance(value, FeatureMap) else value
 
 
-def _branch(model: Model, graph: Any) -> list[TensorValue]:
+def _branch(model: OnnxModel, graph: Any) -> list[TensorValue]:
     """The outputs of the branch of an If whose condition is known, read as if it stood in the If's place."""
     model.initialise(graph)
     model.paths |= model.name_nodes(list(graph.node))

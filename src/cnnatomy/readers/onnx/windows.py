@@ -9,15 +9,15 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import AvgPool, Conv, Crop, DepthwiseConv, Foreign, MaxPool, TransposedConv
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, SPACE, Layer, Operations, Shape, elements
 from cnnatomy.layers.sliding import Pool, positions
-from cnnatomy.readers.onnx.call import Call
+from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import Known, Mapped
 
 WEIGHT_AND_BIAS = {"Conv": (1, 2), "ConvInteger": (1, 99), "QLinearConv": (3, 8)}
 """Where the weight and the offsets are among the inputs."""
 
 
-class _Windows(NamedTuple):
-    """A window along each axis: of two for pictures, of one or three for other data."""
+class _Windows2D(NamedTuple):
+    """A window along each axis: of two for images, of one or three for other data."""
 
     kernel: Shape
     stride: Shape
@@ -34,7 +34,7 @@ class _Windows(NamedTuple):
         return counts
 
 
-def _windows(call: Call, size: Shape, kernel: Shape) -> _Windows:
+def _windows(call: NodeCall, size: Shape, kernel: Shape) -> _Windows2D:
     """The window of a node for a map of this size."""
 
     def given(name: str, default: int, count: int) -> Shape:
@@ -59,10 +59,10 @@ def _windows(call: Call, size: Shape, kernel: Shape) -> _Windows:
             total = max((-(-n // stride[i]) - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 - n, 0)
             less, more = total // 2, total - total // 2
             before[i], after[i] = (less, more) if automatic == "SAME_UPPER" else (more, less)
-    return _Windows(kernel, stride, dilation, tuple(before), tuple(after))
+    return _Windows2D(kernel, stride, dilation, tuple(before), tuple(after))
 
 
-def convolution(call: Call) -> FeatureMap | Mapped | list[Mapped]:
+def convolution(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     """Conv, also quantised, with a known weight; along one axis or three it is counted and cannot be built."""
     at, bias_at = WEIGHT_AND_BIAS[call.op]
     weight, bias, x = call.known(at), call.known(bias_at), call.x
@@ -86,7 +86,7 @@ def convolution(call: Call) -> FeatureMap | Mapped | list[Mapped]:
     return call.put(layer, x.map, tensors=tensors)
 
 
-def _other_convolution(call: Call, windows: _Windows, channels: int, tensors: dict[str, Known | None]) -> Mapped:
+def _other_convolution(call: NodeCall, windows: _Windows2D, channels: int, tensors: dict[str, Known | None]) -> Mapped:
     shape = (channels, *windows.positions(call.x.shape[1:]))
     found = {name: known for name, known in tensors.items() if known is not None}
     outputs = elements(shape)
@@ -96,7 +96,7 @@ def _other_convolution(call: Call, windows: _Windows, channels: int, tensors: di
     return Mapped(call.put(layer, call.x.map, tensors=tensors))
 
 
-def transposed_convolution(call: Call) -> FeatureMap | list[Mapped]:
+def transposed_convolution(call: NodeCall) -> FeatureMap | list[Mapped]:
     """ConvTranspose; what is padded more at the end than at the start is cropped after it."""
     weight, bias, x = call.known(1), call.known(2), call.x
     if weight is None or len(weight.dims) != 4 or len(x.shape) != 3 or not x.batched:
@@ -128,7 +128,7 @@ def transposed_convolution(call: Call) -> FeatureMap | list[Mapped]:
     return call.put(Crop((crops[0], crops[1], crops[2], crops[3])), made, part="crop") if any(crops) else made
 
 
-def pool(call: Call) -> FeatureMap | Mapped | list[Mapped]:
+def pool(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     """MaxPool and AveragePool. Where the maxima were, if anything reads that, is not counted.
 
     Padding that differs at both ends is that of a window which hangs over the end, if it means the same; otherwise, and

@@ -29,7 +29,7 @@ from torch.nn.modules.module import (
 
 from cnnatomy.layers.layer import Layer, Shape
 from cnnatomy.readers.torch.scopes import Scopes
-from cnnatomy.readers.torch.spec import Rule, Spec
+from cnnatomy.readers.torch.spec import CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import map_of
 from cnnatomy.readers.torch.tracer import RULES, STORED, Tracer
 
@@ -135,7 +135,7 @@ class Plan(NamedTuple):
     learned: tuple[bool, ...] = ()
 
 
-def _planned(key: Any, spec: Spec | None, tensors: tuple[torch.Tensor | None, ...]) -> Plan:
+def _planned(key: Any, spec: CallSpec | None, tensors: tuple[torch.Tensor | None, ...]) -> Plan:
     """What a rule says, kept for the same settings and shapes."""
     plan = Plan()
     if spec is not None:
@@ -143,13 +143,13 @@ def _planned(key: Any, spec: Spec | None, tensors: tuple[torch.Tensor | None, ..
         names = tuple(of.get(id(x), "") for x in tensors)
         shape = spec.shape or spec.layer.output_shape(*[x.shape for x in spec.maps])
         plan = Plan(spec.layer, shape, spec.inplace, names, tuple(name not in STORED for name in names))
-    if len(_PLANS) >= MOST_PLANS:
+    if len(_PLANS) >= MAX_PLANS:
         _PLANS.clear()
     _PLANS[key] = plan
     return plan
 
 
-MOST_PLANS = 4096
+MAX_PLANS = 4096
 _PLANS: dict[Any, Plan] = {}
 
 
@@ -158,7 +158,7 @@ class About:
     """What is known of a class of torch: its forward, the rule for its function, and what it gives to that."""
 
     forward: Any
-    rule: Rule
+    rule: CallRule
     given: Callable[[Any], Given | None]
 
 
@@ -235,7 +235,7 @@ def _gelu(m: Any) -> Given | None:
     return (), (m.approximate,)
 
 
-def _in_place(rule: str) -> Callable[..., Spec | None]:
+def _in_place(rule: str) -> Callable[..., CallSpec | None]:
     """A rule to which only a flag is given."""
     return lambda x, inplace: RULES[rule](x, inplace=inplace)
 

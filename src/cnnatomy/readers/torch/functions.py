@@ -11,7 +11,7 @@ import torch
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, ELEMENT, REARRANGEMENT, SPACE, TIME, TRAINING, Operations
 
 
-class Cost(NamedTuple):
+class FunctionCost(NamedTuple):
     """Operations, and the kind of layer that it is."""
 
     costs: Operations
@@ -23,20 +23,20 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-Rule = Callable[[Any, list[torch.Tensor], torch.Tensor], Operations | None]
+CostRule = Callable[[Any, list[torch.Tensor], torch.Tensor], Operations | None]
 
 
 def _times(n: int, each: Operations) -> Operations:
     return Operations(*(n * count for count in each))
 
 
-def _each(**counts: int) -> Rule:
+def _each(**counts: int) -> CostRule:
     """So much for each element of the output."""
     each = Operations(**counts)
     return lambda args, tensors, out: _times(out.numel(), each)
 
 
-def _over(**counts: int) -> Rule:
+def _over(**counts: int) -> CostRule:
     """So much for each element of the (first) input, as reductions do."""
     each = Operations(**counts)
     return lambda args, tensors, out: _times(tensors[0].numel(), each)
@@ -46,7 +46,7 @@ def _mean(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operatio
     return Operations(add=tensors[0].numel(), divide=out.numel())
 
 
-def _product(first: int, bias: int | None = None) -> Rule:
+def _product(first: int, bias: int | None = None) -> CostRule:
     """A matrix product whose left factor is the tensor with this number."""
 
     def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
@@ -89,7 +89,7 @@ def _einsum(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operat
     return Operations(mac=prod(sizes.values()))
 
 
-def _recurrent(gates: int) -> Rule:
+def _recurrent(gates: int) -> CostRule:
     """The matrix products of all layers, directions and steps; the rest is that of `LSTM` and its kin."""
 
     def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
@@ -118,7 +118,7 @@ def _norm(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operatio
     return Operations(multiply=2 * n, add=4 * n, divide=n)
 
 
-def _table(kind: str, rule: Rule, names: str) -> dict[str, tuple[str, Any]]:
+def _table(kind: str, rule: CostRule, names: str) -> dict[str, tuple[str, Any]]:
     return dict.fromkeys(names.split(), (kind, rule))
 
 
@@ -235,11 +235,11 @@ def base_name(func: Any) -> tuple[str, bool]:
     return (known if known in COSTS or known in _OPERATORS.values() else name), inplace
 
 
-def cost_of(name: str, args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Cost | None:
+def cost_of(name: str, args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
     """What a call costs; None where nobody knows."""
     kind, rule = COSTS.get(name, ("", None))
     costs = rule(args, tensors, out) if rule else None
-    return None if costs is None else Cost(costs, kind)
+    return None if costs is None else FunctionCost(costs, kind)
 
 
 def _linear_output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:

@@ -7,22 +7,22 @@ from typing import Any
 from torch.nn import functional as F
 
 from cnnatomy import layers as ours
-from cnnatomy.readers.torch.spec import Rule, Spec, batched
+from cnnatomy.readers.torch.spec import CallRule, CallSpec, batched
 
 
-def _pixel_shuffle(input: Any, upscale_factor: int) -> Spec | None:
+def _pixel_shuffle(input: Any, upscale_factor: int) -> CallSpec | None:
     fmap = batched(input, 4)
-    return Spec(ours.ChannelToSpace(upscale_factor), (fmap,), (), input) if fmap else None
+    return CallSpec(ours.ChannelToSpace(upscale_factor), (fmap,), (), input) if fmap else None
 
 
-def _pixel_unshuffle(input: Any, downscale_factor: int) -> Spec | None:
+def _pixel_unshuffle(input: Any, downscale_factor: int) -> CallSpec | None:
     fmap = batched(input, 4)
-    return Spec(ours.SpaceToChannel(downscale_factor), (fmap,), (), input) if fmap else None
+    return CallSpec(ours.SpaceToChannel(downscale_factor), (fmap,), (), input) if fmap else None
 
 
-def _channel_shuffle(input: Any, groups: int) -> Spec | None:
+def _channel_shuffle(input: Any, groups: int) -> CallSpec | None:
     fmap = batched(input, 4)
-    return Spec(ours.ChannelShuffle(groups), (fmap,), (), input) if fmap else None
+    return CallSpec(ours.ChannelShuffle(groups), (fmap,), (), input) if fmap else None
 
 
 def _interpolate(
@@ -32,7 +32,7 @@ def _interpolate(
     mode: str = "nearest",
     align_corners: Any = None,
     **rest: Any,
-) -> Spec | None:
+) -> CallSpec | None:
     fmap = batched(input, 4)
     if fmap is None or mode not in ("nearest", "bilinear") or align_corners or any(rest.values()):
         return None
@@ -46,23 +46,23 @@ def _interpolate(
         return None
     scale = (wanted[0] // rows, wanted[1] // columns)
     layer = ours.Interpolate(scale[0] if scale[0] == scale[1] else scale, mode)  # type: ignore[arg-type]
-    return Spec(layer, (fmap,), (), input)
+    return CallSpec(layer, (fmap,), (), input)
 
 
-def _pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Spec | None:
+def _pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> CallSpec | None:
     fmap = batched(input, 4)
     if fmap is None or mode != "constant" or value or not all(isinstance(n, int) for n in pad):
         return None
     sides = tuple(pad)
     if len(sides) == 6 and not any(sides[:5]) and sides[5] >= 0:
-        return Spec(ours.PadChannels(fmap.shape[0] + sides[5]), (fmap,), (), input)
+        return CallSpec(ours.PadChannels(fmap.shape[0] + sides[5]), (fmap,), (), input)
     left, right, top, bottom = sides if len(sides) == 4 else (*sides, 0, 0) if len(sides) == 2 else (0, 0, 0, -1)
     if max(sides) <= 0 and len(sides) == 4:
-        return Spec(ours.Crop((-top, -bottom, -left, -right)), (fmap,), (), input)
-    return Spec(ours.ZeroPad((top, bottom, left, right)), (fmap,), (), input) if min(sides) >= 0 else None
+        return CallSpec(ours.Crop((-top, -bottom, -left, -right)), (fmap,), (), input)
+    return CallSpec(ours.ZeroPad((top, bottom, left, right)), (fmap,), (), input) if min(sides) >= 0 else None
 
 
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, CallRule] = {
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),

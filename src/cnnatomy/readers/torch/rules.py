@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cnnatomy import layers as ours
 from cnnatomy.layers import Conv, DepthwiseConv, Each, FullyConnected, Layer
 from cnnatomy.layers.layer import Shape
-from cnnatomy.readers.torch.spec import Rule, Spec, batched, size, weights
+from cnnatomy.readers.torch.spec import CallRule, CallSpec, batched, size, weights
 from cnnatomy.readers.torch.tensors import map_of
 
 
@@ -24,7 +24,7 @@ def _conv2d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Spec | None:
+) -> CallSpec | None:
     fmap = map_of(input)
     if fmap is None or input.dim() != 4 or not weights(weight, bias):
         return None
@@ -34,7 +34,7 @@ def _conv2d(
         padding = tuple(padding)
     stride, dilation = (tuple(x) if isinstance(x, list) else x for x in (stride, dilation))
     layer, shape = _convolution(fmap.shape, weight.shape, bias is not None, stride, padding, dilation, groups)
-    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input, False, shape)
+    return CallSpec(layer, (fmap,), (("weight", weight), ("bias", bias)), input, False, shape)
 
 
 @functools.lru_cache(4096)
@@ -64,23 +64,23 @@ def _conv_transpose2d(
     output_padding: Any = 0,
     groups: int = 1,
     dilation: Any = 1,
-) -> Spec | None:
+) -> CallSpec | None:
     fmap = batched(input, 4)
     if fmap is None or not weights(weight, bias) or weight.shape[0] != fmap.shape[0]:
         return None
     sizes = (size(weight.shape[2:]), size(stride), size(padding), size(output_padding), size(dilation))
     layer = ours.TransposedConv(weight.shape[1] * groups, *sizes, groups, bias is not None)
-    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
+    return CallSpec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
 
 
-def _linear(input: Any, weight: Any, bias: Any = None) -> Spec | None:
+def _linear(input: Any, weight: Any, bias: Any = None) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None or not weights(weight, bias) or weight.dim() != 2 or weight.shape[1] != fmap.shape[-1]:
         return None
     layer: Layer = FullyConnected(weight.shape[0], bias is not None)
     for _ in fmap.shape[2:]:
         layer = Each(layer)
-    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
+    return CallSpec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
 
 
 def _batch_norm(
@@ -92,42 +92,44 @@ def _batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Spec | None:
+) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None or len(fmap.shape) not in (1, 3) or running_mean is None or (weight is None) != (bias is None):
         return None
     layer = ours.BatchNorm(eps, momentum, weight is not None)
     tensors = (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var))
-    return Spec(layer, (fmap,), tensors, input)
+    return CallSpec(layer, (fmap,), tensors, input)
 
 
-def _group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Spec | None:
+def _group_norm(
+    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None or weight is None or bias is None:
         return None
-    return Spec(ours.GroupNorm(num_groups, eps), (fmap,), (("weight", weight), ("bias", bias)), input)
+    return CallSpec(ours.GroupNorm(num_groups, eps), (fmap,), (("weight", weight), ("bias", bias)), input)
 
 
 def _layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Spec | None:
+) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None or fmap.shape[-len(normalized_shape) :] != tuple(normalized_shape):
         return None
     layer = ours.LayerNorm(len(normalized_shape), eps, weight is not None, bias is not None or weight is None)
-    return Spec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
+    return CallSpec(layer, (fmap,), (("weight", weight), ("bias", bias)), input)
 
 
-def _pool(layer: Any) -> Rule:
+def _pool(layer: Any) -> CallRule:
     def pool(
         input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, *more: Any, **named: Any
-    ) -> Spec | None:
+    ) -> CallSpec | None:
         fmap = batched(input, 4)
         if fmap is None:
             return None
         sizes = (size(kernel_size), size(stride or kernel_size), size(padding))
         made = layer(*sizes, *more, **named)
-        return made and Spec(made, (fmap,), (), input)
+        return made and CallSpec(made, (fmap,), (), input)
 
     return pool
 
@@ -151,32 +153,32 @@ def _avg_pool(
     return None if divisor_override else ours.AvgPool(kernel, stride, padding, ceil_mode, count_include_pad)
 
 
-def _adaptive(input: Any, output_size: Any, layer: Any) -> Spec | None:
+def _adaptive(input: Any, output_size: Any, layer: Any) -> CallSpec | None:
     fmap = batched(input, 4)
     if fmap is None:
         return None
     wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     wanted = tuple(n if want is None else want for n, want in zip(fmap.shape[1:], wanted, strict=True))
     if wanted == (1, 1) and layer is ours.AvgPool:
-        return Spec(ours.GlobalAvgPool(), (fmap,), (), input)
+        return CallSpec(ours.GlobalAvgPool(), (fmap,), (), input)
     if any(n % want for n, want in zip(fmap.shape[1:], wanted, strict=True)):
         return None
     kernel = size(tuple(n // want for n, want in zip(fmap.shape[1:], wanted, strict=True)))
-    return Spec(layer(kernel), (fmap,), (), input)
+    return CallSpec(layer(kernel), (fmap,), (), input)
 
 
-def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Spec | None:
+def _adaptive_avg_pool2d(input: Any, output_size: Any) -> CallSpec | None:
     return _adaptive(input, output_size, ours.AvgPool)
 
 
-def _adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Spec | None:
+def _adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> CallSpec | None:
     return None if return_indices else _adaptive(input, output_size, ours.MaxPool)
 
 
-def _activation(layer: Any, *names: str) -> Callable[..., Spec | None]:
+def _activation(layer: Any, *names: str) -> Callable[..., CallSpec | None]:
     """A rule for one input and the fields of the layer, by these names in torch."""
 
-    def activation(input: Any, *given: Any, inplace: bool = False, **named: Any) -> Spec | None:
+    def activation(input: Any, *given: Any, inplace: bool = False, **named: Any) -> CallSpec | None:
         fmap = batched(input)
         if fmap is None:
             return None
@@ -185,13 +187,13 @@ def _activation(layer: Any, *names: str) -> Callable[..., Spec | None]:
         values = dict(zip(names, given, strict=False)) | {k: v for k, v in named.items() if k in names}
         if any(isinstance(value, torch.Tensor) for value in values.values()):
             return None
-        return Spec(layer(*(values[name] for name in names if name in values)), (fmap,), (), input, inplace)
+        return CallSpec(layer(*(values[name] for name in names if name in values)), (fmap,), (), input, inplace)
 
     return activation
 
 
-def _in_place(found: Rule) -> Rule:
-    def write(*args: Any, **kwargs: Any) -> Spec | None:
+def _in_place(found: CallRule) -> CallRule:
+    def write(*args: Any, **kwargs: Any) -> CallSpec | None:
         spec = found(*args, **kwargs)
         return spec and spec._replace(inplace=True)
 
@@ -218,33 +220,35 @@ _ACTIVATIONS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _prelu(input: Any, weight: Any) -> Spec | None:
+def _prelu(input: Any, weight: Any) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None or not weights(weight) or tuple(weight.shape) != fmap.shape[:1]:
         return None
-    return Spec(ours.PReLU(), (fmap,), (("weight", weight),), input)
+    return CallSpec(ours.PReLU(), (fmap,), (("weight", weight),), input)
 
 
-def _softmax(input: Any, dim: Any = None, *rest: Any, **named: Any) -> Spec | None:
+def _softmax(input: Any, dim: Any = None, *rest: Any, **named: Any) -> CallSpec | None:
     fmap = batched(input)
     axis = dim % input.dim() - 1 if fmap and isinstance(dim, int) else -1
-    return Spec(ours.Softmax(axis), (fmap,), (), input) if fmap and axis >= 0 else None
+    return CallSpec(ours.Softmax(axis), (fmap,), (), input) if fmap and axis >= 0 else None
 
 
-def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Spec | None:
+def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> CallSpec | None:
     fmap = map_of(input)
     if fmap is None or input.dim() != len(fmap.shape) + 1:
         return None
     rate = p if training or p < 1 else 0.0  # in evaluation too, so that what is built from it can be trained
-    return Spec(ours.Dropout(rate), (fmap,), (), input, inplace)
+    return CallSpec(ours.Dropout(rate), (fmap,), (), input, inplace)
 
 
-def _local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Spec | None:
+def _local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> CallSpec | None:
     fmap = batched(input, 4)
-    return Spec(ours.LocalResponseNorm(size, alpha, beta, k), (fmap,), (), input) if fmap else None
+    return CallSpec(ours.LocalResponseNorm(size, alpha, beta, k), (fmap,), (), input) if fmap else None
 
 
-def _per_channel(layer: Layer, name: str, x: Any, other: Any) -> Spec | None:
+def _per_channel(layer: Layer, name: str, x: Any, other: Any) -> CallSpec | None:
     """A learned number for each channel of a map or each feature of a vector."""
     fmap = batched(x)
     if fmap is None or not isinstance(other, torch.nn.Parameter):
@@ -253,43 +257,43 @@ def _per_channel(layer: Layer, name: str, x: Any, other: Any) -> Spec | None:
     padded = (1,) * (x.dim() - len(shape)) + shape
     if padded != (1, fmap.shape[0]) + (1,) * (len(fmap.shape) - 1):
         return None
-    return Spec(layer, (fmap,), ((name, other),), x)
+    return CallSpec(layer, (fmap,), ((name, other),), x)
 
 
-def _add(x: Any, other: Any, *, alpha: float = 1) -> Spec | None:
+def _add(x: Any, other: Any, *, alpha: float = 1) -> CallSpec | None:
     a, b = map_of(x), map_of(other)
     if alpha == 1 and a is not None and b is not None and x.shape == other.shape and x.dim() == len(a.shape) + 1:
-        return Spec(ours.Add(), (a, b), (), x)
+        return CallSpec(ours.Add(), (a, b), (), x)
     if a is None and b is not None:
         x, other = other, x
     return _per_channel(ours.Offset(), "bias", x, other) if alpha == 1 else None
 
 
-def _mul(x: Any, other: Any) -> Spec | None:
+def _mul(x: Any, other: Any) -> CallSpec | None:
     a, b = batched(x), batched(other)
     if a is not None and b is not None:
-        return Spec(ours.Multiply(), (a, b), (), x) if len(a.shape) == len(b.shape) else None
+        return CallSpec(ours.Multiply(), (a, b), (), x) if len(a.shape) == len(b.shape) else None
     if a is None:
         x, other, a = other, x, b
     if a is not None and isinstance(other, (int, float)) and not isinstance(other, bool):
-        return Spec(ours.Constant(float(other)), (a,), (), x)
+        return CallSpec(ours.Constant(float(other)), (a,), (), x)
     return _per_channel(ours.Scale(), "weight", x, other)
 
 
-def _maximum(x: Any, other: Any) -> Spec | None:
+def _maximum(x: Any, other: Any) -> CallSpec | None:
     a, b = batched(x), batched(other)
-    return Spec(ours.Maximum(), (a, b), (), x) if a and b and a.shape == b.shape else None
+    return CallSpec(ours.Maximum(), (a, b), (), x) if a and b and a.shape == b.shape else None
 
 
-def _cat(tensors: Any, dim: int = 0, **named: Any) -> Spec | None:
+def _cat(tensors: Any, dim: int = 0, **named: Any) -> CallSpec | None:
     maps = [batched(x) for x in tensors]
     if not maps or any(x is None for x in maps) or not isinstance(dim, int) or named:
         return None
     axis = dim % tensors[0].dim() - 1
-    return Spec(ours.Concat(axis), tuple(maps), (), tensors[0]) if 0 <= axis <= 2 else None  # type: ignore[arg-type]
+    return CallSpec(ours.Concat(axis), tuple(maps), (), tensors[0]) if 0 <= axis <= 2 else None  # type: ignore[arg-type]
 
 
-def _permute(input: Any, *order: Any) -> Spec | None:
+def _permute(input: Any, *order: Any) -> CallSpec | None:
     fmap = batched(input)
     if fmap is None:
         return None
@@ -300,19 +304,19 @@ def _permute(input: Any, *order: Any) -> Spec | None:
         axes = tuple(swap.get(axis, axis) for axis in range(input.dim()))
     if axes[0] != 0 or len(axes) != input.dim():
         return None
-    return Spec(ours.Permute(tuple(axis - 1 for axis in axes[1:])), (fmap,), (), input)
+    return CallSpec(ours.Permute(tuple(axis - 1 for axis in axes[1:])), (fmap,), (), input)
 
 
-def _activations() -> dict[Any, Rule]:
+def _activations() -> dict[Any, CallRule]:
     """Each activation by its name, and by that of the function that writes over its input."""
-    found: dict[Any, Rule] = {}
+    found: dict[Any, CallRule] = {}
     for name, (layer, *fields) in _ACTIVATIONS.items():
         found[name] = _activation(layer, *fields)
         found[f"{name}_"] = _in_place(found[name])
     return found
 
 
-def _arithmetic(name: str, rule: Rule) -> dict[Any, Rule]:
+def _arithmetic(name: str, rule: CallRule) -> dict[Any, CallRule]:
     """`add`, and what Python makes of `+` and `+=`."""
     writes = _in_place(rule)
     return dict.fromkeys((name, f"__{name}__", f"__r{name}__"), rule) | dict.fromkeys(
@@ -320,7 +324,7 @@ def _arithmetic(name: str, rule: Rule) -> dict[Any, Rule]:
     )
 
 
-RULES: dict[Any, Rule] = {
+RULES: dict[Any, CallRule] = {
     **dict.fromkeys((torch.max_pool2d, F.max_pool2d), _pool(_max_pool)),
     **dict.fromkeys((F.avg_pool2d, torch._C._nn.avg_pool2d), _pool(_avg_pool)),
     **_activations(),

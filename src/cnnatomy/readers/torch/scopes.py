@@ -14,7 +14,7 @@ from cnnatomy.layers.layer import Value, value
 from cnnatomy.readers.torch.spec import LAST_STATE, WRITE
 from cnnatomy.readers.torch.tracer import Tracer
 
-Span = tuple[int, int]
+NodeSpan = tuple[int, int]
 """The numbers of the first node of a scope and of the first after it."""
 
 
@@ -37,7 +37,7 @@ class Scopes:
 
     def __init__(self, tracer: Tracer, names: dict[nn.Module, str]) -> None:
         self.tracer, self.names = tracer, names
-        self.spans: dict[Scope, Span] = {}
+        self.spans: dict[Scope, NodeSpan] = {}
         self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
         self.open: list[tuple[nn.Module, Scope | None, str, int, str]] = []  # the last is what names below begin with
         self.thread = get_ident()  # hooks are called for modules that run in other threads too
@@ -135,7 +135,7 @@ class Scopes:
             self.spans[scope] = (start, len(nodes))
 
 
-def without_idle(graph: Graph, spans: dict[Scope, Span]) -> dict[Scope, Span]:
+def without_idle(graph: Graph, spans: dict[Scope, NodeSpan]) -> dict[Scope, NodeSpan]:
     """Drops writes to views whose whole nobody reads afterwards, and states nobody reads; the spans without them."""
     needed = set(graph.outputs)
     kept: list[Node] = []
@@ -157,7 +157,7 @@ def without_idle(graph: Graph, spans: dict[Scope, Span]) -> dict[Scope, Span]:
     return {scope: (place[start], place[end]) for scope, (start, end) in spans.items()}
 
 
-def close_scopes(graph: Graph, spans: dict[Scope, Span]) -> None:
+def close_scopes(graph: Graph, spans: dict[Scope, NodeSpan]) -> None:
     """Gives every scope its inputs and outputs: the maps that cross its border, in the order in which they are made."""
     number = {node.output: i for i, node in enumerate(graph.nodes)}
     last: dict[FeatureMap, int] = {}

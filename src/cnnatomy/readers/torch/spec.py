@@ -16,7 +16,7 @@ WRITE, LAST_STATE = "write", "last state"
 They are dropped where nobody reads them."""
 
 
-class Spec(NamedTuple):
+class CallSpec(NamedTuple):
     """What a rule makes of a call: a layer, the maps that it reads, its tensors by name, what is written to."""
 
     layer: Layer
@@ -27,7 +27,7 @@ class Spec(NamedTuple):
     shape: Shape | None = None
 
 
-Rule = Callable[..., Spec | None]
+CallRule = Callable[..., CallSpec | None]
 """The arguments of a call -> the layer that it is, or None where it is none of ours."""
 
 

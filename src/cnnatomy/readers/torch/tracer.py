@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from cnnatomy.design.graph import MOST_NODES, FeatureMap, Graph, Node
+from cnnatomy.design.graph import MAX_NODES, FeatureMap, Graph, Node
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.readers.torch import resize, rules, views
 from cnnatomy.readers.torch.functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, base_name, cost_of, words
-from cnnatomy.readers.torch.spec import WRITE, Rule, Spec
+from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import (
     SOURCE,
     TWIN,
@@ -86,8 +86,8 @@ class Tracer(TorchFunctionMode):
             node.shared = frozenset(shared)
         scope.children[node] = name
         graph.nodes.append(node)
-        if len(graph.nodes) > MOST_NODES:
-            raise UserError(f"the module computes more than {MOST_NODES:,} functions for one input")
+        if len(graph.nodes) > MAX_NODES:
+            raise UserError(f"the module computes more than {MAX_NODES:,} functions for one input")
         return fmap
 
     def owned(self, weights: Weights) -> tuple[dict[str, Any], list[str]]:
@@ -97,7 +97,7 @@ class Tracer(TorchFunctionMode):
         stored = tuple((leaf.name, leaf.shape) for leaf in weights.leaves if not leaf.learned)
         return {"learned": learned, "stored": stored}, shared
 
-    def apply(self, spec: Spec) -> FeatureMap:
+    def apply(self, spec: CallSpec) -> FeatureMap:
         """The node of a layer with its tensors; a layer whose weights are computed from others becomes `Derived`."""
         layer, maps = spec.layer, spec.maps
         shape = spec.shape or layer.output_shape(*[x.shape for x in maps])
@@ -113,7 +113,7 @@ class Tracer(TorchFunctionMode):
                 layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
         return self.add(layer, maps, shape, shared)
 
-    def finish(self, spec: Spec, func: Any, args: Any, kwargs: Any) -> Any:
+    def finish(self, spec: CallSpec, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of a call that has a rule."""
         fmap = self.apply(spec)
         if self.for_real:
@@ -295,7 +295,7 @@ def _outputs(result: Any) -> list[torch.Tensor]:
 HANDLERS: dict[Any, Handler] = {}
 """What is done with each function of torch, looked up once."""
 
-RULES: dict[Any, Rule] = rules.RULES | resize.RULES
+RULES: dict[Any, CallRule] = rules.RULES | resize.RULES
 """Function, or name of functions with one signature -> rule."""
 
 QUESTIONS = words(
@@ -339,7 +339,7 @@ def _inside(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         return _body(func)(*args, **kwargs)
 
 
-def _ruled(rule: Callable[..., Spec | None], otherwise: Handler) -> Handler:
+def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
     def handle(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
         try:
             spec = rule(*args, **kwargs)

@@ -9,7 +9,7 @@ from cnnatomy import layers as ours
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import Foreign
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Shape
-from cnnatomy.readers.torch.spec import LAST_STATE, Spec, batched
+from cnnatomy.readers.torch.spec import LAST_STATE, CallSpec, batched
 from cnnatomy.readers.torch.tensors import SOURCE, stand_for
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     layer = (ours.LSTM if func.__name__ == "lstm" else ours.RNN)(weights[1].shape[1])
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     outputs = func(*t.swapped(args), **kwargs)
-    made = t.apply(Spec(layer, (fmap,), tuple(zip(names, weights, strict=True))))
+    made = t.apply(CallSpec(layer, (fmap,), tuple(zip(names, weights, strict=True))))
     stand_for(outputs[0], made)
     t.idle = True
     for last in outputs[1:]:

@@ -13,16 +13,16 @@ import yaml
 
 from cnnatomy import catalogue
 from cnnatomy.design import BLOCKS, Block, Composition, Named, Network
-from cnnatomy.design.graph import MOST_NODES
+from cnnatomy.design.blocks import Part
+from cnnatomy.design.graph import MAX_NODES
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import LAYERS, Layer
 from cnnatomy.layers.layer import Value
 
-MOST_BYTES = 10_000_000
-DEEPEST = 100
+MAX_BYTES = 10_000_000
+MAX_DEPTH = 100
 """Bounds on a design file: larger or deeper nested is refused before anything is made of it."""
 
-Part = Layer | Block | Named
 Types = dict[str, type[Value]]
 
 
@@ -104,8 +104,8 @@ def parse(text: str, source: str) -> yaml.Node | None:
     Raises:
         UserError: if it is too large, nests too deeply, or is no YAML.
     """
-    if len(text) > MOST_BYTES:
-        raise UserError(f"{source}: a design may have at most {MOST_BYTES:,} bytes, this has {len(text):,}")
+    if len(text) > MAX_BYTES:
+        raise UserError(f"{source}: a design may have at most {MAX_BYTES:,} bytes, this has {len(text):,}")
     try:
         root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -178,8 +178,8 @@ class Reader:
     def part(self, node: yaml.Node, depth: int) -> Any:
         """A layer or block: `ReLU`, `{Conv: {channels: 64, kernel: 3}}`, or `{name: part}` for a named one."""
         self.made += 1
-        if self.made > MOST_NODES or depth > DEEPEST:
-            self.fail(node, f"the design has more than {MOST_NODES:,} parts or nests deeper than {DEEPEST}")
+        if self.made > MAX_NODES or depth > MAX_DEPTH:
+            self.fail(node, f"the design has more than {MAX_NODES:,} parts or nests deeper than {MAX_DEPTH}")
         if isinstance(node, yaml.ScalarNode):
             return self.call(node, self.kind(node, node.value), (), {})
         if isinstance(node, yaml.SequenceNode):
@@ -248,8 +248,8 @@ class Reader:
         if isinstance(node, yaml.MappingNode) and len(node.value) == 2 and node.value[1][0].value == "times":
             times = self.plain(node.value[1][1], int, "times")
             node = yaml.MappingNode(node.tag, node.value[:1], node.start_mark, node.end_mark)
-        if not 1 <= times <= MOST_NODES - self.made:
-            self.fail(node, f"times must be at least 1, and all parts together at most {MOST_NODES:,}, got {times:,}")
+        if not 1 <= times <= MAX_NODES - self.made:
+            self.fail(node, f"times must be at least 1, and all parts together at most {MAX_NODES:,}, got {times:,}")
         self.made += times - 1
         return [self.part(node, depth)] * times
 

@@ -106,7 +106,7 @@ def imagenet_classes() -> tuple[str, ...]:
 def as_run(network: Design, source: str) -> Run:
     """A run folder's description for weights that were trained elsewhere.
 
-    Pictures are normalised by ImageNet's mean and standard deviation, as most published weights expect; the classes are
+    Images are normalised by ImageNet's mean and standard deviation, as most published weights expect; the classes are
     named where there are 1000, else numbered.
     """
     shape = image_shape(network)
@@ -124,4 +124,4 @@ def as_run(network: Design, source: str) -> Run:
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of ImageNet's pictures, of red, green and blue from 0 to 1."""
+"""Mean and standard deviation of ImageNet's images, of red, green and blue from 0 to 1."""

@@ -24,7 +24,7 @@ TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
-class Unit:
+class TensorUnit:
     """The tensors that one layer owns, by their own names (`weight`, `bias`, `running_mean`), and where they are."""
 
     path: str
@@ -47,14 +47,14 @@ def _core(shape: Iterable[int]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def units(state: Mapping[str, torch.Tensor]) -> list[Unit]:
+def units(state: Mapping[str, torch.Tensor]) -> list[TensorUnit]:
     """The layers of a state dict, in its order; counters of batches are left out."""
     found: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in state.items():
         path, _, own = name.rpartition(".")
         if own != "num_batches_tracked":
             found.setdefault(path, {})[own] = tensor
-    return [Unit(path, tensors) for path, tensors in found.items()]
+    return [TensorUnit(path, tensors) for path, tensors in found.items()]
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def from_state(ours: nn.Module, source: Mapping[str, torch.Tensor], name: str) -
         UserError: a precise account of the layers that have no counterpart on either side.
     """
     mine, theirs = units(ours.state_dict()), units(source)
-    waiting: dict[Any, list[Unit]] = {}
+    waiting: dict[Any, list[TensorUnit]] = {}
     for unit in theirs:
         waiting.setdefault(unit.signature, []).append(unit)
-    taken: dict[str, Unit] = {}
-    missing: list[Unit] = []
+    taken: dict[str, TensorUnit] = {}
+    missing: list[TensorUnit] = []
     for unit in mine:
         candidates = waiting.get(unit.signature)
         if candidates:
@@ -123,7 +123,7 @@ def from_module(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str) 
 def _run_both(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str, auxiliary: bool) -> Transplant:
     _set_mode(source, auxiliary)
     _set_mode(ours, auxiliary)
-    seen: list[tuple[Unit, torch.Tensor]] = []
+    seen: list[tuple[TensorUnit, torch.Tensor]] = []
     theirs = _owners(source)
     hooks = [
         module.register_forward_pre_hook(lambda _m, inputs, unit=unit: seen.append((unit, inputs[0].clone())))
@@ -133,10 +133,10 @@ def _run_both(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str, au
     for hook in hooks:
         hook.remove()
 
-    taken: dict[str, Unit] = {}
+    taken: dict[str, TensorUnit] = {}
     mine = _owners(ours)
 
-    def take(module: nn.Module, inputs: tuple[torch.Tensor, ...], unit: Unit) -> None:
+    def take(module: nn.Module, inputs: tuple[torch.Tensor, ...], unit: TensorUnit) -> None:
         for i, (candidate, tensor) in enumerate(seen):
             if candidate.signature == unit.signature and _equal(tensor, inputs[0]):
                 _copy(unit, candidate)
@@ -166,27 +166,27 @@ def _run_both(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str, au
     return dataclasses.replace(done, difference=difference, left_out=idle)
 
 
-def _owners(module: nn.Module) -> list[tuple[nn.Module, Unit]]:
+def _owners(module: nn.Module) -> list[tuple[nn.Module, TensorUnit]]:
     """The modules that own tensors themselves."""
     owners = []
     for path, part in module.named_modules():
         own = {**part._parameters, **part._buffers}
         tensors = {name: t for name, t in own.items() if t is not None and name != "num_batches_tracked"}
         if tensors:
-            owners.append((part, Unit(path, tensors)))
+            owners.append((part, TensorUnit(path, tensors)))
     return owners
 
 
-def _copy(unit: Unit, source: Unit) -> None:
+def _copy(unit: TensorUnit, source: TensorUnit) -> None:
     for name, tensor in unit.tensors.items():
         tensor.copy_(source.tensors[name].reshape(tensor.shape))
 
 
 def _transplant(
     ours: nn.Module,
-    mine: list[Unit],
-    theirs: list[Unit],
-    taken: dict[str, Unit],
+    mine: list[TensorUnit],
+    theirs: list[TensorUnit],
+    taken: dict[str, TensorUnit],
 ) -> Transplant:
     dtypes = {name: tensor.dtype for name, tensor in ours.state_dict().items()}
     counters = {name: torch.tensor(0) for name, dtype in dtypes.items() if not dtype.is_floating_point}
@@ -201,7 +201,7 @@ def _transplant(
     return Transplant(state, [(unit.path, taken[unit.path].path) for unit in mine], reordered)
 
 
-def _refuse_unless_complete(name: str, missing: list[Unit], left: list[Unit]) -> None:
+def _refuse_unless_complete(name: str, missing: list[TensorUnit], left: list[TensorUnit]) -> None:
     """Raises a UserError that lists what has no counterpart, if anything has none."""
     if not missing and not left:
         return
