@@ -9,7 +9,7 @@ from cnnatomy.analysis.memory.footprint import inference
 from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
-from cnnatomy.critique.rule import Case, in_bytes, rule
+from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
@@ -59,7 +59,7 @@ def balance(study: Study) -> Iterator[Case]:
         slow = times["share_of_time_early"] > 0.5, times["share_of_time_late"] > 0.5
     if not any(slow):
         return
-    evidence = {
+    evidence: dict[str, Evidence] = {
         "levels": _levels(rows),
         "share_of_macs_early": spent / macs if macs else 0.0,
         "share_of_weights_late": stored / weights if weights else 0.0,

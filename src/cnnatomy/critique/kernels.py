@@ -39,9 +39,9 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     """
     stacks = [stack for node in study.convolutions if _is_first(study, node) and (stack := _stack(study, node))]
     if stacks:
-        case = _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", False)
-        if 4 * (case.evidence["macs_stacked"] - case.evidence["macs"]) <= study.account.totals.macs:
-            yield case
+        before, after = _macs(study, stacks)
+        if 4 * (after - before) <= study.account.totals.macs:
+            yield _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", False)
 
 
 class _Stack(NamedTuple):
@@ -57,24 +57,31 @@ def _is_first(study: Study, node: Node) -> bool:
     return study.rows[node].weight_layers == 1
 
 
+def _macs(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
+    """MACs of the large kernels, and of the stacks in their places."""
+    rows = [study.rows[stack.node] for stack in stacks]
+    after = [_cost(stack.layers, row.inputs[0])[1] for stack, row in zip(stacks, rows, strict=True)]
+    return sum(row.macs for row in rows), sum(after)
+
+
 def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, mechanical: bool) -> Case:
     rows = [study.rows[stack.node] for stack in stacks]
     sizes = sorted({stack.kernel for stack in stacks})
-    before = sum(row.weights for row in rows), sum(row.macs for row in rows)
-    costs = [_cost(stack.layers, row.inputs[0]) for stack, row in zip(stacks, rows, strict=True)]
-    after = sum(weights for weights, _ in costs), sum(macs for _, macs in costs)
+    macs, macs_after = _macs(study, stacks)
+    weights = sum(row.weights for row in rows)
+    weights_after = sum(_cost(stack.layers, row.inputs[0])[0] for stack, row in zip(stacks, rows, strict=True))
     layers = sum(isinstance(layer, Conv) for stack in stacks for layer in stack.layers)
     kernels = " and ".join(f"{k}x{k}" for k in sizes)
-    counts = f"{before[0]:,} weights become {after[0]:,}, and {before[1]:,} MACs {after[1]:,}"
+    counts = f"{weights:,} weights become {weights_after:,}, and {macs:,} MACs {macs_after:,}"
     return Case(
         where=tuple(row.path for row in rows),
         text=f"{kernels} as stacks of 3x3: {counts}, with {layers} nonlinearities for {len(rows)}",
         evidence={
             "kernels": sizes,
-            "weights": before[0],
-            "weights_stacked": after[0],
-            "macs": before[1],
-            "macs_stacked": after[1],
+            "weights": weights,
+            "weights_stacked": weights_after,
+            "macs": macs,
+            "macs_stacked": macs_after,
             "nonlinearities": len(rows),
             "nonlinearities_stacked": layers,
         },

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from cnnatomy.edits.change import Remedy
 
@@ -16,6 +16,10 @@ Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 """From the mildest; the levels of SARIF. A note is a question of taste or device, a warning costs accuracy, time or
 memory for nothing, an error is a mistake."""
+
+
+Evidence: TypeAlias = "bool | int | float | str | Sequence[Evidence] | Mapping[str, Evidence] | None"
+"""What JSON can hold."""
 
 
 class Case(NamedTuple):
@@ -30,7 +34,7 @@ class Case(NamedTuple):
 
     where: tuple[str, ...]
     text: str
-    evidence: Mapping[str, Any]
+    evidence: Mapping[str, Evidence]
     remedy: Remedy | None = None
     severity: Severity | None = None
 
@@ -42,7 +46,7 @@ class Finding(NamedTuple):
     severity: Severity
     where: tuple[str, ...]
     text: str
-    evidence: Mapping[str, Any]
+    evidence: Mapping[str, Evidence]
     remedy: Remedy | None
 
 

@@ -133,13 +133,16 @@ class Composition(Block):
 
 @composition
 class Chain(Composition):
-    """One part after the other. An empty chain passes its input on."""
+    """One part after the other. An empty chain passes its input on.
 
-    def __call__(self, *maps: FeatureMap) -> Any:
+    Where the last part gives several maps, so does the chain: a tuple of them, which its type does not say.
+    """
+
+    def __call__(self, *maps: FeatureMap) -> FeatureMap:
         for part in self.parts:
             result = part(*maps)
             maps = result if isinstance(result, tuple) else (result,)
-        return maps if len(maps) > 1 else maps[0]
+        return cast(FeatureMap, maps) if len(maps) > 1 else maps[0]
 
 
 @composition
@@ -148,10 +151,11 @@ class Parallel(Composition):
 
     join: Layer | Block = Concat()
 
-    def __call__(self, x: FeatureMap) -> Any:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         if not self.parts:
             raise UserError("Parallel: needs at least one part")
-        return self.join(*[part(x) for part in self.parts])
+        joined: FeatureMap = self.join(*[part(x) for part in self.parts])
+        return joined
 
 
 @composition
@@ -171,11 +175,11 @@ class Residual(Composition):
     shortcut: Layer | Block | None = None
     after: Layer | Block | None = None
 
-    def __call__(self, x: FeatureMap) -> Any:
+    def __call__(self, x: FeatureMap) -> FeatureMap:
         y = x
         for part in self.parts:
             y = part(y)
-        total = Add()(self.shortcut(x) if self.shortcut else x, y)
+        total: FeatureMap = Add()(self.shortcut(x) if self.shortcut else x, y)
         return self.after(total) if self.after else total
 
 
