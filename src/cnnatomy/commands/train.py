@@ -188,11 +188,11 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         run_folder.check_free(place)
     images = open_source(request.source or (before.source if before else "digits"))
     network = resolve(request.network, len(images.classes), request.shape or (before.shape if before else None))
-    network = keepable(network)
+    shape = image_shape(network)
+    network = keepable(network, shape)
     chosen = _recipe(request.recipe, request.changes, before)
     if before is not None and before.network != network:
         raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
-    shape = image_shape(network)
     with _reading(console, len(images)) as report:
         data = load(images, shape, progress=report)
     for line in training.beginning(network, data, chosen):

@@ -11,6 +11,7 @@ from cnnatomy.data import Data, Normalisation
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import Shape
 from cnnatomy.readers.yaml import listed
 
 FORMAT = 1
@@ -107,8 +108,8 @@ def image_shape(network: Design) -> tuple[int, int, int]:
     return channels, rows, columns
 
 
-def keepable(network: Design) -> Design:
-    """The same network in a form that design.yaml can hold.
+def keepable(network: Design, shape: Shape) -> Design:
+    """The same network, for inputs of `shape`, in a form that design.yaml can hold.
 
     A network with a block of one's own cannot be read back by its name, so it is kept as the list of its nodes, under
     the same paths.
@@ -123,7 +124,7 @@ def keepable(network: Design) -> Design:
     if not problem:
         return network
     try:
-        return ListedNetwork.of(network.graph(), network.name)
+        return ListedNetwork.of(network.graph(shape), network.name)
     except UserError as error:
         raise UserError(
             f"{network.name or 'the network'} cannot be kept in a run folder: as a design, {problem};"

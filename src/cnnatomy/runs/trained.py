@@ -16,12 +16,13 @@ from cnnatomy.data import ImageError, load, load_labelled, open_source, read_ima
 from cnnatomy.data.images import quiet_decoders
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
+from cnnatomy.files import writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.classifier import Classifier
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from cnnatomy.runs.folder import RunFolder
-from cnnatomy.runs.run import Run
+from cnnatomy.runs.run import Run, keepable
 
 IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
@@ -113,9 +114,11 @@ class Trained:
             UserError: if the folder exists already or cannot be written, or the network cannot be kept.
         """
         place = RunFolder(Path(path))
-        run_folder.create(place, self.run)
-        run_folder.write_weights(place.model, self.network, self.run.name)
-        return dataclasses.replace(self, path=place.path)
+        run = dataclasses.replace(self.run, network=keepable(self.run.network, self.run.shape))
+        run_folder.create(place, run)
+        with writing_to(place.path):
+            run_folder.write_weights(place.model, self.network, run.name)
+        return dataclasses.replace(self, run=run, path=place.path)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def fit(
     """
     chosen = choose_device(device)
     place = RunFolder(Path(folder)) if folder is not None else None
-    network = keepable(design) if place is not None else design
+    network = keepable(design, data.shape) if place is not None else design
     parent = (start.name, "trained further") if start is not None else ()
     run = Run.of(network, data, recipe.as_dict(), *parent)
     remedy = "Then go on with --resume" if place is not None else ""
