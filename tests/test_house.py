@@ -53,7 +53,6 @@ IMPORTED_LAZILY = (
     "training/*",
     "readers/torch/*",
     "readers/onnx/*",
-    "report/training.py",
 )
 # What takes a noticeable time to import: the rooms that describe, count and compare do without.
 HEAVY = {"torch", "lightning", "torchmetrics", "tensorboard", "numpy", "scipy", "sklearn", "PIL"}
@@ -163,3 +162,12 @@ def test_every_dependency_is_pinned() -> None:
 
 def normal(distribution: str) -> str:
     return distribution.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def test_reading_a_run_leaves_lightning_unimported() -> None:
+    """Nor what only training and evaluation need: `predict` starts nearly as fast as torch (benchmarks/start.py)."""
+    heavy = {"lightning", "torchmetrics", "tensorboard", "sklearn", "scipy", "rich"}
+    program = f"import sys, cnnatomy.runs, cnnatomy.report.training; print(*sorted({heavy!r} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (ran.returncode, ran.stdout.split()) == (0, []), ran.stderr

@@ -6,16 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import account
-from cnnatomy.data import Data
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
 from cnnatomy.report.tables import Column, render
-from cnnatomy.runs import Evaluation, Outcome, Prediction
-from cnnatomy.runs.weights.transplant import Transplant
-from cnnatomy.training import Recipe
+
+if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and `predict` does without
+    from cnnatomy.data import Data
+    from cnnatomy.runs import Evaluation, Outcome, Prediction
+    from cnnatomy.runs.weights.transplant import Transplant
+    from cnnatomy.training import Recipe
 
 MAX_CLASSES = 25
 """Up to here the confusion matrix is printed; it is in summary.json in any case."""
