@@ -46,6 +46,7 @@ tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into doc
 	@$(BIN)/python -c 'from cnnatomy.readers.yaml import schema; print(schema.text(), end="")' > docs/design.schema.json
 	@$(BIN)/python -c 'from cnnatomy.report import rules; print(rules.page(), end="")' > docs/rules.md
 	@$(BIN)/python -c 'from cnnatomy.report import rules; print(rules.table(), end="")' > docs/critique-table.md
+	@$(BIN)/python docs/architecture.py
 	@$(BIN)/python docs/examples.py critique.md
 
 bench: $(DEV_READY) ## every benchmark, one after another
