@@ -37,7 +37,7 @@ lint: $(DEV_READY) ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-format: $(DEV_READY) ## let ruff mend and format what it can
+format: $(DEV_READY) ## let ruff fix and format what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 

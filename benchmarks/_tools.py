@@ -140,7 +140,7 @@ TOOLS: dict[str, tuple[Tool, str]] = {
 
 
 class ToolRun(nn.Module):
-    """A convolution without offsets, and a function after it: tools that look for modules find one."""
+    """A convolution without bias, and a function after it: tools that look for modules find one."""
 
     def __init__(self, after: Callable[[torch.Tensor], torch.Tensor] | nn.Module, channels: int = 8) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ def attention(x: torch.Tensor) -> torch.Tensor:
 
 
 PROBES: dict[str, tuple[Callable[[], Any], int]] = {
-    "offsets of a convolution": (lambda: nn.Conv2d(8, 8, 1), 2048),
+    "bias of a convolution": (lambda: nn.Conv2d(8, 8, 1), 2048),
     "batch norm": (lambda: nn.BatchNorm2d(8), 2048),
     "layer norm": (lambda: nn.LayerNorm(16), 2048),
     "ReLU": (nn.ReLU, 2048),
@@ -183,7 +183,7 @@ PROBES: dict[str, tuple[Callable[[], Any], int]] = {
 }
 """What -> the module or function, and its elements (of the input), or for products its MACs. The map is 8x16x16."""
 PROBE_CONV = 8 * 8 * 16 * 16
-EXTRA = {"offsets of a convolution": PROBE_CONV}
+EXTRA = {"bias of a convolution": PROBE_CONV}
 """MACs of a probe that are no question."""
 
 

@@ -47,13 +47,13 @@ WORDS = {
     "FlopCounterMode": """torch's own, and the judge: convolutions, matrix products and attention, as torch's kernels
         run, and nothing else. On the CPU `nn.MultiheadAttention` is one fused kernel, which it does not know.""",
     "torchinfo": """multiplies the parameters of a module by the positions of its output if its class is called Conv,
-        and counts them once if it is not: so an offset of a convolution is a MAC for each output, a batch norm costs
+        and counts them once if it is not: so a bias of a convolution is a MAC for each output, a batch norm costs
         its parameters once, and so does a fully connected layer however many tokens it is applied to. Functions and
         attention cost nothing.""",
     "fvcore": """follows torch.jit's trace, which fails on the meta device: a batch norm is two for each element, a
         layer norm five, an average over the map one for each input. Activations, additions and fused attention cost
         nothing.""",
-    "ptflops": """counts offsets, elements of norms, activations and pools with the MACs; modules that call a function
+    "ptflops": """counts biases, elements of norms, activations and pools with the MACs; modules that call a function
         which it has replaced as well (ReLU, pools) count twice. Operators (`+`, `*`) and `F.linear` cost nothing.""",
     "thop": """hooks on the types of module that it knows: four for each element of a norm (two without weights), one
         for each input of an average. Functions and unknown types, `nn.MultiheadAttention` among them, cost nothing and
@@ -64,7 +64,7 @@ WORDS = {
         `matmul`; attention by `scaled_dot_product_attention` is missed.""",
     "deepspeed": """its FLOPs profiler works as that of calflops, which came from it, and knows attention.""",
     "torchview": """draws graphs and counts nothing: it is here for its time alone.""",
-    "onnx-tool": """reads an exported file; neither the export nor its weights' making is timed. Offsets, additions and
+    "onnx-tool": """reads an exported file; neither the export nor its weights' making is timed. Biases, additions and
         comparisons are one MAC, a division is 4, an exponential 32. Exporters fold batch norms into convolutions.""",
 }
 """What each counts as a MAC, read in its source; the table of small things below it shows most of this in numbers."""
@@ -226,7 +226,7 @@ class Page:
             *self.compared("macs", 0),
             *prose("What each tool calls a MAC:"),
             *(f"- **{name}**: {' '.join(text.split())}" for name, text in WORDS.items() if name in self.versions),
-            *prose("""In numbers: what a tool adds for each element of the input of a small thing (8x16x16, behind a
+            *prose("""In numbers: what a tool adds for each element of the input of a small thing (8x16x16, after a
                 convolution); in the last three rows, for each MAC of it."""),
             *table(["", *names], ([name, *(self.each(tool, name) for tool in names)] for name in PROBES)),
         ]

@@ -1,7 +1,7 @@
 """What every command answers in JSON about every network of the catalogue and 42 designs, as one digest each.
 
 `python tests/record.py` says which answers differ from those on record in `goldens/answers.json`; with `--write` it
-records them anew, and with `--keep FOLDER` it writes the answers themselves, so that two versions can be compared with
+records them again, and with `--keep FOLDER` it writes the answers themselves, so that two versions can be compared with
 `diff -r`. Moving code about must change none of them: `test_record.py`, which `make test-full` runs.
 """
 
@@ -88,7 +88,7 @@ def differences(networks: list[str], keep: Path | None = None) -> tuple[dict[str
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="only these  [default: all]")
-    parser.add_argument("--write", action="store_true", help="record the answers anew")
+    parser.add_argument("--write", action="store_true", help="record the answers again")
     parser.add_argument("--keep", type=lambda name: Path(name).resolve(), help="write the answers into this folder")
     asked = parser.parse_args()
     found, differ = differences(asked.networks or everything(), asked.keep)

@@ -1,4 +1,4 @@
-"""The errors that are the user's to mend: one message each, never a traceback on the command line."""
+"""Errors that the user can correct: one message each, never a traceback on the command line."""
 
 from __future__ import annotations
 

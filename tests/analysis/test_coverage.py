@@ -161,7 +161,7 @@ def test_dilation_within_residual_blocks_stays_on_its_grid() -> None:
 
 
 def test_parallel_rates_leave_less_out_than_one() -> None:
-    """Atrous spatial pyramid pooling (Chen et al. 2017) behind a convolution of one, or of no, 3x3 before it."""
+    """Atrous spatial pyramid pooling (Chen et al. 2017) after a convolution of one, or of no, 3x3 before it."""
     pyramid = Parallel(*[Chain(*dilated(rate)) for rate in (1, 2, 3)], Chain(GlobalAvgPool(), Interpolate(40)))
     assert found(pyramid) == []
     wide = Parallel(*[Chain(*dilated(rate)) for rate in (6, 12, 18)], Conv(4, 1))

@@ -1,4 +1,4 @@
-"""Memory that the system has to provide anew: the rules of glibc's allocator. `benchmarks/pages.py` asks the system."""
+"""Memory that the system has to provide again: glibc's allocator. `benchmarks/pages.py` asks the system."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_vgg_and_residual_networks_widen_when_they_down_sample(name: str) -> Non
 
 
 def test_alexnet_pools_more_than_half_of_the_image_away() -> None:
-    """3x227x227 = 154,587 values, 96x27x27 = 69,984 behind the first pool, where 55 rows become 27."""
+    """3x227x227 = 154,587 values, 96x27x27 = 69,984 after the first pool, where 55 rows become 27."""
     finding = only(lossy_down_sampling, "alexnet")
     assert finding.where == ("tail.pool1",)
     assert (finding.evidence["before"], finding.evidence["after"]) == (154_587, 69_984)

@@ -251,7 +251,7 @@ def test_shortcuts_gates_and_pools_are_no_branches():
 
 @st.composite
 def joined(draw: st.DrawFn) -> tuple[Graph, Node]:
-    """A random graph that ends in a join of two or more maps, perhaps with something behind it."""
+    """A random graph that ends in a join of two or more maps, perhaps with something after it."""
 
     def describe(x: FeatureMap) -> FeatureMap | list[FeatureMap]:
         maps = [x]

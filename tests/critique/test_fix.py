@@ -33,7 +33,7 @@ PLANTED = {
 """What our own designs were made to get wrong."""
 
 
-def mended(name: str, **options):
+def redesigned(name: str, **options):
     network = design.read((DATA / f"{name}.yaml").read_text()) if name in DESIGNS else cn.network(name, **options)
     return network, fix(network, Purpose(), RULES)
 
@@ -62,7 +62,7 @@ def losses(network: cn.Network, steps: int, images: int, rate: float) -> list[fl
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16", "googlenet", "mobilenet-v1-1.0", "densenet-121", *DESIGNS])
 def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
-    network, fixed = mended(name)
+    network, fixed = redesigned(name)
     assert fixed.refused == []
     now = network.account()
     for step in fixed.steps:
@@ -76,14 +76,14 @@ def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_the_mistakes_that_were_planted_are_found_and_mended(name):
-    _, fixed = mended(name)
+    _, fixed = redesigned(name)
     assert PLANTED[name] <= {step.finding.rule.code for step in fixed.steps}
     assert not PLANTED[name] & {finding.rule.code for finding in fixed.left if finding.severity != "note"}
 
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_our_own_designs_train_after_it(name):
-    _, fixed = mended(name)
+    _, fixed = redesigned(name)
     found = losses(fixed.network, steps=12, images=10, rate=0.02)
     assert all(torch.isfinite(torch.tensor(found)))
     assert min(found[-3:]) < found[0]
@@ -92,7 +92,7 @@ def test_our_own_designs_train_after_it(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), [("alexnet", 131), ("vgg-16", 64)])
 def test_alexnet_and_vgg_16_train_after_it(name, side):
-    _, fixed = mended(name, classes=5, input=(3, side, side))
+    _, fixed = redesigned(name, classes=5, input=(3, side, side))
     assert fixed.steps
     found = losses(fixed.network, steps=4, images=5, rate=0.003)
     assert all(torch.isfinite(torch.tensor(found)))
@@ -166,14 +166,14 @@ def run(monkeypatch, tmp_path):
 def test_the_file_reads_back_as_the_network_and_is_never_overwritten(run):
     text = run("critique", DATA / "residual.yaml", "--fix", "better.yaml")
     written = Path("better.yaml").read_text()
-    _, fixed = mended("residual")
+    _, fixed = redesigned("residual")
     assert design.read(written) == fixed.network
     assert design.read(written).name == "better"
     for step in fixed.steps:
         assert f"# {step.finding.rule.code} {step.finding.rule.name}: " in written
         assert f"{step.finding.rule.code} {step.finding.rule.name}\n" in text
     assert "wrote better.yaml" in text
-    before, after = (network.account().totals.parameters for network in (mended("residual")[0], fixed.network))
+    before, after = (network.account().totals.parameters for network in (redesigned("residual")[0], fixed.network))
     assert f"{before:,}" in text
     assert f"{after:,}" in text
     assert "is there already, and is not overwritten" in run("critique", "alexnet", "--fix", "better.yaml", code=2)

@@ -126,10 +126,10 @@ def test_shufflenet_without_its_shuffles_never_mixes_its_groups():
     assert len(finding.evidence["pairs"]) == len(shuffles) - 1  # the first unit's first 1x1 convolution has one group
     assert finding.evidence["groups"] == [3]
     assert finding.remedy.mechanical
-    mended = changed(without, finding.remedy.change)
-    assert not found(groups_never_mix, mended)
-    assert Cost.of(account(mended)) == finding.remedy.after
-    assert account(mended).totals.macs == account(without).totals.macs
+    fixed = changed(without, finding.remedy.change)
+    assert not found(groups_never_mix, fixed)
+    assert Cost.of(account(fixed)) == finding.remedy.after
+    assert account(fixed).totals.macs == account(without).totals.macs
 
 
 def influence(*layers) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Rules about normalisation, dropout and the range of values: what they find, in which networks, and what mends it."""
+"""Rules about normalisation, dropout and the range of values: what they find, in which networks, and what fixes it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_vgg_16_has_thirteen_convolutions_without_normalisation():
     finding = one(no_normalisation, "vgg-16")
     assert finding.severity == "warning"
     assert finding.evidence == {"convolutions": 13, "without": 13, "depth": 16}
-    # with batch norm in place of each offset it is the network that has batch norm, which has 4,224 offsets more
+    # with batch norm in place of each bias it is the network that has batch norm, which has 4,224 offsets more
     assert finding.remedy.after.parameters == 138_365_992 - 4_224  # torchvision's vgg16_bn
     assert findings(no_normalisation, "vgg-16-bn") == []
 
@@ -110,13 +110,13 @@ def test_one_forgotten_batch_norm_is_a_note():
 
 @pytest.mark.parametrize("norm", [BatchNorm(), GroupNorm(2)])
 def test_the_order_of_normalisation_and_activation_does_not_matter(norm):
-    def behind(x):
+    def after(x):
         return Conv(8, 3)(norm(ReLU()(Conv(8, 3)(x))))
 
     def pooled(x):
         return Conv(8, 3)(ReLU()(norm(MaxPool(2)(Conv(8, 3)(x)))))
 
-    for describe in (behind, pooled):
+    for describe in (after, pooled):
         assert findings(no_normalisation, trace(describe, (3, 16, 16))) == []
 
 
@@ -162,10 +162,10 @@ def test_files_for_inference_may_have_lost_their_batch_norm():
     assert findings(no_normalisation, graph) == []
 
 
-# offsets before batch norm
+# biases before batch norm
 
 
-def test_offsets_before_batch_norm_are_dead():
+def test_biases_before_batch_norm_are_dead():
     graph = trace(lambda x: BatchNorm()(Conv(8, 3)(x)), (3, 9, 9))
     finding = one(bias_before_batch_norm, graph)
     assert (finding.where, finding.evidence) == (("conv",), {"layers": 1, "offsets": 8})
@@ -177,7 +177,7 @@ def test_offsets_before_batch_norm_are_dead():
     torch.testing.assert_close(module(x), before, atol=1e-5, rtol=1e-5)
 
 
-def test_vgg_16_with_batch_norm_has_4_224_dead_offsets():
+def test_vgg_16_with_batch_norm_has_4_224_dead_biases():
     finding = one(bias_before_batch_norm, "vgg-16-bn")
     assert finding.evidence == {"layers": 13, "offsets": 4_224}
     assert finding.remedy.after.parameters == 138_365_992 - 4_224
@@ -185,12 +185,12 @@ def test_vgg_16_with_batch_norm_has_4_224_dead_offsets():
 
 
 @pytest.mark.parametrize("norm", [GroupNorm(2), LayerNorm(3)])
-def test_offsets_before_a_mean_over_several_channels_are_alive(norm):
+def test_biases_before_a_mean_over_several_channels_are_alive(norm):
     assert findings(bias_before_batch_norm, trace(lambda x: norm(Conv(8, 3)(x)), (3, 9, 9))) == []
     assert findings(bias_before_batch_norm, trace(lambda x: GroupNorm(8)(Conv(8, 3)(x)), (3, 9, 9))) != []
 
 
-def test_offsets_that_another_layer_reads_are_alive():
+def test_biases_that_another_layer_reads_are_alive():
     def describe(x):
         x = Conv(8, 3)(x)
         return Add()(BatchNorm()(x), x)
@@ -198,7 +198,7 @@ def test_offsets_that_another_layer_reads_are_alive():
     assert findings(bias_before_batch_norm, trace(describe, (3, 9, 9))) == []
 
 
-def test_offsets_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_author():
+def test_biases_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_author():
     class Twice(torch.nn.Module):
         def __init__(self):
             super().__init__()

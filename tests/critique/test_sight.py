@@ -1,4 +1,4 @@
-"""What layers see: fields against objects and input, layers behind the border, dropped rows, grids of dilation."""
+"""What layers see: fields against objects and input, layers after the border, dropped rows, grids of dilation."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_cross_entropy_of_a_softmax_cannot_fall_below_what_the_rule_says():
     network = network.replace(head=cn.Chain(network.head, Softmax()))
     finding = one(softmax_before_loss, network)
     assert finding.severity == "error"
-    assert finding.text == "behind it the cross-entropy of 10 classes cannot fall below 1.46; knowing nothing is 2.30"
+    assert finding.text == "after it the cross-entropy of 10 classes cannot fall below 1.46; knowing nothing is 2.30"
     assert finding.evidence["classes"] == 10
     sure = torch.nn.functional.one_hot(torch.tensor([3]), 10).float()
     least = torch.nn.functional.cross_entropy(sure, torch.tensor([3])).item()

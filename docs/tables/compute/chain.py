@@ -16,8 +16,8 @@ from compute.cells import Claim, Table, Way, also_truncated
 
 # --- AlexNet, layer by layer -----------------------------------------------------------------------------------------
 
-OFFSETS_EACH_PIXEL = "one offset for each output pixel (E01)"
-ALL_OPERATIONS = "with the additions of offsets, and an operation for each element or value under a window (E02)"
+BIASES_EACH_PIXEL = "one bias for each output pixel (E01)"
+ALL_OPERATIONS = "with the additions of biases, and an operation for each element or value under a window (E02)"
 SQUARES = "a local response norm as F squares and F - 1 additions (E02)"
 ONE_PIXEL = "as a 1x1 convolution of one pixel"
 
@@ -62,10 +62,10 @@ def _alexnet_row(number: int, row: Row) -> Iterator[Claim]:
     parts, each_pixel = row.parameters, row.weights + (elements(after) if row.weights else 0)
     yield Claim(number, "MACs", [Way(row.macs), *_alexnet_operations(row)])
     yield Claim(number, "In Map", [Way(elements(before))])
-    yield Claim(number, "Parameter", [Way(parts), Way(each_pixel, OFFSETS_EACH_PIXEL)])
+    yield Claim(number, "Parameter", [Way(parts), Way(each_pixel, BIASES_EACH_PIXEL)])
     yield Claim(number, "Out Map", [Way(elements(after))])
     maps = elements(before) + elements(after)
-    yield Claim(number, "All Mem", [Way(maps + parts), Way(maps + each_pixel, OFFSETS_EACH_PIXEL)])
+    yield Claim(number, "All Mem", [Way(maps + parts), Way(maps + each_pixel, BIASES_EACH_PIXEL)])
 
 
 def _alexnet_operations(row: Row) -> Iterator[Way]:
@@ -80,7 +80,7 @@ def _alexnet_operations(row: Row) -> Iterator[Way]:
 ALEXNET = Table(
     "alexnet",
     "AlexNet and CaffeNet, layer by layer",
-    "Counted with `alexnet-ungrouped` on 224 pixels, padded by 1 before and 2 behind, and a softmax behind it: "
+    "Counted with `alexnet-ungrouped` on 224 pixels, padded by 1 before and 2 after, and a softmax after it: "
     "the table has no groups although the slide says that AlexNet has (E03), and so has CaffeNet (E05). Memory is "
     "in numbers, not bytes.",
     _alexnet,

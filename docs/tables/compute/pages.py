@@ -36,7 +36,7 @@ CORRECTIONS = """\
 What we found beyond the list of errata and of conventions that we started from, or against it:
 
 - **GoogLeNet, params.** The column does not count weights alone: 2.7K (2,712 weights) would then need K = 1000
-  where all other rows need K = 1024. With offsets and K = 1024 the first row is 2,800 / 1024 = 2.73, and 112K
+  where all other rows need K = 1024. With biases and K = 1024 the first row is 2,800 / 1024 = 2.73, and 112K
   (112.3), 159K (159.9, truncated), 1000K (1001.0, truncated) and 380K (379.6, rounded) follow as well. Weights
   alone miss 380K (379.0).
 - **GoogLeNet, 4b.** 437K counted as right before, within a tolerance of one; it is 438.0 (weights) or 438.6: an

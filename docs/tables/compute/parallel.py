@@ -34,7 +34,7 @@ INCEPTION_COLUMNS = ("#1x1", "#3x3 reduce", "#3x3", "#5x5 reduce", "#5x5", "pool
 
 
 def separable_stem() -> Account:
-    """GoogLeNet with offsets and a separable first convolution."""
+    """GoogLeNet with biases and a separable first convolution."""
     return of(googlenet(separable=True), (3, 224, 224))
 
 
@@ -69,7 +69,7 @@ def _googlenet() -> Iterator[Claim]:
 GOOGLENET = Table(
     "googlenet",
     "GoogLeNet",
-    "Counted with `googlenet`; the first row describes a separable convolution. With offsets and K = 1024, 2.7K "
+    "Counted with `googlenet`; the first row describes a separable convolution. With biases and K = 1024, 2.7K "
     "is 2,800 / 1024, and 112K, 159K, 380K and 1000K come out, too; weights alone would need K = 1000 in the "
     "first row (2,712) and K = 1024 in the others, and give 379K for 380K. Seven rows follow from no convention "
     "(E24): 5a is printed as if it read 928 channels rather than 832.",
@@ -162,7 +162,7 @@ BEFORE, AFTER = "#parameter before pruning", "#parameter after pruning"
 
 
 def pruned(part: list[Row], densities: list[int]) -> int:
-    """What is left of some layers at these densities in percent: offsets are kept, fractions of a weight rounded up."""
+    """What is left of some layers at these densities in percent: biases are kept, fractions of a weight rounded up."""
     return sum(
         -(-row.weights * percent // 100) + row.parameters - row.weights
         for row, percent in zip(part, densities, strict=True)
@@ -205,7 +205,7 @@ SQUEEZENET = Table(
     "squeezenet",
     "SqueezeNet",
     "Counted with `squeezenet-1.0` on 227 pixels. What pruning leaves follows from the densities that are "
-    "printed: of each convolution the share of weights, rounded up, and all offsets.",
+    "printed: of each convolution the share of weights, rounded up, and all biases.",
     _squeezenet,
     labels=("layer name/type", *DENSITIES, "# bits"),
     errata=("E32", "E33", "E34", "E35"),

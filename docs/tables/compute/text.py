@@ -16,7 +16,7 @@ from compute.chain import table_alexnet
 
 
 def stack(count: int, kernel: int) -> Account:
-    """So many convolutions on one channel, without offsets."""
+    """So many convolutions on one channel, without bias."""
     return of(Chain(*[Conv(1, kernel, padding=kernel // 2, bias=False)] * count), (1, 16, 16))
 
 

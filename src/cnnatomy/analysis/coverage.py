@@ -56,7 +56,7 @@ def _inside(taps: range, after: int, before: int) -> tuple[int, int, int]:
 class Coverage(NamedTuple):
     """The positions that an element of a map reads of the map with which its run of equal resolution began.
 
-    A run begins at the input and behind every layer that makes the map smaller or larger. Rows and columns are seen one
+    A run begins at the input and after every layer that makes the map smaller or larger. Rows and columns are seen one
     by one; where paths meet, what any of them reads is read.
     """
 
@@ -86,7 +86,7 @@ class Gap(NamedTuple):
 
 
 def coverages(graph: Graph) -> dict[FeatureMap, Coverage | None]:
-    """What the elements of each map read within its run; None behind a layer that reads all pixels, such as a gate's.
+    """What the elements of each map read within its run; None after a layer that reads all pixels, such as a gate's.
 
     Where such a path joins another, the other's reads are kept: a global average tells no positions apart.
     """

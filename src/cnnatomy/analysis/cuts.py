@@ -56,7 +56,7 @@ def narrowest(graph: Graph, source: FeatureMap | None = None, sink: FeatureMap |
 
 
 def waists(cuts: Sequence[Cut]) -> list[Waist]:
-    """Those of the cuts, given in order, behind which the network is wider again, as it was before them."""
+    """Those of the cuts, given in order, after which the network is wider again, as it was before them."""
     before = _peaks([cut.volume for cut in cuts], like=0)
     after = _peaks([cut.volume for cut in reversed(cuts)], like=1)[::-1]
     sides = zip(cuts, before, after, strict=True)

@@ -122,7 +122,7 @@ _CRITIQUE = (
         type=click.Choice(("note", "warning", "error")),
         is_flag=False,
         flag_value="warning",
-        help="Exit 1 on findings of this severity or a worse one; alone, behind NETWORK: warning.",
+        help="Exit 1 on findings of this severity or a worse one; alone, after NETWORK: warning.",
     ),
     report_format_option("json", "markdown", "sarif"),
 )

@@ -29,10 +29,10 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
 
     What a down-sampling loses cannot come back (data processing inequality): "expand channel by 2 then down sample so
     no excess information bottleneck". With "reduce the rows and cols both by 2, increase the channels by 2" the volume
-    halves; channels that grow only behind the pool carry no more than the pool let through. Compared is with the
-    narrowest place before, so that a block that widens to pool is not blamed. Left alone are places that hold no fewer
-    values than the input, and the pool before a head, which may take as little as it likes. The other order costs MACs,
-    which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose.
+    halves; channels that grow only after the pool carry no more than the pool let through. The comparison is
+    with the narrowest place before, so that a block that widens to pool is not blamed. Places that hold no fewer values
+    than the input are left out, and so is the pool before a head, which may take as little as it likes. The other order
+    costs MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]
@@ -57,7 +57,7 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
         worst = max(early, key=lambda place: place.later / place.volume)
         yield Case(
             where=tuple(place.path for place in early),
-            text=f"{worst.path} leaves {worst.values}; only behind it do the features grow to {worst.later:,}",
+            text=f"{worst.path} leaves {worst.values}; only after it do the features grow to {worst.later:,}",
             evidence={"before": worst.before, "after": worst.volume, "later": worst.later},
             remedy=_widened(study, early),
         )
@@ -70,7 +70,7 @@ class _Place(NamedTuple):
         map: what it gives.
         volume: elements of it.
         before: elements of the narrowest such place before, the input included.
-        later: elements of the widest one behind it, up to where one as narrow comes.
+        later: elements of the widest one after it, up to where one as narrow comes.
         shrinks: before / volume, less what odd sizes lose by being rounded down.
         usual: what it may shrink by: 2 for a stride of 2.
     """
@@ -142,7 +142,7 @@ def narrow_waist(study: Study) -> Iterator[Case]:
     """A place that all information passes and that is less than half as wide as what lies on both sides of it.
 
     "Need to track feature map data size as it flows through the network to make sure that there are no information
-    killing bottlenecks": a wide map behind a narrow one holds no more than the narrow one did. Every cut of the graph
+    killing bottlenecks": a wide map after a narrow one holds no more than the narrow one did. Every cut of the graph
     counts, so a shortcut, a dense connection or a parallel branch takes information around a narrow layer. Compared
     are places of equal resolution that hold fewer values than the input. SqueezeNet's squeeze layers "create an
     information bottleneck" on purpose, for few parameters; a bypass around the module (SqueezeNet, section 6) removes

@@ -107,7 +107,7 @@ def single_peak(study: Study) -> Iterator[Case]:
     """Peak memory at inference that a single layer sets.
 
     Memory is paid for the largest moment, and what one layer alone needs the rest of the network leaves unused. Fires
-    where a layer, with the normalisation and activation behind it, holds half as much again as any other does: make it
+    where a layer, with the normalisation and activation after it, holds half as much again as any other does: make it
     smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
     concern where memory is plenty.
     """
@@ -118,11 +118,11 @@ def single_peak(study: Study) -> Iterator[Case]:
     if 2 * held[first] < 3 * held[second]:
         return
     memory = study.account.inference_memory
-    behind = [x.node for x in maker if maker[x] is first and x.node is not None]
-    if memory.at not in [node.path for node in behind]:
+    after = [x.node for x in maker if maker[x] is first and x.node is not None]
+    if memory.at not in [node.path for node in after]:
         return
     yield Case(
-        where=tuple(node.path for node in behind),
+        where=tuple(node.path for node in after),
         text=f"the peak of {in_bytes(memory.peak)} is at {memory.at}: {first.path} holds "
         f"{in_bytes(4 * held[first])}, the next, {second.path}, {in_bytes(4 * held[second])}",
         evidence={
@@ -139,7 +139,7 @@ def single_peak(study: Study) -> Iterator[Case]:
 
 
 def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
-    """Elements that layers hold at the most, with the elementwise ones behind that pass on what they make.
+    """Elements that layers hold at the most, with the elementwise ones after them that pass on what they make.
 
     And the layer that made each map, in this sense.
     """

@@ -20,7 +20,7 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     """A vectorised head that holds most of the parameters.
 
     "Likely a lot of redundancy in the subsequent classifier": each pixel of the last map has weights of its own, so the
-    first layer behind it grows with the size of the map, needs dropout and binds the network to one input size. Global
+    first layer after it grows with the size of the map, needs dropout and binds the network to one input size. Global
     average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
     A head with less than half of the parameters is left alone.
     """
@@ -70,12 +70,12 @@ def head_of_vectors(study: Study) -> VectorisedHead | None:
     covers = isinstance(layer, Conv) and layer.groups == 1 and pair(layer.kernel) == before.shape[1:]
     if not covers and (study.rows[node].weights or elements(before.shape) != elements(node.output.shape)):
         return None
-    behind = [row for row in study.account.rows if row.node in study.ancestors]
-    behind = behind[[row.node for row in behind].index(node) + 1 :]
-    weighted = [*([node] if covers else []), *[row.node for row in behind if row.weights]]
+    after = [row for row in study.account.rows if row.node in study.ancestors]
+    after = after[[row.node for row in after].index(node) + 1 :]
+    weighted = [*([node] if covers else []), *[row.node for row in after if row.weights]]
     if not weighted:
         return None
-    parameters = sum(row.parameters for row in behind) + (study.rows[node].parameters if covers else 0)
+    parameters = sum(row.parameters for row in after) + (study.rows[node].parameters if covers else 0)
     return VectorisedHead(before, node, _hidden(study, node, classifier), tuple(weighted), parameters)
 
 
@@ -129,7 +129,7 @@ def tail(study: Study) -> Iterator[Case]:
     Neighbouring pixels say nearly the same, and a tail finds weak features only: "aggressive down sampling (but don't
     lose useful information)", usually by 4 a side. Too timid: maps larger than a quarter of the input a side (and than
     64, three halvings from the 8 of a last map) take more than a fifth of all MACs, as much as an even share of one of
-    five levels; where pixels are the output, more than half. Too fast: one layer with weights, and the pools behind it,
+    five levels; where pixels are the output, more than half. Too fast: one layer with weights, and the pools after it,
     leave fewer than one pixel of 7x7 and less than half of the values; with 7x7 and stride 2 in place of AlexNet's
     11x11 and stride 4 the first features were better. Patches that keep all values are not concerned.
     """

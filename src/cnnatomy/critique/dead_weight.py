@@ -63,7 +63,7 @@ def unread_output(study: Study) -> Iterator[Case]:
 def dropped_channels(study: Study) -> Iterator[Case]:
     """A layer with weights of whose output only a part is read.
 
-    Channels that a slice leaves behind, or pixels that a crop cuts off, were computed for nothing; the layer can make
+    Channels that a slice leaves out, or pixels that a crop cuts off, were computed for nothing; the layer can make
     what is read and no more. Cropping what a transposed convolution or an interpolation made is how its size is set,
     and no objection.
     """
@@ -151,9 +151,9 @@ def linear_pair(study: Study) -> Iterator[Case]:
             second = study.only_reader(second.output)
         if second is None or not _is_linear(second):
             continue
-        behind = study.only_reader(second.output)
-        offsets = len(way) > 1 or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (node, second))
-        one = _merged(node, second, bias=offsets and not (behind and isinstance(behind.layer, BatchNorm)))
+        after = study.only_reader(second.output)
+        biased = len(way) > 1 or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (node, second))
+        one = _merged(node, second, bias=biased and not (after and isinstance(after.layer, BatchNorm)))
         if one is not None and _is_cheaper(study, one, node, second):
             merged[node] = (second, one)
             changes |= dict.fromkeys(way, ()) | {second: (one,)}

@@ -44,7 +44,7 @@ class Fixed(NamedTuple):
 def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
     """Applies the mechanical remedies of what the rules find, and criticises again after each.
 
-    A remedy is left out where the change does not fit, or cannot be said in a design; each place is mended once by
+    A remedy is left out where the change does not fit, or cannot be said in a design; each place is changed once by
     each rule, so that two rules that contradict each other come to an end.
     """
     steps: list[FixStep] = []

@@ -30,7 +30,7 @@ def few_features(study: Study) -> Iterator[Case]:
     The scores of all classes are then linear combinations of fewer numbers, so they cannot vary independently (the
     softmax bottleneck). The linear classifier "works best when the number of features is same order of magnitude or
     larger than the number of classes"; the personal notes ask for a feature per class. A note while the order of
-    magnitude is the same, to the nearest power of ten. More features cost few MACs behind the global average (Howard et
+    magnitude is the same, to the nearest power of ten. More features cost few MACs after the global average (Howard et
     al. 2019, MobileNet V3, section 5.1). Classes that resemble each other can share features.
     """
     node, classes = study.classifier, study.classes
@@ -156,7 +156,7 @@ def _one_more_pool(study: Study, last: LastMap) -> Remedy:
     text = f"down-sample once more, which leaves {rows}x{columns}"
     if first is None:
         return Remedy(text)
-    return study.remedy(f"{text}: by a 2x2 max pool behind {first.path}", {first: (first.layer, MaxPool(2))})
+    return study.remedy(f"{text}: by a 2x2 max pool after {first.path}", {first: (first.layer, MaxPool(2))})
 
 
 @rule("I3", "down-samplings", "warning", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
@@ -222,10 +222,10 @@ def _without_stride(node: Node) -> tuple[Layer, ...]:
 def output_without_pixels(study: Study) -> Iterator[Case]:
     """A network for segmentation whose output has no pixels.
 
-    Segmentation says what each pixel is, and behind a global average, or a vectorisation, nothing is left of where
+    Segmentation says what each pixel is, and after a global average, or a vectorisation, nothing is left of where
     things are. The classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it
-    says is enlarged to the size of the image (`MapHead`). Asked only where the task is given as segmentation; no
-    objection to what is to be the body of another network.
+    says is enlarged to the size of the image (`MapHead`). The rule asks only where the task is given as
+    segmentation, so that it does not object to what is to be the body of another network.
     """
     if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
         return

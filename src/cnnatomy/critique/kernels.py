@@ -33,9 +33,9 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     """A large kernel in the first layer, where three 3x3 were more accurate.
 
     Three 3x3, with half the channels between them (ResNet-C), gained ResNet-50 0.2 points. They usually have more
-    weights and MACs than the one layer, which reads few channels; of a whole network that is little. Left alone are
-    networks to which they would add more than a quarter of all MACs; where the first maps set the memory or the time,
-    one layer is the better choice too.
+    weights and MACs than the one layer, which reads few channels; of a whole network that is little. Networks to which
+    they would add more than a quarter of all MACs are left out; where the first maps set the memory or the time, one
+    layer is the better choice too.
     """
     stacks = [stack for node in study.convolutions if _is_first(study, node) and (stack := _stack(study, node))]
     if stacks:
@@ -131,7 +131,7 @@ def _strides(kernel: int, stride: int) -> list[int]:
 
 
 def _following(study: Study, node: Node) -> tuple[Layer, ...]:
-    """Normalisation and activation behind a convolution, which a stack has between its layers too."""
+    """Normalisation and activation after a convolution, which a stack has between its layers too."""
     found: list[Layer] = []
     reader = study.only_reader(node.output)
     while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):

@@ -46,9 +46,9 @@ def no_normalisation(study: Study) -> Iterator[Case]:
 
     "Use batch norm basically after all convolutions": it lets networks train many times faster, at larger learning
     rates and without care for their start, and is merged into them afterwards. The order does not matter: before the
-    activation, after it, or, pre-activated, at the beginning of the next block. Not concerned are gates, layers on maps
-    of one pixel, what ends a residual branch that was normalised before, and files for inference, into which it may
-    have been folded. A note in networks of at most 11 layers, which train without, and where others are normalised: one
+    activation, after it, or, pre-activated, at the beginning of the next block. Gates are left out, layers on maps of
+    one pixel, what ends a residual branch that was normalised before, and files for inference, into which it may have
+    been folded. A note in networks of at most 11 layers, which train without, and where others are normalised: one
     may have been forgotten, but blocks with one normalisation for several layers (ConvNeXt) are meant to be so.
     """
     norms = _normalisations(study)
@@ -67,7 +67,7 @@ def no_normalisation(study: Study) -> Iterator[Case]:
         + ("" if norms else f", none at all in a network {study.account.depth} layers deep"),
         evidence={"convolutions": len(convolutions), "without": len(bare), "depth": study.account.depth},
         remedy=study.remedy(
-            f"put batch norm behind {several(len(bare), 'convolution')}, whose offsets it makes superfluous",
+            f"put batch norm after {several(len(bare), 'convolution')}, whose biases it makes superfluous",
             {node: (node.layer.replace(bias=False), BatchNorm()) for node in bare},
             mechanical=not norms,
         ),
@@ -116,8 +116,8 @@ def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set
     """The nodes with a way from them, through nonlinearities, to weights, on which no normalisation lies.
 
     Weights that follow at once are half of one layer, as in separable convolutions. A product of two maps, as attention
-    has, ends the way; so do gates and the offsets of a deformable convolution. Left out are gates, and what ends a
-    residual branch if at most one layer lies between it and a normalisation.
+    has, ends the way; so do gates and the offsets of a deformable convolution. Gates are left out, and so is what
+    ends a residual branch if at most one layer lies between it and a normalisation.
     """
     rows, readers, gates = study.rows, study.readers, _gates(study)
     reaches: dict[FeatureMap, bool] = {}  # some way from here leads to weights first
@@ -146,14 +146,14 @@ def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set
 
 @rule("N2", "bias-before-batch-norm", "warning", "Ioffe and Szegedy 2015, section 3.2")
 def bias_before_batch_norm(study: Study) -> Iterator[Case]:
-    """Offsets right before a batch norm, which takes them away again.
+    """Biases right before a batch norm, which takes them away again.
 
-    Batch norm subtracts the mean of each channel, and with it whatever was added to the channel: the offset learns
-    nothing, and is stored, read and updated all the same. Batch norm has an offset of its own. (It is not so before
+    Batch norm subtracts the mean of each channel, and with it whatever was added to the channel: the bias learns
+    nothing, and is stored, read and updated all the same. Batch norm has a bias of its own. (It is not so before
     group or layer norm, whose means are over several channels.)
     """
     found: list[Node] = []
-    offsets = 0
+    biases = 0
     for node in study.graph.nodes:
         if not _takes_means_away(node) or node.inputs[0].node is None:
             continue
@@ -165,15 +165,16 @@ def bias_before_batch_norm(study: Study) -> Iterator[Case]:
             and study.only_reader(before.output) is node
         ):
             found.append(before)
-            offsets += 0 if "bias" in before.shared else shape[0]
+            biases += 0 if "bias" in before.shared else shape[0]
     if not found:
         return
+    biased = f"{biases:,} bias" + ("es" if biases > 1 else "")
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'layer')} with {several(offsets, 'offset')}, which batch norm behind takes away",
-        evidence={"layers": len(found), "offsets": offsets},
+        text=f"{several(len(found), 'layer')} with {biased}, which the batch norm after it takes away",
+        evidence={"layers": len(found), "offsets": biases},
         remedy=study.remedy(
-            f"leave {several(offsets, 'offset')} out",
+            f"leave {biased} out",
             {node: (node.layer.replace(bias=False),) for node in found},
             mechanical=True,
         ),
@@ -191,7 +192,7 @@ def response_normalisation(study: Study) -> Iterator[Case]:
     """Local response normalisation, which costs memory and time and does not help.
 
     VGG measured it: no gain on ImageNet, more memory, more time. Batch norm does what it was meant to do, makes
-    training faster, and right behind a convolution it is folded into that for inference.
+    training faster, and right after a convolution it is folded into that for inference.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, LocalResponseNorm)]
     if not nodes:
@@ -219,27 +220,31 @@ def response_normalisation(study: Study) -> Iterator[Case]:
     "Li et al. 2019, 'Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift'",
 )
 def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
-    """Dropout with a batch norm behind it.
+    """Dropout with a batch norm after it.
 
     Dropout makes the variance of what it lets through larger in training alone, and batch norm divides by the variance
     of training at inference, where it is no longer that. Rate p multiplies it by 1 / (1 - p) where the mean is 0, and
-    by more where it is not; every batch norm behind is off. Both are capacity control, so that batch norm needs no
-    dropout; where it is wanted, it belongs behind the last batch norm. Wide layers, as in Wide ResNets, suffer less.
+    by more where it is not; every batch norm after it is off. Both are capacity control, so that batch norm needs no
+    dropout; where it is wanted, it belongs after the last batch norm. Wide layers, as in Wide ResNets, suffer less.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
     if not nodes:
         return
-    behind: dict[FeatureMap, bool] = {}
+    normalised_later: dict[FeatureMap, bool] = {}
     for node in reversed(study.graph.nodes):
         readers = study.readers[node.output]
-        behind[node.output] = any(isinstance(r.layer, BatchNorm) or behind[r.output] for r in readers)
-    found = {node: node.layer.rate for node in nodes if behind[node.output] and isinstance(node.layer, Dropout)}
+        normalised_later[node.output] = any(
+            isinstance(r.layer, BatchNorm) or normalised_later[r.output] for r in readers
+        )
+    found = {
+        node: node.layer.rate for node in nodes if normalised_later[node.output] and isinstance(node.layer, Dropout)
+    }
     if not found:
         return
     rate = max(found.values())
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'dropout')} with batch norm behind: rate {rate:g} makes the variance of "
+        text=f"{several(len(found), 'dropout')} with batch norm after it: rate {rate:g} makes the variance of "
         f"values around 0 {1 / (1 - rate):.3g} times as large in training as at inference",
         evidence={"layers": len(found), "rate": rate, "variance_ratio": 1 / (1 - rate)},
         remedy=study.remedy("leave the dropout out", dict.fromkeys(found, ()), mechanical=True),
@@ -276,7 +281,7 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
     hidden = layers[1:] or layers
     yield Case(
         where=tuple(node.path for node in layers),
-        text=f"{several(len(layers), 'layer')} with {weights:,} weights behind a map of {places} pixels, no dropout",
+        text=f"{several(len(layers), 'layer')} with {weights:,} weights after a map of {places} pixels, no dropout",
         evidence={"layers": len(layers), "weights": weights, "pixels": places},
         remedy=study.remedy(
             f"put dropout of 0.5 before {', '.join(node.path for node in hidden)}",

@@ -38,7 +38,7 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
 
     Where a map that went through ReLU is added to one that did not, the sum needs a ReLU of its own, which then cuts
     the way from block to block, and what the branch adds is rectified together with what it is added to; where they
-    are concatenated, the weights behind read two scales at once. Both of one kind is better: ResNet with
+    are concatenated, the weights after it read two scales at once. Both of one kind is better: ResNet with
     pre-activation adds signed maps to signed maps, and trained 1001 layers deep. It matters little to networks of up
     to about 160 layers, and signed maps have fewer zeros, so that they compress less. A concatenation that batch norm
     or a ReLU reads is not concerned: they make the ranges alike; nor is one addition alone, as that of the first block
@@ -52,7 +52,7 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
         alike = _made_alike(study)
         unlike = [node for node in unlike if isinstance(node.layer, Add) or not alike[node.output]]
     for kind, thing, remedy in (
-        (Add, "addition", "normalise and rectify before the convolutions and not behind the addition: pre-activation"),
+        (Add, "addition", "normalise and rectify before the convolutions and not after the addition: pre-activation"),
         (Concat, "concatenation", "end all branches with a ReLU, or none"),
     ):
         found = [node for node in unlike if isinstance(node.layer, kind)]
@@ -91,7 +91,7 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
 
     ReLU sets half of the space to zero for each channel, and what it cuts off a narrow map is in no other channel.
     Where the map has at least twice as many channels as it got information from, the others make up for it; where it
-    has at most half as many as the layers before and behind, what is cut off is lost. MobileNet V2 leaves its narrow
+    has at most half as many as the layers before and after, what is cut off is lost. MobileNet V2 leaves its narrow
     maps linear, and gained by it. It is no objection where a shortcut goes around the narrow map, as in ResNet's
     bottlenecks, nor to a narrow map that is the result.
     """
@@ -121,7 +121,7 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
 
 
 def _makers(study: Study, x: FeatureMap) -> list[Node]:
-    """The layers with weights that made a map: behind them is nothing but layers of one input, and one addition."""
+    """The layers with weights that made a map: after them is nothing but layers of one input, and one addition."""
     join = _join_or_weights(study, x)
     if join is None or not isinstance(join.layer, Add):
         ends = [join]
@@ -188,14 +188,14 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
 
 
 def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
-    """The ReLU that a map comes from, with at most dropout and a gate behind it, if no other layer reads it."""
+    """The ReLU that a map comes from, with at most dropout and a gate after it, if no other layer reads it."""
     node = x.node
     while node is not None and isinstance(node.layer, (Dropout, Multiply)):
         node = next(y for y in node.inputs if y.shape == node.output.shape).node
     if node is None or not isinstance(node.layer, RECTIFIERS):
         return None
-    behind = study.readers[node.output]
-    own = all(isinstance(r.layer, (Add, Dropout, Multiply)) or pixels(r.output.shape) == 1 for r in behind)
+    readers = study.readers[node.output]
+    own = all(isinstance(r.layer, (Add, Dropout, Multiply)) or pixels(r.output.shape) == 1 for r in readers)
     return node if own else None
 
 
@@ -222,7 +222,7 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
     """A ReLU whose input is never negative, or another nonlinearity that changes nothing.
 
     It reads and writes a whole map to no effect: ReLU of ReLU is ReLU, also through pooling, concatenation and sums of
-    what was rectified. (ReLU6 behind a ReLU does cut off what is above 6.)
+    what was rectified. (ReLU6 after a ReLU does cut off what is above 6.)
     """
     found = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and _is_idle(study, node)]
     if not found:

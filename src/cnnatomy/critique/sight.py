@@ -28,8 +28,8 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     of that size", which is the most that can matter: weights in the middle of the field count most, so the effective
     field is smaller. A warning where objects are given and are larger; a note where only the input is larger, since
     objects seldom fill it and a vectorised head puts together what positions see. Objects smaller than the stride of
-    the last map can share a position: a warning where the output has pixels, a note for a classifier. Not concerned
-    are networks with gates, attention or pooled context, which bring the whole image to every position.
+    the last map can share a position: a warning where the output has pixels, a note for a classifier. Networks
+    with gates, attention or pooled context, which bring the whole image to every position, are left out.
     """
     field = study.account.fields[study.last_map]
     sequence = any(len(x.shape) == 2 for x in study.spine)
@@ -61,7 +61,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
 
 
 def _see_more(study: Study, wanted: Sequence[int]) -> Remedy:
-    """3x3 convolutions at the end, before a classifier of pixels or behind the last map."""
+    """3x3 convolutions at the end, before a classifier of pixels or after the last map."""
     field, node = study.account.fields[study.last_map], study.last_map.node
     lacking = zip(wanted, field.size, field.stride, strict=True)
     more = max(ceil((n - size) / (2 * stride)) for n, size, stride in lacking)
@@ -91,7 +91,7 @@ MUCH = 0.1
 def unproductive_layers(study: Study) -> Iterator[Case]:
     """Convolutions that read what has seen the whole input already, or whose kernel is as large as its map.
 
-    Where every element has seen all pixels, by whatever path, there is no context left to add: layers behind this
+    Where every element has seen all pixels, by whatever path, there is no context left to add: layers after this
     border, where much of what a kernel reads is padding, were found not to improve what linear probes can tell. Skip
     connections carry small fields on, so the smallest over all paths counts, and residual networks have few such
     layers. A padded 3x3 on a map of 3x3 pixels or less works like a fully connected layer; on 2x2 pixels 5 of its 9
@@ -176,14 +176,14 @@ def _left_out(study: Study, marked: Sequence[Node]) -> Remedy:
     text = f"leave {several(len(marked), 'convolution')} out"
     if any(node not in layers for node in marked):
         return Remedy(text)
-    return study.remedy(f"{text}, with normalisation and nonlinearity behind", layers)
+    return study.remedy(f"{text}, with normalisation and nonlinearity after it", layers)
 
 
 @rule("S3", "undivided-sizes", "note", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
 def undivided_sizes(study: Study) -> Iterator[Case]:
     """Rows and columns that a stride drops, or sizes that do not divide.
 
-    What lies behind the last window of a stride is never read: "use padding with convolutions and pooling layers to
+    What lies after the last window of a stride is never read: "use padding with convolutions and pooling layers to
     keep input and output feature sizes integer multiples". "This will help in later designs with more complex heads.
     Note that this also applies to the tail design." A classifier loses only that border. Where the output has pixels,
     maps that come down and go up again do not meet, or give an output of another size than the input: there sizes that
@@ -213,7 +213,7 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
 
 
 def _unread(window: Window, axis: int, before: int, after: int) -> int:
-    """Rows (columns) behind the last that is read, but for those that any stride above the kernel leaves out."""
+    """Rows (columns) after the last that is read, but for those that any stride above the kernel leaves out."""
     stride, reach = window.stride[axis], (window.kernel[axis] - 1) * window.dilation[axis] + 1
     last = (after - 1) * stride - window.padding[axis] + reach - 1
     return before - 1 - last - max(0, stride - reach)
@@ -294,8 +294,8 @@ def gridding(study: Study) -> Iterator[Case]:
 
     A run of convolutions with one dilation reads every d-th row and column and nothing between, so neighbours are made
     of unlike pixels: checkered outputs, small objects missed. Dilations without a common factor, such as 1, 2 and 5,
-    read every position with as many weights. Not concerned are holes that a layer without dilation before or behind
-    fills, at the same resolution.
+    read every position with as many weights. Holes that a layer without dilation before or after fills, at the same
+    resolution, are left out.
     """
     if not any(getattr(getattr(node.layer, "layer", node.layer), "dilation", 1) != 1 for node in study.graph.nodes):
         return

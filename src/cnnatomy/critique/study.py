@@ -218,7 +218,7 @@ class Study:
 
     @cached_property
     def collapse(self) -> Node | None:
-        """The first layer behind which no pixels are left on any way to the output: a global average, a vectorisation.
+        """The first layer after which no pixels are left on any way to the output: a global average, a vectorisation.
 
         None for a network whose output has pixels, or that makes a sequence of them.
         """

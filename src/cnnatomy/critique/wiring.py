@@ -47,7 +47,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
 
     A 1x1 convolution of stride 2 reads a quarter of its map: where nothing else reads the rest, three quarters of the
     layer before were computed for nothing. So it is in ResNet as published, whose blocks begin with it. With the stride
-    in the 3x3 convolution behind (v1.5) every pixel is read, for 6 % more operations and half a point of accuracy.
+    in the 3x3 convolution after it (v1.5) every pixel is read, for 6 % more operations and half a point of accuracy.
     Where another branch reads the rest, as next to the projection of v1.5, it is a note: ResNet-D averages 2x2 pixels
     there before an unstrided 1x1.
     """
@@ -159,35 +159,36 @@ def _windows(window: Window, axis: int, size: int, node: Node) -> int:
 def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Layer, ...]], int]:
     """Changes after which every pixel is read, and how many of them move a stride.
 
-    Of the layers that skip pixels of one map, those move their stride that have a convolution behind to move it to;
+    Of the layers that skip pixels of one map, those move their stride that have a convolution after them to move it to;
     if there is none, all average before.
     """
     changes: dict[Node, tuple[Layer, ...]] = {}
     moved = 0
     for nodes in maps:
-        heirs = [
-            (node, node.layer.stride, heir)
+        successors = [
+            (node, node.layer.stride, successor)
             for node in nodes
-            if isinstance(node.layer, SPATIAL) and (heir := _next_convolution(study, node, pair(node.layer.stride)))
+            if isinstance(node.layer, SPATIAL)
+            and (successor := _next_convolution(study, node, pair(node.layer.stride)))
         ]
-        for node, stride, heir in heirs:
+        for node, stride, successor in successors:
             changes[node] = (node.layer.replace(stride=1),)
-            changes[heir] = (heir.layer.replace(stride=stride),)
-        moved += len(heirs)
-        if not heirs:
+            changes[successor] = (successor.layer.replace(stride=stride),)
+        moved += len(successors)
+        if not successors:
             changes |= {node: chain for node in nodes for chain in [_averaged(node.layer)] if chain}
     return changes, moved
 
 
 def _next_convolution(study: Study, node: Node, stride: Pair) -> Node | None:
-    """The unstrided convolution behind one, with at most pointwise layers between, that could have its stride."""
-    behind = study.only_reader(node.output)
-    while behind is not None and _passes_pixels(study, behind) and behind.output.shape == node.output.shape:
-        behind = study.only_reader(behind.output)
-    if behind is None or not isinstance(behind.layer, SPATIAL) or behind.layer.stride != 1:
+    """The unstrided convolution after one, with at most pointwise layers between, that could have its stride."""
+    reader = study.only_reader(node.output)
+    while reader is not None and _passes_pixels(study, reader) and reader.output.shape == node.output.shape:
+        reader = study.only_reader(reader.output)
+    if reader is None or not isinstance(reader.layer, SPATIAL) or reader.layer.stride != 1:
         return None
-    layer = behind.layer
-    return behind if min(pair(layer.kernel)) >= max(stride) and layer.dilation == 1 else None
+    layer = reader.layer
+    return reader if min(pair(layer.kernel)) >= max(stride) and layer.dilation == 1 else None
 
 
 def _averaged(layer: Layer) -> tuple[Layer, ...]:
@@ -284,12 +285,12 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
         if isinstance(node.layer, Softmax):
             classes = node.output.shape[node.layer.axis]
             least, untrained = log(1 + (classes - 1) / e), log(classes)
-            text = f"behind it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing"
+            text = f"after it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing"
             text = f"{text} is {untrained:.2f}" if classes > 1 else "a softmax of one value is 1, whatever the value"
         else:
             classes = node.output.shape[0]
             least = untrained = log(2)
-            text = f"behind it a binary cross-entropy of logits cannot fall below {least:.2f} for what is not there"
+            text = f"after it a binary cross-entropy of logits cannot fall below {least:.2f} for what is not there"
         yield Case(
             where=(node.path,),
             text=text,
@@ -366,7 +367,7 @@ def _side_heads(study: Study) -> list[Node]:
     "lecture 001, 'Personal Notes For Vision Optimized CNNs'; Jacob et al. 2018, section 3.2",
 )
 def unfolded_batch_norm(study: Study) -> Iterator[Case]:
-    """Batch norm behind a linear layer in a network that is to be run.
+    """Batch norm after a linear layer in a network that is to be run.
 
     At inference batch norm is one multiplication and one addition to a channel, which the weights of the layer before
     can take in: the same output, one map less to write and read for each. It is asked of networks for inference alone:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cnnatomy.data.images import ImageError, Shape
+from cnnatomy.data.images import ImageError, ImageShape
 from cnnatomy.data.sources import ImageSet
 from cnnatomy.errors import UserError
 
@@ -43,7 +43,7 @@ class OnDemand(Dataset[Tensor]):
     """Images decoded by worker processes each time: for data sets larger than memory."""
 
     image_set: ImageSet
-    shape: Shape
+    shape: ImageShape
 
     def __len__(self) -> int:
         return len(self.image_set)

@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
-from cnnatomy.data.images import ImageError, Pixels, Shape, check_channels, quiet_decoders
+from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_channels, quiet_decoders
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
@@ -50,7 +50,7 @@ class Split:
         return len(self.indices)
 
     def batches(self, batch_size: int, seed: int | None = None) -> Batches:
-        """(images uint8, labels) batch by batch, shuffled anew in each epoch where there is a seed."""
+        """(images uint8, labels) batch by batch, shuffled again in each epoch where there is a seed."""
         return Batches(self.store, self.indices, self.labels, batch_size, seed)
 
 
@@ -89,7 +89,7 @@ class Data:
 
     source: str
     classes: tuple[str, ...]
-    shape: Shape
+    shape: ImageShape
     split_seed: int
     train: Split
     val: Split
@@ -112,7 +112,7 @@ class Data:
 
 def load(
     source: str | Path | ImageSet,
-    shape: Shape,
+    shape: ImageShape,
     split_seed: int = 0,
     memory: int = MEMORY,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def load(
 
 def load_labelled(
     source: str | Path | ImageSet,
-    shape: Shape,
+    shape: ImageShape,
     classes: Sequence[str],
     memory: int = MEMORY,
     progress: Progress | None = None,
@@ -226,7 +226,7 @@ class _Survey:
     broken: dict[int, str]
 
 
-def _survey(image_set: ImageSet, shape: Shape, memory: int, progress: Progress | None) -> _Survey:
+def _survey(image_set: ImageSet, shape: ImageShape, memory: int, progress: Progress | None) -> _Survey:
     count, channels = len(image_set), shape[0]
     fits = count * int(np.prod(shape)) <= memory
     images = np.zeros((count, *shape), np.uint8) if fits else None
@@ -249,8 +249,8 @@ def _survey(image_set: ImageSet, shape: Shape, memory: int, progress: Progress |
     return _Survey(store, digests, sums, squares, broken)
 
 
-def _decode_all(image_set: ImageSet, shape: Shape) -> Iterator[tuple[int, Pixels | ImageError]]:
-    """Every image in order, files by several threads (Pillow lets go of the interpreter while it decodes)."""
+def _decode_all(image_set: ImageSet, shape: ImageShape) -> Iterator[tuple[int, Pixels | ImageError]]:
+    """Every image in order, files by several threads (Pillow releases the interpreter while it decodes)."""
 
     def fetch(index: int) -> Pixels | ImageError:
         try:
@@ -267,7 +267,7 @@ def _decode_all(image_set: ImageSet, shape: Shape) -> Iterator[tuple[int, Pixels
             yield from zip(part, threads.map(fetch, part), strict=True)
 
 
-def _normalisation(survey: _Survey, training: NDArray[np.bool_], shape: Shape) -> Normalisation:
+def _normalisation(survey: _Survey, training: NDArray[np.bool_], shape: ImageShape) -> Normalisation:
     """Mean and standard deviation per channel, from integer sums. A constant channel is divided by 1."""
     pixels = int(training.sum()) * shape[1] * shape[2]
     mean = survey.sums[training].sum(0) / pixels

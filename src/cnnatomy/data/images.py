@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
 
-Shape: TypeAlias = tuple[int, int, int]
+ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -43,19 +43,19 @@ class ImageError(UserError):
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keeps Pillow's warnings about metadata it mends off the screen. Enter it in the main thread only."""
+    """Keeps Pillow's warnings about metadata it corrects off the screen. Enter it in the main thread only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def check_channels(shape: Shape) -> None:
+def check_channels(shape: ImageShape) -> None:
     """Raises `UserError` where images cannot become `shape`: they have 1 channel (grey) or 3 (RGB)."""
     if shape[0] not in (1, 3):
         raise UserError(f"the network takes {shape[0]} channels; images give 1 (grey) or 3 (RGB): choose --input")
 
 
-def read_image(path: Path, shape: Shape) -> Pixels:
+def read_image(path: Path, shape: ImageShape) -> Pixels:
     """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_image`.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
@@ -86,7 +86,7 @@ def read_image(path: Path, shape: Shape) -> Pixels:
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
 
 
-def fit_image(image: Image.Image, shape: Shape) -> Pixels:
+def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
     """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
     (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
     channels, rows, columns = shape

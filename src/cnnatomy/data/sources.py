@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnatomy.data.images import Pixels, Shape, fit_image, read_image
+from cnnatomy.data.images import ImageShape, Pixels, fit_image, read_image
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")
@@ -48,7 +48,7 @@ class ImageSet:
     labels: NDArray[np.int64]
     splits: NDArray[np.int8]
     has: frozenset[int]
-    fetch: Callable[[int, Shape], Pixels]
+    fetch: Callable[[int, ImageShape], Pixels]
     names: tuple[str, ...]
     files: bool = False
     ignored: int = 0
@@ -63,7 +63,7 @@ class FromArray:
 
     images: Pixels
 
-    def __call__(self, index: int, shape: Shape) -> Pixels:
+    def __call__(self, index: int, shape: ImageShape) -> Pixels:
         return fit_image(Image.fromarray(self.images[index]), shape)
 
 
@@ -73,7 +73,7 @@ class FromFiles:
 
     paths: tuple[Path, ...]
 
-    def __call__(self, index: int, shape: Shape) -> Pixels:
+    def __call__(self, index: int, shape: ImageShape) -> Pixels:
         return read_image(self.paths[index], shape)
 
 

@@ -15,7 +15,7 @@ from cnnatomy.machine import memory
 
 
 class Composite(nn.Module):
-    """Runs its children in order, each on the feature maps that it reads, and lets go of a map after its last reader.
+    """Runs its children in order, each on the feature maps that it reads, and releases a map after its last reader.
 
     `plan` has a step for each child: its name, the numbers of the maps it reads, of those it makes, and of those that
     nobody reads afterwards. The inputs are numbered from 0.

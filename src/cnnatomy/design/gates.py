@@ -56,7 +56,7 @@ def _inside(part: Any, gate: Layer | Block) -> Any:
 
 
 def _behind(part: Layer | Block, gate: Layer | Block) -> Chain:
-    """A chain with a gate behind each building block, or, where it has none, behind each activation."""
+    """A chain with a gate after each building block, or, where it has none, after each activation."""
     if not isinstance(part, Chain):
         return Chain(part, gate)
     inner = [piece.part if isinstance(piece, Named) else piece for piece in part.parts]

@@ -120,7 +120,7 @@ class Graph:
     """The nodes in topological order. `root` holds the tree of scopes: tail, body and head for a network.
 
     `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
-    `held` says, of such a module's maps, which node was the last to run before the module let go of the map.
+    `held` says, of such a module's maps, which node was the last to run before the module released the map.
     `deployed` says that it was exported to be run, not trained, as ONNX files are.
     """
 

@@ -39,7 +39,7 @@ def conv_bn(
     groups: int = 1,
     epsilon: float = 1e-5,
 ) -> FeatureMap:
-    """Convolution without offsets, and batch norm; padded by half the kernel unless told otherwise."""
+    """Convolution without bias, and batch norm; padded by half the kernel unless told otherwise."""
     if padding is None:
         padding = kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
     return BatchNorm(epsilon)(Conv(channels, kernel, stride, padding, groups=groups, bias=False)(x))
@@ -54,7 +54,7 @@ def conv_bn_relu(
     groups: int = 1,
     epsilon: float = 1e-5,
 ) -> FeatureMap:
-    """Convolution without offsets, batch norm, ReLU."""
+    """Convolution without bias, batch norm, ReLU."""
     return ReLU()(conv_bn(x, channels, kernel, stride, padding, groups, epsilon))
 
 
@@ -84,7 +84,7 @@ class TappedChain(Chain):
 def bn_relu_conv(
     x: FeatureMap, channels: int, kernel: int, stride: int = 1, groups: int = 1, epsilon: float = 1e-5
 ) -> FeatureMap:
-    """Batch norm, ReLU, convolution without offsets, padded by half the kernel: the order of pre-activation."""
+    """Batch norm, ReLU, convolution without bias, padded by half the kernel: the order of pre-activation."""
     x = ReLU()(BatchNorm(epsilon)(x))
     return Conv(channels, kernel, stride, kernel // 2, groups=groups, bias=False)(x)
 

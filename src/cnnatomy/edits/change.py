@@ -55,7 +55,7 @@ class Remedy(NamedTuple):
 
 
 def cost_after(account: Account, change: Change) -> Cost:
-    """What the network costs after a change; only what changes is counted anew.
+    """What the network costs after a change; only what changes is counted again.
 
     Raises:
         ShapeError: if a layer does not fit any more, or an output of the network has another shape.
@@ -137,9 +137,9 @@ def changed(graph: Graph, change: Change) -> Graph:
         if not layers:
             _passed(node, tuple(x.shape for x in inputs))
             maps[node.output] = inputs[0]
-        heir = next((i for i, layer in enumerate(layers) if type(layer) is type(node.layer)), 0)
+        successor = next((i for i, layer in enumerate(layers) if type(layer) is type(node.layer)), 0)
         for i, layer in enumerate(layers):
-            if i == heir:
+            if i == successor:
                 new.ask(name)
             output = new.add(layer, inputs)
             if layer == node.layer and output.node:

@@ -178,7 +178,7 @@ class _Writer:
 
 
 def _gives(block: object, scope: Scope) -> bool:
-    """Whether a block, read anew, gives exactly what its scope holds."""
+    """Whether a block, read again, gives exactly what its scope holds."""
     if not isinstance(block, Block):
         return False
     try:
@@ -207,13 +207,13 @@ class _Opened:
         self.needed = {child: writer.needed(child) for child in children}
         self.maker = {x: child for child in children for x in self.needed[child]}
         self.parts = {child: writer.part(child) for child in children}
-        self.behind: dict[FeatureMap, FeatureMap | None] = dict.fromkeys(scope.inputs)
+        self.dominator: dict[FeatureMap, FeatureMap | None] = dict.fromkeys(scope.inputs)
         """The last map that every path to a map passes: its immediate dominator."""
         self.level: dict[FeatureMap, int] = dict.fromkeys(scope.inputs, 0)
         for child in children:
             x = self.meeting(child.inputs)
             for y in self.needed[child]:
-                self.behind[y], self.level[y] = x, self.level.get(x, 0) + 1 if x else 0
+                self.dominator[y], self.level[y] = x, self.level.get(x, 0) + 1 if x else 0
         rewritten = {_stem(child) for child in children if _stem(child) != _part_stem(self.parts[child])}
         self.named = {child for child in children if scope.children[child] or _stem(child) in rewritten}
         self.taken: set[Child] = set()
@@ -261,12 +261,12 @@ class _Opened:
         for x in others:
             other: FeatureMap | None = x
             while common is not other:
-                if common is None or other is None or common not in self.behind or other not in self.behind:
+                if common is None or other is None or common not in self.dominator or other not in self.dominator:
                     return None
                 if self.level[common] > self.level[other]:
-                    common = self.behind[common]
+                    common = self.dominator[common]
                 else:
-                    other = self.behind[other]
+                    other = self.dominator[other]
         return common
 
     def name(self, child: Child) -> Layer | Block | Named:

@@ -60,7 +60,7 @@ class Memory(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Tensors that a layer makes and lets go of at once: forwards without autograd, and backwards."""
+    """Tensors that a layer makes and releases at once: forwards without autograd, and backwards."""
 
     forward: tuple[Extra, ...] = ()
     backward: tuple[Extra, ...] = ()

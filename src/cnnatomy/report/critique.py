@@ -1,4 +1,4 @@
-"""What `cnnatomy critique` does: read a network, criticise it, mend and write it if asked for, and say so."""
+"""What `cnnatomy critique` does: read a network, criticise it, fix and write it if asked for, and say so."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnatomy.analysis import account
-from cnnatomy.critique import RULES, SEVERITIES, Finding, Fixed, Purpose, Rule, critique
-from cnnatomy.critique import fix as mend
+from cnnatomy.critique import RULES, SEVERITIES, Finding, Fixed, Purpose, Rule, critique, fixing
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
@@ -48,7 +47,7 @@ def review(
     else:
         check_new(fix)
         network = resolve(name, built_for, input)
-        fixed = mend(network, meant, rules)
+        fixed = fixing.fix(network, meant, rules)
         design, findings = account(fixed.network.graph(), network.name), fixed.left
         done = Done(fixed, fix if fixed.steps else None)
         if done.file:
@@ -100,11 +99,11 @@ def write_design(network: Design, fixed: Fixed, path: Path) -> Path:
     Raises:
         UserError: if it does not read back as the same network, or cannot be written.
     """
-    mended = fixed.network.replace(name=path.stem)
+    design = fixed.network.replace(name=path.stem)
     done = [f"# {step.finding.rule.code} {step.finding.rule.name}: {where(step.finding)}\n" for step in fixed.steps]
     head = f"# {network.name or 'a design'} after `cnnatomy critique --fix`:\n" + "".join(done or ["# as it was\n"])
-    text = head + listed.write(mended)
-    if listed.read(text) != mended:
+    text = head + listed.write(design)
+    if listed.read(text) != design:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")
     check_new(path)
     try:

@@ -1,4 +1,4 @@
-"""The run folder: everything one training leaves behind, enough to go on with it and to predict.
+"""The run folder: everything one training leaves, enough to go on with it and to predict.
 
 design.yaml         the network
 run.json            how it is trained: data, normalisation, recipe

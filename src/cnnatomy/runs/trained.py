@@ -69,7 +69,7 @@ class Trained:
     Attributes:
         run: the design, the data and the recipe; what is done to an image (`run.normalisation`, `run.shape`) and what
             the outputs mean (`run.classes`); what it was derived from (`run.parent`, `run.change`).
-        classifier: the built network behind its normalisation, in evaluation.
+        classifier: the built network with its normalisation before it, in evaluation.
         path: the run folder, where it was trained into one or loaded from one.
         outcome: how the training went, where that was in this process.
     """

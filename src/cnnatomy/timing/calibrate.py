@@ -43,7 +43,7 @@ def calibrate(
     """
     trials = plan() if trials is None else trials
     page = _page()
-    # half zeros, as behind a ReLU: a max pool's branches take time by what they find
+    # half zeros, as after a ReLU: a max pool's branches take time by what they find
     pool = torch.randn(max(map(_size, trials))).relu_()
     twins = [(_module(trial), _module(trial)) for trial in trials]
     scrub = torch.zeros(SCRUB // 4)
@@ -121,7 +121,7 @@ def _glue(layers: int = 64, repetitions: int = 50) -> float:
 
 
 def _page(size: int = 2**26, repetitions: int = 15) -> float:
-    """Seconds for each byte that the system provides anew: what filling a new block takes, less the same once more."""
+    """Seconds for each byte that the system provides again: what filling a new block takes, less the same once more."""
     new, again = [], []
     for _ in range(repetitions):
         block = torch.empty(size, dtype=torch.uint8)

@@ -76,7 +76,7 @@ class EpochEnd(pl.Callback):
         self._images = module.sums.images
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """See the file."""
+        """Keeps the best and the last state, writes the row of this epoch, and stops where the loss is no number."""
         assert isinstance(module, Training)
         row = Epoch(
             epoch=trainer.current_epoch + 1,

@@ -13,7 +13,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @torch.no_grad()
 def initialise(module: nn.Module, scheme: str = "he", bias: float = 0.0) -> None:
-    """Draws the weights of convolutions and fully connected layers anew, normally distributed; biases become `bias`.
+    """Draws the weights of convolutions and fully connected layers again, normally distributed; biases become `bias`.
 
     `scheme` is `he` (variance 2/n: He et al. 2015, "Delving deep into rectifiers", equation 10), `xavier`
     (2/(n_in + n_out): Glorot and Bengio 2010, equation 12), `calibrated` (1/n: LeCun et al. 1998, "Efficient

@@ -86,7 +86,7 @@ class Training(pl.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """See the class."""
+        """Draws the order of this epoch, and seeds what is random in it."""
         groups = self.trainer.train_dataloader
         assert isinstance(groups, Groups)
         groups.batches.order.set_epoch(self.current_epoch)

@@ -112,11 +112,11 @@ def spans(graph: Graph, nodes: list[Node]) -> dict[Scope, tuple[int, int]]:
 
 
 def releases(graph: Graph, nodes: list[Node]) -> list[list[FeatureMap]]:
-    """For each node, the maps that are let go of once it has run.
+    """For each node, the maps that are released once it has run.
 
     A map lives from the node that makes it to the last that reads it. A block's caller holds what the block reads
     until the block is done, as every call in Python does; and a block holds what it returns. The inputs of the network
-    and its outputs are never let go of.
+    and its outputs are never released.
     """
     last: dict[FeatureMap, int] = {node.output: i for i, node in enumerate(nodes)}
     for i, node in enumerate(nodes):

@@ -1,4 +1,4 @@
-"""Which bytes of a forward pass the system has to provide anew, page by page, although the pass before had them.
+"""Which bytes of a forward pass the system has to provide again, page by page, although the pass before had them.
 
 glibc keeps freed memory for the next use, with two exceptions (mallopt(3)): a block above M_MMAP_THRESHOLD is fetched
 from the system and given back each time, and the end of the heap is given back when more than M_TRIM_THRESHOLD of it is
@@ -112,7 +112,7 @@ def fresh(graph: Graph, works: Mapping[str, Work], batch: int) -> dict[str, int]
             places[block] = _within(heap, room, block.bytes)
             if heap.fresh > before:
                 found[block.path] = found.get(block.path, 0) + heap.fresh - before
-        for place in places.values():  # the output, which whoever runs the network lets go of
+        for place in places.values():  # the output, which whoever runs the network releases
             heap.release(place)
     return found
 

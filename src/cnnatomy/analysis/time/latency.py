@@ -22,7 +22,7 @@ from cnnatomy.layers.layer import UNKNOWN
 from cnnatomy.machine import cores, processor
 
 FORMAT = 4
-"""Of the file; raised when `Work` means something else, so that old files are measured anew."""
+"""Of the file; raised when `Work` means something else, so that old files are measured again."""
 
 
 LARGE = 2**25
@@ -127,7 +127,7 @@ class Calibration:
         machine: see `machine`.
         threads: that torch computed with.
         glue: seconds from the end of one layer to the start of the next in a network built by cnnatomy.
-        page: seconds for each byte that the system has to provide anew; the samples had none of these.
+        page: seconds for each byte that the system has to provide again; the samples had none of these.
         date: of the measurement.
         noise: by how much the median of a kernel's timings was above the fastest, at the median of all.
         samples: the kernels that were timed.

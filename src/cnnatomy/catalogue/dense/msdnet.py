@@ -28,7 +28,7 @@ Maps = tuple[FeatureMap, ...]
 class MSDNetTail(Block):
     """The finest scale of the first layer: a 3x3 convolution for CIFAR, a 7x7 of stride 2 and a max pool for ImageNet.
 
-    (The 7x7 convolution has offsets in the authors' code, although batch norm follows.)
+    (The 7x7 convolution has a bias in the authors' code, although batch norm follows.)
     """
 
     channels: int

@@ -11,7 +11,7 @@ PAPER = "Ioffe and Szegedy 2015, Batch normalization: accelerating deep network 
 
 
 def conv(x: FeatureMap, channels: int, kernel: int, stride: int = 1) -> FeatureMap:
-    """Convolution, padded by half the kernel, batch norm, ReLU. The offsets that batch norm makes idle are kept."""
+    """Convolution, padded by half the kernel, batch norm, ReLU. The biases that batch norm makes idle are kept."""
     return ReLU()(BatchNorm()(Conv(channels, kernel, stride, kernel // 2)(x)))
 
 

@@ -23,15 +23,15 @@ from cnnatomy.layers.layer import value
 
 PAPER = "Szegedy et al. 2014, Going deeper with convolutions"
 
-ConvUnit = Literal["offsets", "no offsets", "batch norm"]
-"""A convolution has offsets, as published, or none, or batch norm (torchvision, and then no local response norm)."""
+ConvUnit = Literal["bias", "no bias", "batch norm"]
+"""A convolution has a bias, as published, or none, or batch norm (torchvision, and then no local response norm)."""
 
 
-def conv_relu(x: FeatureMap, channels: int, kernel: int, stride: int = 1, unit: ConvUnit = "offsets") -> FeatureMap:
+def conv_relu(x: FeatureMap, channels: int, kernel: int, stride: int = 1, unit: ConvUnit = "bias") -> FeatureMap:
     """Convolution, padded by half the kernel, and ReLU."""
     if unit == "batch norm":
         return conv_bn_relu(x, channels, kernel, stride, epsilon=1e-3)
-    return ReLU()(Conv(channels, kernel, stride, kernel // 2, bias=unit == "offsets")(x))
+    return ReLU()(Conv(channels, kernel, stride, kernel // 2, bias=unit == "bias")(x))
 
 
 @value
@@ -69,7 +69,7 @@ class Inception(Block):
     fives: int
     pooled: int
     kernel: int = 5
-    unit: ConvUnit = "offsets"
+    unit: ConvUnit = "bias"
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         def conv(x: FeatureMap, channels: int, kernel: int) -> FeatureMap:
@@ -105,7 +105,7 @@ class GoogLeNetTail(Block):
     """
 
     separable: bool = False
-    unit: ConvUnit = "offsets"
+    unit: ConvUnit = "bias"
 
     stem = "tail"
 
@@ -114,7 +114,7 @@ class GoogLeNetTail(Block):
             return x if self.unit == "batch norm" else LocalResponseNorm()(x)
 
         if self.separable:
-            x = DepthwiseConv(7, stride=2, padding=3, multiplier=8, bias=self.unit == "offsets")(x)
+            x = DepthwiseConv(7, stride=2, padding=3, multiplier=8, bias=self.unit == "bias")(x)
             x = conv_relu(x, 64, 1, unit=self.unit)
         else:
             x = conv_relu(x, 64, 7, stride=2, unit=self.unit)
@@ -147,7 +147,7 @@ def body(unit: ConvUnit, kernel: int, naive: bool, last_pool: int) -> dict[str, 
 
 
 def googlenet(
-    unit: ConvUnit = "offsets",
+    unit: ConvUnit = "bias",
     kernel: int = 5,
     separable: bool = False,
     naive: bool = False,
@@ -185,8 +185,8 @@ TABLE = (
     GoogLeNetVariant("googlenet-aux", "with its two auxiliary heads for training", {"auxiliary": True}),
     GoogLeNetVariant(
         "googlenet-sep-stem",
-        "separable first convolution, no offsets: what the first row of the paper's table counts",
-        {"separable": True, "unit": "no offsets"},
+        "separable first convolution, no biases: what the first row of the paper's table counts",
+        {"separable": True, "unit": "no bias"},
     ),
     GoogLeNetVariant(
         "googlenet-naive", "naive modules, without 1x1 reductions: what the reductions save", {"naive": True}

@@ -132,8 +132,8 @@ def inception_resnet_v1(sixth: bool = False, classes: int = 1000) -> Network:
 def inception_resnet_v2(classes: int = 1000) -> Network:
     """10, 20 and 10 modules, as TensorFlow's release has it, which the published accuracy belongs to.
 
-    The paper says 5, 10 and 5 behind the tail of Inception V4. The release takes the tail of V3 and one Inception-A
-    (`mixed`), leaves the last module unscaled and without ReLU, and puts a 1x1 convolution behind it.
+    The paper says 5, 10 and 5 after the tail of Inception V4. The release takes the tail of V3 and one Inception-A
+    (`mixed`), leaves the last module unscaled and without ReLU, and puts a 1x1 convolution after it.
     """
     c = InceptionResNetC((192, 224, 256))
     body = Chain(
@@ -173,7 +173,7 @@ ENTRIES = (
         "inception-resnet-v2",
         "residual",
         2016,
-        "as released with TensorFlow: 10, 20, 10 modules behind the tail of Inception V3",
+        "as released with TensorFlow: 10, 20, 10 modules after the tail of Inception V3",
         PAPER,
         inception_resnet_v2,
         input=(3, 299, 299),

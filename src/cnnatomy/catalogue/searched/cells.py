@@ -43,7 +43,7 @@ def norm(x: FeatureMap) -> FeatureMap:
 
 
 def relu_conv_bn(x: FeatureMap, filters: int, kernel: int | Pair = 1, stride: int | Pair = 1) -> FeatureMap:
-    """ReLU, convolution without offsets, batch norm: the order of every layer here."""
+    """ReLU, convolution without bias, batch norm: the order of every layer here."""
     return norm(Conv(filters, kernel, stride, padding="same", bias=False)(ReLU()(x)))
 
 

@@ -66,7 +66,7 @@ class CaffeLayer:
         self.bottoms, self.tops = message.strings("bottom"), message.strings("top")
         if self.type.startswith("softmax"):  # the second that a loss reads is the label
             self.bottoms = self.bottoms[:1]
-        self.affine = False  # whether a BatchNorm has the scale and offset of the Scale after it
+        self.affine = False  # whether a BatchNorm has the scale and bias of the Scale after it
         if not self.type:
             message.fail("a layer needs a type")
 

@@ -98,9 +98,9 @@ class NodeCall:
         for name, known in (tensors or {}).items():
             if known is None:
                 continue
-            behind = known.learned or ((known.root, known.dims),)
-            derived = derived or len(behind) > 1 or elements(behind[0][1]) != elements(known.dims)
-            sources |= {f"{name}_{i}" if i else name: tensor for i, tensor in enumerate(behind)}
+            tensors_read = known.learned or ((known.root, known.dims),)
+            derived = derived or len(tensors_read) > 1 or elements(tensors_read[0][1]) != elements(known.dims)
+            sources |= {f"{name}_{i}" if i else name: tensor for i, tensor in enumerate(tensors_read)}
         shared = {name for name, (root, _) in sources.items() if root in owned}
         owned |= {root for root, _ in sources.values()}
         if derived and not isinstance(layer, (Foreign, NotCounted)):
@@ -115,7 +115,7 @@ class NodeCall:
         return self.put(Flatten(), x, part="flatten")
 
     def learned(self) -> dict[str, Known]:
-        """The tensors that may be learned behind what this node reads, each by itself; single numbers are options."""
+        """The tensors that may be learned from which what this node reads is made; single numbers are options."""
         found = [self.known(i) for i in range(len(self.inputs))]
         tensors = dict(tensor for known in found if known is not None for tensor in known.learned)
         large = [(root, dims) for root, dims in tensors.items() if elements(dims) > 1]

@@ -31,7 +31,7 @@ STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErr
 """What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
 
 MAX_VALUES = 10_000
-"""Tensors with more elements are weights: their values play no part in any shape and are let go of at once."""
+"""Tensors with more elements are weights: their values play no part in any shape and are discarded at once."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class OnnxModel:
         self.batch = next((dims[0] for dims in inputs.values() if len(dims) > 1), 1)
         self.inferred = self._infer()
         self.owned: set[str] = set()
-        self.merged: set[int] = set()  # nodes that are part of another, such as the addition of an offset
+        self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
         self.paths = self.name_nodes(self.nodes)
         shapes = [dims[1:] if len(dims) > 1 else dims for dims in inputs.values()]
         self.builder = Builder(shapes)

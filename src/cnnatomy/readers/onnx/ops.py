@@ -186,13 +186,13 @@ def _fully_connected(
 
 
 def _matmul(call: NodeCall) -> OnnxResult:
-    """A product with a known matrix (and the addition of an offset after it), or of two maps."""
+    """A product with a known matrix (and the addition of a bias after it), or of two maps."""
     at, weight_at = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
     weight, x = call.known(weight_at), call.inputs[at]
     if isinstance(x, Mapped) and weight is not None and len(weight.dims) == 2 and len(call.maps) == 1:
         inner, features = weight.dims
         after = call.model.only_reader(call.node.output[0])
-        bias = _offset(call, after, features)
+        bias = _bias(call, after, features)
         made = _fully_connected(call, x, features, inner, weight, bias)
         if bias is not None and isinstance(made, Mapped):
             call.model.merged.add(id(after))
@@ -209,7 +209,7 @@ def _matmul(call: NodeCall) -> OnnxResult:
     return call.put(layer)
 
 
-def _offset(call: NodeCall, after: Any, features: int) -> Known | None:
+def _bias(call: NodeCall, after: Any, features: int) -> Known | None:
     """The known vector that the only reader of this node adds to it."""
     if after is None or after.op_type != "Add":
         return None

@@ -13,7 +13,7 @@ from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import Known, Mapped
 
 WEIGHT_AND_BIAS = {"Conv": (1, 2), "ConvInteger": (1, 99), "QLinearConv": (3, 8)}
-"""Where the weight and the offsets are among the inputs."""
+"""Where the weight and the bias are among the inputs."""
 
 
 class _Windows2D(NamedTuple):
