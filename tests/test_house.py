@@ -18,11 +18,12 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "machine": {"errors"},
+    "plain": {"errors"},
     "layers": {"errors", "machine"},
     "design": {"layers"},
     "catalogue": {"design"},
-    "readers": {"catalogue"},
-    "analysis": {"design", "files"},
+    "readers": {"catalogue", "plain"},
+    "analysis": {"design", "files", "plain"},
     "edits": {"analysis"},
     "timing": {"analysis"},
     "critique": {"edits", "timing"},
@@ -58,7 +59,19 @@ IMPORTED_LAZILY = (
 # What takes a noticeable time to import: the rooms that describe, count and compare do without.
 HEAVY = {"torch", "lightning", "torchmetrics", "tensorboard", "numpy", "scipy", "sklearn", "PIL"}
 LIGHT_ROOMS = (
-    *("errors", "files", "machine", "layers", "design", "catalogue", "readers", "analysis", "edits", "critique"),
+    *(
+        "errors",
+        "files",
+        "machine",
+        "plain",
+        "layers",
+        "design",
+        "catalogue",
+        "readers",
+        "analysis",
+        "edits",
+        "critique",
+    ),
     *("commands", "cli"),
 )
 
