@@ -7,6 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+CORE   := build/core
 
 # Versions are pinned in constraints.txt.
 PEERS  := torchvision timm
@@ -18,7 +19,7 @@ SETUP_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint format tables bench constraints clean
+.PHONY: help demo test test-fast core lint format tables bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +32,15 @@ test: $(DEV_READY) ## every test
 
 test-fast: $(DEV_READY) ## the tests to run while working: under a minute
 	@$(PYTEST) -n 2 --dist worksteal -q -m "not slow and not peers"
+
+# A wheel, not this checkout: so it is also seen that devices.yaml and all else that is no Python is in it.
+core: $(DEMO_READY) ## describe, count and criticise in an environment of nothing but PyYAML and this package
+	@rm -rf $(CORE)
+	@$(BIN)/python -m venv --without-pip $(CORE)
+	@$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --no-build-isolation -w $(CORE) .
+	@$(BIN)/python -m pip --python $(CORE) install -qq --disable-pip-version-check --no-deps -c constraints.txt \
+	  PyYAML $(CORE)/*.whl
+	@$(CORE)/bin/python -I tests/core.py
 
 lint: $(DEV_READY) ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import cnnatomy as cn
@@ -77,3 +79,17 @@ def test_the_h100_is_its_data_sheet():
 def test_a_mistake_names_what_there_is(ask, message):
     with pytest.raises(UserError, match=message):
         ask()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"flops": {}}, "a board: needs the FLOP/s of at least one number format"),
+        ({"flops": {"float23": 1e9}}, "'float23' is no number format; those known are float64, float32"),
+        ({"flops": {"float32": 1e18}}, r"float32 must be above 0 and below 1e\+18 FLOP/s, got 1e\+18"),
+        ({"bandwidth": 0.0}, "bandwidth must be above 0 and below"),
+    ],
+)
+def test_a_device_without_sensible_figures_is_refused(changed, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(DEVICE, **changed)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy.design import Named
-from cnnatomy.layers import Conv, MaxPool, ReLU
+from cnnatomy.layers import Conv, LeakyReLU, MaxPool, ReLU
 from cnnatomy.layers.layer import value
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import design
@@ -79,6 +79,8 @@ MISTAKES = {
     HEADER + "  - Conv: {channels: 3, kernal: 3}": "line 4: Conv has no key 'kernal'. Did you mean kernel",
     HEADER + "  - Conv: {channels: 3, kernel: three}": "line 4: kernel: expected int | tuple[int, int], got 'three'",
     HEADER + "  - Conv: {channels: true, kernel: 3}": "line 4: channels: expected int, got True",
+    HEADER + "  - Conv: {channels: !family x, kernel: 3}": "line 4: channels: expected int, got !family x, which is no",
+    "name: 2020-13-45\n" + HEADER + "  ReLU": "line 1: name: expected str, got 2020-13-45, which is no YAML value",
     HEADER + "  - Conv: {channels: 3}": "line 4: Conv needs kernel",
     HEADER + "  - Conv: {channels: 3, channels: 4, kernel: 1}": "line 4: the key 'channels' is given twice",
     HEADER + "  - Conv: {channels: 0, kernel: 3}": "line 4: Conv: channels must be a positive integer",
@@ -96,6 +98,11 @@ def test_a_mistake_is_named_with_its_file_and_line(text):
     with pytest.raises(cn.UserError) as caught:
         design.read(text, source="x.yaml")
     assert MISTAKES[text] in str(caught.value)
+
+
+def test_a_number_in_powers_of_ten_is_a_number_also_without_a_point():
+    """YAML 1.2 and editors take 1e-2 for a number, YAML 1.1 for a word."""
+    assert design.read(HEADER + "  LeakyReLU: {slope: 2e-1}").body == LeakyReLU(0.2)
 
 
 def test_a_path_with_a_yaml_suffix_is_read_as_a_design(tmp_path):

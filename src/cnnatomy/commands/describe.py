@@ -79,7 +79,9 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
     from cnnatomy.report import comparison
 
     accounts = [account_of(name, classes, input) for name in networks]
-    click.echo(comparison.compare(networks, accounts, (classes, input), format, plot))
+    if plot:  # on stderr: what is printed stays a table, or JSON
+        click.echo(comparison.draw(networks, accounts, (classes, input), plot), err=True)
+    click.echo(comparison.compare(networks, accounts, (classes, input), format))
 
 
 @click.command()

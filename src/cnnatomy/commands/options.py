@@ -91,7 +91,8 @@ def needs_training() -> None:
     """Raises `UserError` with the remedy where what training needs is not installed."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "lightning", "torchmetrics", "PIL", "sklearn") if find_spec(name) is None]
+    needed = ("torch", "lightning", "torchmetrics", "PIL", "sklearn", "rich")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")
 

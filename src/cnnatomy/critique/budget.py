@@ -244,7 +244,7 @@ def over_latency(study: Study) -> Iterator[Case]:
 
 def _timer(study: Study) -> Callable[[Account], list[float]]:
     """What tells the seconds of each layer on the study's device; on this machine, last, of what is between them."""
-    from cnnatomy.analysis.time.roofline import roofline  # it needs pydantic
+    from cnnatomy.analysis.time.roofline import roofline  # 10 ms, for designs with a device only
 
     device, calibration = study.device, study.calibration
     assert device is not None

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from cnnatomy.analysis import Account
 from cnnatomy.analysis.time import latency
 from cnnatomy.analysis.time.latency import Calibration
@@ -43,30 +41,30 @@ def accuracy(name: str, classes: int | None = None, input: Shape | None = None) 
     return ACCURACY.get(entry.name, NOT_PUBLISHED)
 
 
-def compare(names: Sequence[str], accounts: Sequence[Account], changed: Changed, format: str, file: Path | None) -> str:
-    """What `compare` prints of the networks that a command line names; with a file, the charts are drawn into it.
+def compare(names: Sequence[str], accounts: Sequence[Account], changed: Changed, format: str) -> str:
+    """What `compare` prints of the networks that a command line names."""
+    calibration = latency.load()
+    known = [
+        figures(account, accuracy(name, *changed), calibration) for name, account in zip(names, accounts, strict=True)
+    ]
+    return table(accounts, format, known)
+
+
+def draw(names: Sequence[str], accounts: Sequence[Account], changed: Changed, file: Path) -> str:
+    """Draws the charts of the same networks into a file; what to say about it.
 
     Raises:
-        UserError: if the charts cannot be drawn or written.
+        UserError: if they cannot be drawn or written.
     """
-    if file:
-        plot.check(file)
-    published = [accuracy(name, *changed) for name in names]
-    calibration = latency.load()
-    known = [figures(account, got, calibration) for account, got in zip(accounts, published, strict=True)]
-    text = table(accounts, format, known)
-    if not file:
-        return text
     balls = [
-        plot.Plotted(account.name or name, account, got.top1)
-        for name, account, got in zip(names, accounts, published, strict=True)
+        plot.Plotted(account.name or name, account, accuracy(name, *changed).top1)
+        for name, account in zip(names, accounts, strict=True)
     ]
     left_out = plot.plot(balls, file)
     drawn = f"drawn into {file}"
     if left_out:
         drawn += f"; in the chart of accuracies without {', '.join(left_out)}: no published accuracy is known"
-    click.echo(drawn, err=True)  # what is printed stays a table, or JSON
-    return text
+    return drawn
 
 
 def figures(account: Account, published: Accuracy, calibration: Calibration | None) -> dict[str, Any]:
@@ -96,34 +94,45 @@ COUNTED = (
 )
 
 
-def table(accounts: Sequence[Account], format: str, known: Sequence[dict[str, float | None]] = ()) -> str:
-    """Networks side by side, each figure with its ratio to the first network's.
+def record(accounts: Sequence[Account], known: Sequence[dict[str, float | None]] = ()) -> dict[str, Any]:
+    """Networks side by side as plain data, each figure with its ratio to the first network's.
 
-    `known` are the figures of `KNOWN` for each network; a table leaves out those that no network has.
+    `known` are the figures of `KNOWN` for each network.
     """
-    names = [account.name for account in accounts]
-    keys = [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
     figures = [_figures(account) for account in accounts]
     for got, more in zip(figures, known, strict=False):
         got |= more
+    networks = [
+        {"name": key, "input": list(account.input)}
+        | got
+        | {"ratio": {figure: _ratio(got[figure], figures[0][figure]) for figure in got}}
+        for key, account, got in zip(_keys(accounts), accounts, figures, strict=True)
+    ]
+    return {"networks": networks}
+
+
+def _keys(accounts: Sequence[Account]) -> list[str]:
+    """The names of networks, with a number where two have the same."""
+    names = [account.name for account in accounts]
+    return [name if names.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(names)]
+
+
+def table(accounts: Sequence[Account], format: str, known: Sequence[dict[str, float | None]] = ()) -> str:
+    """The same as text; a table leaves out the figures that no network has."""
+    compared = record(accounts, known)
     if format == "json":
-        networks = [
-            {"name": key, "input": list(account.input)}
-            | got
-            | {"ratio": {figure: _ratio(got[figure], figures[0][figure]) for figure in got}}
-            for key, account, got in zip(keys, accounts, figures, strict=True)
-        ]
-        return json.dumps({"networks": networks}, indent=2)
+        return json.dumps(compared, indent=2)
+    networks = compared["networks"]
     records = [
         {"figure": heading if format != "csv" else figure}
-        | {key: got[figure] for key, got in zip(keys, figures, strict=True)}
-        | {f"{key} ratio": _ratio(got[figure], figures[0][figure]) for key, got in zip(keys, figures, strict=True)}
+        | {got["name"]: got[figure] for got in networks}
+        | {f"{got['name']} ratio": got["ratio"][figure] for got in networks}
         for figure, heading in [*COUNTED, *KNOWN]
-        if any(got.get(figure) is not None for got in figures)
+        if any(got.get(figure) is not None for got in networks)
     ]
     columns = [Column("figure", "")]
-    for i, (key, account) in enumerate(zip(keys, accounts, strict=True)):
-        heading = f"{key} {shape_text(account.input)}"
+    for i, got in enumerate(networks):
+        key, heading = got["name"], f"{got['name']} {shape_text(got['input'])}"
         columns.append(Column(key, heading, _figure, number=True))
         if i:
             columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))

@@ -13,8 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Fixed, FixStep, Purpose, Rule, critique
 from cnnatomy.edits.change import Cost
@@ -23,7 +21,8 @@ from cnnatomy.report.records import peak_record
 from cnnatomy.report.tables import Column, mebibytes, paragraphs, render, short, terminal_width
 
 NOTHING = "nothing to object to"
-_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_COLOURS = {"error": 31, "warning": 33, "note": 36}
+"""Red, yellow and cyan as a terminal's codes (ECMA-48, SGR)."""
 _MAX_PATHS = 6
 """Of the layers that a finding concerns, so many are named to people."""
 
@@ -212,10 +211,10 @@ def _flat(text: str) -> str:
 
 
 def _coloured(text: str, severity: str) -> str:
-    """The severity in colour; `click.echo` takes that away again where nobody sees it."""
+    """The severity in bold colour; the command that prints it takes that away again where no terminal shows it."""
     if "NO_COLOR" in os.environ:
         return text
-    return click.style(severity, fg=_COLOURS[severity], bold=True) + text.removeprefix(severity)
+    return f"\x1b[{_COLOURS[severity]}m\x1b[1m{severity}\x1b[0m" + text.removeprefix(severity)
 
 
 def _done_text(done: Done) -> str:

@@ -6,28 +6,26 @@ memory's bandwidth. Its arithmetic intensity, FLOPs a byte, says which of the tw
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, NamedTuple
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from typing import NamedTuple, get_type_hints
 
 from cnnatomy.analysis.accounting import Account, Row
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import elements
+from cnnatomy.plain import checked
 
 BYTES = {"float64": 8, "float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Of one number. tf32 is a way to compute with float32 numbers."""
 
 
-def _known(flops: dict[str, float]) -> dict[str, float]:
-    for dtype, peak in flops.items():
-        if dtype not in BYTES or not 0 < peak < 1e18:
-            raise ValueError(f"{dtype}: {peak} is no peak of a known number format ({', '.join(BYTES)})")
-    return flops
+MAX_FLOPS, MAX_BANDWIDTH = 1e18, 1e15
+"""FLOP/s and bytes/s of one device; more is a mistake in writing."""
 
 
-class Device(BaseModel):
+@dataclass(frozen=True)
+class Device:
     """What a data sheet promises.
 
     Attributes:
@@ -38,13 +36,23 @@ class Device(BaseModel):
         derived: how they follow from what is printed there, where they are not.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
-    flops: Annotated[dict[str, float], Field(min_length=1), AfterValidator(_known)]
-    bandwidth: Annotated[float, Field(gt=0, lt=1e15)]
+    flops: dict[str, float]
+    bandwidth: float
     source: str
     derived: str = ""
+
+    def __post_init__(self) -> None:
+        for dtype, peak in self.flops.items():
+            if dtype not in BYTES:
+                raise UserError(f"{self.name}: {dtype!r} is no number format; those known are {', '.join(BYTES)}")
+            if not 0 < peak < MAX_FLOPS:
+                raise UserError(f"{self.name}: {dtype} must be above 0 and below {MAX_FLOPS:g} FLOP/s, got {peak}")
+        if not self.flops:
+            raise UserError(f"{self.name}: needs the FLOP/s of at least one number format")
+        if not 0 < self.bandwidth < MAX_BANDWIDTH:
+            wrong = f"must be above 0 and below {MAX_BANDWIDTH:g} bytes/s, got {self.bandwidth}"
+            raise UserError(f"{self.name}: bandwidth {wrong}")
 
 
 class Bound(NamedTuple):
@@ -85,7 +93,11 @@ def devices() -> dict[str, Device]:
     import yaml
 
     text = files("cnnatomy.analysis.time").joinpath("devices.yaml").read_text(encoding="utf-8")
-    return {name: Device.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
+    hints = get_type_hints(Device)
+    return {
+        name: Device(**{key: checked(got, hints[key], f"{name}: {key}") for key, got in entry.items()})
+        for name, entry in yaml.safe_load(text).items()
+    }
 
 
 def device(name: str) -> Device:

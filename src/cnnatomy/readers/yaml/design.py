@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import typing
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from cnnatomy import catalogue
 from cnnatomy.design import BLOCKS, Block, Composition, Named, Network
@@ -18,6 +18,7 @@ from cnnatomy.design.graph import MAX_NODES
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import LAYERS, Layer
 from cnnatomy.layers.layer import Value
+from cnnatomy.plain import checked, type_text
 
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 100
@@ -255,15 +256,15 @@ class Reader:
 
     def plain(self, node: yaml.Node, hint: Any, name: str) -> Any:
         """Numbers, words and lists of them, checked against the type of the field."""
-        from pydantic import TypeAdapter, ValidationError
-
-        got = yaml.SafeLoader("").construct_document(node) if not isinstance(node, yaml.ScalarNode) else _scalar(node)
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(hint)
-            return adapter.validate_json(json.dumps(got), strict=True)
-        except (ValidationError, TypeError, ValueError):
-            expected = str(hint).replace("typing.", "").replace("<class '", "").replace("'>", "")
-            self.fail(node, f"{name}: expected {expected}, got {got!r}")
+            got = SafeConstructor().construct_document(node)
+        except Exception:  # what PyYAML raises for `!family` and 2020-13-45 is of a dozen kinds
+            written = (node.start_mark.buffer or "")[node.start_mark.pointer : node.end_mark.pointer]
+            self.fail(node, f"{name}: expected {type_text(hint)}, got {written}, which is no YAML value")
+        try:
+            return checked(got, hint, name)
+        except UserError as error:
+            self.fail(node, str(error))
 
     def call(self, node: yaml.Node, kind: Any, arguments: Iterable[Any], fields: dict[str, Any]) -> Any:
         """Makes a value; what it objects to gets the line."""
@@ -275,10 +276,6 @@ class Reader:
             required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
             missing = [name for name in required if name not in fields]
             self.fail(node, f"{kind.__name__} needs {', '.join(missing)}")
-
-
-def _scalar(node: yaml.ScalarNode) -> Any:
-    return yaml.SafeLoader("").construct_document(node)
 
 
 @functools.cache

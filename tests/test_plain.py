@@ -1,0 +1,76 @@
+"""Plain data against the type of a field: as strict as a type checker, with tuples for lists."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional
+
+import pytest
+
+from cnnatomy.errors import UserError
+from cnnatomy.plain import checked
+
+PADDING = int | tuple[int, int] | Literal["same", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("got", "hint", "value"),
+    [
+        (3, int, 3),
+        (True, bool, True),
+        ("relu", str, "relu"),
+        (3, float, 3.0),
+        ("1e12", float, 1e12),
+        ("-.5E-3", float, -0.0005),
+        (None, Optional[int], None),  # noqa: UP045
+        (None, int | None, None),
+        ("same", PADDING, "same"),
+        ([1, 2], PADDING, (1, 2)),
+        ([], tuple[int, ...], ()),
+        ([1, 2, 3], tuple[int, ...], (1, 2, 3)),
+        ([1, 2], list[float], [1.0, 2.0]),
+        ([["a", 1], ["b", 2]], tuple[tuple[str, int], ...], (("a", 1), ("b", 2))),
+        ([[3, [1, 7]], [3, 3]], tuple[tuple[int, PADDING], ...], ((3, (1, 7)), (3, 3))),
+        ({"float32": "65e12", "int8": 1}, dict[str, float], {"float32": 65e12, "int8": 1.0}),
+    ],
+)
+def test_what_fits_is_a_value_of_the_type(got, hint, value):
+    made = checked(got, hint, "field")
+    assert made == value
+    assert type(made) is type(value)
+    assert repr(made) == repr(value)  # 3.0 inside a tuple is no 3
+
+
+@pytest.mark.parametrize(
+    ("got", "hint", "expected"),
+    [
+        (True, int, "int"),
+        (3.0, int, "int"),
+        ("3", int, "int"),
+        (1, bool, "bool"),
+        (1, str, "str"),
+        (None, int, "int"),
+        (True, float, "float"),
+        ("3", float, "float"),
+        ("nan", float, "float"),
+        (10**400, float, "float"),
+        (10**400, float | None, "float | None"),
+        (True, Literal[1, 2], "Literal[1, 2]"),
+        ("full", PADDING, "Union[int, tuple[int, int], Literal['same', 'valid']]"),
+        ([1, 2, 3], PADDING, "Union[int, tuple[int, int], Literal['same', 'valid']]"),
+        ("ab", tuple[str, ...], "tuple[str, ...]"),
+        ([1, [2]], tuple[int, ...], "tuple[int, ...]"),
+        ({1: 2.0}, dict[str, float], "dict[str, float]"),
+        ([1.0], dict[str, float], "dict[str, float]"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_type_expected(got, hint, expected):
+    with pytest.raises(UserError) as caught:
+        checked(got, hint, "field")
+    assert str(caught.value) == f"field: expected {expected}, got {got!r}"
+
+
+def test_a_list_that_holds_itself_is_refused():
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(UserError, match=r"got \[\[...\]\]"):
+        checked(endless, tuple[tuple[int, ...], ...], "field")
