@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
 from cnnatomy.report.records import account_record, peak_record, totals_record
-from cnnatomy.report.tables import Column, count, mebibytes, paragraphs, render, short, terminal_width
+from cnnatomy.report.tables import Column, count, mebibytes, paragraphs, render, room_for_tables, short, terminal_width
 
 
 def shape_text(shape: Any) -> str:
@@ -31,7 +32,7 @@ def show(account: Account, depth: int | None, format: str) -> str:
         return json.dumps(record, indent=2)
     macs = count if terminal_width() >= 100 or format != "table" else short_count
     columns = [
-        Column("path", "path", shortest=20),
+        Column("path", "path", shortest=16, short="middle"),
         Column("layer", "layer", shortest=8),
         Column("output", "output", shape_text),
         Column("parameters", "parameters", count, number=True),
@@ -123,7 +124,7 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         for accuracy in (ACCURACY.get(entry.name, NOT_PUBLISHED),)
     ]
     columns = [
-        Column("name", "name", shortest=20),
+        Column("name", "name", shortest=20, short="own line"),
         Column("family", "family"),
         Column("year", "year", number=True),
         Column("input", "input", shape_text),
@@ -139,5 +140,9 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         columns += [Column("aliases", "aliases"), Column("paper", "paper")]
     columns.append(Column("accuracy_source", "whose accuracy", lambda source: source or "", shortest=14))
     if format == "table":
-        columns = [column for column in columns if terminal_width() >= _ROOM_FOR.get(column.key, 0)]
+        room = room_for_tables() or sys.maxsize
+        shown = [column for column in columns if room >= _ROOM_FOR.get(column.key, 0)]
+        left_out = ", ".join(column.heading for column in columns if column not in shown)
+        note = f"\nfor {left_out}: a wider terminal, or --format csv" if left_out else ""
+        return render(shown, records, format) + note
     return render(columns, records, format)
