@@ -115,6 +115,7 @@ class Subtotal:
     output: Shape
     totals: Totals
     receptive_field: ReceptiveField
+    scope: Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +215,7 @@ class Account:
         totals = Totals.of(by_node[node] for node in nodes(scope))
         output = scope.outputs[0]
         inputs = tuple(x.shape for x in scope.inputs)
-        return Subtotal(scope.path, repr(scope.block), inputs, output.shape, totals, self.fields[output])
+        return Subtotal(scope.path, repr(scope.block), inputs, output.shape, totals, self.fields[output], scope)
 
 
 def account(graph: Graph, name: str = "") -> Account:

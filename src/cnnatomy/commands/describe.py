@@ -13,6 +13,7 @@ from cnnatomy.commands.options import (
     format_option,
     input_option,
     network_argument,
+    report_format_option,
 )
 from cnnatomy.errors import UserError
 
@@ -54,15 +55,20 @@ def list_command(family: str | None, sort: str, format: str) -> None:
 @input_option
 @classes_option
 @click.option("--depth", type=click.IntRange(1), help="Sum up the tree at this depth: 1 is tail, body, head.")
-@format_option
+@report_format_option("json", "csv", "markdown", "dot")
 def show(network: str, input: Any, classes: int | None, depth: int | None, format: str) -> None:
     """Show every layer of NETWORK: shapes, parameters, MACs and what its output sees of the input.
 
-    "sees" is the receptive field in input pixels, counted over windows (convolutions and pools).
+    "sees" is the receptive field in input pixels, counted over windows (convolutions and pools). A drawing by Graphviz:
+
+    \b
+    cnnatomy show resnet-18 --format dot | dot -Tsvg > resnet-18.svg
     """
+    from cnnatomy.readers.yaml import lines
     from cnnatomy.report import reports
 
-    click.echo(reports.show(account_of(network, classes, input), depth, format))
+    account = account_of(network, classes, input)
+    click.echo(reports.show(account, depth, format, lines.of_network(network, account.input)))
 
 
 @click.command()

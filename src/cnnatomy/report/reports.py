@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
+from cnnatomy.report.dot import dot
 from cnnatomy.report.records import account_record, peak_record, totals_record
 from cnnatomy.report.tables import Column, count, mebibytes, paragraphs, render, room_for_tables, short, terminal_width
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.yaml.lines import Lines
 
 
 def shape_text(shape: Any) -> str:
@@ -25,9 +29,14 @@ def _sight(size: Any) -> str:
     return str(size[0]) if size[0] == size[1] else dimensions(tuple(size))
 
 
-def show(account: Account, depth: int | None, format: str) -> str:
-    """The account of one network, a line a layer; with a depth, a line for each part of the tree cut there."""
-    record = account_record(account, depth)
+def show(account: Account, depth: int | None, format: str, lines: Lines | None = None) -> str:
+    """The account of one network, a line a layer; with a depth, a line for each part of the tree cut there.
+
+    `lines` are those of the design that was read, if one was.
+    """
+    if format == "dot":
+        return dot(account, depth)
+    record = account_record(account, depth, lines)
     if format == "json":
         return json.dumps(record, indent=2)
     macs = count if terminal_width() >= 100 or format != "table" else short_count
