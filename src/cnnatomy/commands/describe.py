@@ -1,4 +1,4 @@
-"""Commands that describe networks: list, show, compare, new."""
+"""Commands that describe networks and what they are made of: list, show, compare, layers, new."""
 
 from __future__ import annotations
 
@@ -89,6 +89,16 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
 
 
 @click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@report_format_option("json", "markdown")
+def layers(names: tuple[str, ...], format: str) -> None:
+    """List the layers and blocks that a YAML design may use, or explain those named: arguments, costs, an example."""
+    from cnnatomy.report.layers import explain
+
+    click.echo(explain(names, format))
+
+
+@click.command()
 @click.argument("name")
 @click.option("--from", "source", help="Begin with a copy of this network.")
 @click.option("--schema", is_flag=True, help="Write design.schema.json beside it, for editors that check YAML.")
@@ -103,5 +113,6 @@ COMMANDS = (
     list_command,
     show,
     compare,
+    layers,
     new,
 )
