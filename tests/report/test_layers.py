@@ -59,7 +59,7 @@ def test_a_convolution_is_counted_as_its_formula_says():
     assert "36,928" in told  # 3 * 3 * 64 * 64 + 64
     assert "115,605,504" in told  # 3 * 3 * 64 * 64 * 56 * 56
     assert "Conv: {channels: 64, kernel: 3, padding: 1}" in told
-    assert "padding    0          int or [int, int] or [int, int, int, int] or same or valid" in told
+    assert "  padding   int or [int, int] or [int, int, int, int] or same or valid (default 0)\n" in told
 
 
 def test_a_layer_of_two_inputs_says_both_and_shows_the_block_around_it():

@@ -93,3 +93,16 @@ def test_accounts_and_graphs_say_what_they_are_in_a_few_lines():
         "  receptive field  427x427",
     ]
     assert repr(account.graph).split() == ["Graph", "inputs", "3x224x224", "outputs", "1000", "layers", "175"]
+
+
+def test_paths_are_told_apart_by_their_ends_where_their_last_names_do_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    paths = [{"path": f"body.stage{i}.block{k}.conv1", "output": "64x112x112"} for i in (1, 2) for k in (1, 2)]
+    columns = [Column("path", "path", shortest=20, short="middle"), Column("output", "output of it")]
+    lines = render(columns, paths, "table").splitlines()[2:]
+    assert len({line.split()[0] for line in lines}) == 4
+
+
+def test_a_table_without_rows_has_its_headings(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert render([Column("a", "one"), Column("b", "two")], [], "table").splitlines()[0] == "  one   two"

@@ -206,9 +206,14 @@ def _explained(shown: Described) -> str:
     heading = textwrap.fill(f"{shown.name} ({shown.group}): {' '.join(first.split())}", width)
     blocks = [heading, *(textwrap.fill(" ".join(paragraph.split()), width) for paragraph in rest)]
     if shown.arguments:
-        blocks.append(render(_COLUMNS, [argument._asdict() for argument in shown.arguments], "table").rstrip("\n"))
+        lines = [(f"  {argument.name}", f"{argument.type} ({_given(argument)})") for argument in shown.arguments]
+        blocks.append("arguments\n\n" + paragraphs(lines))
     pasted = textwrap.indent(shown.example.rstrip("\n"), "  ")
     return "\n\n".join([*blocks, f"for example, as a design says it\n\n{pasted}", paragraphs(_costs(shown))])
+
+
+def _given(argument: Argument) -> str:
+    return "required" if argument.default is None else f"default {argument.default}"
 
 
 def _section(shown: Described) -> str:

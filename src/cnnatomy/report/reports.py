@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,6 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         room = room_for_tables() or sys.maxsize
         shown = [column for column in columns if room >= _ROOM_FOR.get(column.key, 0)]
         left_out = ", ".join(column.heading for column in columns if column not in shown)
-        note = f"\nfor {left_out}: a wider terminal, or --format csv" if left_out else ""
-        return render(shown, records, format) + note
+        note = textwrap.fill(f"for {left_out}: a wider terminal, or --format csv", room) if left_out else ""
+        return render(shown, records, format) + (f"\n{note}" if note else "")
     return render(columns, records, format)

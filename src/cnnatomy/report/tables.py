@@ -20,8 +20,8 @@ class Column:
     """A column: its key in the records, its heading, how a value reads, and whether it is a number.
 
     Where there is not room for the whole table, a column with a `shortest` width above 0 gives way down to it, its
-    texts shortened as `short` says; what then still does not fit folds into further blocks of columns, in which a
-    column with `beside` stays beside the column before it.
+    texts shortened as `short` says, or, in a first column, on a line of their own; what then still does not fit folds
+    into further blocks of columns, in which a column with `beside` stays beside the column before it.
     """
 
     key: str
@@ -127,30 +127,36 @@ def _block(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
         widths[i] -= given
         excess -= given
 
-    def line(row: Sequence[str]) -> str:
-        alone = [
-            text for c, text, w in zip(columns, row, widths, strict=True) if c.short == "own line" and len(text) > w
-        ]
-        texts = [
-            "" if text in alone else _shortened(c, text, w) for c, text, w in zip(columns, row, widths, strict=True)
-        ]
-        placed = [t.rjust(w) if c.number else t.ljust(w) for c, t, w in zip(columns, texts, widths, strict=True)]
-        return "\n".join("  " + text for text in (*alone, (" " * GAP).join(placed).rstrip()))
+    fitted = [_fitted(column, texts, width) for column, texts, width in zip(columns, cells, widths, strict=True)]
 
-    heading, *lines = map(line, zip(*cells, strict=True))
+    def line(row: Sequence[str]) -> str:
+        placed = [t.rjust(w) if c.number else t.ljust(w) for c, t, w in zip(columns, row, widths, strict=True)]
+        return ("  " + (" " * GAP).join(placed)).rstrip()
+
+    heading, *lines = map(line, zip(*fitted, strict=True))
     return "\n".join([heading, " " + "─" * (sum(widths) + GAP * len(widths) - 1), *lines])
 
 
-def _shortened(column: Column, text: str, width: int) -> str:
-    """The text in so many characters: without its end, or without its middle where the end says more, as of a path."""
+def _fitted(column: Column, texts: Sequence[str], width: int) -> list[str]:
+    """The texts of a column in so many characters, shortened as the column says."""
+    if all(len(text) <= width for text in texts):
+        return list(texts)
+    if column.short == "end":
+        return [_shortened(text, width, 0) for text in texts]
+    if column.short == "own line":
+        return [text if len(text) <= width else f"{text}\n  {' ' * width}" for text in texts]
+    # The last name of a path stays whole, unless more paths can be told apart by their two halves.
+    by_name = [_shortened(text, width, len(text.rpartition(".")[2])) for text in texts]
+    by_half = [_shortened(text, width, (width - 1) // 2) for text in texts]
+    return max((by_name, by_half), key=lambda shortened: len(set(shortened)))
+
+
+def _shortened(text: str, width: int, end: int) -> str:
+    """The text in so many characters, of which as many as `end` are its last."""
     if len(text) <= width:
         return text
-    kept = max(width - 1, 0)
-    if column.short == "end" or kept < 2:
-        return text[:kept] + "…"
-    last = text.rpartition(".")[2]
-    end = last if len(last) < kept else text[-(kept // 2) :]
-    return text[: kept - len(end)].rstrip(".") + "…" + end
+    end = min(end, width // 2)
+    return text[: width - 1 - end].rstrip(".") + "…" + text[len(text) - end :]
 
 
 def paragraphs(lines: Sequence[tuple[str, str]]) -> str:
