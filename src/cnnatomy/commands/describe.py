@@ -64,11 +64,15 @@ def show(network: str, input: Any, classes: int | None, depth: int | None, forma
     \b
     cnnatomy show resnet-18 --format dot | dot -Tsvg > resnet-18.svg
     """
-    from cnnatomy.readers.yaml import lines
+    from cnnatomy.readers import design_file
     from cnnatomy.report import reports
 
-    account = account_of(network, classes, input)
-    click.echo(reports.show(account, depth, format, lines.of_network(network, account.input)))
+    account, written = account_of(network, classes, input), None
+    if format in ("json", "csv") and design_file(network):
+        from cnnatomy.readers.yaml import lines
+
+        written = lines.of_network(network, account.input)
+    click.echo(reports.show(account, depth, format, written))
 
 
 @click.command()
