@@ -51,10 +51,11 @@ format: $(DEV_READY) ## let ruff fix and format what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into docs/tables; the schema of designs; the rules
+tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into docs/tables; the schema of designs; the rules; the layers
 	@$(BIN)/python docs/tables/generate.py
 	@$(BIN)/python -c 'from cnnatomy.readers.yaml import schema; print(schema.text(), end="")' > docs/design.schema.json
 	@$(BIN)/python -c 'from cnnatomy.report import rules; print(rules.page(), end="")' > docs/rules.md
+	@$(BIN)/python -c 'from cnnatomy.report import layers; print(layers.page(), end="")' > docs/layers.md
 	@$(BIN)/python -c 'from cnnatomy.report import rules; print(rules.table(), end="")' > docs/critique-table.md
 	@$(BIN)/python docs/architecture.py
 	@$(BIN)/python docs/examples.py critique.md

@@ -37,8 +37,8 @@ FOR_EACH = {
     "roofline": "roofline {} --device a100-40gb --dtype float16 --batch 8 --format json",
     "new": "new copy.yaml --from {}",
 }
-ONCE = {"list": "list --format json", "rules": "rules --format json"}
-"""Both keep their keys: what a command is called on record -> what is typed."""
+ONCE = {"list": "list --format json", "rules": "rules --format json", "layers": "layers --format json"}
+"""They keep their keys: what a command is called on record -> what is typed."""
 
 
 def answers(networks: list[str]) -> Iterator[tuple[str, str, str]]:

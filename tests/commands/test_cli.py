@@ -45,13 +45,39 @@ def test_show_json_keeps_its_promises(run):
         assert sum(node[key] for node in shown["nodes"]) == shown["totals"][key]
 
 
+def test_show_json_says_what_reads_what_and_which_blocks_there_are(run):
+    shown = json.loads(run("show", "resnet-18", "--format", "json"))
+    assert shown["inputs"] == [{"name": "input", "shape": [3, 224, 224]}]
+    assert shown["outputs"] == ["head.fc"]
+    reads = {node["path"]: node["reads"] for node in shown["nodes"]}
+    assert reads["body.stage1.block1.add"] == ["body.stage1.block1.bn2", "tail.pool"]
+    scopes = {scope["path"]: scope["block"] for scope in shown["scopes"]}
+    assert scopes["body.stage2.block1"] == "BasicBlock(128, stride=2)"
+    assert list(scopes)[:3] == ["tail", "body", "body.stage1"]
+    assert "line" not in shown["nodes"][0]
+    shown = json.loads(run("show", "resnet-18", "--depth", "1", "--format", "json"))
+    assert [node["reads"] for node in shown["nodes"]] == [["input"], ["tail"], ["body"]]
+    assert [scope["path"] for scope in shown["scopes"]] == ["tail", "body", "head"]
+
+
+def test_show_json_of_a_design_says_the_lines_of_layers_and_blocks(run, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("tail: Stem\nbody:\n  Chain:\n    one:\n    - BasicBlock: {width: 64}\nhead: LinearHead\n")
+    shown = json.loads(run("show", str(file), "--format", "json"))
+    lines = {part["path"]: part["line"] for part in shown["nodes"] + shown["scopes"]}
+    assert [lines[path] for path in ("tail.conv", "body", "body.one", "head.fc")] == [1, 2, 4, 6]
+    assert lines["body.one.block.conv1"] == lines["body.one.block"] == 5
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 @pytest.mark.parametrize("name", ["resnet-50", "lenet-5-1998", "googlenet-aux"])
 def test_a_table_has_a_line_a_layer_and_fits_the_terminal(run, name, width):
     lines = run("show", name, width=width).splitlines()
     layers = [line for line in lines if line.startswith(("  tail", "  body", "  head"))]
-    assert len(layers) == len(cn.network(name).account().rows)
-    assert max(map(len, lines)) <= max(width, 78)
+    blocks = sum(line.startswith("  path") for line in lines)
+    assert len(layers) == blocks * len(cn.network(name).account().rows)
+    assert blocks == 1 or width < 80
+    assert max(map(len, lines)) <= width
 
 
 def test_depth_1_sums_up_tail_body_and_head(run):

@@ -18,7 +18,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.readers.yaml import design, listed
 from cnnatomy.report import findings as shown
 from cnnatomy.report import rules as explained
-from cnnatomy.report.sarif import line_of, sarif
+from cnnatomy.report.sarif import sarif
 
 jsonschema = pytest.importorskip("jsonschema")
 DATA = Path(__file__).parent / "data"
@@ -244,19 +244,6 @@ def test_a_finding_about_the_whole_network_has_its_name_for_a_place():
     log = json.loads(sarif([finding], [worse], "mine"))
     schema_of_sarif().validate(log)
     assert log["runs"][0]["results"][0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "mine"
-
-
-def test_the_line_is_that_of_the_innermost_part_with_a_name():
-    text = (
-        "tail: Stem\nbody:\n  Chain:\n  - stage1: [ReLU]\n  - stage2:\n      Chain:\n      - conv1: ReLU\nhead: ReLU\n"
-    )
-    assert line_of("tail.conv", text) == 1
-    assert line_of("body", text) == 2
-    assert line_of("body.stage1.conv1", text) == 4
-    assert line_of("body.stage2.conv1", text) == 7
-    assert line_of("body.stage2.relu", text) == 5
-    assert line_of("head", text) == 8
-    assert line_of("elsewhere.conv1", text) == 1
 
 
 def test_every_rule_is_listed_and_explained(run):

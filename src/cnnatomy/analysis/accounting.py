@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cnnatomy.analysis.memory.footprint import Footprint, inference, training
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
-from cnnatomy.layers.layer import UNKNOWN, Layer, Operations, Shape, elements
+from cnnatomy.layers.layer import UNKNOWN, Layer, Operations, Shape, dimensions, elements
 
 
 class Row(NamedTuple):
@@ -115,6 +115,7 @@ class Subtotal:
     output: Shape
     totals: Totals
     receptive_field: ReceptiveField
+    scope: Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +169,16 @@ class Account:
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    def __repr__(self) -> str:
+        lines = {
+            "input": " and ".join(dimensions(x.shape) for x in self.graph.inputs),
+            "parameters": f"{self.totals.parameters:,}",
+            "MACs": f"{self.totals.macs:,}",
+            "layers": f"{self.totals.layers:,}",
+            "receptive field": dimensions(self.receptive_field.size),
+        }
+        return "\n".join([f"Account of {self.name or 'a network'}", *(f"  {k:<15}  {v}" for k, v in lines.items())])
+
     def part(self, path: str) -> Totals:
         """The sums of everything at or below a path: `account.part("body.stage2").macs`.
 
@@ -204,7 +215,7 @@ class Account:
         totals = Totals.of(by_node[node] for node in nodes(scope))
         output = scope.outputs[0]
         inputs = tuple(x.shape for x in scope.inputs)
-        return Subtotal(scope.path, repr(scope.block), inputs, output.shape, totals, self.fields[output])
+        return Subtotal(scope.path, repr(scope.block), inputs, output.shape, totals, self.fields[output], scope)
 
 
 def account(graph: Graph, name: str = "") -> Account:

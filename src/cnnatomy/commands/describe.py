@@ -1,4 +1,4 @@
-"""Commands that describe networks: list, show, compare, new."""
+"""Commands that describe networks and what they are made of: list, show, compare, layers, new."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cnnatomy.commands.options import (
     format_option,
     input_option,
     network_argument,
+    report_format_option,
 )
 from cnnatomy.errors import UserError
 
@@ -54,15 +55,24 @@ def list_command(family: str | None, sort: str, format: str) -> None:
 @input_option
 @classes_option
 @click.option("--depth", type=click.IntRange(1), help="Sum up the tree at this depth: 1 is tail, body, head.")
-@format_option
+@report_format_option("json", "csv", "markdown", "dot")
 def show(network: str, input: Any, classes: int | None, depth: int | None, format: str) -> None:
     """Show every layer of NETWORK: shapes, parameters, MACs and what its output sees of the input.
 
-    "sees" is the receptive field in input pixels, counted over windows (convolutions and pools).
+    "sees" is the receptive field in input pixels, counted over windows (convolutions and pools). A drawing by Graphviz:
+
+    \b
+    cnnatomy show resnet-18 --format dot | dot -Tsvg > resnet-18.svg
     """
+    from cnnatomy.readers import design_file
     from cnnatomy.report import reports
 
-    click.echo(reports.show(account_of(network, classes, input), depth, format))
+    account, written = account_of(network, classes, input), None
+    if format in ("json", "csv") and design_file(network):
+        from cnnatomy.readers.yaml import lines
+
+        written = lines.of_network(network, account.input)
+    click.echo(reports.show(account, depth, format, written))
 
 
 @click.command()
@@ -85,6 +95,16 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
 
 
 @click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@report_format_option("json", "markdown")
+def layers(names: tuple[str, ...], format: str) -> None:
+    """List the layers and blocks that a YAML design may use, or explain those named: arguments, costs, an example."""
+    from cnnatomy.report.layers import explain
+
+    click.echo(explain(names, format))
+
+
+@click.command()
 @click.argument("name")
 @click.option("--from", "source", help="Begin with a copy of this network.")
 @click.option("--schema", is_flag=True, help="Write design.schema.json beside it, for editors that check YAML.")
@@ -99,5 +119,6 @@ COMMANDS = (
     list_command,
     show,
     compare,
+    layers,
     new,
 )

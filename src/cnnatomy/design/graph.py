@@ -129,11 +129,11 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     root: Scope = field(default_factory=lambda: Scope(None, None))
     unused: tuple[tuple[str, Shape], ...] = ()
-    held: dict[FeatureMap, Node] = field(default_factory=dict, repr=False)
+    held: dict[FeatureMap, Node] = field(default_factory=dict)
     deployed: bool = False
-    _scope: Scope = field(init=False, repr=False)
-    _asked: str = field(default="", init=False, repr=False)
-    _entered: int = field(default=0, init=False, repr=False)
+    _scope: Scope = field(init=False)
+    _asked: str = field(default="", init=False)
+    _entered: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._scope = self.root
@@ -199,6 +199,14 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
+
+    def __repr__(self) -> str:
+        lines = {
+            "inputs": " and ".join(dimensions(x.shape) for x in self.inputs),
+            "outputs": " and ".join(dimensions(x.shape) for x in self.outputs),
+            "layers": f"{len(self.nodes):,}",
+        }
+        return "\n".join(["Graph", *(f"  {name:<7}  {what}" for name, what in lines.items())])
 
 
 @contextlib.contextmanager

@@ -24,7 +24,12 @@ def _other(name: str) -> str | None:
 
 def in_catalogue(name: str) -> bool:
     """Whether a command line names a network of the catalogue, rather than a file or a module."""
-    return _other(name) is None and Path(name).suffix.lower() not in (".yaml", ".yml")
+    return _other(name) is None and design_file(name) is None
+
+
+def design_file(name: str) -> Path | None:
+    """The file of the YAML design that a command line names, if it names one."""
+    return Path(name) if _other(name) is None and name.lower().endswith((".yaml", ".yml")) else None
 
 
 def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
@@ -79,4 +84,4 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None) -
     return network
 
 
-__all__ = ["OTHERS", "in_catalogue", "read_graph", "resolve"]
+__all__ = ["OTHERS", "design_file", "in_catalogue", "read_graph", "resolve"]

@@ -135,7 +135,7 @@ def table(accounts: Sequence[Account], format: str, known: Sequence[dict[str, fl
         key, heading = got["name"], f"{got['name']} {shape_text(got['input'])}"
         columns.append(Column(key, heading, _figure, number=True))
         if i:
-            columns.append(Column(f"{key} ratio", "ratio", lambda r: "" if r is None else f"x {r:.3g}", number=True))
+            columns.append(Column(f"{key} ratio", "ratio", _ratio_text, number=True, beside=True))
     return render(columns, records, format)
 
 
@@ -149,6 +149,10 @@ def _figures(account: Account) -> dict[str, Any]:
 
 def _figure(number: float | None) -> str:
     return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+
+
+def _ratio_text(ratio: float | None) -> str:
+    return "" if ratio is None else f"x {ratio:.3g}"
 
 
 def _ratio(number: float | None, first: float | None) -> float | None:

@@ -12,7 +12,7 @@ from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import Shape
 from cnnatomy.readers import in_catalogue, read_graph, resolve
-from cnnatomy.readers.yaml import listed
+from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report.findings import Done, report, where
 from cnnatomy.report.memory import parse_size
 from cnnatomy.report.sarif import sarif
@@ -40,7 +40,7 @@ def review(
     rules = chosen(only, ignore)
     meant = Purpose(classes=classes, memory=parse_size(memory) if memory else None, **purpose)
     built_for = classes if in_catalogue(name) else None
-    file = Path(name) if name.lower().endswith((".yaml", ".yml")) else None
+    file = name
     if fix is None:
         design = account(*read_graph(name, built_for, input))
         findings, done = critique(design, meant, rules), None
@@ -51,9 +51,9 @@ def review(
         design, findings = account(fixed.network.graph(), network.name), fixed.left
         done = Done(fixed, fix if fixed.steps else None)
         if done.file:
-            file = write_design(network, fixed, fix)
+            file = str(write_design(network, fixed, fix))
     if format == "sarif":
-        return sarif(findings, rules, design.name, file), findings
+        return sarif(findings, rules, design.name, lines.of_network(file, design.input)), findings
     return report(design, meant, findings, format, done), findings
 
 

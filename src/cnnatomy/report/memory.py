@@ -72,7 +72,7 @@ def fit(graph: Graph, name: str, room: str, train: bool, options: dict[str, Any]
     columns = [
         Column("what", "what", shortest=20),
         Column("bytes", "MiB" if format == "table" else "bytes", _mib if format == "table" else "{:,}".format, True),
-        Column("where", "where", shortest=20),
+        Column("where", "where", shortest=20, short="middle"),
     ]
     records = [dict(zip(("what", "bytes", "where"), line, strict=True)) for line in lines]
     title = f"{name}, input {dimensions(graph.inputs[0].shape)}, {_how(setting, train)}"

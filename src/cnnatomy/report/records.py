@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import Account, ReceptiveField, Row, Subtotal, Totals
 from cnnatomy.analysis.conventions import conventions
+from cnnatomy.analysis.edges import Edges
+from cnnatomy.design import Scope
 from cnnatomy.layers.layer import UNKNOWN
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.yaml.lines import Lines
 
 BYTES = 4
 """Bytes of a float32 number."""
 
 
-def account_record(account: Account, depth: int | None = None) -> dict[str, Any]:
-    """The whole account; with a depth, `nodes` are the parts of the tree cut there."""
+def account_record(account: Account, depth: int | None = None, lines: Lines | None = None) -> dict[str, Any]:
+    """The whole account; with a depth, `nodes` are the parts of the tree cut there; with `lines`, those of a design."""
     nodes = account.rows if depth is None else account.at_depth(depth)
+    edges = Edges(account.graph, nodes)
     field = account.receptive_field
+
+    def placed(record: dict[str, Any]) -> dict[str, Any]:
+        return record | ({"line": lines.of(record["path"])} if lines else {})
+
     return {
         "name": account.name,
         "input": list(account.input),
@@ -26,7 +37,15 @@ def account_record(account: Account, depth: int | None = None) -> dict[str, Any]
         "stride": [_number(s) for s in field.stride],
         "features": list(account.features.shape),
         "unused": [{"name": name, "shape": list(shape)} for name, shape in account.graph.unused],
-        "nodes": [subtotal_record(node) if isinstance(node, Subtotal) else row_record(node) for node in nodes],
+        "inputs": [
+            {"name": name, "shape": list(x.shape)} for name, x in zip(edges.inputs, account.graph.inputs, strict=True)
+        ],
+        "outputs": edges.outputs,
+        "scopes": [placed(record) for record in _scope_records(account.graph.root, depth)],
+        "nodes": [
+            placed((subtotal_record(node) if isinstance(node, Subtotal) else row_record(node)) | {"reads": reads})
+            for node, reads in zip(nodes, edges.reads, strict=True)
+        ],
     }
 
 
@@ -83,6 +102,14 @@ def subtotal_record(part: Subtotal) -> dict[str, Any]:
         **totals,
         **_sight(part.receptive_field),
     }
+
+
+def _scope_records(scope: Scope, depth: int | None) -> Iterator[dict[str, Any]]:
+    """The blocks below a scope, in the order of the tree, down to a depth."""
+    for child in scope.children:
+        if isinstance(child, Scope) and depth != 0:
+            yield {"path": child.path, "block": repr(child.block)}
+            yield from _scope_records(child, depth and depth - 1)
 
 
 def _sight(field: ReceptiveField) -> dict[str, Any]:

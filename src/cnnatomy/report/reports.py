@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
+from cnnatomy.report.dot import dot
 from cnnatomy.report.records import account_record, peak_record, totals_record
-from cnnatomy.report.tables import Column, count, mebibytes, paragraphs, render, short, terminal_width
+from cnnatomy.report.tables import Column, count, mebibytes, paragraphs, render, room_for_tables, short, terminal_width
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.yaml.lines import Lines
 
 
 def shape_text(shape: Any) -> str:
@@ -24,14 +30,19 @@ def _sight(size: Any) -> str:
     return str(size[0]) if size[0] == size[1] else dimensions(tuple(size))
 
 
-def show(account: Account, depth: int | None, format: str) -> str:
-    """The account of one network, a line a layer; with a depth, a line for each part of the tree cut there."""
-    record = account_record(account, depth)
+def show(account: Account, depth: int | None, format: str, lines: Lines | None = None) -> str:
+    """The account of one network, a line a layer; with a depth, a line for each part of the tree cut there.
+
+    `lines` are those of the design that was read, if one was.
+    """
+    if format == "dot":
+        return dot(account, depth)
+    record = account_record(account, depth, lines)
     if format == "json":
         return json.dumps(record, indent=2)
     macs = count if terminal_width() >= 100 or format != "table" else short_count
     columns = [
-        Column("path", "path", shortest=20),
+        Column("path", "path", shortest=16, short="middle"),
         Column("layer", "layer", shortest=8),
         Column("output", "output", shape_text),
         Column("parameters", "parameters", count, number=True),
@@ -123,7 +134,7 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         for accuracy in (ACCURACY.get(entry.name, NOT_PUBLISHED),)
     ]
     columns = [
-        Column("name", "name", shortest=20),
+        Column("name", "name", shortest=20, short="own line"),
         Column("family", "family"),
         Column("year", "year", number=True),
         Column("input", "input", shape_text),
@@ -139,5 +150,9 @@ def listing(rows: Sequence[tuple[Entry, Account]], format: str) -> str:
         columns += [Column("aliases", "aliases"), Column("paper", "paper")]
     columns.append(Column("accuracy_source", "whose accuracy", lambda source: source or "", shortest=14))
     if format == "table":
-        columns = [column for column in columns if terminal_width() >= _ROOM_FOR.get(column.key, 0)]
+        room = room_for_tables() or sys.maxsize
+        shown = [column for column in columns if room >= _ROOM_FOR.get(column.key, 0)]
+        left_out = ", ".join(column.heading for column in columns if column not in shown)
+        note = textwrap.fill(f"for {left_out}: a wider terminal, or --format csv", room) if left_out else ""
+        return render(shown, records, format) + (f"\n{note}" if note else "")
     return render(columns, records, format)

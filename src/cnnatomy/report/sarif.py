@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnatomy.critique import Finding, Rule
 from cnnatomy.report.findings import finding_record
 
+if TYPE_CHECKING:
+    from cnnatomy.readers.yaml.lines import Lines
+
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
-def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, file: Path | None = None) -> str:
-    """A log of one run. `file` is the design that was read, if one was: results are then shown in it."""
+def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, lines: Lines | None = None) -> str:
+    """A log of one run. `lines` are those of the design that was read, if one was: results are then shown in it."""
     numbers = {rule.code: i for i, rule in enumerate(rules)}
     run = {
         "tool": {
@@ -27,7 +28,7 @@ def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, file: P
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, numbers[finding.rule.code], name, file) for finding in findings],
+        "results": [_result(finding, numbers[finding.rule.code], name, lines) for finding in findings],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
@@ -45,7 +46,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int, name: str, file: Path | None) -> dict[str, Any]:
+def _result(finding: Finding, index: int, name: str, lines: Lines | None) -> dict[str, Any]:
     record = finding_record(finding)
     message = finding.text[:1].upper() + finding.text[1:]
     if finding.remedy:
@@ -54,8 +55,8 @@ def _result(finding: Finding, index: int, name: str, file: Path | None) -> dict[
         "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where]
         or [{"fullyQualifiedName": name, "kind": "module"}]
     }
-    if file:
-        line = line_of(finding.where[0], file.read_text(encoding="utf-8")) if finding.where else 1
+    if lines:
+        file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
             "artifactLocation": {"uri": file.as_posix() if not file.is_absolute() else file.as_uri()},
             "region": {"startLine": line},
@@ -71,20 +72,3 @@ def _result(finding: Finding, index: int, name: str, file: Path | None) -> dict[
         },
         "properties": {"evidence": record["evidence"], "remedy": record["remedy"]},
     }
-
-
-def line_of(path: str, text: str) -> int:
-    """The line of a YAML design on which a part begins, or the innermost part around it that has a name there."""
-    lines = text.splitlines()
-    found, depth = 0, -1
-    for name in path.split("."):
-        for i in range(found, len(lines)):
-            indent = len(lines[i]) - len(lines[i].lstrip())
-            if depth >= 0 and i > found and lines[i].strip() and indent <= depth:
-                return found + 1
-            if re.search(rf"(?:^|[\s{{]){re.escape(name)}\s*:", lines[i]):
-                found, depth = i, indent
-                break
-        else:
-            return found + 1
-    return found + 1

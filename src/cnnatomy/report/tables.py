@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -19,7 +19,9 @@ FORMATS = ("table", "json", "csv", "markdown")
 class Column:
     """A column: its key in the records, its heading, how a value reads, and whether it is a number.
 
-    A column with a `shortest` width above 0 gives way down to it where the terminal is narrow.
+    Where there is not room for the whole table, a column with a `shortest` width above 0 gives way down to it, its
+    texts shortened as `short` says, or, in a first column, on a line of their own; what then still does not fit folds
+    into further blocks of columns, in which a column with `beside` stays beside the column before it.
     """
 
     key: str
@@ -27,6 +29,8 @@ class Column:
     text: Callable[[Any], str] = str
     number: bool = False
     shortest: int = 0
+    short: Literal["end", "middle", "own line"] = "end"
+    beside: bool = False
 
 
 def count(number: int | None) -> str:
@@ -82,26 +86,77 @@ def _cell(value: Any) -> Any:
 
 def _terminal(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> str:
     """Plain text: with a hundred rows, laying them out with rich takes longer than counting the networks."""
-    headings = [column.heading for column in columns]
-    widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
-    excess = sum(widths) + 3 * len(widths) - terminal_width()
+    cells = [[column.heading, *texts] for column, texts in zip(columns, zip(*rows, strict=True), strict=False)]
+    cells += [[column.heading] for column in columns[len(cells) :]]  # without rows
+    widths = [max(map(len, texts)) for texts in cells]
+    blocks = [_block([columns[i] for i in block], [cells[i] for i in block]) for block in _folded(columns, widths)]
+    return "\n".join([*([title, ""] if title else []), "\n\n".join(blocks)]) + "\n"
+
+
+GAP = 3
+"""Spaces between columns."""
+
+
+def _folded(columns: Sequence[Column], widths: Sequence[int]) -> list[list[int]]:
+    """The numbers of the columns of each block: as many as fit side by side, after the first column."""
+    room = room_for_tables()
+    if room is None:
+        return [list(range(len(columns)))]
+    least = [min(column.shortest or width, width) for column, width in zip(columns, widths, strict=True)]
+    blocks = [[0]]
+    for i in range(1, len(columns)):
+        together = [i]
+        while together[-1] + 1 < len(columns) and columns[together[-1] + 1].beside:
+            together.append(together[-1] + 1)
+        if columns[i].beside and i > 1:
+            blocks[-1].append(i)
+        elif len(blocks[-1]) > 1 and sum(least[k] + GAP for k in (*blocks[-1], *together)) > room:
+            blocks.append([0, i])
+        else:
+            blocks[-1].append(i)
+    return blocks
+
+
+def _block(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; `cells` are the heading and the texts of each."""
+    widths = [max(map(len, texts)) for texts in cells]
+    room = room_for_tables()
+    excess = sum(widths) + GAP * len(widths) - room if room else 0
     for i in reversed([i for i, column in enumerate(columns) if column.shortest]):  # the last gives way first
         given = min(max(excess, 0), max(widths[i] - columns[i].shortest, 0))
         widths[i] -= given
         excess -= given
-    numbers = [column.number for column in columns]
 
-    def line(cells: Sequence[str]) -> str:
-        fitted = [_fit(cell, width) for cell, width in zip(cells, widths, strict=True)]
-        placed = [f.rjust(w) if n else f.ljust(w) for f, w, n in zip(fitted, widths, numbers, strict=True)]
-        return ("  " + "   ".join(placed))[: terminal_width()].rstrip()
+    fitted = [_fitted(column, texts, width) for column, texts, width in zip(columns, cells, widths, strict=True)]
 
-    rule = (" " + "─" * (sum(widths) + 3 * len(widths) - 1))[: terminal_width()]
-    return "\n".join([*([title, ""] if title else []), line(headings), rule, *map(line, rows)]) + "\n"
+    def line(row: Sequence[str]) -> str:
+        placed = [t.rjust(w) if c.number else t.ljust(w) for c, t, w in zip(columns, row, widths, strict=True)]
+        return ("  " + (" " * GAP).join(placed)).rstrip()
+
+    heading, *lines = map(line, zip(*fitted, strict=True))
+    return "\n".join([heading, " " + "─" * (sum(widths) + GAP * len(widths) - 1), *lines])
 
 
-def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+def _fitted(column: Column, texts: Sequence[str], width: int) -> list[str]:
+    """The texts of a column in so many characters, shortened as the column says."""
+    if all(len(text) <= width for text in texts):
+        return list(texts)
+    if column.short == "end":
+        return [_shortened(text, width, 0) for text in texts]
+    if column.short == "own line":
+        return [text if len(text) <= width else f"{text}\n  {' ' * width}" for text in texts]
+    # The last name of a path stays whole, unless more paths can be told apart by their two halves.
+    by_name = [_shortened(text, width, len(text.rpartition(".")[2])) for text in texts]
+    by_half = [_shortened(text, width, (width - 1) // 2) for text in texts]
+    return max((by_name, by_half), key=lambda shortened: len(set(shortened)))
+
+
+def _shortened(text: str, width: int, end: int) -> str:
+    """The text in so many characters, of which as many as `end` are its last."""
+    if len(text) <= width:
+        return text
+    end = min(end, width // 2)
+    return text[: width - 1 - end].rstrip(".") + "…" + text[len(text) - end :]
 
 
 def paragraphs(lines: Sequence[tuple[str, str]]) -> str:
@@ -114,8 +169,13 @@ def paragraphs(lines: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def terminal_width() -> int:
-    """Columns of the terminal, or of `COLUMNS`; 120 where the output is piped."""
+def room_for_tables() -> int | None:
+    """Columns of the terminal, or of `COLUMNS` where that is set; None where the output is piped: nothing is cut."""
     if os.environ.get("COLUMNS", "").isdigit():
         return max(40, int(os.environ["COLUMNS"]))
-    return max(40, os.get_terminal_size().columns) if sys.stdout.isatty() else 120
+    return max(40, os.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
+def terminal_width() -> int:
+    """The columns into which sentences are filled: those of `room_for_tables`; 120 where the output is piped."""
+    return room_for_tables() or 120

@@ -30,6 +30,11 @@ def milliseconds(seconds: float | None) -> str:
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.{2 - floor(log10(ms))}f}" if ms else "0"
 
 
+def _some_milliseconds(seconds: float | None) -> str:
+    """The same; nothing for zero, as of a view, which has no work to do."""
+    return "" if seconds == 0 else milliseconds(seconds)
+
+
 def _bytes(number: float) -> str:
     return short(number) + "B" if number >= 1000 else f"{number:.0f} B" if number else ""
 
@@ -81,16 +86,16 @@ def _roofline(
         told = {"source": on.source, "derived": on.derived}
         return json.dumps({**head, "device": device | told, "totals": totals, "nodes": records}, indent=2)
     columns = [
-        Column("path", "path", shortest=16),
+        Column("path", "path", shortest=16, short="middle"),
         Column("layer", "layer", shortest=8),
         Column("flops", "FLOPs", lambda n: short(n) if n else "", number=True),
         Column("bytes", "moved", _bytes, number=True),
         Column("intensity", "FLOPs/byte", lambda n: f"{n:.1f}" if n else "", number=True),
         Column("bound", "bound"),
-        Column("seconds", "at least ms", milliseconds, number=True),
+        Column("seconds", "at least ms", _some_milliseconds, number=True),
     ]
     if here:
-        columns.append(Column("predicted_seconds", "predicted ms", milliseconds, number=True))
+        columns.append(Column("predicted_seconds", "predicted ms", _some_milliseconds, number=True))
     title = f"{account.name or 'network'} on {on.name}, batch {batch}, {dtype}"
     text = render(columns, records, format, title)
     if format == "csv":
@@ -143,7 +148,7 @@ def _timing(account: Account, measured: Measured, prediction: PredictedTime | No
         whole = _spread(measured.whole) | {"predicted": prediction.seconds if prediction else None}
         return json.dumps({**facts, **how, "whole": whole, "nodes": records}, indent=2)
     columns = [
-        Column("path", "path", shortest=16),
+        Column("path", "path", shortest=16, short="middle"),
         Column("layer", "layer", shortest=8),
         Column("median", "median ms", milliseconds, number=True),
         Column("lower", "quartile", milliseconds, number=True),

@@ -138,10 +138,14 @@ def _check_keys(root: yaml.Node | None, source: str) -> None:
 
 
 class Reader:
-    """Turns YAML nodes, which know their line, into values."""
+    """Turns YAML nodes, which know their line, into values.
+
+    `lines` are those of the values that were made, by their identity: two parts that are equal stand on two lines.
+    """
 
     def __init__(self, source: str, types: Types) -> None:
         self.source, self.types, self.made = source, types, 0
+        self.lines: dict[int, int] = {}
 
     def fail(self, node: yaml.Node | None, message: str) -> typing.NoReturn:
         where = f", line {node.start_mark.line + 1}" if node is not None else ""
@@ -154,7 +158,10 @@ class Reader:
         for name in ("tail", "body", "head"):
             if name not in items:
                 self.fail(root, f"the key {name!r} is missing; a network is a tail, a body and a head")
-        fields: dict[str, Any] = {name: self.part(items[name], 1) for name in ("tail", "body", "head")}
+        keys = {key.value: key for key, _ in root.value}
+        fields: dict[str, Any] = {
+            name: self.begins(keys[name], self.part(items[name], 1)) for name in ("tail", "body", "head")
+        }
         for name, hint in (("input", tuple[int, ...]), ("name", str)):
             if name in items:
                 fields[name] = self.plain(items[name], hint, name)
@@ -190,10 +197,10 @@ class Reader:
         key, item = node.value[0]
         name = key.value
         if name not in self.types and self.looks_like_part(item):  # a name, not a misspelt type
-            return self.call(key, Named, (name, self.part(item, depth + 1)), {})
+            return self.named(key, item, depth)
         kind = self.kind(key, name)
         if issubclass(kind, Composition):
-            return self.composition(item, kind, depth)
+            return self.begins(key, self.composition(item, kind, depth))
         if isinstance(item, yaml.ScalarNode) and item.value == "":
             return self.call(key, kind, (), {})
         if not isinstance(item, yaml.MappingNode):
@@ -201,6 +208,15 @@ class Reader:
                 item, f"{name} takes a mapping of its fields: {', '.join(hints(typing.cast(Any, kind))) or 'none'}"
             )
         return self.call(key, kind, (), self.fields(item, kind, depth))
+
+    def named(self, key: yaml.Node, item: yaml.Node, depth: int) -> Any:
+        """`name: part`."""
+        return self.call(key, Named, (key.value, self.begins(key, self.part(item, depth + 1))), {})
+
+    def begins(self, node: yaml.Node, made: Any) -> Any:
+        """Notes the line on which a part begins."""
+        self.lines[id(made)] = node.start_mark.line + 1
+        return made
 
     def looks_like_part(self, node: yaml.Node) -> bool:
         if isinstance(node, yaml.MappingNode):
@@ -235,7 +251,7 @@ class Reader:
             node = items["parts"]
         parts: list[Any] = []
         if isinstance(node, yaml.MappingNode):
-            parts = [self.call(key, Named, (key.value, self.part(item, depth + 1)), {}) for key, item in node.value]
+            parts = [self.named(key, item, depth) for key, item in node.value]
         elif isinstance(node, yaml.SequenceNode):
             for item in node.value:
                 parts += self.repeated(item, depth + 1)
@@ -269,7 +285,7 @@ class Reader:
     def call(self, node: yaml.Node, kind: Any, arguments: Iterable[Any], fields: dict[str, Any]) -> Any:
         """Makes a value; what it objects to gets the line."""
         try:
-            return kind(*arguments, **fields)
+            return self.begins(node, kind(*arguments, **fields))
         except UserError as error:
             self.fail(node, str(error))
         except TypeError:

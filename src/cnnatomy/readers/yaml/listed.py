@@ -41,11 +41,20 @@ def read(text: str, source: str = "design") -> Design:
     Raises:
         UserError: with file, line, key, what was expected and the nearest valid name.
     """
+    return read_lines(text, source)[0]
+
+
+def read_lines(text: str, source: str) -> tuple[Design, dict[int, int]]:
+    """A network from YAML, and the line of each of its parts by identity: `lines[id(network.tail)]`.
+
+    Raises:
+        UserError: with file, line, key, what was expected and the nearest valid name.
+    """
     root = design.parse(text, source)
     reader = design.Reader(source, design.known_types() | {"Each": Each})
     if isinstance(root, yaml.MappingNode) and any(key.value == "nodes" for key, _ in root.value):
-        return _listed(reader, root)
-    return reader.network(root)
+        return _listed(reader, root), reader.lines
+    return reader.network(root), reader.lines
 
 
 def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
@@ -66,7 +75,7 @@ def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> L
     keys = [key.value for key, _ in pairs]
     if len(pairs) not in (1, 2) or keys[1:] not in ([], [READS]):
         reader.fail(node, "a node is its path and its layer, and `reads` where it does not read the node before it")
-    layer = reader.part(pairs[0][1], 1)
+    layer = reader.begins(pairs[0][0], reader.part(pairs[0][1], 1))
     if not isinstance(layer, Layer):
         reader.fail(node, f"{keys[0]}: a design by nodes has layers only, got {layer!r}")
     if not isinstance(keys[0], str) or not keys[0] or keys[0] in numbers:
