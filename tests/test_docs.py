@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -58,3 +59,21 @@ def test_the_readmes_python_runs():
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
     exec(code, names)  # our own documentation
     assert names["net"].account().receptive_field.size == (427, 427)
+
+
+def test_every_name_of_the_package_that_is_written_exists():
+    pages = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "src").rglob("*.py")]
+    written = {name for page in pages for name in re.findall(r"\bcnnatomy(?:\.[A-Za-z_]\w*)+", page.read_text())}
+    assert [name for name in sorted(written) if not exists(name)] == []
+
+
+def exists(name: str) -> bool:
+    """Whether it is a module, or what one of them has."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        return all(hasattr(found, part) and (found := getattr(found, part)) is not None for part in parts[count:])
+    return False

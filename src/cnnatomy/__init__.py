@@ -41,7 +41,7 @@ __all__ = [
 
 
 def read(module: torch.nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0) -> Graph:
-    """Any torch module as a graph; see `cnnatomy.readers.torch_module.read`.
+    """Any torch module as a graph; see `cnnatomy.readers.torch.module.read`.
 
     `inputs` are the shapes of its inputs without the batch, such as (3, 224, 224), or example tensors, whose axis
     `batch` is the batch. `cnnatomy.analysis.accounting` counts the graph.

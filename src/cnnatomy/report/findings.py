@@ -34,7 +34,7 @@ _FIGURES: dict[str, Callable[[Account], int]] = {
     "receptive field (rows)": lambda account: account.receptive_field.size[0],
 }
 
-Lines = list[tuple[str, str]]
+FindingLines = list[tuple[str, str]]
 
 
 class Done(NamedTuple):
@@ -144,7 +144,7 @@ def _plain(account: Account, findings: Sequence[Finding], done: Done | None) -> 
         blocks = [_done_text(done), _filled(_title(account))]
     for rule, severity, alike in _grouped(findings):
         heading = _filled(f"{severity} {rule.code} {rule.name}: {rule.title}")
-        lines: Lines = []
+        lines: FindingLines = []
         for finding in alike:
             lines += [("  where", where(finding)), ("  found", finding.text), *_remedy(finding, before)]
         lines += [("  why", _first_sentence(rule.why)), ("  source", rule.source)]
@@ -171,7 +171,7 @@ def _last_line(findings: Sequence[Finding]) -> str:
     return f"{summary(findings)} ({remedies}more about a rule: cnnatomy rules NAME)"
 
 
-def _remedy(finding: Finding, before: Cost) -> Lines:
+def _remedy(finding: Finding, before: Cost) -> FindingLines:
     remedy = finding.remedy
     if remedy is None:
         return []

@@ -19,7 +19,7 @@ class Recipe:
     `cut` is the factor on the learning rate after `cut_patience` epochs without a lower validation loss; `patience` the
     epochs without one after which training stops early. `initialisation` is `he` (variance 2/n), `xavier`
     (2/(n_in + n_out)), `calibrated` (1/n) or `torch` (torch's own default); `bias` is what every bias begins with.
-    Training images are moved at random, see `cnnatomy.data.augment.move`, by up to `shift`, `rotation`
+    Training images are moved at random, see `cnnatomy.data.augmentation.move`, by up to `shift`, `rotation`
     and `scale`.
     Raises `UserError` for a value that makes no sense.
     """
