@@ -5,7 +5,7 @@
 "describe + account" makes the network and its whole account from nothing: parameters, operations of every kind,
 feature maps, receptive fields. "memory" replays an inference and a training step on sizes alone. "torchinfo" builds
 the same network in torch and summarises it. Then both as processes of their own, as a command line or CI step runs
-them.
+them; ours from the catalogue, and from the network written as YAML.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
 import cnnatomy as cn
 from _machine import describe
 from cnnatomy.analysis.memory import footprint as memory
+from cnnatomy.readers.yaml import design
 
 
 def median(action: Callable[[], object], times: int) -> float:
@@ -63,11 +65,14 @@ def main(names: list[str]) -> None:
         print(f"{line}{ratio:>7.0f}x")
     name = names[0]
     shown = process(sys.executable, "-m", "cnnatomy.cli", "show", name)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(design.write(cn.network(name)))
+        file.flush()
+        read = process(sys.executable, "-m", "cnnatomy.cli", "show", file.name)
     torch = process(sys.executable, "-c", "import torch")
     summary = process(sys.executable, "-c", TORCHINFO.format(name=name))
-    print(
-        f"as processes: cnnatomy show {name} {shown:.2f} s; import torch alone {torch:.2f} s; torchinfo {summary:.2f} s"
-    )
+    print(f"as processes: cnnatomy show {name} {shown:.2f} s, of its YAML {read:.2f} s;", end=" ")
+    print(f"import torch alone {torch:.2f} s; torchinfo {summary:.2f} s")
     print(f"ratio torchinfo / cnnatomy show: {summary / shown:.1f}x")
 
 
