@@ -21,7 +21,7 @@ BELOW: dict[str, set[str]] = {
     "layers": {"errors", "machine"},
     "design": {"layers"},
     "catalogue": {"design"},
-    "readers": {"catalogue"},
+    "readers": {"catalogue", "files"},
     "analysis": {"design", "files"},
     "edits": {"analysis"},
     "timing": {"analysis"},
