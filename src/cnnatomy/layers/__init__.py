@@ -1,4 +1,7 @@
-"""Every layer kind, one file for each kind of mixing (for space two); `LAYERS` lists them all."""
+"""Every layer kind, one file for each kind of mixing; `LAYERS` lists them all.
+
+Two kinds have a second file: `activation` is of the kind of `element`, `enlarging` of the kind of `space`.
+"""
 
 from cnnatomy.layers.activation import (
     ELU,
