@@ -22,7 +22,7 @@ BELOW: dict[str, set[str]] = {
     "layers": {"errors", "machine"},
     "design": {"layers"},
     "catalogue": {"design"},
-    "readers": {"catalogue", "plain"},
+    "readers": {"catalogue", "files", "plain"},
     "analysis": {"design", "files", "plain"},
     "edits": {"analysis"},
     "timing": {"analysis"},

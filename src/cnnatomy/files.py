@@ -17,7 +17,7 @@ from cnnatomy.errors import UserError
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Lets `write` fill a file beside `path`, and puts it in its place when it is complete and on disk.
 
-    Raises OSError, or whatever `write` raises; then `path` is as it was.
+    Raises OSError that names `path`, or whatever `write` raises; then `path` is as it was.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -26,14 +26,51 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_whole` for text in UTF-8."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    """`write_whole` for text in UTF-8.
+
+    Raises:
+        UserError: if the text cannot be: it names a file whose name is no text. OSError as `write_whole` does.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"cannot write {ascii(str(path))[1:-1]}: {error}") from None
+    write_whole(path, lambda file: file.write(content))
+
+
+def write_new(path: Path, text: str) -> None:
+    """`write_text` for a file that is not there yet; nothing is left where it fails.
+
+    Raises:
+        UserError: if there is such a file. OSError as `write_whole` does.
+    """
+    try:
+        path.open("x").close()  # from here on the name is taken, for other programs too
+    except FileExistsError:
+        raise _taken(path) from None
+    try:
+        write_text(path, text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def check_new(path: Path) -> None:
+    """Raises the `UserError` of `write_new` before any work is done."""
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(f"{path} is there already, and is not overwritten; choose another name, or remove it first")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,15 +79,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def writing_to(folder: Path, remedy: str = "") -> Iterator[None]:
-    """Turns an OSError into a `UserError` that says what was wrong, where, and `remedy`."""
+def writing_to(place: Path, remedy: str = "") -> Iterator[None]:
+    """Turns an OSError into a `UserError` that says what was wrong, in which file or folder, and `remedy`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"no space left for {folder} ({_free(folder)} free). Make room. {remedy}"
+            message = f"no space left for {place} ({_free(place)} free). Make room. {remedy}"
         else:
-            message = f"cannot write {error.filename or folder}: {error.strerror or error}. {remedy}"
+            message = f"cannot write {error.filename or place}: {error.strerror or error}. {remedy}"
         raise UserError(message.rstrip()) from error
 
 

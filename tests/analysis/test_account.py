@@ -87,6 +87,21 @@ def test_parameter_conventions_by_name():
     }
 
 
+# https://github.com/albanie/convnet-burden/tree/master/reports: MB of features at 224x224, which are MiB
+BURDENS = {
+    "se-resnet-50": (26_928_536, 103),
+    "se-resnet-101": (40_612_312, 155),
+    "se-resnext-50-32x4d": (34_555_288, 132),
+}
+
+
+@pytest.mark.parametrize("name", BURDENS)
+def test_with_relu_in_place_a_gate_is_written_over_its_input_too_as_in_the_convnet_burden_tables(name):
+    counted, printed = BURDENS[name]
+    assert conventions(cn.network(name).account())["feature_map_elements"]["ReLU in place"] == counted
+    assert round(4 * counted / 2**20) == printed
+
+
 def test_a_network_accounts_for_any_input_that_fits():
     assert cn.network("resnet-50").account((3, 512, 1024)).features.shape == (2048, 16, 32)
     with pytest.raises(cn.ShapeError, match=r"body\.pool5: MaxPool\(3, stride=2\) got 256x2x2"):

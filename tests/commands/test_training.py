@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from cnnatomy.cli import main
 from cnnatomy.data.dataset import DEBIAN
+from cnnatomy.training.progress import has_line
 from helpers import run_command
 
 Command = Callable[..., Result]
@@ -65,6 +68,23 @@ def test_training_prints_a_line_an_epoch_and_where_everything_is(run: Command) -
     assert "Warning" not in output
     assert "GPU available" not in output
     assert json.loads(Path("runs/lenet-5/summary.json").read_text())["recipe"]["seed"] == 3
+
+
+@pytest.mark.slow
+def test_a_long_training_prints_the_first_the_last_and_every_tenth(run: Command, tmp_path: Path) -> None:
+    data = shades(tmp_path / "shades", {"dark": 10, "bright": 10})
+    options = ["--data", data, "--input", "3x32x32", "--epochs", "31", "--patience", "31", "--out", "run"]
+    output = run("train", "lenet-5", *options).output
+    assert re.findall(r"^epoch (\d+)/31", output, re.M) == ["1", *map(str, range(3, 31, 3)), "31"]
+    assert len(Path("run/metrics.csv").read_text().splitlines()) == 1 + 31
+
+
+@given(st.integers(1, 2000))
+def test_without_a_terminal_at_most_30_lines_are_printed(epochs: int) -> None:
+    told = [epoch for epoch in range(1, epochs + 1) if has_line(epoch, epochs)]
+    assert told[0] == 1
+    assert told[-1] == epochs
+    assert len(told) == epochs if epochs <= 30 else 10 <= len(told) <= 30
 
 
 def test_own_images_from_class_folders_to_a_prediction(run: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Layers that combine pixels: depthwise convolution, pooling, unpooling, interpolation, shift, rank filters."""
+"""Layers that combine pixels: depthwise convolution, pooling, shift, rank filters."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
 from cnnatomy.layers import (
-    ArgMaxPool,
     AvgPool,
-    BedOfNails,
     Conv,
     DepthwiseConv,
     GlobalAvgPool,
-    Interpolate,
     Layer,
     MaxPool,
-    MaxUnpool,
     MedianFilter,
     RankFilter,
     Shift,
@@ -169,57 +165,6 @@ def test_a_spatial_pyramid_is_the_maxima_of_its_cells() -> None:
     torch.testing.assert_close(run(SpatialPyramidPool((1, 2, 4)), x), expected)
 
 
-def test_nearest_neighbour_repeats_values() -> None:
-    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    assert run(Interpolate(2), x)[0, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
-
-
-@pytest.mark.parametrize("scale", [2, 3, (2, 4)])
-def test_bilinear_interpolation_reproduces_linear_ramps(scale: int | tuple[int, int]) -> None:
-    rows, columns = (scale, scale) if isinstance(scale, int) else scale
-
-    def ramp(r: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        return (3 * r[:, None] - 2 * c + 1)[None, None]
-
-    x = ramp(torch.arange(6, dtype=DOUBLE), torch.arange(7, dtype=DOUBLE))
-    fine = [(torch.arange(n * s, dtype=DOUBLE) + 0.5) / s - 0.5 for n, s in ((6, rows), (7, columns))]
-    inner = (..., slice(rows, -rows), slice(columns, -columns))  # outside the outermost pixels' middles it is flat
-    torch.testing.assert_close(run(Interpolate(scale, "bilinear"), x)[inner], ramp(*fine)[inner])
-
-
-@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
-def test_interpolation_is_torchs(mode: str) -> None:
-    x = randn(2, 3, 4, 5)
-    expected = functional.interpolate(x, scale_factor=(2.0, 3.0), mode=mode)
-    torch.testing.assert_close(run(Interpolate((2, 3), mode), x), expected)  # type: ignore[arg-type]
-
-
-def test_a_bed_of_nails_puts_each_value_in_the_corner_of_its_cell() -> None:
-    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    assert run(BedOfNails(2), x)[0, 0].tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
-
-
-def test_subsampling_undoes_a_bed_of_nails() -> None:
-    x = randn(2, 3, 4, 5)
-    assert torch.equal(run(Subsample((2, 3)), run(BedOfNails((2, 3)), x)), x)
-
-
-def test_max_unpooling_puts_values_back_where_the_maxima_were() -> None:
-    x = torch.tensor([[[[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
-    pooled, where = run(MaxPool(2), x), run(ArgMaxPool(2), x)
-    unpooled = run(MaxUnpool(2), pooled, where)
-    assert unpooled[0, 0].tolist() == [[0, 0, 6, 0], [0, 5, 0, 0], [0, 0, 0, 0], [7, 0, 0, 8]]
-
-
-@pytest.mark.parametrize("size", [(8, 8), (9, 11)])
-def test_pooling_what_was_unpooled_gives_the_pooled_map(size: tuple[int, int]) -> None:
-    x = randn(2, 3, *size).abs()
-    pooled, where = run(MaxPool(2), x), run(ArgMaxPool(2), x)
-    unpooled = run(MaxUnpool(2, size=size), pooled, where)
-    assert unpooled.shape == x.shape
-    assert torch.equal(run(MaxPool(2), unpooled), pooled)
-
-
 def test_a_shift_moves_each_channel_by_its_own_offset() -> None:
     x = randn(1, 10, 4, 5)  # nine offsets, and one channel left over, which stays
     y = run(Shift(3), x)
@@ -272,7 +217,6 @@ def test_the_last_rank_is_the_maximum_and_the_first_the_minimum() -> None:
         Shift(),
         RankFilter(),
         SpatialPyramidPool((1, 2)),
-        Interpolate(2, "bilinear"),
     ],
     ids=repr,
 )
@@ -291,11 +235,6 @@ def test_gradients_are_those_of_finite_differences(layer: Layer) -> None:
         (DepthwiseConv(5), ((8,),), ["DepthwiseConv(5) got 8", "one feature map"]),
         (GlobalAvgPool(), ((8,),), ["GlobalAvgPool()", "one feature map"]),
         (SpatialPyramidPool(), ((8, 3),), ["SpatialPyramidPool()", "8x3"]),
-        (MaxUnpool(2), ((8, 4, 4),), ["MaxUnpool(2)", "two inputs"]),
-        (MaxUnpool(2), ((8, 4, 4), (8, 4, 5)), ["MaxUnpool(2)", "8x4x4 and 8x4x5"]),
-        (MaxUnpool(2, size=(10, 9)), ((8, 4, 4), (8, 4, 4)), ["MaxUnpool", "(8, 8)"]),
-        (Interpolate(2), ((8,),), ["Interpolate(2)"]),
-        (BedOfNails(2), ((8,),), ["BedOfNails(2)"]),
         (Shift(), ((8,),), ["Shift()"]),
         (RankFilter(), ((8,),), ["RankFilter()"]),
         (Subsample(2), ((8,),), ["Subsample(2)"]),
@@ -324,11 +263,6 @@ def test_a_shape_that_does_not_fit_is_one_message(
         lambda: SpatialPyramidPool(()),
         lambda: SpatialPyramidPool((0,)),
         lambda: SpatialPyramidPool(2),
-        lambda: Interpolate(0),
-        lambda: Interpolate(2, "cubic"),
-        lambda: BedOfNails(0),
-        lambda: MaxUnpool(2, size=0),
-        lambda: MaxUnpool(0),
         lambda: Shift(2),
         lambda: Shift((3, 5)),
         lambda: RankFilter(4),

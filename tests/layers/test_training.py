@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torch.nn import functional
 
 from cnnatomy import ShapeError, UserError
-from cnnatomy.layers import BatchNorm, Dropout, GroupNorm, Layer
+from cnnatomy.layers import BatchNorm, Dropout, GroupNorm, Layer, LayerNorm
 from helpers import layer_module, run
 
 DOUBLE = torch.float64
@@ -96,6 +98,19 @@ def test_group_norm_is_the_formula() -> None:
     mean, variance = groups.mean(2, keepdim=True), groups.var(2, keepdim=True, correction=0)
     expected = ((groups - mean) / (variance + 1e-5).sqrt()).view_as(x)
     torch.testing.assert_close(run(GroupNorm(3), x), expected)
+
+
+def test_group_norm_counts_mean_deviation_root_and_scale_of_each_group() -> None:
+    """6x4x5 in three groups of 40 numbers, step by step."""
+    n, groups = 6 * 4 * 5, 3
+    means = {"add": n, "divide": groups}
+    variances = {"add": n + n, "multiply": n, "divide": groups}  # less the mean, squared, summed, divided
+    roots = {"add": groups, "exponential": groups}  # sqrt(variance + epsilon)
+    scaled = {"divide": n, "multiply": n, "add": n}
+    total = sum((Counter(step) for step in (means, variances, roots, scaled)), Counter())
+    shape = (6, 4, 5)
+    assert Counter(GroupNorm(3).operations((shape,), shape)._asdict()) + Counter() == total
+    assert GroupNorm(1).operations((shape,), shape) == LayerNorm(3).operations((shape,), shape)
 
 
 def test_group_norm_does_not_look_at_other_images() -> None:

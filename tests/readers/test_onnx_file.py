@@ -265,6 +265,21 @@ COUNTED = {  # operators that no layer of ours computes: their shape, and what t
     "Sub": (one("Sub", weights=[random(2, 9, 7)]), (2, 9, 7), {"add": 126}),
     "Pow": (one("Pow", weights=[np.float32(2)]), (2, 9, 7), {"multiply": 126}),
     "ReduceSum": (one("ReduceSum", weights=[np.array([1])], keepdims=1), (1, 9, 7), {"add": 126}),
+    # over the 9 rows of a 2x9x7 map, into 14 numbers: of each input a square or an absolute value, and a sum
+    "ReduceSumSquare": (one("ReduceSumSquare", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126, "add": 126}),
+    "ReduceL1": (one("ReduceL1", opset=13, axes=[2]), (2, 1, 7), {"compare": 126, "add": 126}),
+    "ReduceProd": (one("ReduceProd", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126}),
+    "ReduceMean": (one("ReduceMean", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "divide": 14}),
+    # a root or a logarithm is an exponential for each output
+    "ReduceL2": (
+        one("ReduceL2", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126, "add": 126, "exponential": 14},
+    ),
+    "ReduceLogSum": (one("ReduceLogSum", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "exponential": 14}),
+    "ReduceLogSumExp": (
+        one("ReduceLogSumExp", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "exponential": 126 + 14},
+    ),
+    "Sqrt": (one("Sqrt"), (2, 9, 7), {"exponential": 126}),
+    "Pow of a half": (one("Pow", weights=[np.float32(0.5)]), (2, 9, 7), {"exponential": 126}),
     "Resize by half": (
         one("Resize", (2, 8, 8), [np.float32([]), np.float32([1, 1, 0.5, 0.5])], mode="nearest"), (2, 4, 4), {},
     ),

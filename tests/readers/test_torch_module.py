@@ -215,6 +215,32 @@ def test_lrn_softmax_and_other_normalisations() -> None:
     assert got.totals.not_counted == 0
 
 
+ROOTS: dict[str, tuple[Any, dict[str, int]]] = {  # of a 4x10x12 map; along the channels 120 numbers come out
+    "norm": (lambda x: x.norm(dim=1), {"multiply": 480, "add": 480, "exponential": 120}),
+    "vector norm": (lambda x: torch.linalg.vector_norm(x, dim=1), {"multiply": 480, "add": 480, "exponential": 120}),
+    "deviation": (lambda x: x.std(1), {"multiply": 480, "add": 960, "exponential": 120}),
+    "mean": (lambda x: x.mean(1), {"add": 480, "divide": 120}),
+    "pool of squares": (lambda x: F.lp_pool2d(x, 2, 2), {"multiply": 480, "add": 480, "exponential": 120}),
+    "pool of cubes": (lambda x: F.lp_pool2d(x, 3, (2, 3)), {"add": 480, "exponential": 480 + 80}),
+    "each map normalised": (F.instance_norm, {"multiply": 960, "add": 1920 + 4, "divide": 480 + 8, "exponential": 4}),
+    "each pair of maps": (
+        lambda x: torch.group_norm(x, num_groups=2),
+        {"multiply": 960, "add": 1920 + 2, "divide": 480 + 4, "exponential": 2},
+    ),
+    "each row": (
+        lambda x: torch.layer_norm(x, normalized_shape=(12,)),
+        {"multiply": 960, "add": 1920 + 40, "divide": 480 + 80, "exponential": 40},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_square_roots_count_as_exponentials(name: str) -> None:
+    function, costs = ROOTS[name]
+    (row,) = reads(Run(lambda m, x: function(x)), MAP).rows
+    assert {kind: n for kind, n in row.operations._asdict().items() if n} == costs
+
+
 def test_dictionaries_and_lists_as_outputs() -> None:
     module = Run(
         lambda m, x: {"a": m.a(x), "more": [m.b(x), (x.relu(), None)]}, a=nn.Conv2d(4, 2, 1), b=nn.Conv2d(4, 3, 1)

@@ -15,9 +15,7 @@ from cnnatomy.layers import (
     FullyConnected,
     GlobalAvgPool,
     LocalResponseNorm,
-    Maximum,
     MaxPool,
-    Multiply,
     PartialConv,
     TransposedConv,
 )
@@ -25,7 +23,7 @@ from cnnatomy.layers.layer import Layer, elements
 
 _PRODUCTS: tuple[type[Layer], ...] = (Conv, DepthwiseConv, TransposedConv, PartialConv, FullyConnected)
 _POOLS: tuple[type[Layer], ...] = (MaxPool, AvgPool, GlobalAvgPool, LocalResponseNorm)
-_JOINS: tuple[type[Layer], ...] = (Add, Concat, Multiply, Maximum)
+_JOINS: tuple[type[Layer], ...] = (Add, Concat)
 
 
 def _outputs(rows: Iterable[Row], kinds: tuple[type[Layer], ...]) -> int:
@@ -54,8 +52,9 @@ FEATURE_MAPS: dict[str, Callable[[Account], int]] = {
     ),
 }
 """Feature-map elements: the output of every node (ours); of convolutions, fully connected layers, batch norms, pools,
-local response norms, additions and concatenations (the convention of the convnet-burden tables); and the input with the
-outputs of convolutions, fully connected layers, pools and local response norms."""
+local response norms, additions and concatenations (the convention of the convnet-burden tables, where the product of a
+gate is written over its input, as a ReLU is); and the input with the outputs of convolutions, fully connected layers,
+pools and local response norms."""
 
 
 def conventions(account: Account) -> dict[str, dict[str, int]]:

@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
-from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import elements
+from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 from cnnatomy.machine import memory
+
+
+class BuiltFor(NamedTuple):
+    """What the module of a node was built for: its path, its layer, and the shapes of its inputs."""
+
+    path: str
+    layer: Layer
+    shapes: tuple[Shape, ...]
+
+    def check(self, got: Sequence[Shape]) -> None:
+        """Raises `ShapeError` where inputs of these shapes do not fit the layer, or its tensors as they were built."""
+        sizes, built = _listed(got), _listed(self.shapes)
+        try:
+            self.layer.output_shape(*got)
+            fits = self._tensors(got) == self._tensors(self.shapes)
+        except ShapeError as error:
+            raise ShapeError(f"{self.path}: {error}; it was built for {built}") from None
+        except IndexError:  # other axes than those that the layer reads
+            fits = False
+        if not fits:
+            remedy = "build the network for this input"
+            if got[0][:1] == self.shapes[0][:1] or len(self.shapes[0]) == 1:
+                remedy += ", or use a head that takes any size"
+            raise ShapeError(f"{self.path}: {self.layer!r} got {sizes}, was built for {built}: {remedy}")
+
+    def _tensors(self, shapes: Sequence[Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
+        return self.layer.parameters(*shapes), self.layer.buffers(*shapes)
+
+
+def _listed(shapes: Sequence[Shape]) -> str:
+    return " and ".join(map(dimensions, shapes))
+
+
+Caller = Callable[..., Any]
+BUILT_FOR = "built_for"
+"""The attribute in which the module of a node keeps it, wherever it is moved or copied to."""
+
+
+def _call(child: nn.Module, *maps: torch.Tensor) -> Any:
+    return child(*maps)
+
+
+def _call_and_explain(child: nn.Module, *maps: torch.Tensor) -> Any:
+    """The same; an error of a module that was built for inputs of another shape says so."""
+    try:
+        return child(*maps)
+    except (RuntimeError, ShapeError) as error:
+        built_for = getattr(child, BUILT_FOR, None)
+        if isinstance(built_for, BuiltFor) and all(isinstance(x, torch.Tensor) for x in maps):
+            try:
+                built_for.check([tuple(x.shape[1:]) for x in maps])
+            except ShapeError as explained:
+                raise explained from error
+        raise  # these shapes fit: it is another error, such as that of a hook
+
+
+def _caller() -> Caller:
+    """How a module calls its children. torch.compile cannot break a graph inside a `try`, so there it is left out."""
+    return _call if torch.compiler.is_compiling() else _call_and_explain
 
 
 class Composite(nn.Module):
@@ -28,8 +88,9 @@ class Composite(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> Any:
         maps: dict[int, Any] = dict(enumerate(inputs))
         del inputs
+        call = _caller()
         for name, reads, makes, frees in self._plan:
-            result = getattr(self, name)(*[maps[i] for i in reads])
+            result = call(getattr(self, name), *[maps[i] for i in reads])
             if len(makes) == 1:
                 maps[makes[0]] = result
             else:
@@ -51,7 +112,8 @@ class HeadsModule(nn.Module):
 
     def forward(self, *maps: torch.Tensor) -> Any:
         active = [name for name in self._reads if self.training or name not in self.auxiliary_heads]
-        results = {name: getattr(self, name)(maps[self._reads[name]]) for name in active}
+        call = _caller()
+        results = {name: call(getattr(self, name), maps[self._reads[name]]) for name in active}
         return results[active[0]] if len(active) == 1 else results
 
 
@@ -59,12 +121,16 @@ PARTS = ("tail", "body", "head")
 
 
 class NetworkModule(nn.Module):
-    """A built network: `head(body(tail(x)))`."""
+    """A built network: `head(body(tail(x)))`.
+
+    Its forward, as that of its parts, raises `ShapeError` where a layer was built for inputs of another shape.
+    """
 
     def forward(self, x: torch.Tensor) -> Any:
+        call = _caller()
         for name in PARTS:
             part = getattr(self, name)
-            x = part(*x) if isinstance(x, tuple) else part(x)
+            x = call(part, *x) if isinstance(x, tuple) else call(part, x)
         return x
 
 
@@ -125,10 +191,13 @@ def _name(child: Node | Scope, scope: Scope) -> str:
 
 def _module(child: Node | Scope) -> nn.Module:
     if isinstance(child, Node):
+        built_for = BuiltFor(child.path, child.layer, tuple(x.shape for x in child.inputs))
         try:
-            return child.layer.module(*[x.shape for x in child.inputs])
+            module = child.layer.module(*built_for.shapes)
         except UserError as error:
             raise UserError(f"{child.path}: {error}") from None
+        setattr(module, BUILT_FOR, built_for)
+        return module
     if isinstance(child.block, Heads):
         return _with_children(HeadsModule(child.block), child)
     return _composite(child)

@@ -36,7 +36,11 @@ class Design(Value):
         raise NotImplementedError
 
     def build(self, input: Shape | None = None) -> torch.nn.Module:
-        """An ordinary torch module, nested and named as the paths of the graph: `.tail`, `.body`, `.head`."""
+        """An ordinary torch module, nested and named as the paths of the graph: `.tail`, `.body`, `.head`.
+
+        Images of another size run where every layer takes them. Where one does not, the module raises a `ShapeError`
+        with its path, what it got and what it was built for.
+        """
         from cnnatomy.design.build import build
 
         return build(self.graph(input))

@@ -95,26 +95,24 @@ def gated(x: FeatureMap, gate: Layer | Block | None) -> FeatureMap:
 
 
 @value
-class Projection(Block):
-    """The shortcut of a residual block, made to fit: a 1x1 convolution with batch norm, and the block's stride."""
-
+class _Shortcut(Block):
     channels: int
     stride: int = 1
 
     stem = "shortcut"
+
+
+@value
+class Projection(_Shortcut):
+    """The shortcut of a residual block, made to fit: a 1x1 convolution with batch norm, and the block's stride."""
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         return conv_bn(x, self.channels, 1, self.stride)
 
 
 @value
-class ZeroShortcut(Block):
+class ZeroShortcut(_Shortcut):
     """A shortcut without parameters: every `stride`-th pixel, zeros for new channels (He et al. 2015, option A)."""
-
-    channels: int
-    stride: int = 1
-
-    stem = "shortcut"
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
         if self.stride > 1:

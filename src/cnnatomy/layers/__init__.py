@@ -1,4 +1,7 @@
-"""Every layer kind, one file for each kind of mixing; `LAYERS` lists them all."""
+"""Every layer kind, one file for each kind of mixing; `LAYERS` lists them all.
+
+Two kinds have a second file: `activation` is of the kind of `element`, `enlarging` of the kind of `space`.
+"""
 
 from cnnatomy.layers.activation import (
     ELU,
@@ -33,6 +36,7 @@ from cnnatomy.layers.element import (
     Scale,
     Softmax,
 )
+from cnnatomy.layers.enlarging import BedOfNails, Interpolate, MaxUnpool
 from cnnatomy.layers.foreign import Derived, Each, Foreign
 from cnnatomy.layers.layer import Layer, Operations, Shape, Window
 from cnnatomy.layers.rearrangement import (
@@ -52,12 +56,9 @@ from cnnatomy.layers.rearrangement import (
 from cnnatomy.layers.space import (
     ArgMaxPool,
     AvgPool,
-    BedOfNails,
     DepthwiseConv,
     GlobalAvgPool,
-    Interpolate,
     MaxPool,
-    MaxUnpool,
     MedianFilter,
     RankFilter,
     Shift,

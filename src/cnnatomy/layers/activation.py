@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from math import copysign, erfc, exp, expm1, inf, log1p, pi, sqrt, tanh
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from cnnatomy.errors import UserError
 from cnnatomy.layers.element import Elementwise
 from cnnatomy.layers.interval import Interval, times
-from cnnatomy.layers.layer import Layer, Operations, Shape, elements, value
+from cnnatomy.layers.layer import Operations, Shape, elements, value
 from cnnatomy.layers.memory import INPUT, OUTPUT, Extra, Memory, Saved
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _IN_PLACE = Memory(INPUT, in_place=True, copies=True)
 
 
 @value
-class Activation(Elementwise):
+class _OfOneNumber(Elementwise):
     """A given function of one number, which rises or falls all the way but for the places that `turns` names."""
 
     def at(self, x: float) -> float:
@@ -34,6 +35,19 @@ class Activation(Elementwise):
         low, high = inputs[0]
         values = [self.at(low), self.at(high), *[self.at(x) for x in self.turns() if low < x < high]]
         return Interval(min(values), max(values))
+
+
+@value
+class Activation(_OfOneNumber):
+    """A function of one number for which torch has a module of the same name, with the same arguments."""
+
+    def module(self, *inputs: Shape) -> torch.nn.Module:
+        from torch import nn
+
+        module: torch.nn.Module = getattr(nn, type(self).__name__)(
+            *(getattr(self, field.name) for field in dataclasses.fields(self))
+        )
+        return module
 
 
 def _sigmoid(x: float) -> float:
@@ -130,7 +144,7 @@ class Sigmoid(Activation):
 
 
 @value
-class Tanh(Activation):
+class Tanh(_OfOneNumber):
     """amplitude * tanh(slope * x); LeNet-5 uses 1.7159 * tanh(2/3 x)."""
 
     amplitude: float = 1.0
@@ -151,14 +165,14 @@ class Tanh(Activation):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
-        return nn.Tanh() if self.amplitude == self.slope == 1 else Layer.module(self, *inputs)
+        return nn.Tanh() if self.amplitude == self.slope == 1 else super().module(*inputs)
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return self.amplitude * (self.slope * inputs[0]).tanh()
 
 
 @value
-class Swish(Activation):
+class Swish(_OfOneNumber):
     """x * sigmoid(beta * x) (Ramachandran et al. 2017); beta 1 is also called SiLU."""
 
     beta: float = 1.0
@@ -186,7 +200,7 @@ class Swish(Activation):
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
-        return nn.SiLU() if self.beta == 1 else Layer.module(self, *inputs)
+        return nn.SiLU() if self.beta == 1 else super().module(*inputs)
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] * (self.beta * inputs[0]).sigmoid()

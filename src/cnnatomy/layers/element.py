@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,14 +36,6 @@ class Elementwise(Layer):
 
     def kernels(self, *inputs: Shape) -> str:
         return self.timed_as or ("exponential" if self.each.exponential else "clamp")
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        from torch import nn
-
-        module: torch.nn.Module = getattr(nn, type(self).__name__)(
-            *(getattr(self, f.name) for f in dataclasses.fields(self))
-        )
-        return module
 
 
 @value
@@ -118,9 +109,6 @@ class Scale(_PerChannel):
 
         return torch.ones(shape)
 
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        return Layer.module(self, *inputs)
-
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] * self._broadcast(tensors["weight"], inputs[0])
 
@@ -134,9 +122,6 @@ class Offset(_PerChannel):
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {"bias": inputs[0][:1]}
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        return Layer.module(self, *inputs)
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] + self._broadcast(tensors["bias"], inputs[0])
@@ -159,9 +144,6 @@ class PixelScale(Elementwise):
         import torch
 
         return torch.ones(shape)
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        return Layer.module(self, *inputs)
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         (x,), weight = inputs, tensors["weight"]
@@ -198,9 +180,6 @@ class Normalise(Elementwise):
             self._refuse(inputs, f"one input of {len(self.mean)} channels, as many as there are means")
         return inputs[0]
 
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        return Layer.module(self, *inputs)
-
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         shape = (-1, *(1,) * (x.dim() - 2))
@@ -219,9 +198,6 @@ class Constant(Elementwise):
 
     def interval(self, *inputs: Interval) -> Interval:
         return inputs[0].times(Interval(self.scale, self.scale))
-
-    def module(self, *inputs: Shape) -> torch.nn.Module:
-        return Layer.module(self, *inputs)
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return self.scale * inputs[0]

@@ -163,9 +163,7 @@ def split(x: M, sections: int, axis: int = 0) -> list[M]:
 
 
 @value
-class ChannelToSpace(Layer):
-    """(C * factor^2, R, S) becomes (C, R * factor, S * factor): the second half of a subpixel convolution."""
-
+class _Subpixel(Layer):
     factor: int
 
     kind = REARRANGEMENT
@@ -173,6 +171,11 @@ class ChannelToSpace(Layer):
 
     def __post_init__(self) -> None:
         self._count(factor=self.factor)
+
+
+@value
+class ChannelToSpace(_Subpixel):
+    """(C * factor^2, R, S) becomes (C, R * factor, S * factor): the second half of a subpixel convolution."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, rows, columns = self._map(*inputs)
@@ -190,16 +193,8 @@ class ChannelToSpace(Layer):
 
 
 @value
-class SpaceToChannel(Layer):
+class SpaceToChannel(_Subpixel):
     """(C, R, S) becomes (C * factor^2, R / factor, S / factor)."""
-
-    factor: int
-
-    kind = REARRANGEMENT
-    values = "kept"
-
-    def __post_init__(self) -> None:
-        self._count(factor=self.factor)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, rows, columns = self._map(*inputs)

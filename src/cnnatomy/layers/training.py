@@ -61,7 +61,8 @@ class GroupNorm(Layer):
     """Normalises each group of channels of each image by its own mean and variance (Wu and He 2018).
 
     One group is layer normalisation, as many groups as channels instance normalisation. Nothing folds: mean, squared
-    deviation, quotient, scale and offset are counted.
+    deviation, quotient, scale and bias are counted, and for each group two quotients (mean and variance), the addition
+    of epsilon and a square root.
     """
 
     groups: int
@@ -85,8 +86,8 @@ class GroupNorm(Layer):
         return {"weight": inputs[0][:1], "bias": inputs[0][:1]}
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
-        n = elements(output)
-        return Operations(multiply=2 * n, add=4 * n, divide=n)
+        n, groups = elements(output), self.groups
+        return Operations(multiply=2 * n, add=4 * n + groups, divide=n + 2 * groups, exponential=groups)
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
         return Saved((0,), own=(Extra(self.groups, 4),) * 2)  # mean and 1 / deviation of each group
@@ -127,13 +128,17 @@ class LayerNorm(Layer):
         return {"weight": shape, "bias": shape} if self.bias else {"weight": shape}
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
-        n = elements(output)
+        n, groups = elements(output), self._groups(output)
         scaled = n if self.affine else 0
-        return Operations(multiply=n + scaled, add=3 * n + (scaled if self.bias else 0), divide=n)
+        adds = 3 * n + (scaled if self.bias else 0) + groups
+        return Operations(multiply=n + scaled, add=adds, divide=n + 2 * groups, exponential=groups)
+
+    def _groups(self, shape: Shape) -> int:
+        """How many parts are normalised, each by itself."""
+        return elements(shape[: -self.axes])
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:
-        groups = elements(inputs[0][: -self.axes])  # normalised each by itself
-        return Saved((0,), own=(Extra(groups, 4),) * 2)
+        return Saved((0,), own=(Extra(self._groups(inputs[0]), 4),) * 2)
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn

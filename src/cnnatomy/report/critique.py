@@ -10,6 +10,7 @@ from cnnatomy.analysis import account
 from cnnatomy.critique import RULES, SEVERITIES, Finding, Fixed, Purpose, Rule, critique, fixing
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest
+from cnnatomy.files import check_new, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.readers import in_catalogue, read_graph, resolve
 from cnnatomy.readers.yaml import lines, listed
@@ -45,7 +46,7 @@ def review(
         design = account(*read_graph(name, built_for, input))
         findings, done = critique(design, meant, rules), None
     else:
-        check_new(fix)
+        check_design(fix)
         network = resolve(name, built_for, input)
         fixed = fixing.fix(network, meant, rules)
         design, findings = account(fixed.network.graph(), network.name), fixed.left
@@ -85,12 +86,11 @@ def reaches(findings: Iterable[Finding], severity: str) -> bool:
     return any(SEVERITIES.index(finding.severity) >= SEVERITIES.index(severity) for finding in findings)
 
 
-def check_new(path: Path) -> None:
+def check_design(path: Path) -> None:
     """Raises `UserError` where a design cannot be written: no YAML, or a file that is there already."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"--fix {path}: a design is written to a file that ends in .yaml")
-    if path.exists():
-        raise UserError(f"{path} is there already, and is not overwritten; choose another name, or remove it first")
+    check_new(path)
 
 
 def write_design(network: Design, fixed: Fixed, path: Path) -> Path:
@@ -105,17 +105,6 @@ def write_design(network: Design, fixed: Fixed, path: Path) -> Path:
     text = head + listed.write(design)
     if listed.read(text) != design:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")
-    check_new(path)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            try:
-                file.write(text)
-                file.flush()
-            except BaseException:
-                path.unlink()
-                raise
-    except FileExistsError:
-        check_new(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    with writing_to(path):
+        write_new(path, text)
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 from collections.abc import Sequence
 from itertools import cycle
 from math import pi
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cnnatomy.analysis import Account
 from cnnatomy.analysis.memory.lifetimes import releases, running
 from cnnatomy.errors import UserError
+from cnnatomy.files import write_whole, writing_to
 from cnnatomy.layers.layer import elements
 
 if TYPE_CHECKING:
@@ -74,13 +74,8 @@ def plot(networks: Sequence[Plotted], file: Path) -> list[str]:
     """
     check(file)
     content = _rendered(figure(networks), file.suffix.lower()[1:], [network.name for network in networks])
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"cannot write {file}: {error.strerror}") from None
+    with writing_to(file):
+        write_whole(file, lambda out: out.write(content))
     return [network.name for network in networks if network.top1 is None]
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -16,7 +14,7 @@ from torch import nn
 
 from cnnatomy.analysis.time.kernels import work
 from cnnatomy.analysis.time.latency import Calibration, Sample, machine, path
-from cnnatomy.errors import UserError
+from cnnatomy.files import write_text, writing_to
 from cnnatomy.layers import Dropout
 from cnnatomy.layers.layer import elements
 from cnnatomy.timing.measure import no_new_pages
@@ -142,13 +140,7 @@ def save(calibration: Calibration) -> Path:
         UserError: if that cannot be written.
     """
     file = path(calibration.machine)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with writing_to(file, "Choose a folder: set XDG_CACHE_HOME"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(calibration.record()) + "\n", encoding="utf-8")
-        os.replace(part, file)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise UserError(f"cannot write {error.filename or file}: {error.strerror}; set XDG_CACHE_HOME") from None
+        write_text(file, json.dumps(calibration.record()) + "\n")
     return file

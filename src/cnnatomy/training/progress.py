@@ -1,4 +1,4 @@
-"""What a user sees while a network trains: a bar on a terminal, else one plain line an epoch."""
+"""What a user sees while a network trains: a bar on a terminal, else a plain line now and then."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from cnnatomy.training.task import Training
 
 REFRESH = 0.1
 """Seconds between two drawings of the bar."""
+MAX_LINES = 30
+"""Where there is no bar, each of so many epochs has a line; of more epochs, those at every tenth of the training."""
+
+
+def has_line(epoch: int, epochs: int) -> bool:
+    """Whether an epoch, counted from 1, has a line where there is no bar: the first, the last, every tenth between."""
+    between = epochs // 10 if epochs > MAX_LINES else 1
+    return epoch in (1, epochs) or epoch % between == 0
 
 
 class ShowProgress(pl.Callback):
@@ -45,10 +53,10 @@ class ShowProgress(pl.Callback):
         self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Prints the line of an epoch where there is no bar."""
+        """Prints a line where there is no bar; the last epoch has one too where training stops early."""
         row = next(callback for callback in trainer.callbacks if isinstance(callback, EpochEnd)).rows[-1]  # type: ignore[attr-defined]
         self._validation = f"  validation {row.val_accuracy:.1%}"
-        if self._bar is None:
+        if self._bar is None and (has_line(row.epoch, self._epochs) or trainer.should_stop):
             self._console.print(self._line(row), soft_wrap=True, highlight=False, markup=False)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -257,7 +257,7 @@ def _global_max(call: NodeCall) -> OnnxResult:
 
 
 def _reduction(call: NodeCall) -> OnnxResult:
-    """Means, sums and extremes along some axes; the mean over all pixels is a global average pool."""
+    """Means, sums, norms and extremes along some axes; the mean over all pixels is a global average pool."""
     x = call.x
     dims, axes, keep = call.dims(x), call.integers("axes", 1), call.integer("keepdims", 1)
     gone = {axis % len(dims) for axis in axes} if axes is not None else set(range(len(dims)))
@@ -266,8 +266,9 @@ def _reduction(call: NodeCall) -> OnnxResult:
         return pooled if keep else call.put_flat(pooled)
     target = tuple(1 if i in gone else n for i, n in enumerate(dims) if keep or i not in gone)
     shape, batched = call.without_batch(target)
-    costs = Operations(*(n * elements(x.shape) for n in REDUCTIONS[call.op]))
-    costs = costs._replace(divide=elements(shape) if call.op == "ReduceMean" else 0)
+    each, then = REDUCTIONS[call.op]
+    read, made = elements(x.shape), elements(shape)
+    costs = Operations(*(n * read + m * made for n, m in zip(each, then, strict=True)))
     pixels = bool(gone & set(range(1 + x.batched, len(dims))))
     return Mapped(call.put(Foreign(call.op, shape, costs, SPACE if pixels else "channel"), x.map), batched)
 
@@ -312,15 +313,19 @@ COSTS: dict[str, Operations] = {
 }
 """What one element of the output costs, for operators on elements."""
 
-REDUCTIONS: dict[str, Operations] = {
-    "ReduceMean": Operations(add=1),
-    "ReduceSum": Operations(add=1),
-    "ReduceMax": Operations(compare=1),
-    "ReduceMin": Operations(compare=1),
-    "ReduceSumSquare": Operations(multiply=1, add=1),
-    "ReduceL2": Operations(multiply=1, add=1, exponential=0),
+REDUCTIONS: dict[str, tuple[Operations, Operations]] = {
+    "ReduceMean": (Operations(add=1), Operations(divide=1)),
+    "ReduceSum": (Operations(add=1), Operations()),
+    "ReduceProd": (Operations(multiply=1), Operations()),
+    "ReduceMax": (Operations(compare=1), Operations()),
+    "ReduceMin": (Operations(compare=1), Operations()),
+    "ReduceL1": (Operations(add=1, compare=1), Operations()),
+    "ReduceL2": (Operations(multiply=1, add=1), Operations(exponential=1)),
+    "ReduceSumSquare": (Operations(multiply=1, add=1), Operations()),
+    "ReduceLogSum": (Operations(add=1), Operations(exponential=1)),
+    "ReduceLogSumExp": (Operations(add=1, exponential=1), Operations(exponential=1)),
 }
-"""What one element of the input costs."""
+"""What each element of the input costs, and what each of the output: a quotient, the root of a sum of squares."""
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, _elementwise),

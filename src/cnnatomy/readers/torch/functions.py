@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
 import torch
 
-from cnnatomy.layers.layer import CHANNEL_AND_SPACE, ELEMENT, REARRANGEMENT, SPACE, TIME, TRAINING, Operations
+from cnnatomy.layers.layer import (
+    CHANNEL_AND_SPACE,
+    ELEMENT,
+    NO_OPERATIONS,
+    REARRANGEMENT,
+    SPACE,
+    TIME,
+    TRAINING,
+    Operations,
+)
 
 
 class FunctionCost(NamedTuple):
@@ -23,7 +32,13 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CostRule = Callable[[Any, list[torch.Tensor], torch.Tensor], Operations | None]
+ROOT = Operations(exponential=1)
+"""A square root, as every transcendental function."""
+
+Given = Mapping[int | str, Any]
+"""The arguments of a call, each by its position or its name, as it was given."""
+
+CostRule = Callable[[Given, list[torch.Tensor], torch.Tensor], Operations | None]
 
 
 def _times(n: int, each: Operations) -> Operations:
@@ -33,23 +48,23 @@ def _times(n: int, each: Operations) -> Operations:
 def _each(**counts: int) -> CostRule:
     """So much for each element of the output."""
     each = Operations(**counts)
-    return lambda args, tensors, out: _times(out.numel(), each)
+    return lambda given, tensors, out: _times(out.numel(), each)
 
 
-def _over(**counts: int) -> CostRule:
-    """So much for each element of the (first) input, as reductions do."""
+def _over(then: Operations = NO_OPERATIONS, **counts: int) -> CostRule:
+    """So much for each element of the (first) input, as reductions do, and `then` so much for each of the output."""
     each = Operations(**counts)
-    return lambda args, tensors, out: _times(tensors[0].numel(), each)
+    return lambda given, tensors, out: _sum(_times(tensors[0].numel(), each), _times(out.numel(), then))
 
 
-def _mean(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    return Operations(add=tensors[0].numel(), divide=out.numel())
+def _sum(first: Operations, second: Operations) -> Operations:
+    return Operations(*map(sum, zip(first, second, strict=True)))
 
 
 def _product(first: int, bias: int | None = None) -> CostRule:
     """A matrix product whose left factor is the tensor with this number."""
 
-    def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
         biased = bias is not None and len(tensors) > bias
         inner = tensors[first].shape[-1]
         return Operations(mac=out.numel() * inner, add=out.numel() if biased else 0)
@@ -57,17 +72,17 @@ def _product(first: int, bias: int | None = None) -> CostRule:
     return rule
 
 
-def _conv(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _conv(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     weight = tensors[1]
     return Operations(mac=out.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
 
 
-def _conv_transpose(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _conv_transpose(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     x, weight = tensors[:2]
     return Operations(mac=x.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
 
 
-def _attention(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _attention(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     query, key, value = tensors[:3]
     scores = prod(query.shape[:-1]) * key.shape[-2]
     masked = len(tensors) > 3
@@ -80,8 +95,8 @@ def _attention(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Ope
     )
 
 
-def _einsum(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
-    equation = args[0]
+def _einsum(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
+    equation = given.get(0)
     if not isinstance(equation, str) or "..." in equation or len(tensors) != 2:
         return None
     terms = equation.replace(" ", "").partition("->")[0].split(",")
@@ -92,7 +107,7 @@ def _einsum(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operat
 def _recurrent(gates: int) -> CostRule:
     """The matrix products of all layers, directions and steps; the rest is that of `LSTM` and its kin."""
 
-    def rule(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
         x, weights = tensors[0], [w for w in tensors[1:] if w.dim() == 2 and w.shape[0] % gates == 0]
         steps = x.numel() // x.shape[-1]
         macs = steps * sum(w.numel() for w in weights)
@@ -104,18 +119,35 @@ def _recurrent(gates: int) -> CostRule:
     return rule
 
 
-def _cell(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _cell(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     return Operations(mac=sum(w.numel() for w in tensors if w.dim() == 2 and w.shape[0] > 1 and w is not tensors[0]))
 
 
-def _pool(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _pool(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     """An adaptive pool: the windows together cover the input (at least once)."""
     return Operations(add=max(tensors[0].numel(), out.numel()), divide=out.numel())
 
 
-def _norm(args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    n = out.numel()
-    return Operations(multiply=2 * n, add=4 * n, divide=n)
+def _lp_pool(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    """The root of the sum of powers in each window: squares are products, other powers exponentials."""
+    n, power, kernel = tensors[0].numel(), given[1], given[2]
+    window = kernel**2 if isinstance(kernel, int) else prod(kernel)
+    powers = Operations(multiply=n) if power == 2 else Operations(exponential=n)
+    return _sum(powers, Operations(add=window * out.numel(), exponential=out.numel()))
+
+
+def _norm(parts: Callable[[Given, torch.Tensor], int]) -> CostRule:
+    """As `GroupNorm` is counted; `parts` is how many parts are normalised, each by itself."""
+
+    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+        n, groups = out.numel(), parts(given, out)
+        return Operations(multiply=2 * n, add=4 * n + groups, divide=n + 2 * groups, exponential=groups)
+
+    return rule
+
+
+def _vectors(given: Given, x: torch.Tensor) -> int:
+    return x.numel() // prod(given.get(1) or given["normalized_shape"])
 
 
 def _table(kind: str, rule: CostRule, names: str) -> dict[str, tuple[str, Any]]:
@@ -148,16 +180,18 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(ELEMENT, _each(compare=1, multiply=1, add=1, exponential=1), "elu celu selu"),
     **_table(ELEMENT, _each(add=1, exponential=2), "softplus logsigmoid"),
     **_table(SPACE, _over(add=1), "sum"),
-    **_table(SPACE, _mean, "mean adaptive_avg_pool1d adaptive_avg_pool3d"),
-    **_table(SPACE, _pool, "adaptive_avg_pool2d avg_pool1d avg_pool2d avg_pool3d lp_pool2d"),
+    **_table(SPACE, _over(Operations(divide=1), add=1), "mean adaptive_avg_pool1d adaptive_avg_pool3d"),
+    **_table(SPACE, _pool, "adaptive_avg_pool2d avg_pool1d avg_pool2d avg_pool3d"),
+    **_table(SPACE, _lp_pool, "lp_pool2d"),
     **_table(
         SPACE,
         _over(compare=1),
         "amax amin max min argmax argmin any all topk sort argsort max_pool1d max_pool2d",
     ),
     **_table(SPACE, _over(compare=1), "max_pool3d adaptive_max_pool2d adaptive_max_pool1d max_pool2d_with_indices"),
-    **_table(SPACE, _over(multiply=1, add=2), "var std var_mean std_mean"),
-    **_table(SPACE, _over(multiply=1, add=1), "norm vector_norm linalg_vector_norm linalg_norm"),
+    **_table(SPACE, _over(multiply=1, add=2), "var var_mean"),
+    **_table(SPACE, _over(ROOT, multiply=1, add=2), "std std_mean"),
+    **_table(SPACE, _over(ROOT, multiply=1, add=1), "norm vector_norm linalg_vector_norm linalg_norm"),
     **_table(SPACE, _each(multiply=4, add=3), "grid_sample grid_sampler upsample_bilinear2d upsample_linear1d"),
     **_table(SPACE, _each(multiply=8, add=7), "upsample_trilinear3d _upsample_bilinear2d_aa"),
     **_table(SPACE, _each(multiply=16, add=15), "upsample_bicubic2d _upsample_bicubic2d_aa"),
@@ -167,7 +201,10 @@ COSTS: dict[str, tuple[str, Any]] = {
         "roll upsample_nearest1d upsample_nearest2d upsample_nearest3d",
     ),
     **_table(TRAINING, _each(multiply=1, add=1), "batch_norm"),
-    **_table(TRAINING, _norm, "layer_norm group_norm instance_norm rms_norm native_layer_norm native_group_norm"),
+    **_table(TRAINING, _norm(_vectors), "layer_norm rms_norm native_layer_norm"),
+    **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(1) or given["num_groups"])), "group_norm"),
+    **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(6) or given["group"])), "native_group_norm"),
+    **_table(TRAINING, _norm(lambda given, x: x.shape[0] * x.shape[1]), "instance_norm"),
     **_table(CHANNEL_AND_SPACE, _product(0), "matmul bmm mm mv dot vdot inner"),
     **_table(CHANNEL_AND_SPACE, _product(0, bias=2), "linear"),
     **_table(CHANNEL_AND_SPACE, _product(1, bias=0), "addmm baddbmm addmv addbmm"),
@@ -235,10 +272,10 @@ def base_name(func: Any) -> tuple[str, bool]:
     return (known if known in COSTS or known in _OPERATORS.values() else name), inplace
 
 
-def cost_of(name: str, args: Any, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
-    """What a call costs; None where nobody knows."""
+def cost_of(name: str, given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
+    """What a call costs; None where nobody knows. `tensors` are those among its arguments, in order."""
     kind, rule = COSTS.get(name, ("", None))
-    costs = rule(args, tensors, out) if rule else None
+    costs = rule(given, tensors, out) if rule else None
     return None if costs is None else FunctionCost(costs, kind)
 
 

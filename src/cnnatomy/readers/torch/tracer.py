@@ -21,7 +21,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.readers.torch import resize, rules, views
-from cnnatomy.readers.torch.functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, base_name, cost_of, words
+from cnnatomy.readers.torch.functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, Given, base_name, cost_of, words
 from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import (
     SOURCE,
@@ -203,8 +203,9 @@ class Tracer(TorchFunctionMode):
             setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
+        given = {**dict(enumerate(new_args)), **new_kwargs}
         if not maps:
-            cost = cost_of(name, new_args, tensors, outputs[0])
+            cost = cost_of(name, given, tensors, outputs[0])
             unknown = weights.unknown if cost or name in FREE else (*weights.unknown, name)
             total = Operations(*map(sum, zip(weights.costs, cost.costs if cost else Operations(), strict=True)))
             for i, x in enumerate(outputs):
@@ -213,7 +214,7 @@ class Tracer(TorchFunctionMode):
         if name in FREE:
             stand_for(outputs[0], maps[0])
         else:
-            self.opaque(name, new_args, tensors, outputs, maps, weights)
+            self.opaque(name, given, tensors, outputs, maps, weights)
         if name in VIEWS:
             for x in outputs:
                 setattr(x, SOURCE, tensors[0])
@@ -224,7 +225,7 @@ class Tracer(TorchFunctionMode):
     def opaque(
         self,
         name: str,
-        args: Any,
+        given: Given,
         tensors: list[torch.Tensor],
         outputs: list[torch.Tensor],
         maps: list[FeatureMap],
@@ -232,7 +233,7 @@ class Tracer(TorchFunctionMode):
     ) -> None:
         """The nodes of a function that is none of our layers: one for each of its outputs, the first with the cost."""
         owned, shared = self.owned(weights)
-        found = cost_of(name, args, tensors, outputs[0])
+        found = cost_of(name, given, tensors, outputs[0])
         for i, x in enumerate(outputs):
             shape = shape_of(x)
             if found is None or weights.unknown:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from cnnatomy.errors import UserError
+from cnnatomy.files import write_new, write_text, writing_to
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import listed, schema
 
@@ -88,13 +88,8 @@ def create(name: str, source: str | None = None, with_schema: bool = False) -> s
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = path.with_name(path.name + ".yaml")
     content = text(path.stem, str(path), source)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write((EDITORS if with_schema else "") + content)
+    with writing_to(path):
+        write_new(path, (EDITORS if with_schema else "") + content)
         if with_schema:
-            path.with_name(schema.FILE).write_text(schema.text(), encoding="utf-8")
-    except FileExistsError:
-        raise UserError(f"{path} is there already, and is not overwritten; choose another name") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+            write_text(path.with_name(schema.FILE), schema.text())
     return f"wrote {path}; what it costs: cnnatomy show {path}"
