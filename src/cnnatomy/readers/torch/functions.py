@@ -35,10 +35,10 @@ def words(text: str) -> frozenset[str]:
 ROOT = Operations(exponential=1)
 """A square root, as every transcendental function."""
 
-Given = Mapping[int | str, Any]
+Arguments = Mapping[int | str, Any]
 """The arguments of a call, each by its position or its name, as it was given."""
 
-CostRule = Callable[[Given, list[torch.Tensor], torch.Tensor], Operations | None]
+CostRule = Callable[[Arguments, list[torch.Tensor], torch.Tensor], Operations | None]
 
 
 def _times(n: int, each: Operations) -> Operations:
@@ -64,7 +64,7 @@ def _sum(first: Operations, second: Operations) -> Operations:
 def _product(first: int, bias: int | None = None) -> CostRule:
     """A matrix product whose left factor is the tensor with this number."""
 
-    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    def rule(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
         biased = bias is not None and len(tensors) > bias
         inner = tensors[first].shape[-1]
         return Operations(mac=out.numel() * inner, add=out.numel() if biased else 0)
@@ -72,17 +72,17 @@ def _product(first: int, bias: int | None = None) -> CostRule:
     return rule
 
 
-def _conv(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _conv(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     weight = tensors[1]
     return Operations(mac=out.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
 
 
-def _conv_transpose(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _conv_transpose(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     x, weight = tensors[:2]
     return Operations(mac=x.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
 
 
-def _attention(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _attention(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     query, key, value = tensors[:3]
     scores = prod(query.shape[:-1]) * key.shape[-2]
     masked = len(tensors) > 3
@@ -95,7 +95,7 @@ def _attention(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> 
     )
 
 
-def _einsum(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
+def _einsum(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
     equation = given.get(0)
     if not isinstance(equation, str) or "..." in equation or len(tensors) != 2:
         return None
@@ -107,7 +107,7 @@ def _einsum(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Ope
 def _recurrent(gates: int) -> CostRule:
     """The matrix products of all layers, directions and steps; the rest is that of `LSTM` and its kin."""
 
-    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    def rule(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
         x, weights = tensors[0], [w for w in tensors[1:] if w.dim() == 2 and w.shape[0] % gates == 0]
         steps = x.numel() // x.shape[-1]
         macs = steps * sum(w.numel() for w in weights)
@@ -119,16 +119,16 @@ def _recurrent(gates: int) -> CostRule:
     return rule
 
 
-def _cell(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _cell(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     return Operations(mac=sum(w.numel() for w in tensors if w.dim() == 2 and w.shape[0] > 1 and w is not tensors[0]))
 
 
-def _pool(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _pool(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     """An adaptive pool: the windows together cover the input (at least once)."""
     return Operations(add=max(tensors[0].numel(), out.numel()), divide=out.numel())
 
 
-def _lp_pool(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+def _lp_pool(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     """The root of the sum of powers in each window: squares are products, other powers exponentials."""
     n, power, kernel = tensors[0].numel(), given[1], given[2]
     window = kernel**2 if isinstance(kernel, int) else prod(kernel)
@@ -136,17 +136,17 @@ def _lp_pool(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Op
     return _sum(powers, Operations(add=window * out.numel(), exponential=out.numel()))
 
 
-def _norm(parts: Callable[[Given, torch.Tensor], int]) -> CostRule:
+def _norm(parts: Callable[[Arguments, torch.Tensor], int]) -> CostRule:
     """As `GroupNorm` is counted; `parts` is how many parts are normalised, each by itself."""
 
-    def rule(given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    def rule(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
         n, groups = out.numel(), parts(given, out)
         return Operations(multiply=2 * n, add=4 * n + groups, divide=n + 2 * groups, exponential=groups)
 
     return rule
 
 
-def _vectors(given: Given, x: torch.Tensor) -> int:
+def _vectors(given: Arguments, x: torch.Tensor) -> int:
     return x.numel() // prod(given.get(1) or given["normalized_shape"])
 
 
@@ -272,7 +272,7 @@ def base_name(func: Any) -> tuple[str, bool]:
     return (known if known in COSTS or known in _OPERATORS.values() else name), inplace
 
 
-def cost_of(name: str, given: Given, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
+def cost_of(name: str, given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
     """What a call costs; None where nobody knows. `tensors` are those among its arguments, in order."""
     kind, rule = COSTS.get(name, ("", None))
     costs = rule(given, tensors, out) if rule else None
