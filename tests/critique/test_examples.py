@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 from pathlib import Path
@@ -43,9 +44,18 @@ def test_the_examples_of_a_rule_differ_in_a_few_lines(rule):
 
 
 def test_every_example_is_that_of_a_rule():
-    assert {file.stem for file in FOLDER.glob("*.yaml")} == {rule.name for rule in RULES}
+    left = {file.stem for file in FOLDER.glob("*.yaml")} - {rule.name for rule in RULES}
+    assert not left, f"there is no rule of this name: {', '.join(sorted(left))}"
 
 
 def test_a_rule_without_an_example_is_told_which_file_to_add():
     with pytest.raises(UserError, match=r"add src/cnnatomy/critique/examples/my-rule\.yaml, with a design"):
         examples.example("my-rule")
+
+
+def test_every_rule_that_is_written_is_asked():
+    files = [file for file in FOLDER.parent.glob("*.py") if file.stem != "__init__"]
+    modules = [importlib.import_module(f"cnnatomy.critique.{file.stem}") for file in files]
+    written = {thing for module in modules for thing in vars(module).values() if isinstance(thing, Rule)}
+    missing = ", ".join(sorted(rule.check.__name__ for rule in written - set(RULES)))
+    assert not missing, f"add {missing} to RULES in src/cnnatomy/critique/__init__.py"
