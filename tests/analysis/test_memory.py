@@ -30,7 +30,8 @@ def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Exampl
     saved = layer.saves(shapes, layer.output_shape(*shapes))
     own = sum(size_of(extra, batch, 4) for extra in saved.own)
     mine = saved.output and not layer.is_view(training=True)
-    assert saved_bytes(module, inputs) == own + (output.untyped_storage().nbytes() if mine else 0)
+    said = own + (output.untyped_storage().nbytes() if mine else 0)
+    assert saved_bytes(module, inputs) == said, f"{layer!r} on {shapes}: say in its `saves` what autograd keeps"
 
 
 @each_example

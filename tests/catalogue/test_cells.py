@@ -13,14 +13,6 @@ from cnnatomy.layers import Add, Conv, ReLU
 from cnnatomy.layers.layer import value
 from helpers import built, trace
 
-# known counts: the papers' (in millions), timm's nasnetalarge and pnasnet5large, Keras' NASNetMobile without statistics
-PARAMETERS = {"nasnet-a-mobile": 5_289_978, "nasnet-a-large": 88_753_150, "pnasnet-5-large": 86_057_668}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_searched_networks_have_the_parameters_that_others_count(name):
-    assert cn.network(name).account().totals.parameters == PARAMETERS[name]
-
 
 @pytest.mark.parametrize(
     ("name", "filters"), [("nasnet-a-mobile", 1056), ("nasnet-a-large", 4032), ("pnasnet-5-large", 4320)]

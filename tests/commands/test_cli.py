@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import cnnatomy as cn
+from cnnatomy import commands
 from cnnatomy.cli import main
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -168,3 +174,17 @@ def test_a_mistake_gets_one_message_and_exit_code_2(arguments, message):
 def test_help_teaches(run):
     for command in ("", "list", "show", "compare"):
         assert "cnnatomy" in run(*command.split(), "--help") or command
+
+
+def test_every_command_that_is_written_can_be_typed_and_is_documented():
+    files = [file for file in Path(commands.__file__).parent.glob("*.py") if file.stem != "__init__"]
+    pages = "".join(page.read_text(encoding="utf-8") for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")])
+    for file in files:
+        module = importlib.import_module(f"{commands.__name__}.{file.stem}")
+        written = {thing for thing in vars(module).values() if isinstance(thing, click.Command)}
+        for command in written:
+            where = f"src/cnnatomy/commands/{file.name}"
+            assert command in getattr(module, "COMMANDS", ()), f"add {command.name} to the COMMANDS of {where}"
+            assert main.commands.get(command.name) is command, f"add {file.stem} to the groups of src/cnnatomy/cli.py"
+            assert command.help, f"{where}: say in the docstring of {command.name} what it does"
+            assert f"cnnatomy {command.name}" in pages, f"show `cnnatomy {command.name}` in docs/ or README.md"

@@ -34,10 +34,6 @@ def test_channels_that_grow_behind_the_pool_hold_no_more_than_it_let_through() -
     after(finding, design)
 
 
-def test_growing_before_the_pool_is_as_the_lecture_says() -> None:
-    assert found(lossy_down_sampling, network(conv(8), conv(32), MaxPool(2), conv(32))) == []
-
-
 def test_a_volume_may_halve_and_no_more() -> None:
     """Of 768 values 4x8x8 = 256 are left: a third."""
     finding = only(lossy_down_sampling, network(conv(4), MaxPool(2), conv(4), conv(4)))

@@ -10,7 +10,7 @@ from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.rule import Rule
-from cnnatomy.design import Graph, LinearHead, MapHead, VectorHead
+from cnnatomy.design import Graph, LinearHead, VectorHead
 from cnnatomy.edits.change import Cost
 from cnnatomy.layers import (
     BatchNorm,
@@ -156,9 +156,7 @@ def test_a_classifier_of_images_is_no_segmentation():
     assert found(output_without_pixels, "resnet-50") == []
 
 
-def test_a_map_and_a_sequence_of_patches_have_pixels():
-    of_pixels = cn.network("resnet-18").replace(head=MapHead(19))
-    assert found(output_without_pixels, of_pixels, task="segmentation") == []
+def test_a_sequence_of_patches_has_pixels():
     patches = Graph.trace(
         lambda x: FullyConnected(19)(Permute((1, 0))(Reshape((8, -1))(Conv(8, 4, 4)(x)))), (3, 16, 16)
     )

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnatomy.commands.train import train
 from cnnatomy.data import load, open_source
+from cnnatomy.data.dataset import NAMED
 from cnnatomy.data.idx import read_idx
 from cnnatomy.data.sources import TEST, TRAIN, VAL
 from cnnatomy.errors import UserError
@@ -40,6 +42,14 @@ def write_images(folder: Path, count: int, first: int = 0) -> Path:
         pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_data_set_with_a_name_is_told_of(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    assert f"| `{name}` |" in page.read_text(encoding="utf-8"), "add it to the table of docs/training.md"
+    (option,) = [option for option in train.params if option.name == "data"]
+    assert name in getattr(option, "help", ""), "add it to the help of --data in src/cnnatomy/commands/train.py"
 
 
 def test_digits_are_1797_real_images_of_ten_classes() -> None:

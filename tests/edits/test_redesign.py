@@ -41,7 +41,7 @@ def test_a_network_in_which_nothing_changes_is_the_same_value(name):
 
 
 @pytest.mark.slow
-def test_118_of_133_networks_can_be_taken_apart_wholly_and_are_the_same_graph():
+def test_all_networks_but_the_tangled_can_be_taken_apart_wholly_and_are_the_same_graph():
     tangled = set()
     for entry in cn.ENTRIES:
         network = entry.network()
@@ -56,7 +56,6 @@ def test_118_of_133_networks_can_be_taken_apart_wholly_and_are_the_same_graph():
         assert apart.account().totals == network.account().totals
         assert apart.account().receptive_field == network.account().receptive_field
     assert tangled == TANGLED
-    assert len(cn.ENTRIES) - len(tangled) == 118
 
 
 def replacements(node: Node) -> list[tuple[Any, ...]]:

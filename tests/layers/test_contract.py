@@ -313,8 +313,13 @@ def third_and_later_ones_slowly(examples: list[Example]) -> list[Any]:
 each_example = pytest.mark.parametrize("example", third_and_later_ones_slowly(EXAMPLES))
 
 
+def names(kinds: set[type[Layer]]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds))
+
+
 def test_every_layer_kind_has_an_example() -> None:
-    assert {type(example.layer) for example in EXAMPLES} == set(LAYERS)
+    missing = set(LAYERS) - {type(example.layer) for example in EXAMPLES}
+    assert not missing, f"add examples of {names(missing)} to EXAMPLES in tests/layers/test_contract.py"
 
 
 FOR_READERS = {Derived, Each, Foreign, NotCounted}
@@ -327,9 +332,11 @@ def test_every_layer_class_of_the_package_is_listed() -> None:
 
     ours = {cls for cls in below(Layer) if cls.__module__.startswith("cnnatomy.layers.")}
     public = {cls for cls in ours if not cls.__name__.startswith("_")}
-    assert public - set(LAYERS) <= {Layer, Elementwise, Activation, Pool, *FOR_READERS}
+    missing = public - set(LAYERS) - {Layer, Elementwise, Activation, Pool, *FOR_READERS}
+    assert not missing, f"add {names(missing)} to LAYERS in src/cnnatomy/layers/__init__.py"
     assert len(set(LAYERS)) == len(LAYERS)
-    assert {cls.__name__ for cls in LAYERS} <= set(cnnatomy.layers.__all__)
+    hidden = {cls for cls in LAYERS if cls.__name__ not in cnnatomy.layers.__all__}
+    assert not hidden, f"add {names(hidden)} to __all__ in src/cnnatomy/layers/__init__.py"
 
 
 @each_example
@@ -458,7 +465,7 @@ def test_torch_has_its_own_module_wherever_it_can() -> None:
         *("Tanh", "Swish"),  # only with an amplitude or slope, a beta
         *("Maxout", "Scale", "Offset", "Constant", "Add", "Maximum", "Multiply", "DeepRNN"),
         *("Reshape", "Concat", "Slice", "Crop", "PadChannels", "Permute"),
-    }
+    }, "a kind without a module of torch's is named here"
     assert type(Conv(4, 3, padding="same").module(MAP)) is torch.nn.Conv2d
 
 

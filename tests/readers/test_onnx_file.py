@@ -23,10 +23,10 @@ from cnnatomy.layers import Layer
 from cnnatomy.readers import read_graph
 
 onnx = pytest.importorskip("onnx")
-helper, reference = onnx.helper, pytest.importorskip("onnx.reference")
-FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
 from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
+from onnx_models import CONVOLUTION, graph_of, layers_of, model, node, one, random  # noqa: E402
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
@@ -140,164 +140,6 @@ def test_what_torch_exports_is_read_as_what_it_was_and_can_be_built_again(name):
 )
 def test_what_torch_exports_of_every_family_is_read_as_what_it_was(name):
     check_export(name)
-
-
-def model(nodes, inputs, initializers=(), outputs=("y",), opset=17):
-    """A model of these nodes; each input is (name, sizes), each initializer (name, array)."""
-    graph = helper.make_graph(
-        list(nodes),
-        "test",
-        [helper.make_tensor_value_info(name, FLOAT, sizes) for name, sizes in inputs],
-        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
-        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in initializers],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-
-
-def graph_of(proto, input=None, folder=Path()):
-    return onnx_file.read(proto.SerializeToString(), "x.onnx", folder, input)
-
-
-def layers_of(proto) -> list[str]:
-    return [f"{node.layer!r} {'x'.join(map(str, node.output.shape))}" for node in graph_of(proto)]
-
-
-def random(*sizes):
-    return np.random.default_rng(0).normal(size=sizes).astype(np.float32)
-
-
-def one(op, sizes=(2, 9, 7), weights=(), opset=17, **attributes):
-    """A model of one operator on a map; `weights` are its further inputs."""
-    names = [f"w{i}" for i in range(len(weights))]
-    node = helper.make_node(op, ["x", *names], ["y"], name="n", **attributes)
-    return model([node], [("x", ["N", *sizes])], list(zip(names, weights, strict=True)), opset=opset)
-
-
-CONVOLUTION = random(4, 2, 3, 3)
-UPWARDS = random(2, 3, 4, 4)
-SAME_VALUES = {  # models whose graph, built to torch, gives what onnx's reference gives
-    "Conv": one("Conv", weights=[CONVOLUTION, random(4)], strides=[2, 1], pads=[1, 0, 1, 2]),
-    "Conv, asymmetric": one("Conv", weights=[CONVOLUTION], pads=[0, 1, 2, 0], dilations=[2, 1]),
-    "Conv, same upper": one("Conv", weights=[CONVOLUTION], auto_pad="SAME_UPPER", strides=[2, 2]),
-    "Conv, same lower": one("Conv", (2, 8, 8), [CONVOLUTION], auto_pad="SAME_LOWER", strides=[2, 2]),
-    "Conv, valid": one("Conv", weights=[CONVOLUTION], auto_pad="VALID"),
-    "Conv, groups": one("Conv", (4, 9, 7), [random(6, 2, 3, 3), random(6)], group=2),
-    "Conv, depthwise": one("Conv", (4, 9, 7), [random(8, 1, 3, 3)], group=4),
-    "ConvTranspose": one("ConvTranspose", weights=[UPWARDS, random(3)], strides=[2, 2], pads=[1, 1, 1, 1]),
-    "ConvTranspose, output padding": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], output_padding=[1, 1]),
-    "ConvTranspose, more at the end": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], pads=[0, 0, 1, 1]),
-    "ConvTranspose, more at the start": one("ConvTranspose", weights=[UPWARDS], strides=[2, 2], pads=[1, 1, 0, 0]),
-    "MaxPool": one("MaxPool", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
-    "MaxPool, ceil": one("MaxPool", (2, 8, 8), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
-    "MaxPool, same upper": one("MaxPool", (2, 8, 8), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
-    "AveragePool": one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-    "AveragePool, padding counts": one("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
-    "AveragePool, no padding": one("AveragePool", kernel_shape=[2, 2], strides=[2, 2]),
-    "GlobalAveragePool": one("GlobalAveragePool"),
-    "GlobalMaxPool": one("GlobalMaxPool"),
-    "ReduceMean": one("ReduceMean", opset=13, axes=[2, 3], keepdims=0),
-    "BatchNormalization": one("BatchNormalization", weights=[random(2), random(2), random(2), random(2) ** 2]),
-    "InstanceNormalization": one("InstanceNormalization", weights=[random(2), random(2)]),
-    "LayerNormalization": one("LayerNormalization", (5, 6), weights=[random(6), random(6)]),
-    "LRN": one("LRN", (8, 3, 3), size=5, alpha=0.5, beta=0.7, bias=2.0),
-    "PRelu": one("PRelu", weights=[random(2, 1, 1)]),
-    "LeakyRelu": one("LeakyRelu", alpha=0.2),
-    "Clip, 0 to 6": one("Clip", weights=[np.float32(0), np.float32(6)]),
-    "Clip": one("Clip", weights=[np.float32(-0.5), np.float32(0.5)]),
-    "HardSwish": one("HardSwish"),
-    "HardSigmoid": one("HardSigmoid", alpha=1 / 6, beta=0.5),
-    "Selu": one("Selu"),
-    "Elu": one("Elu", alpha=0.7),
-    "Softmax": one("Softmax", axis=1),
-    "Mul by a number for each channel": one("Mul", weights=[random(2, 1, 1)]),
-    "Add of a number for each channel": one("Add", weights=[random(1, 2, 1, 1)]),
-    "Mul by a number": one("Mul", weights=[np.float32(0.3)]),
-    "Pad": one("Pad", weights=[np.array([0, 0, 1, 2, 0, 0, 0, 3])]),
-    "Slice": one("Slice", weights=[np.array([1, -5]), np.array([9999, -1]), np.array([1, 3])]),
-    "Slice, every second row from the first": one("Slice", weights=[*map(np.array, ([0], [9999], [2], [2]))]),
-    "Slice, every third column from the second": one("Slice", weights=[*map(np.array, ([1], [6], [3], [3]))]),
-    "Transpose": one("Transpose", perm=[0, 2, 3, 1]),
-    "Reshape": one("Reshape", weights=[np.array([0, -1, 7])]),
-    "Flatten": one("Flatten"),
-    "DepthToSpace": one("DepthToSpace", (8, 3, 3), blocksize=2, mode="CRD"),
-    "Resize, nearest": one("Resize", weights=[np.float32([]), np.float32([1, 1, 2, 3])], mode="nearest",
-                           coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
-    "Resize, linear": one("Resize", weights=[np.float32([]), np.float32([1, 1, 2, 2])], mode="linear"),
-    "Gemm": one("Gemm", (6,), [random(6, 4), random(4)]),
-    "Gemm, transposed": one("Gemm", (6,), [random(4, 6), random(4)], transB=1),
-    "MatMul": one("MatMul", (5, 6), [random(6, 4)]),
-    "MatMul of every pixel": one("MatMul", (3, 5, 6), [random(6, 4)]),
-}  # fmt: skip
-
-
-def set_weights(module: torch.nn.Module, proto) -> None:
-    """Copies the tensors of a model with one operator: in torch's order, fully connected weights transposed."""
-    tensors = [torch.tensor(onnx.numpy_helper.to_array(t)) for t in proto.graph.initializer]
-    node = proto.graph.node[0]
-    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not node.attribute)
-    with torch.no_grad():
-        own = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
-        for mine, theirs in zip(own, tensors, strict=False):
-            mine.copy_((theirs.mT if transposed and theirs.dim() == 2 else theirs).reshape(mine.shape))
-
-
-@pytest.mark.parametrize("name", SAME_VALUES)
-def test_a_node_built_to_torch_gives_what_onnx_says(name):
-    proto = SAME_VALUES[name]
-    graph = graph_of(proto)
-    module = build(graph).eval()
-    set_weights(module, proto)
-    x = random(8, *graph.inputs[0].shape)  # onnx's LRN takes the batch for the channels: they are as many
-    (expected,) = reference.ReferenceEvaluator(proto).run(None, {"x": x})
-    with torch.no_grad():
-        got = module(torch.tensor(x)).numpy()
-    assert graph.outputs[0].shape == expected.shape[1:]
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-
-
-COUNTED = {  # operators that no layer of ours computes: their shape, and what they cost
-    "dilated pool": (one("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), (2, 7, 5), {"compare": 2 * 7 * 5 * 4}),
-    "Conv along one axis": (one("Conv", (2, 9), [random(4, 2, 3)]), (4, 7), {"mac": 4 * 7 * 2 * 3}),
-    "Conv along three": (one("Conv", (2, 5, 5, 5), [random(4, 2, 3, 3, 3)]), (4, 3, 3, 3), {"mac": 4 * 27 * 54}),
-    "slice of every second channel": (one("Slice", weights=[*map(np.array, ([0], [9], [1], [2]))]), (1, 9, 7), {}),
-    "SpaceToDepth": (one("SpaceToDepth", (2, 4, 6), blocksize=2), (8, 2, 3), {}),
-    "Erf": (one("Erf"), (2, 9, 7), {"exponential": 126}),
-    "Sub": (one("Sub", weights=[random(2, 9, 7)]), (2, 9, 7), {"add": 126}),
-    "Pow": (one("Pow", weights=[np.float32(2)]), (2, 9, 7), {"multiply": 126}),
-    "ReduceSum": (one("ReduceSum", weights=[np.array([1])], keepdims=1), (1, 9, 7), {"add": 126}),
-    # over the 9 rows of a 2x9x7 map, into 14 numbers: of each input a square or an absolute value, and a sum
-    "ReduceSumSquare": (one("ReduceSumSquare", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126, "add": 126}),
-    "ReduceL1": (one("ReduceL1", opset=13, axes=[2]), (2, 1, 7), {"compare": 126, "add": 126}),
-    "ReduceProd": (one("ReduceProd", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126}),
-    "ReduceMean": (one("ReduceMean", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "divide": 14}),
-    # a root or a logarithm is an exponential for each output
-    "ReduceL2": (
-        one("ReduceL2", opset=13, axes=[2]), (2, 1, 7), {"multiply": 126, "add": 126, "exponential": 14},
-    ),
-    "ReduceLogSum": (one("ReduceLogSum", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "exponential": 14}),
-    "ReduceLogSumExp": (
-        one("ReduceLogSumExp", opset=13, axes=[2]), (2, 1, 7), {"add": 126, "exponential": 126 + 14},
-    ),
-    "Sqrt": (one("Sqrt"), (2, 9, 7), {"exponential": 126}),
-    "Pow of a half": (one("Pow", weights=[np.float32(0.5)]), (2, 9, 7), {"exponential": 126}),
-    "Resize by half": (
-        one("Resize", (2, 8, 8), [np.float32([]), np.float32([1, 1, 0.5, 0.5])], mode="nearest"), (2, 4, 4), {},
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", COUNTED)
-def test_what_no_layer_computes_is_counted_by_its_shape(name):
-    proto, shape, costs = COUNTED[name]
-    (row,) = account(graph_of(proto))
-    (expected,) = reference.ReferenceEvaluator(proto).run(None, {"x": random(1, *row.inputs[0])})
-    assert row.output == shape == expected.shape[1:]
-    assert row.kind != "not counted"
-    assert {kind: n for kind, n in row.operations._asdict().items() if n} == costs
-
-
-def node(op, inputs, output, **attributes):
-    return helper.make_node(op, inputs.split(), [output], **attributes)
 
 
 def test_a_chain_of_shape_arithmetic_is_folded():

@@ -254,8 +254,12 @@ def test_every_rule_is_listed_and_explained(run):
         text = " ".join(run("rules", each.name).split())
         assert " ".join(each.why.split())[:40] in text
         assert " ".join(each.source.split()) in text
+        assert all(" ".join(design.split()) in text for design in (each.example.bad, each.example.good))
         assert run("rules", each.code.lower()) == run("rules", each.name)
-    assert len(json.loads(run("rules", "--format", "json"))) == len(RULES)
+    assert [told["example"]["bad"] for told in json.loads(run("rules", "--format", "json"))] == [
+        each.example.bad for each in RULES
+    ]
+    assert f"```yaml\n{RULES[0].example.good}```" in run("rules", RULES[0].name, "--format", "markdown")
     assert "Did you mean response-normalisation" in run("rules", "response-normalization", code=2)
 
 
@@ -297,6 +301,7 @@ def test_the_documentation_shows_what_is_printed(run, tmp_path, monkeypatch):
 def test_the_readme_shows_what_is_printed(run):
     readme = (DOCS.parent / "README.md").read_text()
     assert f"asks {len(RULES)} rules" in readme
+    assert f"which of the {len(cn.ENTRIES)} networks" in readme
     (example,) = re.findall(r"```\n(warning C1 .*?)\n```", readme, re.S)
     printed = run("critique", "vgg-16", "--rule", "C1", width=118)
     assert all(line in printed for line in example.splitlines())

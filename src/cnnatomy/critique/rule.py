@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from cnnatomy.critique.examples import RuleExample, example
 from cnnatomy.edits.change import Remedy
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ class Rule:
     def why(self) -> str:
         """Why it matters, and when it does not."""
         return self._text.partition("\n")[2].strip()
+
+    @property
+    def example(self) -> RuleExample:
+        """A design that it objects to, and one that it is content with.
+
+        Raises:
+            UserError: if it has none.
+        """
+        return example(self.name)
 
     @property
     def _text(self) -> str:

@@ -199,16 +199,24 @@ def open_source(source: str | Path) -> ImageSet:
         return read_idx_folder(path) if is_idx(path) else read_class_folders(path)
     if path.exists():
         raise UserError(f"{path} is a file; expected a folder of class folders, a folder of IDX files, or digits")
-    if source == "digits":
-        return digits()
-    if str(source) in DEBIAN:
-        if not DEBIAN[str(source)].is_dir():
-            raise UserError(
-                f"{source} is not installed: apt-get install dataset-{source}, or name a folder of IDX files"
-            )
-        return read_idx_folder(DEBIAN[str(source)])
-    hint = nearest(path.name, ["digits", *DEBIAN, *(entry.name for entry in _beside(path))])
-    raise UserError(f"no data set {source}: expected digits, fashion-mnist, or a folder.{hint}")
+    if str(source) in NAMED:
+        return NAMED[str(source)]()
+    hint = nearest(path.name, [*NAMED, *(entry.name for entry in _beside(path))])
+    raise UserError(f"no data set {source}: expected {', '.join(NAMED)}, or a folder.{hint}")
+
+
+def _fashion_mnist() -> ImageSet:
+    """From where Debian's package puts it."""
+    folder = DEBIAN["fashion-mnist"]
+    if not folder.is_dir():
+        raise UserError(
+            "fashion-mnist is not installed: apt-get install dataset-fashion-mnist, or name a folder of IDX files"
+        )
+    return read_idx_folder(folder)
+
+
+NAMED: dict[str, Callable[[], ImageSet]] = {"digits": digits, "fashion-mnist": _fashion_mnist}
+"""The data sets that have a name; all others are folders."""
 
 
 def _beside(path: Path) -> list[Path]:

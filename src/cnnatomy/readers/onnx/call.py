@@ -121,13 +121,16 @@ class NodeCall:
         large = [(root, dims) for root, dims in tensors.items() if elements(dims) > 1]
         return {f"input{i}": Known(dims, root) for i, (root, dims) in enumerate(large, 1)}
 
-    def unknown(self) -> list[Mapped]:
-        """Keeps the node as not counted. The shapes of its outputs are those that onnx infers, or that of its input."""
+    def unknown(self, learns: bool = True) -> list[Mapped]:
+        """Keeps the node as not counted. The shapes of its outputs are those that onnx infers, or that of its input.
+
+        `learns` says that the tensors that it reads may be learned.
+        """
         outputs = []
         for i, name in enumerate(self.node.output):
             inferred = self.model.inferred.get(name)
             shape, batched = self.without_batch(inferred) if inferred else (self.x.shape, self.x.batched)
-            tensors = {} if i else self.learned()
+            tensors = {} if i or not learns else self.learned()
             layer = NotCounted(self.op, shape, tuple((key, known.dims) for key, known in tensors.items()))
             outputs.append(Mapped(self.put(layer, part=f"output{i + 1}" if i else "", tensors=tensors), batched))
         return outputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
@@ -11,11 +13,11 @@ from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import MAX_VALUES, Known
 from cnnatomy.readers.onnx.moves import moved
 
-SAME = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "CastLike"}
+SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "CastLike"}
 """The first output is the first input, as far as shapes go."""
 
 FOLDED = set(
-    """Abs Add And Cast Ceil Clip Concat Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND Greater
+    """Abs Add And Ceil Clip Concat Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND Greater
     GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMean ReduceMin
     ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape Size Slice Split Sqrt Squeeze Sub Sum Tile TopK
     Transpose Trilu Unsqueeze Where""".split()  # noqa: SIM905 - a table of words
@@ -35,6 +37,8 @@ def fold(call: NodeCall) -> list[Known]:
         return [_filled(call)]
     values = [value for value in call.inputs if value is not None]
     first = call.known(0)
+    if op == "Cast" and first is not None:
+        return [_cast(call, first)]
     if first is not None and op in SAME:
         return [first, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
     small = all(getattr(value, "value", None) is not None for value in values)
@@ -45,6 +49,12 @@ def fold(call: NodeCall) -> list[Known]:
         if dims is not None:
             return [Known(dims, first.root, None, first.learned)]
     return [_inferred(call, i) for i in range(len(call.node.output))]
+
+
+def _cast(call: NodeCall, tensor: Known) -> Known:
+    """The same tensor; real numbers become whole ones by dropping what stands after the point."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(call.integer("to", onnx.TensorProto.FLOAT))
+    return replace(tensor, value=None if tensor.value is None else tensor.value.astype(kind))
 
 
 def _largest(call: NodeCall) -> float:

@@ -79,10 +79,16 @@ def move(call: NodeCall) -> Mapped | list[Mapped]:
     return Mapped(call.put(layer), batched)
 
 
-def _foreign(call: NodeCall, dims: Shape, costs: Operations = NO_OPERATIONS, mixes: str = REARRANGEMENT) -> Mapped:
-    """A node whose elements are only moved, or whose cost is given."""
+def _foreign(
+    call: NodeCall,
+    dims: Shape,
+    costs: Operations = NO_OPERATIONS,
+    mixes: str = REARRANGEMENT,
+    learns: bool = True,
+) -> Mapped:
+    """A node whose elements are only moved, or whose cost is given; `learns`: what it reads may be learned."""
     shape, batched = call.without_batch(dims)
-    tensors = call.learned()
+    tensors = call.learned() if learns else {}
     layer = Foreign(call.op, shape, costs, mixes, tuple((name, known.dims) for name, known in tensors.items()))
     return Mapped(call.put(layer, tensors=tensors), batched)
 
@@ -173,7 +179,10 @@ def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
 
 
 def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
-    """Resize and Upsample by whole factors, nearest or bilinear; others are counted by the shape of their output."""
+    """Resize and Upsample by whole factors, nearest or bilinear; others are counted by the shape of their output.
+
+    What they read besides the map, scales and sizes, is not learned.
+    """
     x, dims, mode = call.x, call.dims(call.x), call.text("mode", "nearest")
     place = {"Upsample": 1}.get(call.op, 2 if call.model.opset >= 11 else 1)
     scales = [float(s) for s in call.attributes.get("scales", ())]
@@ -183,7 +192,7 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     target = tuple(int(n * s) for n, s in zip(dims, scales, strict=False)) if len(scales) == len(dims) else None
     target = target or call.integers("", 3) or call.model.inferred.get(call.node.output[0])
     if target is None or len(target) != len(dims):
-        return call.unknown()
+        return call.unknown(learns=False)
     whole = (
         len(dims) == 4
         and x.batched
@@ -195,9 +204,9 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
         factor = (target[2] // dims[2], target[3] // dims[3])
         return call.put(Interpolate(factor, "nearest" if mode == "nearest" else "bilinear"))
     if mode == "cubic":
-        return call.unknown()
+        return call.unknown(learns=False)
     n = elements(target) // call.model.batch if mode == "linear" else 0
-    return _foreign(call, target, Operations(multiply=4 * n, add=3 * n), SPACE)
+    return _foreign(call, target, Operations(multiply=4 * n, add=3 * n), SPACE, learns=False)
 
 
 def depth_to_space(call: NodeCall) -> FeatureMap | Mapped:

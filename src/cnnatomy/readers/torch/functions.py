@@ -171,7 +171,7 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(
         ELEMENT,
         _each(compare=1),
-        "floor ceil round isnan isinf heaviside bernoulli leaky_relu threshold prelu rrelu trunc",
+        "round isnan isinf heaviside bernoulli leaky_relu threshold prelu rrelu trunc",
     ),
     **_table(ELEMENT, _each(compare=2), "relu6 hardtanh clamp clip clamp_min clamp_max nan_to_num"),
     **_table(ELEMENT, _each(compare=2, add=1, divide=1), "hardsigmoid hardswish"),

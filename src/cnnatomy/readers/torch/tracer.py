@@ -21,7 +21,17 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.readers.torch import resize, rules, views
-from cnnatomy.readers.torch.functions import COSTS, FREE, OUTPUTS, READS_VALUES, VIEWS, Given, base_name, cost_of, words
+from cnnatomy.readers.torch.functions import (
+    COSTS,
+    FREE,
+    OUTPUTS,
+    READS_VALUES,
+    VIEWS,
+    Arguments,
+    base_name,
+    cost_of,
+    words,
+)
 from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import (
     SOURCE,
@@ -225,7 +235,7 @@ class Tracer(TorchFunctionMode):
     def opaque(
         self,
         name: str,
-        given: Given,
+        given: Arguments,
         tensors: list[torch.Tensor],
         outputs: list[torch.Tensor],
         maps: list[FeatureMap],

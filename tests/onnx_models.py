@@ -1,0 +1,55 @@
+"""Small ONNX models for tests: of one operator, or of a few nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
+
+from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
+
+
+def model(nodes, inputs, initializers=(), outputs=("y",), opset=17):
+    """A model of these nodes; each input is (name, sizes), each initializer (name, array)."""
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info(name, FLOAT, sizes) for name, sizes in inputs],
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in initializers],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def graph_of(proto, input=None, folder=Path()):
+    """The graph that a model is read as."""
+    return onnx_file.read(proto.SerializeToString(), "x.onnx", folder, input)
+
+
+def layers_of(proto) -> list[str]:
+    """The layers that a model is read as, each with the shape of its output."""
+    return [f"{node.layer!r} {'x'.join(map(str, node.output.shape))}" for node in graph_of(proto)]
+
+
+def random(*sizes):
+    """Normal numbers, the same each time."""
+    return np.random.default_rng(0).normal(size=sizes).astype(np.float32)
+
+
+CONVOLUTION = random(4, 2, 3, 3)
+
+
+def one(op, sizes=(2, 9, 7), weights=(), opset=17, **attributes):
+    """A model of one operator on a map; `weights` are its further inputs."""
+    names = [f"w{i}" for i in range(len(weights))]
+    made = node(op, " ".join(["x", *names]), "y", name="n", **attributes)
+    return model([made], [("x", ["N", *sizes])], list(zip(names, weights, strict=True)), opset=opset)
+
+
+def node(op, inputs, outputs, **attributes):
+    """A node; its inputs and its outputs are names in one string."""
+    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)

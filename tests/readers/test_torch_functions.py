@@ -1,0 +1,31 @@
+"""The tables of torch's functions: each function is in one of them, once."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import Counter
+from itertools import combinations
+
+from cnnatomy.readers.torch import functions, resize, rules, tracer, views
+
+# the tables of who handles a function, and those of what is known of the others: names, or functions themselves
+HANDLERS = {"views.HANDLED": views.HANDLED, "rules.RULES": rules.RULES, "resize.RULES": resize.RULES}
+NAMES = {"functions.COSTS": functions.COSTS, "functions.FREE": functions.FREE, "tracer.QUESTIONS": tracer.QUESTIONS}
+NAMES |= {"functions.READS_VALUES": functions.READS_VALUES}
+
+
+def test_no_function_is_in_two_tables():
+    for tables in (HANDLERS, NAMES, HANDLERS | {"tracer.QUESTIONS": tracer.QUESTIONS}):
+        for (first, one), (second, other) in combinations(tables.items(), 2):
+            both = set(one) & set(other)
+            assert not both, f"{', '.join(map(str, both))}: in {first} and in {second}; only one of them is read"
+
+
+def test_no_function_has_two_costs():
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(functions))) if isinstance(node, ast.Call)]
+    tables = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_table"]
+    words = Counter(word for table in tables for word in ast.literal_eval(table.args[2]).split())
+    assert set(words) == set(functions.COSTS)
+    twice = [word for word, times in words.items() if times > 1]
+    assert not twice, f"{', '.join(twice)}: twice in functions.COSTS; only the last is read"
