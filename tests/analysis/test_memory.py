@@ -16,7 +16,7 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
-from layers.test_contract import EXAMPLES, Example, each_example, third_and_later_ones_slowly
+from layer_examples import EXAMPLES, Example, each_example, third_and_later_ones_slowly
 
 
 @pytest.mark.parametrize("example", third_and_later_ones_slowly([e for e in EXAMPLES if not isinstance(e.layer, LSTM)]))
