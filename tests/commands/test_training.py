@@ -196,7 +196,7 @@ def process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    arguments = ("train", "lenet-5", "--epochs", "25", "--seed", "7")
+    arguments = ("train", "lenet-5", "--epochs", "10", "--seed", "7")
     whole = process(tmp_path, *arguments, "--out", "whole")
     whole.communicate()
     assert whole.returncode == 0
@@ -234,7 +234,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         "TERM": "xterm",
         "COLUMNS": "140",
     }
-    command = [sys.executable, "-c", "from cnnatomy.cli import main; main()", "train", "lenet-5", "--epochs", "8"]
+    command = [sys.executable, "-c", "from cnnatomy.cli import main; main()", "train", "lenet-5", "--epochs", "2"]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
@@ -244,7 +244,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         except OSError:  # how Linux says that the other end is closed
             break
     assert child.wait() == 0
-    assert re.search(r"epoch \d/8.*loss [\d.]+.*accuracy +[\d.]+%.*images/s.*left", shown.decode())
+    assert re.search(r"epoch \d/2.*loss [\d.]+.*accuracy +[\d.]+%.*images/s.*left", shown.decode())
 
 
 @pytest.mark.slow
