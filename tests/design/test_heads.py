@@ -60,7 +60,8 @@ EVERY_HEAD = {
 BODIES = (
     "vgg-11",
     "resnet-18",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet-121", "mobilenet-v2")),
+    pytest.param("mobilenet-v2", marks=pytest.mark.slow),
+    pytest.param("densenet-121", marks=pytest.mark.full),
 )
 
 
