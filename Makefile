@@ -19,7 +19,7 @@ SETUP_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast core lint format tables bench constraints clean
+.PHONY: help demo test test-fast test-full core lint format tables bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,11 +27,14 @@ help: ## this list
 demo: $(DEMO_READY) ## the main job in three minutes: describe, train, evaluate and predict on real digits
 	@$(BIN)/cnnatomy demo
 
-test: $(DEV_READY) ## every test
-	@$(PYTEST) -n 2 --dist worksteal
+test: $(DEV_READY) ## every property, long ones on one network of each kind: under four minutes
+	@$(PYTEST) -n 2 --dist worksteal -m "not full"
 
 test-fast: $(DEV_READY) ## the tests to run while working: under a minute
-	@$(PYTEST) -n 2 --dist worksteal -q -m "not slow and not peers"
+	@$(PYTEST) -n 2 --dist worksteal -q -m "not slow and not peers and not full"
+
+test-full: $(DEV_READY) ## every property of every network, and what every command answers: before landing
+	@$(PYTEST) -n 2 --dist worksteal
 
 # A wheel, not this checkout: so it is also seen that devices.yaml and all else that is no Python is in it.
 core: $(DEMO_READY) ## describe, count and criticise in an environment of nothing but PyYAML and this package

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
 import torch
 from click.testing import CliRunner, Result
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+import cnnatomy as cn
+from _allocations import outputs_of
 from cnnatomy.cli import main
 from cnnatomy.design import Block, Graph
 from cnnatomy.design.build import build
+from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Layer, MaxUnpool
 from cnnatomy.layers.layer import Shape
 
@@ -46,22 +52,93 @@ def _pixels(shape: Shape) -> int:
     return shape[1] * shape[2]
 
 
-def flops(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """torch's own count: 2 for each multiply-accumulate of a matrix product or convolution.
+class Watched(NamedTuple):
+    """What torch says of one run of a module: the shapes that submodules put out, by their names, and the FLOPs."""
 
-    oneDNN is switched off, because torch does not look into its fused recurrent layers.
+    shapes: dict[str, Shape]
+    outputs: list[Shape]
+    flops: int
+
+
+class _BatchNormOnMeta(TorchFunctionMode):
+    """Takes three quarters off a run on the meta device, where torch makes a dozen operations of each batch norm.
+
+    That a batch norm puts out the shape it reads is told by the tests of layers, and by those of its parameters.
     """
-    was_training = module.training
-    module.eval()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.batch_norm and args[0].is_meta:
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def watch(module: nn.Module, *inputs: torch.Tensor) -> Watched:
+    """Runs a module once, as it is, and returns what torch says of it; hooks tell the shapes.
+
+    FLOPs are torch's own count: 2 for each multiply-accumulate of a matrix product or convolution. oneDNN is switched
+    off, because torch does not look into its fused recurrent layers.
+    """
+    shapes: dict[str, Shape] = {}
+
+    def watcher(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                shapes[name] = tuple(output.shape[1:])
+
+        return hook
+
+    handles = [part.register_forward_hook(watcher(name)) for name, part in module.named_modules() if name]
     fused = torch.backends.mkldnn.enabled
     torch._C._set_mkldnn_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(*inputs)
+        with FlopCounterMode(display=False) as counter, _BatchNormOnMeta(), torch.no_grad():
+            outputs = outputs_of(module(*inputs))
     finally:
         torch._C._set_mkldnn_enabled(fused)
+        for handle in handles:
+            handle.remove()
+    return Watched(shapes, [tuple(y.shape[1:]) for y in outputs], counter.get_total_flops())
+
+
+def flops(module: nn.Module, *inputs: torch.Tensor) -> int:
+    """torch's own count for a module in evaluation: see `watch`."""
+    was_training = module.training
+    try:
+        return watch(module.eval(), *inputs).flops
+    finally:
         module.train(was_training)
-    return counter.get_total_flops()
+
+
+def shapes_by_path(module: nn.Module, *inputs: torch.Tensor) -> dict[str, Shape]:
+    """What each submodule puts out, by its name: see `watch`."""
+    return watch(module, *inputs).shapes
+
+
+def on_meta(network: cn.Network) -> tuple[nn.Module, torch.Tensor]:
+    """The module without numbers, which torch runs on shapes alone, and two images for it: batch norm needs two."""
+    with torch.device("meta"):
+        return network.build(), torch.empty(2, *network.input)
+
+
+def described(graph: Graph) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Name -> shape of all parameters and of all buffers, as the layers of a graph say."""
+    parameters: dict[str, Shape] = {}
+    buffers: dict[str, Shape] = {}
+    for node in graph:
+        inputs = [x.shape for x in node.inputs]
+        parameters |= {f"{node.path}.{name}": shape for name, shape in node.layer.parameters(*inputs).items()}
+        buffers |= {f"{node.path}.{name}": shape for name, shape in node.layer.buffers(*inputs).items()}
+    return parameters, buffers
+
+
+def assert_refused(layer: Layer, shapes: tuple[Shape, ...], words: Iterable[str]) -> None:
+    """A layer refuses these shapes in one line, which begins with its name and says all of these words."""
+    with pytest.raises(ShapeError) as caught:
+        layer.output_shape(*shapes)
+    message = str(caught.value)
+    assert message.startswith(type(layer).__name__)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
 
 
 def trace(describe: Callable[..., Any], *shapes: Shape) -> Graph:
@@ -100,24 +177,3 @@ def stored(module: nn.Module) -> dict[str, Shape]:
     return {
         name: tuple(buffer.shape) for name, buffer in module.named_buffers() if not name.endswith("num_batches_tracked")
     }
-
-
-def shapes_by_path(module: nn.Module, *inputs: torch.Tensor) -> dict[str, Shape]:
-    """Runs a module and returns what each submodule put out, by its name; torch says so, through hooks."""
-    seen: dict[str, Shape] = {}
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                seen[name] = tuple(output.shape[1:])
-
-        return hook
-
-    handles = [part.register_forward_hook(watch(name)) for name, part in module.named_modules() if name]
-    try:
-        with torch.no_grad():
-            module(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen

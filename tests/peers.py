@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,17 @@ def timm() -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed: `make test` installs the peers")
     return importlib.import_module("timm")
+
+
+def on_meta(name: str) -> tuple[Any, tuple[int, ...]]:
+    """A network without numbers, by a name such as torchvision:resnet18 or timm:dpn68, and the shape of its input."""
+    import torch
+
+    peer, _, own = name.partition(":")
+    make: Any = timm().create_model if peer == "timm" else torchvision().models.get_model
+    try:
+        with torch.device("meta"):
+            module = make(own)
+    except (NotImplementedError, RuntimeError):  # some read values while they are made
+        module = make(own).to("meta")
+    return module, tuple(module.default_cfg["input_size"]) if peer == "timm" else (3, 224, 224)

@@ -16,7 +16,8 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
-from layers.test_contract import EXAMPLES, Example, each_example, third_and_later_ones_slowly
+from kinds import each_kind
+from layer_examples import EXAMPLES, Example, each_example, third_and_later_ones_slowly
 
 
 @pytest.mark.parametrize("example", third_and_later_ones_slowly([e for e in EXAMPLES if not isinstance(e.layer, LSTM)]))
@@ -81,7 +82,7 @@ def saved_as_said(name: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [entry.name for entry in cn.ENTRIES])
+@each_kind
 def test_what_every_network_saves_is_exact(name: str) -> None:
     own = cn.network(name).input
     for size in (own[1] if own[1] < 100 else 64, 128, own[1]):  # the smallest that fits

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 import cnnatomy as cn
+from cnnatomy.analysis import Account
 from cnnatomy.catalogue import BLOCKS, find
 from cnnatomy.design import BLOCKS as GENERAL
 from cnnatomy.layers import LAYERS
-
-NAMES = [entry.name for entry in cn.ENTRIES]
-
-
-def deep_ones_slowly(entry):
-    slow = len(entry.network().graph().nodes) > 100
-    return pytest.param(entry.name, marks=pytest.mark.slow) if slow else entry.name
+from helpers import Watched, described, learned, on_meta, stored, watch
+from kinds import KINDS, NAMES, deep_ones_slowly, one_of_each_kind
 
 
-@pytest.mark.parametrize("name", [deep_ones_slowly(entry) for entry in cn.ENTRIES])
-def test_the_built_module_is_what_the_description_predicts(name):
-    """Shapes at every node, parameters, buffers and MACs, as torch itself reports them (on the meta device)."""
-    network = cn.network(name)
-    account = network.account()
-    with torch.device("meta"):
-        module = network.build()
-        x = torch.empty(2, *network.input)  # in training batch norm needs two values for each channel
-    module.train()  # with auxiliary heads
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path, part in module.named_modules():
-        part.register_forward_hook(lambda _m, _i, out, path=path: shapes.update({path: getattr(out, "shape", ())[1:]}))
-    with FlopCounterMode(display=False) as counter:
-        module(x)
-    assert {row.path: row.output for row in account} == {row.path: tuple(shapes[row.path]) for row in account}
-    assert sum(p.numel() for p in module.parameters()) == account.totals.parameters
-    buffers = {n: b for n, b in module.named_buffers() if not n.endswith("num_batches_tracked")}
-    assert sum(b.numel() for b in buffers.values()) == account.totals.buffers
-    assert counter.get_total_flops() == 2 * 2 * account.totals.macs
+class Built(NamedTuple):
+    """A network, and what torch says of its module, which is built and run once for all tests."""
+
+    network: cn.Network
+    account: Account
+    module: nn.Module
+    ran: Watched
+
+
+@pytest.fixture(scope="module", params=deep_ones_slowly())
+def built(request: pytest.FixtureRequest) -> Built:
+    """Without numbers, and in training, so that auxiliary heads run as well."""
+    network = cn.network(request.param)
+    module, x = on_meta(network)
+    return Built(network, network.account(), module, watch(module.train(), x))
+
+
+def test_every_map_has_the_shape_that_was_predicted(built: Built):
+    predicted = {row.path: row.output for row in built.account}
+    assert {path: built.ran.shapes[path] for path in predicted} == predicted
+
+
+def test_two_flops_a_mac_are_what_torch_counts(built: Built):
+    assert built.ran.flops == 2 * 2 * built.account.totals.macs  # of two images
+
+
+def test_every_tensor_is_where_the_description_says_and_all_are_counted(built: Built):
+    parameters, buffers = described(built.network.graph())
+    assert learned(built.module) == parameters
+    assert stored(built.module) == buffers
+    totals = built.account.totals
+    assert sum(p.numel() for p in built.module.parameters()) == totals.parameters
+    assert sum(built.module.get_buffer(name).numel() for name in buffers) == totals.buffers
+
+
+def test_module_names_are_the_paths_of_the_graph(built: Built):
+    paths = [node.path for node in built.network.graph()]
+    assert len(set(paths)) == len(paths)
+    # no module is used twice: otherwise torch would name it once
+    every_name = [path for path, _ in built.module.named_modules(remove_duplicate=False)]
+    assert every_name == [path for path, _ in built.module.named_modules()]
+    assert set(paths) <= set(every_name)
+    leaves = {path for path, part in built.module.named_modules() if not list(part.children())}
+    assert set(paths) >= {path for path in leaves if learned(built.module.get_submodule(path))}
+    assert all(path.split(".")[0] in ("tail", "body", "head") for path in paths)
+    assert [child for child, _ in built.module.named_children()] == ["tail", "body", "head"]
+
+
+def test_networks_of_one_kind_differ_in_depth_and_width_alone():
+    """What `make test` takes for granted when it asks one of each kind, checked where people would say so."""
+    kinds = {names[0]: set(names[1:]) for names in KINDS.values()}
+    assert set(kinds) == one_of_each_kind()
+    assert kinds["resnet-50"] == {"resnet-101", "resnet-152"}  # the stride is elsewhere in resnet-50-v1
+    assert kinds["densenet-121"] == {"densenet-161", "densenet-169", "densenet-201", "densenet-264"}
+    assert kinds["resnext-50-32x4d"] == {"resnext-101-32x4d", "resnext-101-64x4d"}
+    assert kinds["preact-resnet-110-cifar"] == kinds["inception-v4"] == set()
 
 
 @pytest.mark.parametrize("name", NAMES)

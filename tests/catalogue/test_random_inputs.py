@@ -6,32 +6,26 @@ import random
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import cnnatomy as cn
 from cnnatomy.catalogue import find
+from helpers import on_meta, watch
+from kinds import each_kind
 
 pytestmark = pytest.mark.slow
-NAMES = [entry.name for entry in cn.ENTRIES]
 
 
 def check(network: cn.Network) -> None:
     account = network.account()
-    with torch.device("meta"):
-        module = network.build().eval()
-        x = torch.empty(2, *network.input)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path, part in module.named_modules():
-        part.register_forward_hook(lambda _m, _i, out, path=path: shapes.update({path: getattr(out, "shape", ())[1:]}))
-    with FlopCounterMode(display=False) as counter:
-        module(x)
-    ran = [row for row in account if row.path in shapes]  # auxiliary heads do not run in evaluation
-    assert {row.path: row.output for row in ran} == {row.path: tuple(shapes[row.path]) for row in ran}
-    assert counter.get_total_flops() == 2 * 2 * sum(row.macs for row in ran)
+    module, x = on_meta(network)
+    ran = watch(module.eval(), x)
+    rows = [row for row in account if row.path in ran.shapes]  # auxiliary heads do not run in evaluation
+    assert {row.path: row.output for row in rows} == {row.path: ran.shapes[row.path] for row in rows}
+    assert ran.flops == 2 * 2 * sum(row.macs for row in rows)
     assert sum(p.numel() for p in module.parameters()) == account.totals.parameters
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_kind
 def test_unusual_sizes_and_classes(name):
     draw = random.Random(name)
     entry = find(name)

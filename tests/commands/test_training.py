@@ -25,6 +25,7 @@ from cnnatomy.data.dataset import DEBIAN
 from cnnatomy.training.progress import has_line
 from helpers import run_command
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Command = Callable[..., Result]
 
 
@@ -37,10 +38,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of LeNet-5 after four epochs on the digits."""
+def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of LeNet-5 after six epochs on the digits."""
     folder = tmp_path_factory.mktemp("runs") / "lenet"
-    result = CliRunner().invoke(main, ["train", "lenet-5", "--epochs", "4", "--out", str(folder)])
+    result = CliRunner().invoke(main, ["train", "lenet-5", "--epochs", "6", "--out", str(folder)])
     assert result.exit_code == 0, result.output
     return folder
 
@@ -188,7 +189,7 @@ def test_resuming_a_complete_run_does_nothing_and_another_network_is_refused(run
     result = run("train", "lenet-5-1998", "--out", trained, "--resume", code=2)
     assert "holds a run of another network, lenet-5" in result.stderr
     result = run("train", "lenet-5", "--out", trained, "--resume", "--epochs", "9", code=2)
-    assert "was begun with recipe epochs 4, now epochs 9" in result.stderr
+    assert "was begun with recipe epochs 6, now epochs 9" in result.stderr
 
 
 def test_without_a_gpu_cuda_is_refused(run: Command, trained: Path) -> None:
@@ -215,16 +216,11 @@ def process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    arguments = ("train", "lenet-5", "--epochs", "25", "--seed", "7")
-    whole = process(tmp_path, *arguments, "--out", "whole")
-    whole.communicate()
-    assert whole.returncode == 0
-
-    interrupted = process(tmp_path, *arguments, "--out", "parts")
+def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(run: Command, trained: Path, tmp_path: Path) -> None:
+    interrupted = process(tmp_path, "train", "lenet-5", "--epochs", "6", "--out", "parts")
     assert interrupted.stdout is not None
     for line in interrupted.stdout:
-        if line.startswith("epoch 3/"):
+        if line.startswith("epoch 2/"):
             interrupted.send_signal(signal.SIGINT)
             break
     output, errors = interrupted.communicate()
@@ -233,11 +229,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(tmp_path: Path) ->
     assert "cnnatomy train lenet-5 --out parts --resume" in output
     assert not (tmp_path / "parts" / "summary.json").exists()
 
-    resumed = process(tmp_path, "train", "lenet-5", "--out", "parts", "--resume")
-    resumed.communicate()
-    assert resumed.returncode == 0
-    assert (tmp_path / "parts/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
-    results = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "parts")]
+    run("train", "lenet-5", "--out", "parts", "--resume")
+    assert (tmp_path / "parts/model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+    results = [json.loads((folder / "summary.json").read_text()) for folder in (trained, tmp_path / "parts")]
     assert results[0]["test"]["confusion_matrix"] == results[1]["test"]["confusion_matrix"]
 
 
@@ -254,7 +248,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         "TERM": "xterm",
         "COLUMNS": "140",
     }
-    command = [sys.executable, "-c", "from cnnatomy.cli import main; main()", "train", "lenet-5", "--epochs", "8"]
+    command = [sys.executable, "-c", "from cnnatomy.cli import main; main()", "train", "lenet-5", "--epochs", "2"]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
@@ -264,7 +258,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         except OSError:  # how Linux says that the other end is closed
             break
     assert child.wait() == 0
-    assert re.search(r"epoch \d/8.*loss [\d.]+.*accuracy +[\d.]+%.*images/s.*left", shown.decode())
+    assert re.search(r"epoch \d/2.*loss [\d.]+.*accuracy +[\d.]+%.*images/s.*left", shown.decode())
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from cnnatomy.errors import ShapeError
 from cnnatomy.layers import BatchNorm, ReLU
 from cnnatomy.layers.layer import elements
 from cnnatomy.readers.yaml import design
+from kinds import each_kind
 from random_designs import MAX_ELEMENTS, networks
 
 DATA = Path(__file__).parent / "data"
@@ -109,12 +110,12 @@ def test_alexnet_gets_batch_norm_for_response_normalisation_under_the_same_names
 
 
 @pytest.mark.slow
-def test_no_remedy_for_a_network_of_the_catalogue_is_refused_or_costs_something_else():
-    for entry in cn.ENTRIES:
-        fixed = fix(entry.network(), Purpose(), RULES)
-        assert fixed.refused == [], entry.name
-        assert all(Cost.of(step.after) == step.finding.remedy.after for step in fixed.steps), entry.name
-        assert design.read(design.write(fixed.network)) == fixed.network
+@each_kind
+def test_no_remedy_for_a_network_of_the_catalogue_is_refused_or_costs_something_else(name):
+    _, fixed = redesigned(name)
+    assert fixed.refused == []
+    assert all(Cost.of(step.after) == step.finding.remedy.after for step in fixed.steps)
+    assert design.read(design.write(fixed.network)) == fixed.network
 
 
 @rule("X1", "up-and-down", "note", "nobody")
@@ -219,11 +220,11 @@ def test_random_designs_build_and_cost_what_was_announced_after_it(network):
 
 
 @pytest.mark.slow
+@each_kind
 @pytest.mark.parametrize("purpose", [Purpose(), Purpose(None, 2000, (4, 900), "t4", memory=1_000_000, latency=1e-4)])
-def test_every_remedy_for_every_network_costs_what_its_change_costs_counted_from_nothing(purpose):
-    for entry in cn.ENTRIES:
-        graph = entry.network().graph()
-        for finding in critique(graph, purpose):
-            if finding.remedy and finding.remedy.change:
-                after = Cost.of(account(changed(graph, finding.remedy.change)))
-                assert after == finding.remedy.after, (entry.name, finding.rule.code)
+def test_every_remedy_for_every_network_costs_what_its_change_costs_counted_from_nothing(purpose, name):
+    graph = cn.network(name).graph()
+    for finding in critique(graph, purpose):
+        if finding.remedy and finding.remedy.change:
+            after = Cost.of(account(changed(graph, finding.remedy.change)))
+            assert after == finding.remedy.after, finding.rule.code

@@ -20,12 +20,11 @@ from cnnatomy.catalogue import BLOCKS as FAMILY_BLOCKS
 from cnnatomy.design import BLOCKS, Deformable, LinearHead, NonLocal, SqueezeExcitation
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.layers.layer import Shape, value
-from helpers import learned, shapes_by_path, stored
+from helpers import shapes_by_path
+from kinds import NAMES, each_kind
 
-NAMES = vars(cnnatomy.layers) | {block.__name__: block for block in (*BLOCKS, *FAMILY_BLOCKS)}
-NAMES |= {"Named": Named, "Network": Network}
-ENTRIES = {entry.name: entry for entry in cn.ENTRIES}
-every_entry = pytest.mark.parametrize("name", ENTRIES)
+CLASSES = vars(cnnatomy.layers) | {block.__name__: block for block in (*BLOCKS, *FAMILY_BLOCKS)}
+CLASSES |= {"Named": Named, "Network": Network}
 
 
 @functools.cache
@@ -39,19 +38,6 @@ def small(name: str) -> Shape:
             continue
         return shape
     raise AssertionError(f"{name} takes no input")
-
-
-QUICK = ("lenet-5", "lenet-5-1998", "squeezenet-1.0", "googlenet-aux", "densenet-121", "resnet-18-option-a")
-quick_or_slow = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in ENTRIES]
-)
-
-
-@functools.lru_cache(maxsize=1)
-def described_only(name: str) -> nn.Module:
-    """The module without numbers: torch runs it on shapes alone."""
-    with torch.device("meta"):
-        return cn.network(name).build()
 
 
 @value
@@ -83,10 +69,10 @@ IRREGULAR = Network(
 )
 
 
-@every_entry
+@pytest.mark.parametrize("name", NAMES)
 def test_a_network_is_a_value(name: str) -> None:
     network = cn.network(name)
-    again = eval(repr(network), NAMES)
+    again = eval(repr(network), CLASSES)
     assert again == network
     assert hash(again) == hash(network)
     assert repr(again) == repr(network)
@@ -98,51 +84,13 @@ def test_a_network_is_a_value(name: str) -> None:
 
 
 def test_networks_of_different_names_are_different_values() -> None:
-    networks = {name: cn.network(name) for name in ENTRIES}
+    networks = {name: cn.network(name) for name in NAMES}
     for one, other in itertools.combinations(networks, 2):
         assert networks[one] != networks[other], f"{one} and {other} are one design under two names"
 
 
-@quick_or_slow
-def test_module_names_are_the_paths_of_the_graph(name: str) -> None:
-    network = cn.network(name)
-    paths = [node.path for node in network.graph()]
-    assert len(set(paths)) == len(paths)
-    module = described_only(name)
-    # no module is used twice: otherwise torch would name it once
-    every_name = [path for path, _ in module.named_modules(remove_duplicate=False)]
-    assert every_name == [path for path, _ in module.named_modules()]
-    assert set(paths) <= set(every_name)
-    leaves = {path for path, part in module.named_modules() if not list(part.children())}
-    assert set(paths) >= {path for path in leaves if learned(module.get_submodule(path))}
-    assert all(path.split(".")[0] in ("tail", "body", "head") for path in paths)
-    assert [child for child, _ in module.named_children()] == ["tail", "body", "head"]
-    assert [node.path for node in cn.network(name).graph()] == paths
-
-
-@quick_or_slow
-def test_every_tensor_is_where_the_account_says(name: str) -> None:
-    network = cn.network(name)
-    module = described_only(name)
-    parameters, buffers = {}, {}
-    for node in network.graph():
-        inputs = [x.shape for x in node.inputs]
-        parameters |= {f"{node.path}.{key}": shape for key, shape in node.layer.parameters(*inputs).items()}
-        buffers |= {f"{node.path}.{key}": shape for key, shape in node.layer.buffers(*inputs).items()}
-    assert learned(module) == parameters
-    assert stored(module) == buffers
-
-
-@quick_or_slow
-def test_every_map_has_the_shape_that_was_predicted(name: str) -> None:
-    network = cn.network(name)
-    module = described_only(name)  # in training, so that auxiliary heads run as well
-    seen = shapes_by_path(module, torch.empty(2, *network.input, device="meta"))
-    predicted = {node.path: node.output.shape for node in network.graph()}
-    assert {path: seen[path] for path in predicted} == predicted
-
-
-@quick_or_slow
+@pytest.mark.slow
+@each_kind
 def test_head_of_body_of_tail_is_the_network_bit_for_bit(name: str) -> None:
     input = small(name)
     net, x = cn.network(name).build(input).eval(), torch.randn(2, *input)
@@ -156,7 +104,9 @@ def test_head_of_body_of_tail_is_the_network_bit_for_bit(name: str) -> None:
     assert all(z.isfinite().all() for z in expected.values())
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name", ["lenet-5", "lenet-5-1998", "squeezenet-1.0", "googlenet-aux", "densenet-121", "resnet-18-option-a"]
+)
 def test_a_built_network_is_copied_pickled_saved_and_loaded_like_any_module(name: str) -> None:
     input = small(name)
     net, x = cn.network(name).build(input).eval(), torch.randn(1, *input)

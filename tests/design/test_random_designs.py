@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cnnatomy import Network, ShapeError
 from cnnatomy.design import Block
 from cnnatomy.layers import Layer
-from cnnatomy.layers.layer import Shape, elements
-from helpers import flops, learned, shapes_by_path, stored
+from cnnatomy.layers.layer import elements
+from helpers import described, learned, stored, watch
 from random_designs import MAX_ELEMENTS, layers, networks
 
 
@@ -28,22 +28,17 @@ def test_what_is_described_is_what_torch_builds(network: Network) -> None:
     net = network.build().eval()
     x = torch.randn(1, *network.input)
     predicted = {node.path: node.output.shape for node in graph}
-    seen = shapes_by_path(net, x)
-    assert {path: seen[path] for path in predicted} == predicted
+    ran = watch(net, x)
+    assert {path: ran.shapes[path] for path in predicted} == predicted
 
-    parameters: dict[str, Shape] = {}
-    buffers: dict[str, Shape] = {}
-    for node in graph:
-        inputs = [x.shape for x in node.inputs]
-        parameters |= {f"{node.path}.{name}": size for name, size in node.layer.parameters(*inputs).items()}
-        buffers |= {f"{node.path}.{name}": size for name, size in node.layer.buffers(*inputs).items()}
+    parameters, buffers = described(graph)
     assert learned(net) == parameters
     assert stored(net) == buffers
 
     totals = network.account().totals
     assert totals.parameters == sum(parameter.numel() for parameter in net.parameters())
     assert totals.buffers == sum(elements(size) for size in buffers.values())
-    assert 2 * totals.macs == flops(net, x)
+    assert 2 * totals.macs == ran.flops
     with torch.no_grad():
         assert torch.equal(net.head(net.body(net.tail(x))), net(x))
 

@@ -12,11 +12,12 @@ from cnnatomy.layers import Conv, LeakyReLU, MaxPool, ReLU
 from cnnatomy.layers.layer import value
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import design
+from kinds import each_kind
 
 
-@pytest.mark.parametrize("entry", cn.ENTRIES, ids=lambda entry: entry.name)
-def test_every_network_goes_to_yaml_and_back(entry):
-    network = entry.network()
+@each_kind
+def test_every_network_goes_to_yaml_and_back(name):
+    network = cn.network(name)
     read = design.read(design.write(network))
     assert read == network
     assert (read.name, read.input) == (network.name, network.input)

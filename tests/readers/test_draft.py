@@ -14,6 +14,7 @@ from cnnatomy.cli import main
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import design, draft, listed, schema
+from kinds import each_kind
 
 jsonschema = pytest.importorskip("jsonschema")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -32,9 +33,9 @@ def test_the_schema_in_the_documentation_is_up_to_date():
     assert json.loads(text)["anyOf"][0]["required"] == ["tail", "body", "head"]
 
 
-@pytest.mark.parametrize("entry", cn.ENTRIES, ids=lambda entry: entry.name)
-def test_every_network_of_the_catalogue_meets_the_schema(entry, validator):
-    validator.validate(yaml.safe_load(design.write(entry.network())))
+@each_kind
+def test_every_network_of_the_catalogue_meets_the_schema(name, validator):
+    validator.validate(yaml.safe_load(design.write(cn.network(name))))
 
 
 @pytest.mark.parametrize("name", ["googlenet", "densenet-121", "mobilenet-v2"])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.design.build import build
 from cnnatomy.runs.weights.transplant import from_module
-from peers import timm, torchvision
+from helpers import flops
+from peers import on_meta, torchvision
 
 QUICK = ["torchvision:resnet18", "torchvision:mobilenet_v3_small", "timm:convnext_atto", "timm:regnety_002"]
 TORCHVISION = (
@@ -34,27 +32,14 @@ TIMM = (
 SLOW = [f"torchvision:{name}" for name in TORCHVISION.split()] + [f"timm:{name}" for name in TIMM.split()]
 
 
-def made(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
-    """A network on the meta device, and its input."""
-    peer, _, own = name.partition(":")
-    make: Any = timm().create_model if peer == "timm" else torchvision().models.get_model
-    try:
-        with torch.device("meta"):
-            module = make(own)
-    except (NotImplementedError, RuntimeError):  # some read values while they are made
-        module = make(own).to("meta")
-    return module.eval(), tuple(module.default_cfg["input_size"]) if peer == "timm" else (3, 224, 224)
-
-
 def agrees(name: str) -> None:
-    module, shape = made(name)
+    module, shape = on_meta(name)
+    module.eval()
     graph = cn.read(module, shape)
     totals = account(graph).totals
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.empty(1, *shape, device="meta"))
     unused = sum(torch.Size(size).numel() for _, size in graph.unused)
     assert totals.parameters + unused == sum(p.numel() for p in module.parameters())
-    assert 2 * totals.macs == counter.get_total_flops()
+    assert 2 * totals.macs == flops(module, torch.empty(1, *shape, device="meta"))
     assert totals.not_counted == 0
 
 

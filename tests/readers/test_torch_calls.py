@@ -21,7 +21,8 @@ import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.design.graph import Graph, Scope
 from cnnatomy.readers.torch import calls as torch_calls
-from peers import timm, torchvision
+from kinds import others_in_full
+from peers import on_meta
 
 MAP = (4, 10, 12)
 CALL = nn.Module.__call__
@@ -337,16 +338,25 @@ OTHERS = (
 )
 
 
+NETWORKS = [*(f"torchvision:{name}" for name in SAMPLE.split()), *(f"timm:{name}" for name in OTHERS.split())]
+IN_TRAINING = ("torchvision:googlenet", "torchvision:inception_v3", "timm:dpn68")
+
+
 @pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(
-    "name", [*(f"torchvision:{name}" for name in SAMPLE.split()), *(f"timm:{name}" for name in OTHERS.split())]
-)
-def test_networks_of_the_peers_are_the_same_both_ways(name: str, training: bool) -> None:
-    peer, _, own = name.partition(":")
-    make: Any = timm().create_model if peer == "timm" else torchvision().models.get_model
-    module = make(own).to("meta")
-    size = 299 if own == "inception_v3" else 224
-    same_both_ways(module.train(training), (3, size, size))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_the_peers_are_the_same_both_ways(name: str) -> None:
+    module, _ = on_meta(name)
+    same_both_ways(module.eval(), (3, 224, 224))
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", others_in_full(IN_TRAINING, NETWORKS))
+def test_also_in_training(name: str) -> None:
+    """Where batch norms are run, whoever calls them, and auxiliary heads as well."""
+    module, _ = on_meta(name)
+    size = 299 if name.endswith("inception_v3") else 224
+    same_both_ways(module.train(), (3, size, size))

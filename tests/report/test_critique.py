@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ from cnnatomy.readers.yaml import design, listed
 from cnnatomy.report import findings as shown
 from cnnatomy.report import rules as explained
 from cnnatomy.report.sarif import sarif
+from kinds import each_kind
 
 jsonschema = pytest.importorskip("jsonschema")
 DATA = Path(__file__).parent / "data"
@@ -210,6 +212,7 @@ def test_networks_of_others_become_designs_by_nodes(run, tmp_path):
     assert "is none of our layers" in unknown
 
 
+@functools.cache
 def schema_of_sarif():
     return jsonschema.Draft202012Validator(json.loads((DATA / "sarif-schema-2.1.0.json").read_text()))
 
@@ -316,16 +319,15 @@ def test_the_python_of_the_documentation_runs(capsys):
 
 
 @pytest.mark.slow
+@each_kind
 @pytest.mark.parametrize("purpose", [Purpose(), EVERYTHING], ids=["nothing-said", "everything-said"])
-def test_the_whole_catalogue_can_be_printed_in_every_format(purpose):
-    schema = schema_of_sarif()
-    for entry in cn.ENTRIES:
-        account = entry.network().account()
-        found = critique(account, purpose)
-        texts = [shown.report(account, purpose, found, format) for format in ("table", "markdown")]
-        texts += [finding.text for finding in found]
-        assert not [text for text in texts if "None" in text or "nan" in text], entry.name
-        assert len(json.loads(shown.report(account, purpose, found, "json"))["findings"]) == len(found)
-        log = json.loads(sarif(found, RULES, entry.name))
-        assert len(log["runs"][0]["results"]) == len(found)
-    schema.validate(log)
+def test_the_whole_catalogue_can_be_printed_in_every_format(purpose, name):
+    account = cn.network(name).account()
+    found = critique(account, purpose)
+    texts = [shown.report(account, purpose, found, format) for format in ("table", "markdown")]
+    texts += [finding.text for finding in found]
+    assert not [text for text in texts if "None" in text or "nan" in text]
+    assert len(json.loads(shown.report(account, purpose, found, "json"))["findings"]) == len(found)
+    log = json.loads(sarif(found, RULES, name))
+    assert len(log["runs"][0]["results"]) == len(found)
+    schema_of_sarif().validate(log)
