@@ -14,6 +14,7 @@ from cnnatomy.layers import (
     AvgPool,
     BatchNorm,
     BedOfNails,
+    Bias,
     ChannelShuffle,
     ChannelToSpace,
     Concat,
@@ -32,7 +33,6 @@ from cnnatomy.layers import (
     Maximum,
     Maxout,
     MaxPool,
-    Offset,
     PReLU,
     RankFilter,
     ReLU,
@@ -121,7 +121,7 @@ def pools(draw: st.DrawFn) -> Layer:
 keeping = st.sampled_from(  # what leaves the shape alone
     [
         *(ReLU(), ReLU6(), LeakyReLU(0.1), PReLU(), ELU(), Sigmoid(), Tanh(), Tanh(1.7, 0.5), Swish(), Swish(2.0)),
-        *(Scale(), Offset(), BatchNorm(), BatchNorm(affine=False), GroupNorm(1), GroupNorm(2), Dropout(0.3)),
+        *(Scale(), Bias(), BatchNorm(), BatchNorm(affine=False), GroupNorm(1), GroupNorm(2), Dropout(0.3)),
         *(Shift(), RankFilter(), LocalResponseNorm(), LocalResponseNorm(3), ChannelShuffle(2)),
         *(SqueezeExcitation(2), NonLocal(2)),
         *(Conv(2, 1), MaxPool(3, 1, 1), AvgPool(3, 1, 1), DepthwiseConv(3, padding="same", bias=False)),

@@ -22,6 +22,19 @@ INSTEAD = {
     r"see the (file|class|module)\.": "what it does",
     r"left alone are": "what is left out, in plain order: Networks that ... are left out",
 }
+MAY_SAY_OFFSET = {
+    "report/plot.py": "matplotlib's",
+    "design/parts.py": "of a deformable convolution",
+    "design/heads.py": "of a box",
+    "layers/channel_and_space.py": "of a deformable convolution",
+    "layers/space.py": "of a shift",
+    "critique/normalisation.py": "of a deformable convolution, and a key of JSON",
+    "readers/caffe/layers.py": "of Caffe's Crop",
+    "readers/torch/tracer.py": "torch's storage_offset",
+    "analysis/coverage.py": "of rows",
+}
+"""The files that may say offset, and what it is there; elsewhere a number that a layer learns to add is its bias."""
+
 PAGES = sorted(
     [
         *(REPOSITORY / "docs").glob("*.md"),
@@ -40,6 +53,15 @@ def test_this_word_is_not_written(word: str) -> None:
         if pattern.search(line)
     ]
     assert not found, f"write {INSTEAD[word]}:\n" + "\n".join(found)
+
+
+def test_what_a_layer_learns_to_add_is_its_bias() -> None:
+    found = {
+        relative(file)
+        for file in FILES
+        if re.search(r"offset", file.read_text(encoding="utf-8"), re.IGNORECASE) and relative(file) not in MAY_SAY_OFFSET
+    }
+    assert not found
 
 
 def test_a_limit_says_of_what() -> None:

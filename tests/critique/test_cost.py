@@ -149,7 +149,7 @@ def test_vgg_spends_its_macs_on_large_maps():
     assert (finding.severity, len(finding.where)) == ("warning", 4)
 
 
-def test_squeezenet_1_1_mended_the_tail_of_squeezenet_1_0():
+def test_squeezenet_1_1_improved_the_tail_of_squeezenet_1_0():
     assert found(tail, "squeezenet-1.0")
     assert not found(tail, "squeezenet-1.1")
 

@@ -76,7 +76,7 @@ def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_the_mistakes_that_were_planted_are_found_and_mended(name):
+def test_the_mistakes_that_were_planted_are_found_and_fixed(name):
     _, fixed = redesigned(name)
     assert PLANTED[name] <= {step.finding.rule.code for step in fixed.steps}
     assert not PLANTED[name] & {finding.rule.code for finding in fixed.left if finding.severity != "note"}

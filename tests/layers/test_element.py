@@ -14,6 +14,7 @@ from cnnatomy.layers import (
     ELU,
     SELU,
     Add,
+    Bias,
     Constant,
     Conv,
     FullyConnected,
@@ -23,7 +24,6 @@ from cnnatomy.layers import (
     Maxout,
     Multiply,
     Normalise,
-    Offset,
     PixelScale,
     PReLU,
     ReLU,
@@ -56,7 +56,7 @@ FORMULAS: list[tuple[Layer, Callable[[float], float]]] = [
     (Swish(1.7), lambda x: x / (1 + math.exp(-1.7 * x))),
     (Constant(0.17), lambda x: 0.17 * x),
     (Scale(), lambda x: x),  # as they start
-    (Offset(), lambda x: x),
+    (Bias(), lambda x: x),
 ]
 
 
@@ -145,7 +145,7 @@ def test_scale_and_offset_act_on_each_channel() -> None:
     x, weight = torch.randn(2, 3, 4, 5), torch.tensor([2.0, -1.0, 0.5])
     column = weight[:, None, None]
     assert torch.equal(run(Scale(), x, weights={"scale.weight": weight}), x * column)
-    assert torch.equal(run(Offset(), x, weights={"offset.bias": weight}), x + column)
+    assert torch.equal(run(Bias(), x, weights={"bias.bias": weight}), x + column)
 
 
 def test_normalise_gives_mean_0_and_standard_deviation_1() -> None:
@@ -168,7 +168,7 @@ def test_scale_and_offset_fold_into_a_convolution() -> None:
     conv = layer_module(Conv(4, 3), (3, 5, 5), dtype=torch.float32)
     weights = {"conv.weight": conv.weight, "conv.bias": conv.bias, "scale.weight": scale, "offset.bias": offset}
     separate = run(
-        Chain(conv=Conv(4, 3), scale=Scale(), offset=Offset()),
+        Chain(conv=Conv(4, 3), scale=Scale(), offset=Bias()),
         x,
         weights={f"chain.{name}": weight for name, weight in weights.items()},
     )

@@ -167,7 +167,7 @@ OPTIONS = {
     layer("Swish", "swish_param { beta: 2 }"): "Swish(beta=2) 3x8x8",
     layer("TanH"): "Tanh() 3x8x8",
     layer("BN"): "BatchNorm() 3x8x8",
-    layer("Bias"): "Offset() 3x8x8",
+    layer("Bias"): "Bias() 3x8x8",
     layer("Flatten"): "Flatten() 192",
     layer("ArgMax", "argmax_param { axis: 1 }"): "ArgMax() 1x8x8",
     layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"): "ChannelShuffle(3) 3x8x8",

@@ -11,13 +11,13 @@ from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     BatchNorm,
+    Bias,
     Constant,
     Conv,
     Crop,
     DepthwiseConv,
     FullyConnected,
     Normalise,
-    Offset,
     Scale,
     Slice,
 )
@@ -126,7 +126,7 @@ def _narrowed(node: Node, readers: list[Node], shape: Shape, read: list[int]) ->
     return {node: (node.layer.replace(channels=read[0]),), readers[0]: ()}
 
 
-LINEAR_BETWEEN = (BatchNorm, Scale, Offset, Constant, Normalise)
+LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
 
 

@@ -26,12 +26,12 @@ from cnnatomy.layers.channel import ArgMax, FullyConnected, GroupMaximum, LocalR
 from cnnatomy.layers.channel_and_space import Conv, DeformableConv, MajorityVote, MatMul, PartialConv, TransposedConv
 from cnnatomy.layers.element import (
     Add,
+    Bias,
     Constant,
     Maximum,
     Maxout,
     Multiply,
     Normalise,
-    Offset,
     PixelScale,
     Scale,
     Softmax,
@@ -87,7 +87,7 @@ LAYERS: tuple[type[Layer], ...] = (
     *(Shift, RankFilter),
     *(ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, Sigmoid, Tanh, Swish, Maxout, Softmax),
     *(GELU, Hardsigmoid, Hardswish, Hardtanh, LogSigmoid, Mish, Softplus, Softsign),
-    *(Scale, Offset, PixelScale, Normalise, Constant),
+    *(Scale, Bias, PixelScale, Normalise, Constant),
     *(Add, Maximum, Multiply),
     *(RNN, LSTM, DeepRNN),
     *(
@@ -119,6 +119,7 @@ __all__ = [
     "AvgPool",
     "BatchNorm",
     "BedOfNails",
+    "Bias",
     "ChannelShuffle",
     "ChannelToSpace",
     "Concat",
@@ -157,7 +158,6 @@ __all__ = [
     "Multiply",
     "Normalise",
     "NotCounted",
-    "Offset",
     "Operations",
     "PReLU",
     "PadChannels",

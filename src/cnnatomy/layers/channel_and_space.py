@@ -33,7 +33,7 @@ class Conv(Layer):
     """CNN style 2D convolution: (C, R, S) becomes (channels, R', S'); each output reads C / groups channels.
 
     `kernel`, `stride` and `dilation` are one number or (rows, columns); for `padding` see `Padding`.
-    Fr*Fc*Ni/groups*No weights and No offsets (lecture 000, "CNN style 2D convolution").
+    Fr*Fc*Ni/groups*No weights and No biases (lecture 000, "CNN style 2D convolution").
     """
 
     channels: int

@@ -1,4 +1,4 @@
-"""Layers that treat each element by itself: scale and offset, arithmetic of several inputs, maxout and softmax."""
+"""Layers that treat each element by itself: scale and bias, arithmetic of several inputs, maxout and softmax."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Scale(_PerChannel):
 
 
 @value
-class Offset(_PerChannel):
+class Bias(_PerChannel):
     """x + b with one learned b for each channel."""
 
     each = Operations(add=1)

@@ -93,7 +93,7 @@ class LSTM(_Recurrent):
 
 @value
 class DeepRNN(_Recurrent):
-    """The lecture's RNN of two layers (lecture 000, "An example deep RNN"), with one offset v for each layer.
+    """The lecture's RNN of two layers (lecture 000, "An example deep RNN"), with one bias v for each layer.
 
     x1(t) = tanh(G0 x1(t-1) + H0 x0(t) + v0);  x2(t) = tanh(G1 x2(t-1) + H1 x1(t) + v1)
     """
@@ -106,7 +106,7 @@ class DeepRNN(_Recurrent):
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
         states = 2 * output[0] * output[1]
         macs = output[0] * self.hidden * (inputs[0][1] + 3 * self.hidden)
-        # each state: the sum of two products, an offset, and a tanh
+        # each state: the sum of two products, a bias, and a tanh
         return Operations(mac=macs, add=4 * states, divide=states, exponential=states)
 
     def saves(self, inputs: Sequence[Shape], output: Shape) -> Saved:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @value
 class BatchNorm(Layer):
-    """Normalises each channel by the statistics of the batch, then scales and offsets it (Ioffe and Szegedy 2015).
+    """Normalises each channel by the statistics of the batch, then scales it and adds a bias (Ioffe and Szegedy 2015).
 
-    Parameters: scale and offset. Buffers: running mean and variance, used at inference, when all four fold into one
+    Parameters: scale and bias. Buffers: running mean and variance, used at inference, when all four fold into one
     multiplication and one addition for each element: that is what is counted. (torch also keeps one integer, the
     number of batches seen, which no count includes.)
     """
@@ -100,7 +100,7 @@ class GroupNorm(Layer):
 
 @value
 class LayerNorm(Layer):
-    """Normalises the last `axes` axes of the shape, each with its own scale and offset (Ba et al. 2016).
+    """Normalises the last `axes` axes of the shape, each with its own scale and bias (Ba et al. 2016).
 
     It is what transformers use: of (time, features) each step by itself. Counted as `GroupNorm` is.
     """

@@ -6,11 +6,11 @@ from cnnatomy.catalogue.entry import Entry
 from cnnatomy.design import Block, Chain, FeatureMap, Network
 from cnnatomy.layers import (
     AvgPool,
+    Bias,
     Conv,
     Flatten,
     FullyConnected,
     MaxPool,
-    Offset,
     PartialConv,
     RadialBasis,
     ReLU,
@@ -58,7 +58,7 @@ class Subsampling(Block):
     """
 
     def __call__(self, x: FeatureMap) -> FeatureMap:
-        return squash()(Offset()(Scale()(AvgPool(2)(x))))
+        return squash()(Bias()(Scale()(AvgPool(2)(x))))
 
 
 def lenet5_1998(classes: int = 10) -> Network:

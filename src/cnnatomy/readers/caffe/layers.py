@@ -21,6 +21,7 @@ from cnnatomy.layers import (
     ArgMaxPool,
     AvgPool,
     BatchNorm,
+    Bias,
     ChannelShuffle,
     Concat,
     Constant,
@@ -36,7 +37,6 @@ from cnnatomy.layers import (
     Maximum,
     MaxPool,
     Multiply,
-    Offset,
     Permute,
     PReLU,
     ReLU,
@@ -226,13 +226,13 @@ def _scale(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     if (options.integer("axis", 1), options.integer("num_axes", 1)) != (1, 1):
         return call.unknown()
     scaled = call.put(Scale(), x)
-    return call.put(Offset(), scaled, part="bias") if options.flag("bias_term", False) else scaled
+    return call.put(Bias(), scaled, part="bias") if options.flag("bias_term", False) else scaled
 
 
 def _bias(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options = call.param("bias_param")
     one = len(call.maps) == 1 and (options.integer("axis", 1), options.integer("num_axes", 1)) == (1, 1)
-    return call.put(Offset()) if one else call.unknown()
+    return call.put(Bias()) if one else call.unknown()
 
 
 def _eltwise(call: LayerCall) -> FeatureMap:

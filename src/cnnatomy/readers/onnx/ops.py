@@ -18,6 +18,7 @@ from cnnatomy.layers import (
     SELU,
     Add,
     BatchNorm,
+    Bias,
     Constant,
     Dropout,
     Each,
@@ -36,7 +37,6 @@ from cnnatomy.layers import (
     MaxPool,
     Mish,
     Multiply,
-    Offset,
     PReLU,
     ReLU,
     ReLU6,
@@ -123,7 +123,7 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
         if call.op == "Add":
-            return call.put(Offset(), x.map, tensors={"bias": known})
+            return call.put(Bias(), x.map, tensors={"bias": known})
     return _elementwise(call)
 
 

@@ -266,7 +266,7 @@ def _add(x: Any, other: Any, *, alpha: float = 1) -> CallSpec | None:
         return CallSpec(ours.Add(), (a, b), (), x)
     if a is None and b is not None:
         x, other = other, x
-    return _per_channel(ours.Offset(), "bias", x, other) if alpha == 1 else None
+    return _per_channel(ours.Bias(), "bias", x, other) if alpha == 1 else None
 
 
 def _mul(x: Any, other: Any) -> CallSpec | None:
