@@ -13,4 +13,4 @@ def test_no_answer_of_any_command_differs_from_the_one_on_record(monkeypatch: py
     monkeypatch.setenv("XDG_CACHE_HOME", "")  # `differences` sets it, and both it and the folder are put back
     monkeypatch.chdir(record.TESTS)
     _, differ = record.differences(record.everything())
-    assert differ == []
+    assert not differ, "answers that differ:\n" + "\n".join(differ)

@@ -25,24 +25,24 @@ def check(network: cn.Network) -> None:
     assert sum(p.numel() for p in module.parameters()) == account.totals.parameters
 
 
+@pytest.mark.parametrize("drawn", [1, pytest.param(2, marks=pytest.mark.full)])
 @each_kind
-def test_unusual_sizes_and_classes(name):
-    draw = random.Random(name)
+def test_unusual_sizes_and_classes(name, drawn):
+    draw = random.Random(f"{name} {drawn}")
     entry = find(name)
     channels, rows, _ = entry.input
-    for _ in range(2):
-        size = (channels, draw.randint(rows // 3, rows * 3 // 2), draw.randint(rows // 3, rows * 3 // 2))
-        classes = None if entry.fixed_classes or not entry.classes else draw.randint(1, 2000)
-        network = entry.network(classes, size)
-        try:
-            network.graph()
-        except cn.ShapeError:
-            with torch.device("meta"):
-                module = entry.network(classes).build()  # in training, with its auxiliary heads
-                with pytest.raises((RuntimeError, cn.ShapeError)):
-                    module(torch.empty(2, *size))
-        else:
-            check(network)
+    size = (channels, draw.randint(rows // 3, rows * 3 // 2), draw.randint(rows // 3, rows * 3 // 2))
+    classes = None if entry.fixed_classes or not entry.classes else draw.randint(1, 2000)
+    network = entry.network(classes, size)
+    try:
+        network.graph()
+    except cn.ShapeError:
+        with torch.device("meta"):
+            module = entry.network(classes).build()  # in training, with its auxiliary heads
+            with pytest.raises((RuntimeError, cn.ShapeError)):
+                module(torch.empty(2, *size))
+    else:
+        check(network)
 
 
 WIDE = [entry.name for entry in cn.ENTRIES if isinstance(entry.arguments.get("width"), float)]

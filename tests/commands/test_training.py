@@ -261,6 +261,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
     assert re.search(r"epoch \d/2.*loss [\d.]+.*accuracy +[\d.]+%.*images/s.*left", shown.decode())
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_demo_reaches_98_percent_on_digits_it_has_never_seen(run: Command) -> None:
     output = run("demo").output

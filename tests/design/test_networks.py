@@ -21,7 +21,7 @@ from cnnatomy.design import BLOCKS, Deformable, LinearHead, NonLocal, SqueezeExc
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.layers.layer import Shape, value
 from helpers import shapes_by_path
-from kinds import NAMES, each_kind
+from kinds import NAMES, others_in_full
 
 CLASSES = vars(cnnatomy.layers) | {block.__name__: block for block in (*BLOCKS, *FAMILY_BLOCKS)}
 CLASSES |= {"Named": Named, "Network": Network}
@@ -89,8 +89,13 @@ def test_networks_of_different_names_are_different_values() -> None:
         assert networks[one] != networks[other], f"{one} and {other} are one design under two names"
 
 
+# Bodies that return one map and several, heads of one output and several, and each way to compose blocks.
+COMPOSED = ("lenet-5", "vgg-11-bn", "googlenet", "inception-v3-aux", "densenet-121", "msdnet", "resnet-18-option-a")
+COMPOSED += ("dpn-92", "shufflenet-g1", "se-resnet-50", "nasnet-a-mobile")
+
+
 @pytest.mark.slow
-@each_kind
+@pytest.mark.parametrize("name", others_in_full(COMPOSED))
 def test_head_of_body_of_tail_is_the_network_bit_for_bit(name: str) -> None:
     input = small(name)
     net, x = cn.network(name).build(input).eval(), torch.randn(2, *input)
@@ -273,7 +278,7 @@ def example(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OURS, *COMPILED])
+@pytest.mark.parametrize("name", others_in_full([*OURS, "googlenet-aux"], [*OURS, *COMPILED]))
 def test_torch_compile_takes_the_whole_network_as_one_graph(name: str) -> None:
     net, x = example(name)
     torch.compiler.reset()

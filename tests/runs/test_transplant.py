@@ -68,7 +68,8 @@ TIMM = {
     "se-resnext-50-32x4d-padded": "seresnext50_32x4d",
     "xception": "legacy_xception",
 }
-COMPARED = one_of_each_kind([*TORCHVISION, *TIMM]) - {"vgg-11"}  # all of whose layers vgg-11-bn has
+COMPARED = one_of_each_kind([*TORCHVISION, *TIMM])
+COMPARED -= {"vgg-11", "pnasnet-5-large"}  # the slowest, made of what vgg-11-bn and nasnet-a-large are made of
 SIZES = {"alexnet-torchvision": 224}  # fully connected layers on a map: other sizes are other networks
 SIZES |= {name: 224 for name in TORCHVISION if name.startswith("vgg")}
 SIZES |= dict.fromkeys(("inception-v3", "inception-v4", "inception-resnet-v2"), 96)  # take no less than 75
