@@ -59,7 +59,8 @@ def test_what_a_layer_learns_to_add_is_its_bias() -> None:
     found = {
         relative(file)
         for file in FILES
-        if re.search(r"offset", file.read_text(encoding="utf-8"), re.IGNORECASE) and relative(file) not in MAY_SAY_OFFSET
+        if re.search(r"offset", file.read_text(encoding="utf-8"), re.IGNORECASE)
+        and relative(file) not in MAY_SAY_OFFSET
     }
     assert not found
 
