@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import cnnatomy as cn
+from cnnatomy.catalogue import find
 from cnnatomy.design import Graph
 from cnnatomy.layers import Layer
 
@@ -56,15 +57,31 @@ def one_of_each_kind(names: Iterable[str] = NAMES) -> set[str]:
     return {next(name for name in alike if name in known) for alike in KINDS.values() if known & set(alike)}
 
 
-def deep_ones_slowly(names: Iterable[str] = NAMES) -> list[Any]:
-    """Parameters for `parametrize`: slow are networks of more than a hundred layers, for which torch needs its time."""
-    return [pytest.param(name, marks=pytest.mark.slow) if DEPTH[name] > 100 else name for name in names]
-
-
 def others_in_full(some: Container[str], names: Iterable[str] = NAMES) -> list[Any]:
     """Parameters for `parametrize`: these in `make test`, the others in `make test-full` alone."""
     return [name if name in some else pytest.param(name, marks=pytest.mark.full) for name in names]
 
 
-each_kind = pytest.mark.parametrize("name", others_in_full(one_of_each_kind()))
-"""Parametrizes a test by the name of a network: one of each kind in `make test`, all in `make test-full`."""
+def _quick() -> set[str]:
+    """One of each kind; of kinds of more than 250 layers only the first of each family's file."""
+    first = {}
+    for name in sorted(NAMES, key=DEPTH.__getitem__):
+        first.setdefault(find(name).make.__module__, name)
+    return {name for name in one_of_each_kind() if DEPTH[name] <= 250 or name in first.values()}
+
+
+QUICK = _quick()
+each_kind = pytest.mark.parametrize("name", others_in_full(QUICK))
+"""Parametrizes a test by the name of a network: those of `QUICK` in `make test`, all in `make test-full`."""
+
+
+def by_depth(names: Iterable[str] = NAMES) -> list[Any]:
+    """Parameters for `parametrize`: torch needs its time for many layers, so networks of more than a hundred are slow.
+
+    Those of more than 250 are left to `make test-full`, but for those of `QUICK`.
+    """
+    marks = {
+        name: [pytest.mark.slow] * (DEPTH[name] > 100) + [pytest.mark.full] * (DEPTH[name] > 250 and name not in QUICK)
+        for name in names
+    }
+    return [pytest.param(name, marks=marks[name]) for name in names]

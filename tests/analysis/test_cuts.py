@@ -74,7 +74,7 @@ def fewest(graph: Graph, starts: Iterable[FeatureMap], end: FeatureMap) -> int |
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(random_graphs())
 def test_no_set_of_maps_is_narrower(graph: Graph) -> None:
     (end,) = graph.outputs
@@ -86,7 +86,7 @@ def test_no_set_of_maps_is_narrower(graph: Graph) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(random_graphs())
 def test_the_cuts_are_all_maps_that_all_paths_pass_and_the_narrowest_between_each_two(graph: Graph) -> None:
     (end,) = graph.outputs

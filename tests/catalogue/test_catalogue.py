@@ -13,7 +13,7 @@ from cnnatomy.catalogue import BLOCKS, find
 from cnnatomy.design import BLOCKS as GENERAL
 from cnnatomy.layers import LAYERS
 from helpers import Watched, described, learned, on_meta, stored, watch
-from kinds import KINDS, NAMES, deep_ones_slowly, one_of_each_kind
+from kinds import KINDS, NAMES, by_depth, one_of_each_kind
 
 
 class Built(NamedTuple):
@@ -25,7 +25,7 @@ class Built(NamedTuple):
     ran: Watched
 
 
-@pytest.fixture(scope="module", params=deep_ones_slowly())
+@pytest.fixture(scope="module", params=by_depth())
 def built(request: pytest.FixtureRequest) -> Built:
     """Without numbers, and in training, so that auxiliary heads run as well."""
     network = cn.network(request.param)

@@ -201,7 +201,7 @@ def test_strict_looks_at_what_is_left(run):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(networks())
 def test_random_designs_build_and_cost_what_was_announced_after_it(network):
     try:

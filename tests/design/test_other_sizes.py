@@ -15,11 +15,11 @@ from cnnatomy import Chain, Network, ShapeError, UserError
 from cnnatomy.design import LinearHead, PixelHead, VectorHead, WeightedHead
 from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.layers.layer import Shape, dimensions
+from kinds import DEPTH, QUICK, others_in_full
 
-QUICK = ("lenet-5", "alexnet", "vgg-11", "zfnet", "squeezenet-1.0", "resnet-18", "googlenet")
-every_entry = pytest.mark.parametrize(
-    "name", [pytest.param(entry.name, marks=() if entry.name in QUICK else pytest.mark.slow) for entry in cn.ENTRIES]
-)
+FEW = ("lenet-5", "alexnet", "vgg-11", "zfnet", "squeezenet-1.0", "resnet-18", "googlenet")
+ASKED = {entry.name for entry in cn.ENTRIES if entry.family == "chain"} | {n for n in QUICK if DEPTH[n] <= 100} | {*FEW}
+"""Those that vectorise are chains; of the others the quick ones."""
 SMALL = Network(
     tail=Chain(conv=Conv(4, 3, padding=1), relu=ReLU()),
     body=Chain(conv=Conv(6, 3, padding=1), relu=ReLU(), pool=MaxPool(2)),
@@ -37,7 +37,7 @@ def misfit(network: Network, input: Shape) -> tuple[str, Shape, Shape] | None:
     return None
 
 
-@every_entry
+@pytest.mark.parametrize("name", others_in_full(ASKED))
 def test_another_size_runs_or_the_layer_that_was_built_for_one_is_named(name: str) -> None:
     network = cn.network(name)
     larger = (network.input[0], network.input[1] + 64, network.input[2] + 96)
@@ -67,7 +67,7 @@ def test_networks_that_vectorise_are_built_for_one_size_and_those_that_average_a
         network = cn.network(name)
         return misfit(network, (network.input[0], network.input[1] + 64, network.input[2] + 96)) is not None
 
-    assert {name for name in QUICK if fixed(name)} == {"lenet-5", "alexnet", "vgg-11", "zfnet"}
+    assert {name for name in FEW if fixed(name)} == {"lenet-5", "alexnet", "vgg-11", "zfnet"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from random_designs import MAX_ELEMENTS, layers, networks
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(networks())
 def test_what_is_described_is_what_torch_builds(network: Network) -> None:
     try:
@@ -43,7 +43,7 @@ def test_what_is_described_is_what_torch_builds(network: Network) -> None:
         assert torch.equal(net.head(net.body(net.tail(x))), net(x))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(layers, st.integers(1, 12), st.integers(1, 14), st.integers(1, 14))
 def test_whatever_a_layer_accepts_torch_accepts_with_the_same_output(
     layer: Layer | Block, channels: int, rows: int, columns: int

@@ -69,7 +69,8 @@ TIMM = {
     "xception": "legacy_xception",
 }
 COMPARED = one_of_each_kind([*TORCHVISION, *TIMM])
-COMPARED -= {"vgg-11", "pnasnet-5-large"}  # the slowest, made of what vgg-11-bn and nasnet-a-large are made of
+# The slowest, made of what alexnet-torchvision, googlenet-tv and nasnet-a-large are made of.
+COMPARED -= {"vgg-11", "vgg-11-bn", "pnasnet-5-large"}
 SIZES = {"alexnet-torchvision": 224}  # fully connected layers on a map: other sizes are other networks
 SIZES |= {name: 224 for name in TORCHVISION if name.startswith("vgg")}
 SIZES |= dict.fromkeys(("inception-v3", "inception-v4", "inception-resnet-v2"), 96)  # take no less than 75
