@@ -141,7 +141,7 @@ def test_every_output_sees_the_pixels_that_gradients_say(before: Any, layers: An
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(dense, max_size=2), repeating | overlapping | nails, st.lists(windowed, max_size=3))
 def test_also_where_a_layer_enlarges_the_map(before: Any, up: Any, after: Any) -> None:
     check(Chain(*before, up, *after))

@@ -102,25 +102,17 @@ def test_a_layer_is_a_value(example: Example) -> None:
 
 
 @each_example
-def test_a_module_survives_deepcopy_and_pickle(example: Example) -> None:
+def test_a_module_survives_deepcopy_pickle_and_saved_weights(example: Example) -> None:
     layer, shapes = example
-    module = layer.module(*shapes).eval()
-    inputs = inputs_of(layer, shapes)
-    expected = module(*inputs)
-    for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        torch.testing.assert_close(again(*inputs), expected, rtol=0, atol=0)
-
-
-@each_example
-def test_the_weights_can_be_saved_and_loaded(example: Example) -> None:
-    layer, shapes = example
-    module, other = layer.module(*shapes).eval(), layer.module(*shapes).eval()
+    module, loaded = layer.module(*shapes).eval(), layer.module(*shapes).eval()
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)
-    other.load_state_dict(torch.load(file))
+    loaded.load_state_dict(torch.load(file))
     inputs = inputs_of(layer, shapes)
-    torch.testing.assert_close(other(*inputs), module(*inputs), rtol=0, atol=0)
+    expected = module(*inputs)
+    for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), loaded):
+        torch.testing.assert_close(again(*inputs), expected, rtol=0, atol=0)
 
 
 @each_example
@@ -163,13 +155,12 @@ SECOND_FILES = {"activation": "element", "enlarging": "space"}
 """Kinds of so many layers that they fill two files: the second, and the kind."""
 
 
-@each_example
-def test_the_kind_is_one_of_seven_and_names_the_file(example: Example) -> None:
-    layer = example.layer
-    assert layer.kind in KINDS
-    file = Path(type(layer).__module__.rpartition(".")[2]).name.replace("_", " ")
-    one_by_one = isinstance(layer, Conv) and layer.kernel == 1
-    assert layer.kind == (CHANNEL if one_by_one else SECOND_FILES.get(file, file))
+def test_the_kind_is_one_of_seven_and_names_the_file() -> None:
+    for layer, _ in EXAMPLES:
+        assert layer.kind in KINDS, layer
+        file = Path(type(layer).__module__.rpartition(".")[2]).name.replace("_", " ")
+        one_by_one = isinstance(layer, Conv) and layer.kernel == 1
+        assert layer.kind == (CHANNEL if one_by_one else SECOND_FILES.get(file, file)), layer
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)

@@ -20,10 +20,11 @@ from cnnatomy.readers.yaml import design, listed
 from cnnatomy.report import findings as shown
 from cnnatomy.report import rules as explained
 from cnnatomy.report.sarif import sarif
-from kinds import each_kind
+from kinds import DEPTH, QUICK, others_in_full
 
 jsonschema = pytest.importorskip("jsonschema")
 DATA = Path(__file__).parent / "data"
+PRINTED = {name for name in QUICK if DEPTH[name] <= 75} | {"densenet-121", "nasnet-a-mobile"}
 READERS = Path(__file__).parents[1] / "readers" / "data"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVERYTHING = Purpose("segmentation", 19, (4, 900), "t4", memory=1_000_000, latency=1e-4)
@@ -319,7 +320,7 @@ def test_the_python_of_the_documentation_runs(capsys):
 
 
 @pytest.mark.slow
-@each_kind
+@pytest.mark.parametrize("name", others_in_full(PRINTED))
 @pytest.mark.parametrize("purpose", [Purpose(), EVERYTHING], ids=["nothing-said", "everything-said"])
 def test_the_whole_catalogue_can_be_printed_in_every_format(purpose, name):
     account = cn.network(name).account()
