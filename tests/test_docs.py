@@ -77,3 +77,8 @@ def exists(name: str) -> bool:
             continue
         return all(hasattr(found, part) and (found := getattr(found, part)) is not None for part in parts[count:])
     return False
+
+
+def test_the_python_of_the_page_on_memory_runs():
+    for block in blocks("memory.md", "python"):
+        exec(block, {})  # our own documentation

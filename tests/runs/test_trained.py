@@ -129,3 +129,13 @@ def test_what_is_derived_names_its_parent_and_can_be_saved(tmp_path: Path, train
     assert torch.equal(again.probabilities(images), trained.probabilities(images))
     with pytest.raises(UserError, match="exists already"):
         child.save(tmp_path / "child")
+
+
+def test_weights_of_another_network_are_not_derived(trained: Trained) -> None:
+    with pytest.raises(UserError, match=r"^the module holds weights of another network than other: tail\.conv\.weight"):
+        trained.derived(network(width=9).replace(name="other"), trained.network, "widened")
+
+
+def test_a_network_without_a_name_is_called_the_network(digits: Data, trained: Trained) -> None:
+    with pytest.raises(UserError, match="weights of another network than the network: "):
+        fit(network(width=9).replace(name=""), digits, ONE_EPOCH, start=trained)

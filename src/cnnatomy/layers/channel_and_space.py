@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Conv(Layer):
     """CNN style 2D convolution: (C, R, S) becomes (channels, R', S'); each output reads C / groups channels.
 
-    `kernel`, `stride` and `dilation` are one number or (rows, columns); for `padding` see `Padding`.
+    `kernel`, `stride` and `dilation` are one number or (rows, columns). `padding` is one number, (rows, columns), (top,
+    bottom, left, right), "same" (the output is the input's size divided by the stride, rounded up) or "valid" (none).
     Fr*Fc*Ni/groups*No weights and No biases (lecture 000, "CNN style 2D convolution").
     """
 

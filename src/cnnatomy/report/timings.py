@@ -179,7 +179,7 @@ def _whole(measured: Measured, of_layers: float, prediction: PredictedTime | Non
         error = prediction.seconds / whole.median - 1
         lines += [f"{line} ({error:+.0%})" for line in _prediction_line(prediction)]
     elif measured.device == "cpu":
-        lines.append("no prediction: run `cnnatomy calibrate` once (a minute)")
+        lines.append("no prediction: run `cnnatomy calibrate` once (half a minute to two)")
     return lines
 
 

@@ -109,7 +109,7 @@ def read_run(path: str | Path) -> tuple[RunFolder, Run]:
             raise UserError(
                 f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})"
             )
-        network = listed.read(folder.design.read_text(encoding="utf-8"))
+        network = listed.read(folder.design.read_text(encoding="utf-8"), str(folder.design))
         return folder, Run.from_dict(record, network)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder.run} is not what a run writes ({type(error).__name__}: {error})") from None

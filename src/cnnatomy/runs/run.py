@@ -51,7 +51,7 @@ class Run:
         """The run that trains `network` on `data` by a recipe."""
         return cls(
             network=network,
-            name=network.name,
+            name=network.name or "the network",
             shape=data.shape,
             classes=data.classes,
             normalisation=data.normalisation,

@@ -103,7 +103,14 @@ class Trained:
         return cls(run, classifier.to(chosen).eval(), folder.path)
 
     def derived(self, network: Design, module: nn.Module, change: str) -> Self:
-        """What some change makes of it: `module` is `network` built, with its weights; `change` says it in words."""
+        """What some change makes of it: `module` is `network` built, with its weights; `change` says it in words.
+
+        Raises:
+            UserError: naming the first tensor of `module` that `network` has not, or has in another shape.
+        """
+        with torch.device("meta"):
+            expected = network.build(self.run.shape)
+        run_folder.check_weights("the module", module.state_dict(), expected, network.name)
         run = dataclasses.replace(self.run, network=network, name=network.name, parent=self.name, change=change)
         return type(self)(run, Classifier(module, run.normalisation).eval())
 
