@@ -34,7 +34,8 @@ test-fast: $(DEV_READY) ## the tests to run while working: under a minute
 	@$(PYTEST) -n 2 --dist worksteal -q -m "not slow and not peers and not full"
 
 test-full: $(DEV_READY) ## every property of every network, and what every command answers: before landing
-	@$(PYTEST) -n 2 --dist worksteal
+	@bash -o pipefail -c '$(PYTEST) -n 2 --dist worksteal | tee $(VENV)/full.txt'; code=$$?; \
+	  { $(BIN)/python benchmarks/_machine.py; tail -n 1 $(VENV)/full.txt; } > tests/full.txt; exit $$code
 
 # A wheel, not this checkout: so it is also seen that devices.yaml and all else that is no Python is in it.
 core: $(DEMO_READY) ## describe, count and criticise in an environment of nothing but PyYAML and this package

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import cnnatomy as cn
 from cnnatomy import Chain
 from cnnatomy.analysis import account
-from cnnatomy.critique import RULES, Finding, Purpose, Study
-from cnnatomy.design import Graph, LinearHead
+from cnnatomy.critique import RULES, Finding, Purpose, Study, critique
+from cnnatomy.design import Graph, LinearHead, ListedNetwork
 from cnnatomy.edits.change import Cost, changed
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import (
@@ -141,3 +142,11 @@ def graphs(draw: st.DrawFn) -> Graph:
 def test_of_any_graph_rules_say_what_can_be_checked(graph, purpose):
     assume(all(math.prod(node.output.shape) <= MAX_ELEMENTS for node in graph.nodes))
     findings_that_keep_to_the_rules(graph, purpose)
+
+
+def test_a_design_by_nodes_is_criticised_as_the_network_that_it_lists():
+    network = cn.network("alexnet")
+    listed = ListedNetwork.of(network.graph(), network.name)
+    assert [(f.rule.code, f.where, f.text) for f in critique(listed)] == [
+        (f.rule.code, f.where, f.text) for f in critique(network)
+    ]

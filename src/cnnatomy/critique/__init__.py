@@ -35,7 +35,7 @@ from cnnatomy.critique.wiring import (
     uneven_transposed_convolution,
     unfolded_batch_norm,
 )
-from cnnatomy.design import Graph, Network
+from cnnatomy.design import Design, Graph
 from cnnatomy.edits.change import Remedy
 
 RULES: tuple[Rule, ...] = (
@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def critique(
-    design: Network | Graph | Account,
+    design: Design | Graph | Account,
     purpose: Purpose = Purpose(),
     rules: Sequence[Rule] = RULES,
 ) -> list[Finding]:
@@ -62,7 +62,7 @@ def critique(
     >>> from cnnatomy.catalogue import network
     >>> [finding.rule.name for finding in critique(network("alexnet"))][:1]
     """
-    graph = design.graph() if isinstance(design, Network) else design
+    graph = design.graph() if isinstance(design, Design) else design
     study = Study(account(graph) if isinstance(graph, Graph) else graph, purpose)
     return [finding for rule in rules for finding in rule(study)]
 
