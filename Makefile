@@ -17,6 +17,9 @@ DEMO_READY := $(VENV)/.demo-ready
 DEV_READY  := $(VENV)/.dev-ready
 SETUP_FROM := pyproject.toml constraints.txt
 
+# Dozens of tests start Python again, which is quick with compiled files at hand; `make clean` removes them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-full core lint format tables bench constraints clean

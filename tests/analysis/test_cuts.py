@@ -117,7 +117,7 @@ def test_also_between_any_two_maps(graph: Graph, data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(random_graphs(most=14, least=10))
 def test_also_in_larger_graphs(graph: Graph) -> None:
     cut = narrowest(graph)

@@ -16,7 +16,7 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
-from kinds import each_kind
+from kinds import DEPTH, QUICK, others_in_full
 from layer_examples import EXAMPLES, Example, each_example, third_and_later_ones_slowly
 
 
@@ -82,7 +82,7 @@ def saved_as_said(name: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-@each_kind
+@pytest.mark.parametrize("name", others_in_full({n for n in QUICK if DEPTH[n] <= 200} | {"densenet-121"}))
 def test_what_every_network_saves_is_exact(name: str) -> None:
     own = cn.network(name).input
     for size in (own[1] if own[1] < 100 else 64, 128, own[1]):  # the smallest that fits

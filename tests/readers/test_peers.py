@@ -54,7 +54,7 @@ def test_a_network_of_a_peer_is_read_exactly(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", others_in_full(SLOW[::2], SLOW))
+@pytest.mark.parametrize("name", others_in_full(SLOW[::3], SLOW))
 def test_a_network_of_every_family_is_read_exactly(name: str) -> None:
     agrees(name)
 
