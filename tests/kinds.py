@@ -74,6 +74,10 @@ QUICK = _quick()
 each_kind = pytest.mark.parametrize("name", others_in_full(QUICK))
 """Parametrizes a test by the name of a network: those of `QUICK` in `make test`, all in `make test-full`."""
 
+SHALLOW = {name for name in QUICK if DEPTH[name] <= 200} | {"densenet-121"}
+each_shallow_kind = pytest.mark.parametrize("name", others_in_full(SHALLOW))
+"""The same for what takes long even once, without the deep ones."""
+
 
 def by_depth(names: Iterable[str] = NAMES) -> list[Any]:
     """Parameters for `parametrize`: torch needs its time for many layers, so networks of more than a hundred are slow.

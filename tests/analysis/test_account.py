@@ -10,6 +10,7 @@ import cnnatomy as cn
 from cnnatomy.analysis import Totals
 from cnnatomy.analysis.conventions import conventions
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU, Softmax
+from kinds import each_kind
 
 QUICK = (
     "lenet-5-1998",
@@ -30,7 +31,7 @@ def parts(account, depth):
         yield line.totals if hasattr(line, "totals") else Totals.of([line])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_kind
 def test_subtotals_add_up_to_the_total_at_every_depth(name):
     account = cn.network(name).account()
     for depth in (1, 2, 3, 9):

@@ -92,7 +92,7 @@ within = st.builds(lambda a, b: Interval(min(a, b), max(a, b)), bounds | st.just
 
 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(within)
 def test_the_bounds_of_a_function_are_reached_and_not_passed(layer: Layer, given: Interval) -> None:
     near = torch.linspace(max(given.low, -60), min(given.high, 60), 50_001, dtype=torch.float64)

@@ -16,7 +16,7 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
-from kinds import DEPTH, QUICK, others_in_full
+from kinds import each_shallow_kind, others_in_full
 from layer_examples import EXAMPLES, Example, each_example, third_and_later_ones_slowly
 
 
@@ -82,7 +82,7 @@ def saved_as_said(name: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", others_in_full({n for n in QUICK if DEPTH[n] <= 200} | {"densenet-121"}))
+@each_shallow_kind
 def test_what_every_network_saves_is_exact(name: str) -> None:
     own = cn.network(name).input
     for size in (own[1] if own[1] < 100 else 64, 128, own[1]):  # the smallest that fits
@@ -122,7 +122,7 @@ def test_inference_in_16_bits_takes_half() -> None:
     assert footprint.parameters == sum(p.numel() * p.element_size() for p in module.parameters())
 
 
-@pytest.mark.parametrize("depth", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("depth", [pytest.param(2, marks=[pytest.mark.slow, pytest.mark.full]), 3])
 @pytest.mark.parametrize("name", ["resnet-18", *slow("densenet-121")])
 def test_checkpointed_blocks_are_computed_again(name: str, depth: int) -> None:
     network, shape = cn.network(name), (3, 64, 64)
@@ -186,10 +186,13 @@ def test_a_setting_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        *("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:densenet121"),
-        *("timm:efficientnet_b0", "timm:ghostnet_100", "timm:res2net50_26w_4s"),
-    ],
+    others_in_full(
+        ("torchvision:mobilenet_v2", "timm:ghostnet_100"),
+        [
+            *("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:densenet121"),
+            *("timm:efficientnet_b0", "timm:ghostnet_100", "timm:res2net50_26w_4s"),
+        ],
+    ),
 )
 def test_networks_of_others_take_what_is_predicted(name: str) -> None:
     """Read as they are: what they write in place, and what a local variable holds longer than needed."""

@@ -10,7 +10,7 @@ import torch
 import cnnatomy as cn
 from cnnatomy.catalogue import find
 from helpers import on_meta, watch
-from kinds import each_kind
+from kinds import each_shallow_kind
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def check(network: cn.Network) -> None:
 
 
 @pytest.mark.parametrize("drawn", [1, pytest.param(2, marks=pytest.mark.full)])
-@each_kind
+@each_shallow_kind
 def test_unusual_sizes_and_classes(name, drawn):
     draw = random.Random(f"{name} {drawn}")
     entry = find(name)

@@ -22,7 +22,7 @@ from cnnatomy.errors import ShapeError
 from cnnatomy.layers import BatchNorm, ReLU
 from cnnatomy.layers.layer import elements
 from cnnatomy.readers.yaml import design
-from kinds import each_kind
+from kinds import each_kind, each_shallow_kind
 from random_designs import MAX_ELEMENTS, networks
 
 DATA = Path(__file__).parent / "data"
@@ -220,7 +220,7 @@ def test_random_designs_build_and_cost_what_was_announced_after_it(network):
 
 
 @pytest.mark.slow
-@each_kind
+@each_shallow_kind
 @pytest.mark.parametrize("purpose", [Purpose(), Purpose(None, 2000, (4, 900), "t4", memory=1_000_000, latency=1e-4)])
 def test_every_remedy_for_every_network_costs_what_its_change_costs_counted_from_nothing(purpose, name):
     graph = cn.network(name).graph()
