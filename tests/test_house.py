@@ -142,6 +142,7 @@ def test_a_light_file_imports_pyyaml_and_no_more() -> None:
     assert not others, "import it inside the function that needs it: " + "; ".join(others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["cnnatomy", *(f"cnnatomy.{room}" for room in LIGHT_ROOMS if is_module(f"cnnatomy.{room}"))]
 )
@@ -175,6 +176,7 @@ def normal(distribution: str) -> str:
     return distribution.strip().lower().replace("_", "-").replace(".", "-")
 
 
+@pytest.mark.slow
 def test_reading_a_run_leaves_lightning_unimported() -> None:
     """Nor what only training and evaluation need: `predict` starts nearly as fast as torch (benchmarks/start.py)."""
     heavy = {"lightning", "torchmetrics", "tensorboard", "sklearn", "scipy", "rich"}

@@ -31,6 +31,7 @@ def parts(account, depth):
         yield line.totals if hasattr(line, "totals") else Totals.of([line])
 
 
+@pytest.mark.slow
 @each_kind
 def test_subtotals_add_up_to_the_total_at_every_depth(name):
     account = cn.network(name).account()

@@ -91,6 +91,7 @@ bounds = st.floats(-20, 20)
 within = st.builds(lambda a, b: Interval(min(a, b), max(a, b)), bounds | st.just(-math.inf), bounds | st.just(math.inf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
 @settings(max_examples=20)
 @given(within)

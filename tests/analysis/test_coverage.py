@@ -79,6 +79,7 @@ branching = branches_of(same_size(), Conv(2, 3, padding=3, dilation=3), 5)
 first = st.lists(st.builds(Crop, margins), max_size=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(first, st.lists(windowed | branching, min_size=1, max_size=4))
 def test_an_element_reads_the_positions_that_gradients_say(before: Any, layers: Any) -> None:
@@ -97,6 +98,7 @@ def test_an_element_reads_the_positions_that_gradients_say(before: Any, layers: 
         assert positions == reads(design, SHAPE, axis, output)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 9), st.integers(1, 9))
 def test_what_is_always_padding_is_not_read(size: int, kernel: int, padding: int, dilation: int) -> None:

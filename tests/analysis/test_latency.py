@@ -66,6 +66,7 @@ def test_what_finds_its_weights_in_the_caches_is_as_fast_as_it_was_timed_hot_and
     assert machine.seconds(relu, before=10**12, weights=10**12) == pytest.approx(4e-5, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_every_class_of_kernels_is_timed_and_every_common_layer_has_one(calibration):
     assert len(calibration.models) >= 20
     for name in (

@@ -35,6 +35,7 @@ def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Exampl
     assert saved_bytes(module, inputs) == said, f"{layer!r} on {shapes}: say in its `saves` what autograd keeps"
 
 
+@pytest.mark.slow
 @each_example
 def test_a_layer_says_whether_its_output_is_memory_of_its_input(example: Example) -> None:
     layer, shapes = example

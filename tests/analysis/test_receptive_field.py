@@ -134,6 +134,7 @@ def check(design: Layer | Block) -> None:
     assume(checked)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(first, st.lists(windowed, min_size=1, max_size=4))
 def test_every_output_sees_the_pixels_that_gradients_say(before: Any, layers: Any) -> None:

@@ -128,6 +128,7 @@ def test_list_gives_published_accuracies_and_whose_they_are(run):
     assert len(line) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", ["macs", *(pytest.param(k, marks=pytest.mark.slow) for k in ("parameters", "year", "name"))]
 )
@@ -136,6 +137,7 @@ def test_list_sorts(run, key):
     assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_list_of_one_family(run):
     assert {line["family"] for line in json.loads(run("list", "--family", "Residual", "--format", "json"))} == {
         "residual"

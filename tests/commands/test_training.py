@@ -99,6 +99,7 @@ def test_own_images_from_class_folders_to_a_prediction(run: Command, tmp_path: P
     assert answer[1].startswith(f"{data / 'dark' / '0.jpg'}: dark ")
 
 
+@pytest.mark.slow
 def test_evaluating_a_run_gives_the_numbers_of_its_summary(run: Command, trained: Path) -> None:
     summary = json.loads((trained / "summary.json").read_text())["test"]
     record = json.loads(run("evaluate", trained, "--format", "json").stdout)

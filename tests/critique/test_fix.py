@@ -82,6 +82,7 @@ def test_the_mistakes_that_were_planted_are_found_and_fixed(name):
     assert not PLANTED[name] & {finding.rule.code for finding in fixed.left if finding.severity != "note"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DESIGNS)
 def test_our_own_designs_train_after_it(name):
     _, fixed = redesigned(name)

@@ -69,6 +69,7 @@ def test_every_head_of_the_package_is_tried():
     assert {type(head) for head, _ in EVERY_HEAD.values()} >= set(HEADS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_HEAD)
 @pytest.mark.parametrize("body", BODIES)
 def test_any_head_on_any_body_by_one_call(body, name):
@@ -289,6 +290,7 @@ def small(head) -> nn.Module:
     return Network(tail, Chain(Conv(16, 3, padding=1), ReLU(), MaxPool(2)), head, input=(1, 16, 16)).build()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [

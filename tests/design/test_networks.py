@@ -69,6 +69,7 @@ IRREGULAR = Network(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_is_a_value(name: str) -> None:
     network = cn.network(name)
@@ -109,6 +110,7 @@ def test_head_of_body_of_tail_is_the_network_bit_for_bit(name: str) -> None:
     assert all(z.isfinite().all() for z in expected.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["lenet-5", "lenet-5-1998", "squeezenet-1.0", "googlenet-aux", "densenet-121", "resnet-18-option-a"]
 )

@@ -37,6 +37,7 @@ def misfit(network: Network, input: Shape) -> tuple[str, Shape, Shape] | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", others_in_full(ASKED))
 def test_another_size_runs_or_the_layer_that_was_built_for_one_is_named(name: str) -> None:
     network = cn.network(name)

@@ -36,6 +36,7 @@ def replacements(node: Node) -> list[tuple[object, ...]]:
     return chains
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), name=st.sampled_from(NAMES), count=st.integers(1, 3))
 def test_the_cost_after_a_change_is_the_cost_of_the_changed_graph(data: st.DataObject, name: str, count: int) -> None:

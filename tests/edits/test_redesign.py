@@ -234,6 +234,7 @@ def isomorphic(one: Graph, other: Graph) -> bool:
     return networkx.is_isomorphic(truth(one), truth(other), node_match=lambda a, b: a == b)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(small_graphs(), small_graphs())
 def test_graphs_that_are_alike_are_isomorphic_as_networkx_says(one, other):

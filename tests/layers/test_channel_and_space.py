@@ -53,6 +53,7 @@ def test_votes_pass_the_gradient_of_mean_softmax() -> None:
     torch.testing.assert_close(through, soft)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [

@@ -101,6 +101,7 @@ def test_a_layer_is_a_value(example: Example) -> None:
     assert pickle.loads(pickle.dumps(layer)).kind == layer.kind
 
 
+@pytest.mark.slow
 @each_example
 def test_a_module_survives_deepcopy_pickle_and_saved_weights(example: Example) -> None:
     layer, shapes = example

@@ -15,6 +15,7 @@ from cnnatomy.readers.yaml import design
 from kinds import each_kind
 
 
+@pytest.mark.slow
 @each_kind
 def test_every_network_goes_to_yaml_and_back(name):
     network = cn.network(name)
@@ -40,6 +41,7 @@ parts = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(parts, parts, parts)
 def test_any_design_goes_to_yaml_and_back(tail, body, head):
     network = cn.Network(tail, body, head, input=(1, 2, 3), name="any: thing #1")

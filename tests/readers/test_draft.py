@@ -33,6 +33,7 @@ def test_the_schema_in_the_documentation_is_up_to_date():
     assert json.loads(text)["anyOf"][0]["required"] == ["tail", "body", "head"]
 
 
+@pytest.mark.slow
 @each_kind
 def test_every_network_of_the_catalogue_meets_the_schema(name, validator):
     validator.validate(yaml.safe_load(design.write(cn.network(name))))

@@ -96,6 +96,7 @@ def set_weights(module: torch.nn.Module, proto) -> None:
             mine.copy_((theirs.mT if transposed and theirs.dim() == 2 else theirs).reshape(mine.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAME_VALUES)
 def test_a_node_built_to_torch_gives_what_onnx_says(name):
     proto = SAME_VALUES[name]
@@ -252,6 +253,7 @@ COUNTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_node_costs_what_its_arithmetic_needs(name):
     proto, shape, costs, parameters = COUNTED[name]
@@ -370,6 +372,7 @@ def known(op, tensors, inputs, outputs="k", **attributes):
     return read.env["k"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", COMPUTED)
 def test_an_operator_on_small_tensors_is_computed(op):
     inputs, attributes, expected = COMPUTED[op]

@@ -343,6 +343,7 @@ def test_torchscript_is_refused() -> None:
         cn.read(torch.jit.script(nn.Linear(4, 4)), (4,))
 
 
+@pytest.mark.slow
 def test_compiled_modules_are_read_through() -> None:
     module = torch.compile(nn.Sequential(nn.Conv2d(4, 2, 1), nn.ReLU()))
     got = account(cn.read(module, MAP))

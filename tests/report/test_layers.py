@@ -24,6 +24,7 @@ def run(*arguments: str, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_example_of_a_kind_can_be_pasted_and_counted(name):
     shown = examples.example(name)  # says what to add to readers/yaml/examples.py where there is none
@@ -32,6 +33,7 @@ def test_the_example_of_a_kind_can_be_pasted_and_counted(name):
     assert account(again).totals == account(shown.graph).totals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_kind_says_what_it_is_and_what_its_arguments_are(name):
     described = layers.describe(known_types()[name])

@@ -30,6 +30,7 @@ def texts(svg: str) -> set[str]:
     return {"".join(text.itertext()).strip() for text in ElementTree.fromstring(svg).iter() if "text" in text.tag}
 
 
+@pytest.mark.slow
 def test_an_svg_holds_every_name_as_text(networks, tmp_path):
     assert plot(networks, tmp_path / "chart.svg") == ["lenet-5"]
     svg = (tmp_path / "chart.svg").read_text()

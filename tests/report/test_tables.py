@@ -20,6 +20,7 @@ def run(*arguments: str, width: int | None = None) -> str:
     return result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 120, 200, None])
 def test_eight_networks_compared_all_have_their_parameters_and_ratios(width):
     printed = run("compare", *EIGHT, width=width)
@@ -41,6 +42,7 @@ def test_a_ratio_stands_beside_its_network():
         assert heading.count("ratio") == len(re.findall(r"\dx\d+x\d", heading)) - ("lenet-5 1x" in heading)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["show", "resnet-50"], ["list"], ["roofline", "resnet-50", "--device", "a100-40gb"]]
 )
@@ -52,6 +54,7 @@ def test_nothing_is_cut_where_the_output_is_piped(arguments):
         assert all(row.path in printed and row.layer in printed for row in account.rows)
 
 
+@pytest.mark.slow
 def test_the_list_shows_whole_names_and_says_what_it_leaves_out():
     printed = run("list", width=80)
     names = {line.split()[0] for line in printed.splitlines() if re.match(r"  \S", line)}

@@ -139,6 +139,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     assert not same(first.classifier.state_dict(), other.classifier.state_dict())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny: Network, digits: Data) -> None:
     recipe = Recipe(learning_rate=0.05, epochs=6, cut_patience=0, patience=2, shift=0.05)
     whole = fit(tiny, digits, recipe, tmp_path / "whole")
