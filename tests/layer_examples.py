@@ -280,15 +280,15 @@ EXAMPLES = [
 ]
 
 
-def third_and_later_ones_slowly(examples: list[Example]) -> list[Any]:
-    """Two examples of each layer kind are among the fast tests."""
+def later_ones_slowly(examples: list[Example]) -> list[Any]:
+    """One example of each layer kind is among the fast tests."""
     met: Counter[type[Layer]] = Counter()
     params = []
     for example in examples:
         met[type(example.layer)] += 1
-        marks = pytest.mark.slow if met[type(example.layer)] > 2 else ()
+        marks = pytest.mark.slow if met[type(example.layer)] > 1 else ()
         params.append(pytest.param(example, marks=marks, id=str(example)))
     return params
 
 
-each_example = pytest.mark.parametrize("example", third_and_later_ones_slowly(EXAMPLES))
+each_example = pytest.mark.parametrize("example", later_ones_slowly(EXAMPLES))

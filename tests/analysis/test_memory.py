@@ -17,10 +17,10 @@ from cnnatomy.layers import LSTM
 from cnnatomy.layers.memory import size_of
 from helpers import inputs_of
 from kinds import each_shallow_kind, others_in_full
-from layer_examples import EXAMPLES, Example, each_example, third_and_later_ones_slowly
+from layer_examples import EXAMPLES, Example, each_example, later_ones_slowly
 
 
-@pytest.mark.parametrize("example", third_and_later_ones_slowly([e for e in EXAMPLES if not isinstance(e.layer, LSTM)]))
+@pytest.mark.parametrize("example", later_ones_slowly([e for e in EXAMPLES if not isinstance(e.layer, LSTM)]))
 @pytest.mark.parametrize("batch", [3])
 def test_a_layer_keeps_for_its_backward_pass_what_autograd_keeps(example: Example, batch: int) -> None:
     """An LSTM keeps a workspace besides, whose size is its library's affair."""
