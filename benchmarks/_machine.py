@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 from cnnatomy import machine
 
@@ -17,7 +16,7 @@ def describe() -> str:
         f"{memory / 2**30:.0f} GiB" if memory else "",
         _system(),
         f"Python {platform.python_version()}",
-        f"torch {_torch()}",
+        f"torch {machine.versions('torch').get('torch', 'not installed')}",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -27,13 +26,6 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.platform(terse=True)
-
-
-def _torch() -> str:
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

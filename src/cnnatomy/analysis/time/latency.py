@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from math import exp, log
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from cnnatomy.analysis.time.kernels import Work, work
 from cnnatomy.analysis.time.roofline import Device
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import UNKNOWN
-from cnnatomy.machine import cores, processor
+from cnnatomy.machine import cores, processor, versions
 
 FORMAT = 4
 """Of the file; raised when `Work` means something else, so that old files are measured again."""
@@ -250,10 +249,7 @@ def threads(number: int) -> str:
 
 def machine() -> dict[str, str]:
     """What a calibration is of: processor, cores, threads asked for and version of torch (which is not imported)."""
-    try:
-        torch = version("torch")
-    except PackageNotFoundError:
-        torch = "none"
+    torch = versions("torch").get("torch", "none")
     threads = os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS") or "default"
     return {"cpu": processor(), "cores": str(cores()), "threads": threads, "torch": torch}
 
