@@ -1,8 +1,8 @@
 """Draws `architecture.svg`, the rooms of the package and which imports which: `python docs/architecture.py`.
 
 Read from the source (`tests/imports.py`). A room stands above those that it imports; an arrow that follows from others
-is left out, and so are those to `errors`, which every room imports. Imports inside functions count, those for types
-alone do not.
+is left out, and so are those to `errors` and `limits`, which every room may import. Imports inside functions count,
+those for types alone do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ Rooms = Mapping[str, set[str]]
 WIDTH, HEIGHT, GAP, FLOOR = 104, 30, 26, 78
 """Of a box, between boxes, and from one floor to the next, in pixels."""
 
+EVERYWHERE = {"errors", "limits"}
+"""Every room may import these."""
+
 CONVENIENCES = {("design", "analysis")}
 """`network.account()` fetches, inside itself, what lives on a higher floor: see tests/test_house.py."""
 
@@ -30,9 +33,12 @@ def rooms() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module, others in graph().items():
         below = found.setdefault(room(module), set())
-        below |= {room(other) for other in others} - {"errors"}
-    del found["errors"]
-    return {name: {o for o in below - {name} if (name, o) not in CONVENIENCES} for name, below in found.items()}
+        below |= {room(other) for other in others} - EVERYWHERE
+    return {
+        name: {other for other in below - {name} if (name, other) not in CONVENIENCES}
+        for name, below in found.items()
+        if name not in EVERYWHERE
+    }
 
 
 def floors(edges: Rooms) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnatomy import UserError
-from cnnatomy.files import check_new, write_new, write_text, writing_to
+from cnnatomy.files import check_new, read_bytes, read_text, write_new, write_text, writing_to
 
 
 def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +72,39 @@ def test_the_file_that_was_meant_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none" / "file"
     with pytest.raises(UserError, match=rf"^cannot write {path}: No such file or directory\.$"), writing_to(path):
         write_text(path, "new")
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, what in (("pipe", "a pipe"), ("zero", "a device")):
+        with pytest.raises(UserError, match=f"cannot read the design: it is {what}, not a regular file"):
+            read_bytes(tmp_path / name, 100, "the design")
+
+
+def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 10**12)
+    with pytest.raises(UserError, match="the design may have at most 100 bytes, this has 1,000,000,000,000"):
+        read_bytes(path, 100, "the design")
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for name, reason in (
+        ("missing", "No such file"),
+        (".", "Is a directory"),
+        ("n" * 300, "File name too long"),
+        ("a\0b", "null byte"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            read_bytes(tmp_path / name, 100, "the design")
+
+
+def test_text_is_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("größe\r\n".encode())
+    assert read_text(path, 100, "the design") == "größe\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="not a text file"):
+        read_text(path, 100, "the design")

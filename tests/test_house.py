@@ -16,10 +16,11 @@ from imports import FILES, REPOSITORY, SOURCE, circles, graph, imports, is_modul
 # room -> the rooms right below it; what those may import, it may import too.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "files": {"errors"},
+    "limits": set(),
+    "files": {"errors", "limits"},
     "machine": {"errors"},
-    "plain": {"errors"},
-    "layers": {"errors", "machine"},
+    "plain": {"errors", "limits"},
+    "layers": {"errors", "machine", "limits"},
     "design": {"layers"},
     "catalogue": {"design"},
     "readers": {"catalogue", "files", "plain"},
@@ -27,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "edits": {"analysis"},
     "timing": {"analysis"},
     "critique": {"edits", "timing"},
-    "data": {"files", "machine"},
+    "data": {"files", "limits", "machine"},
     "runs": {"readers", "data"},
     "training": {"runs", "analysis", "timing"},
     "explain": {"runs", "analysis"},
@@ -59,7 +60,7 @@ IMPORTED_LAZILY = (
 CORE = {"cnnatomy", "yaml"}
 COMMAND_LINE = CORE | {"click"}
 LIGHT_ROOMS = (
-    *("errors", "files", "machine", "plain", "layers", "design", "catalogue", "readers", "analysis", "edits"),
+    *("errors", "limits", "files", "machine", "plain", "layers", "design", "catalogue", "readers", "analysis", "edits"),
     *("critique", "report", "commands", "cli"),
 )
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what to say when they cannot be."""
+"""Files that are read only where they are files of a sensible size, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,54 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from cnnatomy.errors import UserError
+
+
+def read_bytes(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; `what` it should be is for messages, such as "the design".
+
+    Anything else that a name may lead to (a folder, a pipe that would be waited for, a device without an end) is
+    refused unread.
+
+    Raises:
+        UserError: naming the file, what is wrong and what was expected.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                raise UserError(f"{path}: cannot read {what}: it is {_kind(about.st_mode)}, not a regular file")
+            content = b"" if about.st_size > limit else file.read(limit + 1)
+            size = max(about.st_size, len(content))  # it may have grown in between
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: cannot read {what}: {reason}") from None
+    if size > limit:
+        raise UserError(f"{path}: {what} may have at most {limit:,} bytes, this has {size:,}")
+    return content
+
+
+def read_text(path: Path, limit: int, what: str) -> str:
+    """`read_bytes` as text in UTF-8, with the ends of lines as Python has them.
+
+    Raises:
+        UserError: as `read_bytes` does, and where it is no text.
+    """
+    try:
+        return read_bytes(path, limit, what).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot read {what}: not a text file") from None
+
+
+def _kind(mode: int) -> str:
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
