@@ -6,7 +6,7 @@ from typing import Literal, Optional
 
 import pytest
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, shown
 from cnnatomy.plain import checked
 
 PADDING = int | tuple[int, int] | Literal["same", "valid"]
@@ -19,8 +19,6 @@ PADDING = int | tuple[int, int] | Literal["same", "valid"]
         (True, bool, True),
         ("relu", str, "relu"),
         (3, float, 3.0),
-        ("1e12", float, 1e12),
-        ("-.5E-3", float, -0.0005),
         (None, Optional[int], None),  # noqa: UP045
         (None, int | None, None),
         ("same", PADDING, "same"),
@@ -30,7 +28,7 @@ PADDING = int | tuple[int, int] | Literal["same", "valid"]
         ([1, 2], list[float], [1.0, 2.0]),
         ([["a", 1], ["b", 2]], tuple[tuple[str, int], ...], (("a", 1), ("b", 2))),
         ([[3, [1, 7]], [3, 3]], tuple[tuple[int, PADDING], ...], ((3, (1, 7)), (3, 3))),
-        ({"float32": "65e12", "int8": 1}, dict[str, float], {"float32": 65e12, "int8": 1.0}),
+        ({"float32": 65e12, "int8": 1}, dict[str, float], {"float32": 65e12, "int8": 1.0}),
     ],
 )
 def test_what_fits_is_a_value_of_the_type(got, hint, value):
@@ -46,31 +44,33 @@ def test_what_fits_is_a_value_of_the_type(got, hint, value):
         (True, int, "int"),
         (3.0, int, "int"),
         ("3", int, "int"),
-        (1, bool, "bool"),
-        (1, str, "str"),
+        (1, bool, "true or false"),
+        (1, str, "text"),
         (None, int, "int"),
         (True, float, "float"),
         ("3", float, "float"),
         ("nan", float, "float"),
+        ("1e12", float, "float"),
         (10**400, float, "float"),
-        (10**400, float | None, "float | None"),
-        (True, Literal[1, 2], "Literal[1, 2]"),
-        ("full", PADDING, "Union[int, tuple[int, int], Literal['same', 'valid']]"),
-        ([1, 2, 3], PADDING, "Union[int, tuple[int, int], Literal['same', 'valid']]"),
-        ("ab", tuple[str, ...], "tuple[str, ...]"),
-        ([1, [2]], tuple[int, ...], "tuple[int, ...]"),
-        ({1: 2.0}, dict[str, float], "dict[str, float]"),
-        ([1.0], dict[str, float], "dict[str, float]"),
+        (10**400, float | None, "float or null"),
+        (True, Literal[1, 2], "1 or 2"),
+        ("full", PADDING, "int or [int, int] or same or valid"),
+        ([1, 2, 3], PADDING, "int or [int, int] or same or valid"),
+        ("ab", tuple[str, ...], "list of text"),
+        ([1, [2]], tuple[int, ...], "list of int"),
+        ({1: 2.0}, dict[str, float], "mapping of text to float"),
+        ([1.0], dict[str, float], "mapping of text to float"),
     ],
 )
 def test_what_does_not_fit_is_named_with_the_type_expected(got, hint, expected):
     with pytest.raises(UserError) as caught:
         checked(got, hint, "field")
-    assert str(caught.value) == f"field: expected {expected}, got {got!r}"
+    what = repr(got) if isinstance(got, str) else shown(got)
+    assert str(caught.value) == f"field: expected {expected}, got {what}"
 
 
 def test_a_list_that_holds_itself_is_refused():
     endless: list[object] = []
     endless.append(endless)
-    with pytest.raises(UserError, match=r"got \[\[...\]\]"):
+    with pytest.raises(UserError, match=r"got \[\[\[\["):
         checked(endless, tuple[tuple[int, ...], ...], "field")

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
     """Something the user asked for cannot be done.
 
-    The message says what was wrong, where, and what was expected; the command line prints it and exits 2.
+    The message says what was wrong, where, and what was expected; the command line prints it and exits 2. `parts` are
+    the layer and the blocks around it, from the inside, where it was met in a design.
     """
+
+    parts: tuple[object, ...] = ()
 
 
 class ShapeError(UserError):
     """A feature map does not fit a layer. The message names the layer, what it got, what it needs, and a remedy."""
 
 
+MAX_SHOWN = 80
+"""Characters that a message repeats of what came in."""
+
+
+def printable(text: str) -> str:
+    """The text without control characters: they are written as escapes, such as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def shown(value: object) -> str:
+    """What came in as a message repeats it: text as it is, all else as Python writes it; on a line, shortened."""
+    text = printable(value if isinstance(value, str) else _BRIEF.repr(value))
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = MAX_SHOWN
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`' Did you mean A or B?'` for the known names closest to `name`, or `''` where nothing is close."""
     by_lower = {one.lower(): one for one in known}
+    name = name[: 2 * MAX_SHOWN]  # comparing takes the square of the length
     close = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(close)}?" if close else ""

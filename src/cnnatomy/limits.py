@@ -25,3 +25,24 @@ MAX_INPUT_SIZE = 1_000_000
 
 MAX_IMAGE_PIXELS = 89_478_485
 """Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
+
+MAX_YAML_VALUES = 400_000
+"""Words, numbers, lists and mappings of a design: twenty for each of `MAX_LAYERS`."""
+
+MAX_FIELD_VALUES = 10_000
+"""Numbers and words of one field of a layer or block."""
+
+MAX_INTEGER = 2**63 - 1
+"""Of a number in a design, as torch and every format of networks have it."""
+
+MAX_LAYER_SIZE = 1_000_000_000
+"""Of a channel count, kernel, stride, padding, dilation or factor of a layer."""
+
+MAX_MAP_ELEMENTS = 10**15
+"""Numbers in one feature map of one image: four petabytes."""
+
+MAX_NAME = 200
+"""Characters of the name of a part."""
+
+MAX_AXES = 8
+"""Sizes of an input; images have three."""

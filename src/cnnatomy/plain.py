@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from cnnatomy.errors import UserError
-
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", re.ASCII)
-"""The numbers that YAML 1.1 takes for words: 1e12, 1.5e-3. YAML 1.2 and JSON know them."""
+from cnnatomy.errors import UserError, shown
 
 
 def checked(got: Any, hint: Any, name: str) -> Any:
@@ -24,12 +20,27 @@ def checked(got: Any, hint: Any, name: str) -> Any:
     try:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
-        raise UserError(f"{name}: expected {type_text(hint)}, got {got!r}") from None
+        what = repr(shown(got)) if isinstance(got, str) else shown(got)
+        raise UserError(f"{name}: expected {type_text(hint)}, got {what}") from None
+
+
+_WORDS = {int: "int", float: "float", str: "text", bool: "true or false", type(None): "null"}
 
 
 def type_text(hint: Any) -> str:
-    """A type as messages print it: `int | tuple[int, int]`."""
-    return str(hint).replace("typing.", "").replace("<class '", "").replace("'>", "")
+    """A type as people read it: `int or [int, int]`."""
+    origin, options = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(type_text(option) for option in options))
+    if origin is Literal:
+        return " or ".join(map(str, options))
+    if origin is list or (origin is tuple and options[-1] is ...):
+        return f"list of {type_text(options[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(type_text, options))}]"
+    if origin is dict:
+        return f"mapping of {type_text(options[0])} to {type_text(options[1])}"
+    return _WORDS.get(hint) or str(hint.__name__)
 
 
 def _fitted(got: Any, hint: Any) -> Any:
@@ -51,7 +62,7 @@ def _fitted(got: Any, hint: Any) -> Any:
             return {_fitted(key, of[0]): _fitted(item, of[1]) for key, item in got.items()}
     elif not isinstance(hint, type):
         raise TypeError(f"plain data is not checked against {hint!r}")
-    elif hint is float and (type(got) is int or (isinstance(got, str) and _EXPONENT.fullmatch(got))):
+    elif hint is float and type(got) is int:
         return float(got)
     elif type(got) is hint:
         return got

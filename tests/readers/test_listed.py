@@ -194,10 +194,10 @@ MISTAKES = {
     HEAD + "- {a: ReLU, read: [input]}": "line 3: a node is its path and its layer, and `reads`",
     HEAD + "- {a: ReLUU}": "line 3: there is no layer or block called 'ReLUU'. Did you mean ReLU",
     HEAD + "- {a: {Bottleneck: {width: 4}}}": "line 3: a: a design by nodes has layers only, got Bottleneck(4)",
-    HEAD + "- {a: ReLU}\n- {a: ReLU}": "line 4: every node needs a path of its own, got 'a'",
-    HEAD + "- {input: ReLU}": "line 3: every node needs a path of its own, got 'input'",
+    HEAD + "- {a: ReLU}\n- {a: ReLU}": "line 4: every node needs a path of its own, 'a' is there already",
+    HEAD + "- {input: ReLU}": "line 3: every node needs a path of its own, 'input' is there already",
     HEAD + "- {conv: ReLU}\n- {b: Add, reads: [input, cnv]}": "line 4: b reads 'cnv', which no node before it makes.",
-    HEAD + "- {a: ReLU, reads: input}": "line 3: reads: expected list[str], got 'input'",
+    HEAD + "- {a: ReLU, reads: input}": "line 3: reads: expected list of text, got 'input'",
     HEAD + "- {a: {Conv: {channels: 0, kernel: 3}}}": "line 3: Conv: channels must be a positive integer",
     HEAD + "- {a: ReLU}\ntail: ReLU": "line 4: a design by nodes has no key 'tail'",
 }  # fmt: skip
@@ -217,7 +217,7 @@ def test_a_layer_that_does_not_fit_is_named():
 
 
 def test_an_input_without_pixels_is_refused():
-    with pytest.raises(cn.UserError, match="all at least 1"):
+    with pytest.raises(cn.UserError, match="each from 1 to 1,000,000"):
         listed.read("input: [3, -8, 8]\nnodes: [{a: ReLU}]").graph()
 
 

@@ -26,7 +26,7 @@ from cnnatomy.catalogue.residual import (
 )
 from cnnatomy.catalogue.searched import amoebanet, cells, nasnet, pnasnet
 from cnnatomy.design import Block, Network
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.layers.layer import Shape
 
 _FAMILIES = (
@@ -83,6 +83,12 @@ def _index() -> dict[str, Entry]:
 _INDEX = _index()
 
 
+def knows(name: str) -> bool:
+    """Whether there is a network of this name or alias."""
+    key = _key(name)
+    return key in _INDEX or (key.startswith("se") and key[2:] in _INDEX)
+
+
 def find(name: str) -> Entry:
     """The entry of a name or alias, in any case; `se-NAME` is any network with squeeze and excitation.
 
@@ -95,7 +101,7 @@ def find(name: str) -> Entry:
         return senet.with_squeeze_excitation(_INDEX[key[2:]])
     if entry is None:
         known = [known for entry in ENTRIES for known in (entry.name, *entry.aliases)]
-        raise UserError(f"there is no network called {name!r}.{nearest(name, known)} `cnnatomy list` shows all.")
+        raise UserError(f"there is no network called {shown(name)!r}.{nearest(name, known)} `cnnatomy list` shows all.")
     return entry
 
 
@@ -108,4 +114,4 @@ def network(name: str, *, classes: int | None = None, input: Shape | None = None
     return find(name).network(classes, input)
 
 
-__all__ = ["BLOCKS", "ENTRIES", "Entry", "find", "network"]
+__all__ = ["BLOCKS", "ENTRIES", "Entry", "find", "knows", "network"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from keyword import iskeyword
 from typing import Any, ClassVar, Self, cast
 
-from cnnatomy.design.graph import FeatureMap
+from cnnatomy.design.graph import MODULE_ATTRIBUTES, FeatureMap, check_name
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import Add, Concat, Layer
 from cnnatomy.layers.layer import Value, value
@@ -60,8 +60,9 @@ class Named(Value):
     part: Layer | Block
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "." in self.name:
-            raise UserError(f"a name must not be empty or contain a dot, got {self.name!r}")
+        if check_name(self.name, "the name of a part") in MODULE_ATTRIBUTES or "." in self.name:
+            problem = "contains a dot" if "." in self.name else "is one that torch modules keep for themselves"
+            raise UserError(f"the name of a part {problem}, got {self.name!r}: choose another")
         if not isinstance(self.part, (Layer, Block)):
             raise UserError(f"{self.name}: {self.part!r} is not a layer or block")
 

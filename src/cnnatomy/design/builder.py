@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.design.graph import MODULE_ATTRIBUTES, FeatureMap, Graph, Node, Scope
 from cnnatomy.layers.layer import Layer, Shape
 
 NodePath = tuple[str, ...]
-
-_ATTRIBUTES = """
-T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
-eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict
-modules mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook
-register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
-register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
-register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
-"""
-MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
-"""Names that a torch module keeps for itself, so that no layer may have them when the graph is built."""
 
 
 def safe(name: str) -> str:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnatomy.errors import ShapeError, UserError
-from cnnatomy.layers.layer import Layer, Shape, dimensions
+from cnnatomy.errors import ShapeError, UserError, shown
+from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
+from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_NAME
 
-MAX_NODES = 200_000
-"""A description that unrolls into more layers and blocks than this is refused before it fills the memory."""
+_ATTRIBUTES = """
+T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict
+modules mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook
+register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+"""
+MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
+"""Names that a torch module keeps for itself, so that no layer may have them when the graph is built."""
 
 
 class FeatureMap:
@@ -76,6 +86,15 @@ class Scope:
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition(".")[2]
+
+    def around(self) -> tuple[object, ...]:
+        """This block and those that it is in, from the inside."""
+        found: list[object] = []
+        scope: Scope | None = self
+        while scope is not None:
+            found.append(scope.block)
+            scope = scope.parent
+        return tuple(found)
 
     def name_children(self) -> None:
         """Gives every child its path: the name it asked for, or its stem, numbered where there are several alike."""
@@ -164,11 +183,15 @@ class Graph:
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
+            if elements(shape) > MAX_MAP_ELEMENTS:
+                raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}, more than {MAX_MAP_ELEMENTS:,}")
         except ShapeError as error:
             self._enter(node)
             self.root.name_children()
             del scope.children[node]
-            raise ShapeError(f"{node.path}: {error}" if node.path else str(error)) from None
+            refusal = ShapeError(f"{node.path}: {error}" if node.path else str(error))
+            refusal.parts = (layer, *scope.around())
+            raise refusal from None
         self._enter(node)
         self.nodes.append(node)
         node.output = FeatureMap(self, shape, node)
@@ -178,8 +201,8 @@ class Graph:
         self._scope.children[child] = self._asked
         self._asked = ""
         self._entered += 1
-        if self._entered > MAX_NODES:
-            raise UserError(f"the design has more than {MAX_NODES:,} layers and blocks; make it shallower")
+        if self._entered > MAX_LAYERS:
+            raise UserError(f"the network has more than {MAX_LAYERS:,} layers and blocks; make it shallower")
 
     def within(self, block: Any, call: Callable[[], Any], inputs: Sequence[FeatureMap]) -> Any:
         """Runs `call` in a scope of its own for `block`."""
@@ -188,6 +211,9 @@ class Graph:
         self._scope = scope
         try:
             result = call()
+        except UserError as error:
+            error.parts = error.parts or scope.around()
+            raise
         finally:
             self._scope = scope.parent or self.root
         scope.outputs = maps_of(result)
@@ -232,7 +258,17 @@ def maps_of(result: Any) -> tuple[FeatureMap, ...]:
 
 
 def check_shape(shape: Shape) -> Shape:
-    """The shape of an input; raises `UserError` where a size is below 1."""
-    if not shape or not all(type(n) is int and n > 0 for n in shape):
-        raise UserError(f"an input shape is (channels, rows, columns), all at least 1, got {shape!r}")
-    return tuple(shape)
+    """The shape of an input; raises `UserError` unless it is of one to `MAX_AXES` sizes, from 1 to `MAX_INPUT_SIZE`."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    if not sizes or len(sizes) > MAX_AXES or not all(type(n) is int and 0 < n <= MAX_INPUT_SIZE for n in sizes):
+        raise UserError(
+            f"an input shape is (channels, rows, columns), each from 1 to {MAX_INPUT_SIZE:,}, got {shown(shape)}"
+        )
+    return sizes
+
+
+def check_name(name: str, what: str = "a name") -> str:
+    """A name of the user's; raises `UserError` unless it can stand on a line of a table."""
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+        raise UserError(f"{what} has 1 to {MAX_NAME} characters that can be printed, got {shown(name)!r}")
+    return name

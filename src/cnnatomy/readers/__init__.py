@@ -9,11 +9,19 @@ from cnnatomy import catalogue
 from cnnatomy.design import Graph
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Shape
+from cnnatomy.errors import UserError, printable
+from cnnatomy.files import read_text
+from cnnatomy.layers.layer import Shape, dimensions
+from cnnatomy.limits import MAX_DESIGN_BYTES
 
 OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
+
+RUN_DESIGN = "design.yaml"
+"""The design in a run folder."""
+
+WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".h5")
+"""Files that people take for networks."""
 
 
 def _other(name: str) -> str | None:
@@ -28,8 +36,13 @@ def in_catalogue(name: str) -> bool:
 
 
 def design_file(name: str) -> Path | None:
-    """The file of the YAML design that a command line names, if it names one."""
-    return Path(name) if _other(name) is None and name.lower().endswith((".yaml", ".yml")) else None
+    """The file of the YAML design that a command line names, if it names one: by its path, or by its run folder."""
+    if _other(name) is not None or "\0" in name:
+        return None
+    if name.lower().endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = Path(name)
+    return folder / RUN_DESIGN if _exists(folder / RUN_DESIGN) and not catalogue.knows(name) else None
 
 
 def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
@@ -40,11 +53,11 @@ def read_graph(name: str, classes: int | None = None, input: Shape | None = None
     """
     module = _other(name)
     if module is None:
-        network = resolve(name, classes, input)
-        return network.graph(), network.name
+        network, graph = _resolve(name, classes, input)
+        return graph or network.graph(), network.name
     if classes is not None:
         raise UserError(f"{name}: --classes is for networks that are described here; this one has the classes it has")
-    return _open(module, name, input), name
+    return _open(module, name, input), printable(name)
 
 
 def _open(module: str, name: str, input: Shape | None) -> Graph:
@@ -55,33 +68,70 @@ def _open(module: str, name: str, input: Shape | None) -> Graph:
 def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
-    A catalogue name, the path of a YAML design, or one of `OTHERS`, of which a softmax at the end is left to the loss
-    and the last layer gets `classes`.
+    A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which a softmax at the end is
+    left to the loss and the last layer gets `classes`.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.
     """
-    if in_catalogue(name):
-        return catalogue.network(name, classes=classes, input=input)
-    path = Path(name)
-    module = _other(name)
+    return _resolve(name, classes, input)[0]
+
+
+def _resolve(name: str, classes: int | None, input: Shape | None) -> tuple[Design, Graph | None]:
+    """The network, and its graph where that was made on the way."""
+    module, file = _other(name), design_file(name)
+    if module is not None:
+        return ListedNetwork.of(_open(module, name, input), name).for_classes(classes), None
+    if file is None:
+        try:
+            return catalogue.network(name, classes=classes, input=input), None
+        except UserError as error:
+            raise UserError(f"{error}{_beside(name)}") from None
 
     from cnnatomy.readers.yaml import listed
 
-    if module is not None:
-        return ListedNetwork.of(_open(module, name, input), name).for_classes(classes)
+    network, lines = listed.read_lines(read_text(file, MAX_DESIGN_BYTES, "the design"), str(file))
+    stem = file.parent.name if file.name == RUN_DESIGN else file.stem
+    network = network.replace(name=network.name or printable(stem), input=input or network.input)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(f"{name}: cannot read the design: {reason}") from None
-    network = listed.read(text, source=name)
-    network = network.replace(name=network.name or path.stem, input=input or network.input)
-    outputs = network.graph().outputs
-    if classes is not None and any(output.shape != (classes,) for output in outputs):
-        got = ", ".join(str(output.shape[0]) for output in outputs)
-        raise UserError(f"{name}: the design has {got} outputs where {classes} classes are needed; change its head")
-    return network
+        graph = network.graph()
+    except UserError as error:
+        line = next((f", line {lines[id(part)]}" for part in error.parts if id(part) in lines), "")
+        raise type(error)(f"{file}{line}: {error}") from None
+    wrong = [x for x in graph.outputs if classes is not None and x.shape != (classes,)]
+    if wrong:
+        node = wrong[0].node
+        raise UserError(
+            f"{file}: {node.path if node else 'the input'} gives {dimensions(wrong[0].shape)},"
+            f" one label of {classes} classes needs {classes}; change the head of the design"
+        )
+    return network, graph
+
+
+def _beside(name: str) -> str:
+    """What lies there under nearly this name, and how it is asked for."""
+    if not name.strip() or "\0" in name:
+        return ""
+    path = Path(name)
+    for other in (f"{name}.yaml", f"{name}.yml", f"{name}.onnx", f"{name}.prototxt"):
+        if _exists(path.with_name(other) if path.name else Path(other)):
+            return f" There is a file {other}: give its whole name."
+    run = Path("runs") / name
+    if _exists(run / RUN_DESIGN):
+        return f" There is a run folder {run}: give its path."
+    if path.suffix.lower() in WEIGHTS:
+        return f" A file of weights is no network: `cnnatomy weights NETWORK --from {name}` takes them."
+    if _exists(path):
+        kind = f"the folder holds no run (no {RUN_DESIGN})" if path.is_dir() else "such a file is none that is read"
+        return f" {name} exists, but {kind}: networks are .yaml, .onnx and .prototxt files, and run folders."
+    return ""
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have, such as one of 300 characters
+        return False
 
 
 __all__ = ["OTHERS", "design_file", "in_catalogue", "read_graph", "resolve"]

@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import json
 import textwrap
-import types
 import typing
 from collections.abc import Sequence
 from itertools import groupby
@@ -19,6 +18,7 @@ from cnnatomy.design import BLOCKS, HEADS, Block, Named, Node
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import Layer
 from cnnatomy.layers.layer import KINDS, Shape, Value, dimensions
+from cnnatomy.plain import type_text
 from cnnatomy.readers.yaml.design import hints, holds_parts, known_types, written
 from cnnatomy.readers.yaml.examples import example
 from cnnatomy.report.tables import Column, paragraphs, render, terminal_width
@@ -135,7 +135,7 @@ def _text(kind: type[Value]) -> str:
 def _arguments(kind: type[Value]) -> list[Argument]:
     types_of = hints(typing.cast(Any, kind))
     fields = dataclasses.fields(typing.cast(Any, kind))
-    return [Argument(field.name, type_text(types_of[field.name]), _default(field)) for field in fields]
+    return [Argument(field.name, _type_text(types_of[field.name]), _default(field)) for field in fields]
 
 
 def _default(field: dataclasses.Field[Any]) -> str | None:
@@ -145,24 +145,19 @@ def _default(field: dataclasses.Field[Any]) -> str | None:
     return text.removesuffix("...\n").strip()
 
 
-_WORDS = {int: "int", float: "float", str: "text", bool: "true or false", type(None): "null"}
-_WORDS |= {Layer: "layer", Block: "block", Named: "named part"}
+_PARTS = {Layer: "layer", Block: "block", Named: "named part"}
 
 
-def type_text(hint: Any) -> str:
-    """A type as people read it: `int or [int, int]`."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(type_text(option) for option in options))
-    if origin is typing.Literal:
-        return " or ".join(map(str, options))
-    if origin is tuple and options[-1] is ...:
-        if holds_parts(options[0]):
-            return "list of parts, or mapping of names to parts"
-        return f"list of {type_text(options[0])}"
-    if origin is tuple:
-        return f"[{', '.join(map(type_text, options))}]"
-    return _WORDS.get(hint) or hint.__name__
+def _type_text(hint: Any) -> str:
+    """`plain.type_text`, also for parts."""
+    options = typing.get_args(hint)
+    if hint in _PARTS:
+        return _PARTS[hint]
+    if typing.get_origin(hint) is tuple and options[-1] is ... and holds_parts(options[0]):
+        return "list of parts, or mapping of names to parts"
+    if options and holds_parts(hint):
+        return " or ".join(dict.fromkeys(map(_type_text, options)))
+    return type_text(hint)
 
 
 def _record(shown: Described) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from cnnatomy.design.graph import MAX_NODES, FeatureMap, Graph, Node
+from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
+from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.torch import resize, rules, views
 from cnnatomy.readers.torch.functions import (
     COSTS,
@@ -96,8 +97,8 @@ class Tracer(TorchFunctionMode):
             node.shared = frozenset(shared)
         scope.children[node] = name
         graph.nodes.append(node)
-        if len(graph.nodes) > MAX_NODES:
-            raise UserError(f"the module computes more than {MAX_NODES:,} functions for one input")
+        if len(graph.nodes) > MAX_LAYERS:
+            raise UserError(f"the module computes more than {MAX_LAYERS:,} functions for one input")
         return fmap
 
     def owned(self, weights: Weights) -> tuple[dict[str, Any], list[str]]:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
-from yaml.constructor import SafeConstructor
 
 from cnnatomy import catalogue
 from cnnatomy.design import BLOCKS, Block, Composition, Named, Network
 from cnnatomy.design.blocks import Part
-from cnnatomy.design.graph import MAX_NODES
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.design.graph import check_name, check_shape
+from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.layers import LAYERS, Layer
 from cnnatomy.layers.layer import Value
+from cnnatomy.limits import MAX_LAYERS, MAX_NESTING
 from cnnatomy.plain import checked, type_text
+from cnnatomy.readers.yaml import source as yaml_source
 
-MAX_BYTES = 10_000_000
-MAX_DEPTH = 100
-"""Bounds on a design file: larger or deeper nested is refused before anything is made of it."""
+PARTS, TIMES = ("tail", "body", "head"), "times"
+"""Words of the format."""
 
 Types = dict[str, type[Value]]
 
@@ -96,45 +96,7 @@ def read(text: str, source: str = "design", types: Types | None = None) -> Netwo
     Raises:
         UserError: with file, line, key, what was expected and the nearest valid name.
     """
-    return Reader(source, known_types() | (types or {})).network(parse(text, source))
-
-
-def parse(text: str, source: str) -> yaml.Node | None:
-    """The nodes of a YAML file, which know their lines.
-
-    Raises:
-        UserError: if it is too large, nests too deeply, or is no YAML.
-    """
-    if len(text) > MAX_BYTES:
-        raise UserError(f"{source}: a design may have at most {MAX_BYTES:,} bytes, this has {len(text):,}")
-    try:
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise UserError(f"{source}: nested too deeply") from None
-    _check_keys(root, source)
-    return root
-
-
-def _check_keys(root: yaml.Node | None, source: str) -> None:
-    """Refuses lists and mappings as keys. An anchor may make a node a part of itself."""
-    waiting, seen = [root], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            for key, item in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    line = key.start_mark.line + 1
-                    raise UserError(f"{source}, line {line}: a key is a word, not a list or mapping")
-                waiting.append(item)
+    return Reader(text, source, known_types() | (types or {})).network()
 
 
 class Reader:
@@ -143,30 +105,56 @@ class Reader:
     `lines` are those of the values that were made, by their identity: two parts that are equal stand on two lines.
     """
 
-    def __init__(self, source: str, types: Types) -> None:
-        self.source, self.types, self.made = source, types, 0
+    def __init__(self, text: str, source: str, types: Types) -> None:
+        self.text, self.source, self.types, self.made = text, source, types, 0
+        self.root = yaml_source.parse(text, source)
         self.lines: dict[int, int] = {}
 
     def fail(self, node: yaml.Node | None, message: str) -> typing.NoReturn:
-        where = f", line {node.start_mark.line + 1}" if node is not None else ""
-        raise UserError(f"{self.source}{where}: {message}")
+        if node is None:
+            raise UserError(f"{self.source}: {message}")
+        yaml_source.fail(self.source, node, message)
 
-    def network(self, root: yaml.Node | None) -> Network:
+    def network(self) -> Network:
+        root = self.root
         if not isinstance(root, yaml.MappingNode):
             self.fail(root, "a design is a mapping with the keys tail, body and head (and input, name)")
         items = self.mapping(root, [f.name for f in dataclasses.fields(Network)], "a design")
-        for name in ("tail", "body", "head"):
+        for name in PARTS:
             if name not in items:
                 self.fail(root, f"the key {name!r} is missing; a network is a tail, a body and a head")
         keys = {key.value: key for key, _ in root.value}
-        fields: dict[str, Any] = {
-            name: self.begins(keys[name], self.part(items[name], 1)) for name in ("tail", "body", "head")
-        }
-        for name, hint in (("input", tuple[int, ...]), ("name", str)):
-            if name in items:
-                fields[name] = self.plain(items[name], hint, name)
-        network: Network = self.call(root, Network, (), fields)
+        fields: dict[str, Any] = {name: self.begins(keys[name], self.section(items[name], name)) for name in PARTS}
+        network: Network = self.call(root, Network, (), fields | self.about(items))
         return network
+
+    def section(self, node: yaml.Node, name: str) -> Any:
+        """Tail, body or head: one layer or block."""
+        if isinstance(node, yaml.ScalarNode) and node.tag == yaml_source.NULL:
+            self.fail(node, f"{name} is empty: expected a layer or block, or [] where it is to do nothing")
+        made = self.part(node, 1)
+        if isinstance(made, Named):
+            chain = f"Chain: {{{made.name}: ...}}"
+            self.fail(node, f"{name}: expected a layer or block, got one with a name: write {chain}")
+        return made
+
+    def about(self, items: dict[str, yaml.Node]) -> dict[str, Any]:
+        """The input and the name of a network, as far as they are given."""
+        found: dict[str, Any] = {}
+        if "input" in items:
+            found["input"] = self.plain(items["input"], tuple[int, ...], "input")
+            self.refusing(items["input"], check_shape, found["input"])
+        if "name" in items:
+            found["name"] = self.plain(items["name"], str, "name")
+            self.refusing(items["name"], check_name, found["name"], "the name of a network")
+        return found
+
+    def refusing(self, node: yaml.Node, check: Callable[..., object], *values: Any) -> None:
+        """Runs a check; what it objects to gets the line."""
+        try:
+            check(*values)
+        except UserError as error:
+            self.fail(node, str(error))
 
     def mapping(self, node: yaml.MappingNode, known: Iterable[str], what: str) -> dict[str, yaml.Node]:
         """The items of a mapping whose keys must be among the known ones, each at most once."""
@@ -176,7 +164,8 @@ class Reader:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
             if name not in known:
                 self.fail(
-                    key, f"{what} has no key {name!r}.{nearest(name, known)} It knows: {', '.join(known) or 'none'}"
+                    key,
+                    f"{what} has no key {shown(name)!r}.{nearest(name, known)} It knows: {', '.join(known) or 'none'}",
                 )
             if name in items:
                 self.fail(key, f"the key {name!r} is given twice")
@@ -186,8 +175,8 @@ class Reader:
     def part(self, node: yaml.Node, depth: int) -> Any:
         """A layer or block: `ReLU`, `{Conv: {channels: 64, kernel: 3}}`, or `{name: part}` for a named one."""
         self.made += 1
-        if self.made > MAX_NODES or depth > MAX_DEPTH:
-            self.fail(node, f"the design has more than {MAX_NODES:,} parts or nests deeper than {MAX_DEPTH}")
+        if self.made > MAX_LAYERS or depth > MAX_NESTING:
+            self.fail(node, f"the design has more than {MAX_LAYERS:,} parts or nests deeper than {MAX_NESTING}")
         if isinstance(node, yaml.ScalarNode):
             return self.call(node, self.kind(node, node.value), (), {})
         if isinstance(node, yaml.SequenceNode):
@@ -196,6 +185,8 @@ class Reader:
             self.fail(node, "expected one layer or block, such as ReLU or Conv: {channels: 64, kernel: 3}")
         key, item = node.value[0]
         name = key.value
+        if name == TIMES:
+            self.fail(key, "`times` is no part of its own: write it below the part, as in `Conv: {...}` and `times: 3`")
         if name not in self.types and self.looks_like_part(item):  # a name, not a misspelt type
             return self.named(key, item, depth)
         kind = self.kind(key, name)
@@ -228,7 +219,9 @@ class Reader:
     def kind(self, node: yaml.Node, name: str) -> type[Value]:
         kind = self.types.get(name)
         if kind is None:
-            self.fail(node, f"there is no layer or block called {name!r}.{nearest(name, self.types)}")
+            if not name:
+                self.fail(node, "expected a layer or block, got nothing")
+            self.fail(node, f"there is no layer or block called {shown(name)!r}.{nearest(name, self.types)}")
         return kind
 
     def fields(self, node: yaml.MappingNode, kind: type[Value], depth: int) -> dict[str, Any]:
@@ -262,25 +255,23 @@ class Reader:
     def repeated(self, node: yaml.Node, depth: int) -> list[Any]:
         """One item of a list of parts, as often as its `times` says."""
         times = 1
-        if isinstance(node, yaml.MappingNode) and len(node.value) == 2 and node.value[1][0].value == "times":
-            times = self.plain(node.value[1][1], int, "times")
+        if isinstance(node, yaml.MappingNode) and len(node.value) == 2 and node.value[1][0].value == TIMES:
+            times = self.plain(node.value[1][1], int, TIMES)
             node = yaml.MappingNode(node.tag, node.value[:1], node.start_mark, node.end_mark)
-        if not 1 <= times <= MAX_NODES - self.made:
-            self.fail(node, f"times must be at least 1, and all parts together at most {MAX_NODES:,}, got {times:,}")
+        if not 1 <= times <= MAX_LAYERS - self.made:
+            self.fail(node, f"times must be at least 1, and all parts together at most {MAX_LAYERS:,}, got {times:,}")
         self.made += times - 1
         return [self.part(node, depth)] * times
 
     def plain(self, node: yaml.Node, hint: Any, name: str) -> Any:
         """Numbers, words and lists of them, checked against the type of the field."""
         try:
-            got = SafeConstructor().construct_document(node)
-        except Exception:  # what PyYAML raises for `!family` and 2020-13-45 is of a dozen kinds
-            written = (node.start_mark.buffer or "")[node.start_mark.pointer : node.end_mark.pointer]
-            self.fail(node, f"{name}: expected {type_text(hint)}, got {written}, which is no YAML value")
-        try:
-            return checked(got, hint, name)
+            return checked(yaml_source.plain_value(node), hint, name)
         except UserError as error:
             self.fail(node, str(error))
+        except (ValueError, yaml.YAMLError) as error:
+            got, reason = yaml_source.written(node, self.text), getattr(error, "problem", None) or error
+            self.fail(node, f"{name}: expected {type_text(hint)}, got {got}: {reason}")
 
     def call(self, node: yaml.Node, kind: Any, arguments: Iterable[Any], fields: dict[str, Any]) -> Any:
         """Makes a value; what it objects to gets the line."""

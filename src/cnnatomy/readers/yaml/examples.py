@@ -209,10 +209,10 @@ def read(text: str) -> Part:
     Raises:
         UserError: if it is none.
     """
-    root = design.parse(text, "example")
-    if root is None:
+    reader = design.Reader(text, "example", design.known_types())
+    if reader.root is None:
         raise UserError("example: expected a layer or block, got nothing")
-    part: Part = design.Reader("example", design.known_types()).part(root, 1)
+    part: Part = reader.part(reader.root, 1)
     return part
 
 

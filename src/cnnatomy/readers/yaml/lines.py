@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnatomy.design.graph import Node, Scope
+from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
+from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers import design_file
 from cnnatomy.readers.yaml import listed
 
@@ -31,7 +33,7 @@ def of_network(name: str, input: Shape) -> Lines | None:
         UserError: if the file is not a valid design.
     """
     file = design_file(name)
-    return Lines(file, by_path(file.read_text(encoding="utf-8"), name, input)) if file else None
+    return Lines(file, by_path(read_text(file, MAX_DESIGN_BYTES, "the design"), str(file), input)) if file else None
 
 
 def by_path(text: str, source: str = "design", input: Shape | None = None) -> dict[str, int]:

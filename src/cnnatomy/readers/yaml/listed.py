@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from cnnatomy.design import Network
+from cnnatomy.design.graph import check_name
 from cnnatomy.design.listed import INPUT, READS, ListedNetwork, ListedNode
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.layers import Each, Layer
 from cnnatomy.readers.yaml import design
 
@@ -50,11 +51,11 @@ def read_lines(text: str, source: str) -> tuple[Design, dict[int, int]]:
     Raises:
         UserError: with file, line, key, what was expected and the nearest valid name.
     """
-    root = design.parse(text, source)
-    reader = design.Reader(source, design.known_types() | {"Each": Each})
+    reader = design.Reader(text, source, design.known_types() | {"Each": Each})
+    root = reader.root
     if isinstance(root, yaml.MappingNode) and any(key.value == "nodes" for key, _ in root.value):
         return _listed(reader, root), reader.lines
-    return reader.network(root), reader.lines
+    return reader.network(), reader.lines
 
 
 def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
@@ -64,9 +65,7 @@ def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
         reader.fail(nodes, "a design by nodes has an input, and a list of at least one node")
     numbers = {INPUT: 0}
     entries = tuple(_entry(reader, node, numbers) for node in nodes.value)
-    input = reader.plain(items["input"], tuple[int, ...], "input")
-    name = reader.plain(items["name"], str, "name") if "name" in items else ""
-    return ListedNetwork(entries, input, name)
+    return ListedNetwork(entries, **reader.about(items))
 
 
 def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> ListedNode:
@@ -78,12 +77,17 @@ def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> L
     layer = reader.begins(pairs[0][0], reader.part(pairs[0][1], 1))
     if not isinstance(layer, Layer):
         reader.fail(node, f"{keys[0]}: a design by nodes has layers only, got {layer!r}")
-    if not isinstance(keys[0], str) or not keys[0] or keys[0] in numbers:
-        reader.fail(node, f"every node needs a path of its own, got {keys[0]!r}")
-    names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else []
-    for name in names:
+    path = keys[0]
+    for part in path.split("."):
+        reader.refusing(pairs[0][0], check_name, part, "a part of a path")
+    if path in numbers:
+        reader.fail(node, f"every node needs a path of its own, {shown(path)!r} is there already")
+    names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else None
+    if names == []:
+        reader.fail(node, f"{path}: reads is empty; leave it out, and it reads the node before it")
+    for name in names or ():
         if name not in numbers:
-            reader.fail(node, f"{keys[0]} reads {name!r}, which no node before it makes.{nearest(name, numbers)}")
-    reads = tuple(numbers[name] for name in names) or (len(numbers) - 1,)
-    numbers[keys[0]] = len(numbers)
-    return ListedNode(keys[0], layer, reads)
+            reader.fail(node, f"{path} reads {shown(name)!r}, which no node before it makes.{nearest(name, numbers)}")
+    reads = tuple(numbers[name] for name in names or ()) or (len(numbers) - 1,)
+    numbers[path] = len(numbers)
+    return ListedNode(path, layer, reads)
