@@ -26,8 +26,8 @@ MAX_INPUT_SIZE = 1_000_000
 MAX_IMAGE_PIXELS = 89_478_485
 """Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
 
-MAX_YAML_VALUES = 400_000
-"""Words, numbers, lists and mappings of a design: twenty for each of `MAX_LAYERS`."""
+MAX_YAML_VALUES = 250_000
+"""Words, numbers, lists and mappings of a design: a dozen for each of `MAX_LAYERS`."""
 
 MAX_FIELD_VALUES = 10_000
 """Numbers and words of one field of a layer or block."""

@@ -92,7 +92,7 @@ MISTAKES = {
     HEADER + "  - !!python/object/apply:os.system [ls]": "line 4",
     HEADER + "  - {[a]: ReLU}": "line 4: a key is a word, not a list or mapping",
     "a: &a [*a]\ntail: []": "x.yaml, line 1: a design has no key 'a'",
-    "tail: &a [*a, *a]\nbody: []\nhead: []": "nests deeper than 100",
+    "tail: &a [*a, *a]\nbody: []\nhead: []": "nests deeper than 100 levels",
 }
 
 
@@ -117,3 +117,49 @@ def test_a_path_with_a_yaml_suffix_is_read_as_a_design(tmp_path):
         resolve(str(path), classes=7)
     with pytest.raises(cn.UserError, match="cannot read the design: No such file"):
         resolve(str(tmp_path / "none.yaml"))
+
+
+def test_a_merge_key_stands_for_the_fields_of_an_anchor():
+    text = HEADER + (
+        "  - Conv: &small {channels: 8, kernel: 3, padding: 1}\n"
+        "  - Conv: {<<: *small, channels: 16}\n"
+        "  - Conv: {<<: [{bias: false}, *small], kernel: 1}\n"
+    )
+    assert design.read(text).body.parts == (
+        Conv(8, 3, padding=1),
+        Conv(16, 3, padding=1),
+        Conv(8, 1, padding=1, bias=False),
+    )
+
+
+@pytest.mark.parametrize(("word", "value"), [("010", 10), ("0x10", 16), ("0o10", 8), ("+7", 7)])
+def test_integers_are_those_of_yaml_1_2(word, value):
+    assert design.read(f"{HEADER}  - Conv: {{channels: {word}, kernel: 1}}").body.parts == (Conv(value, 1),)
+
+
+@pytest.mark.parametrize("word", ["1:30", "1_000", "yes", "on", "'3'", "3.0", "0b11", "2020-01-01"])
+def test_what_is_no_integer_in_yaml_1_2_is_none(word):
+    with pytest.raises(cn.UserError, match=r"line 4: channels: expected int, got"):
+        design.read(f"{HEADER}  - Conv: {{channels: {word}, kernel: 1}}")
+
+
+@pytest.mark.parametrize("word", [".nan", "1e400", "'0.2'"])
+def test_what_is_no_number_of_a_layer_is_refused(word):
+    with pytest.raises(cn.UserError, match=r"line 4: slope: expected float, got"):
+        design.read(f"{HEADER}  - LeakyReLU: {{slope: {word}}}")
+
+
+def test_merge_keys_that_stand_for_too_much_are_refused():
+    """Each of 2,000 mappings has all keys of those before it: two million pairs from 60 kB."""
+    maps = "".join(f"  - Conv: &m{i} {{<<: *m{i - 1}, k{i}: 1}}\n" for i in range(1, 2000))
+    with pytest.raises(cn.UserError, match=r"merge keys .* stand for more than 250,000 values"):
+        design.read(HEADER + "  - Conv: &m0 {channels: 1}\n" + maps)
+
+
+def test_lists_that_repeat_one_another_are_counted_as_often_as_they_stand():
+    laughs = "".join(f"  - Conv: {{channels: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]}}\n" for i in range(1, 9))
+    with pytest.raises(cn.UserError, match="expected int, got"):
+        design.read(HEADER + "  - Conv: {channels: &l0 [1]}\n" + laughs)
+    words = ", ".join(["*l"] * 400)
+    with pytest.raises(cn.UserError, match="a field has at most 10,000 values"):
+        design.read(f"input: [&l [{', '.join('1' * 30)}], {words}]\n" + HEADER + "  ReLU")

@@ -102,9 +102,10 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
     spatial = [node for node in study.convolutions if _kernel(node) != (1, 1)]
-    bordered = [node for node in spatial if _seen_all(study, node)]
-    covering = [node for node in spatial if _covers(node) and node not in bordered]
-    marked = [node for node in spatial if node in bordered or node in covering]
+    seen_all = {node: _seen_all(study, node) for node in spatial}
+    bordered = [node for node in spatial if seen_all[node]]
+    covering = [node for node in spatial if _covers(node) and not seen_all[node]]
+    marked = [node for node in spatial if seen_all[node] or _covers(node)]
     if not marked:
         return
     totals = study.account.totals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
@@ -82,6 +83,11 @@ def value(cls: type[_T]) -> type[_T]:
     return dataclasses.dataclass(frozen=True, repr=False)(cls)
 
 
+@functools.cache
+def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)
+
+
 class Value:
     """An immutable value: equal and hashed by its fields, with a short `repr` that evaluates back, and `replace`."""
 
@@ -90,7 +96,7 @@ class Value:
 
     def _arguments(self) -> Iterator[str]:
         """The fields as source code: required ones by position, others by name where they differ from the default."""
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in _fields(type(self)):  # type: ignore[arg-type]
             got = getattr(self, field.name)
             if field.default is dataclasses.MISSING:
                 yield repr(got)

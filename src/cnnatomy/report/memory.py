@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -63,8 +64,9 @@ def fit(graph: Graph, name: str, room: str, train: bool, options: dict[str, Any]
     options["dtype"] = _SHORT_TYPES.get(options["dtype"], options["dtype"])
     setting = Setting(**options)
     run = analysis.training if train else analysis.inference
-    batch = largest_batch(lambda batch: run(graph, setting.replace(batch=batch)), limit)
-    footprint = run(graph, setting.replace(batch=batch or 1))
+    takes = functools.cache(lambda batch: run(graph, setting.replace(batch=batch)))
+    batch = largest_batch(takes, limit)
+    footprint = takes(batch or 1)
     lines = _lines(footprint)
     if format == "json":
         shown = {"name": name, "input": list(graph.inputs[0].shape), "memory": limit, "train": train}

@@ -126,16 +126,25 @@ MAX_IMAGES = 1_000_000
 
 
 def largest_batch(footprint: Callable[[int], Footprint], limit: int) -> int:
-    """The largest batch whose total is at most `limit` bytes; 0 where one image is too much already."""
-    if footprint(1).total > limit:
+    """The largest batch whose total is at most `limit` bytes; 0 where one image is too much already.
+
+    A total grows nearly in proportion to the batch, so the next batch to try is where the line through two of them
+    meets the limit; where the line misleads, the middle.
+    """
+    one = footprint(1)
+    if one.total > limit:
         return 0
-    fits, fails = 1, 2
-    while fails <= MAX_IMAGES and footprint(fails).total <= limit:
-        fits, fails = fails, 2 * fails
+    fits, at, fails = 1, one.total, MAX_IMAGES + 1
+    slope = max(1, one.total - one.parameters - one.buffers - one.optimizer)
+    turn = 0
     while fails - fits > 1:
-        middle = (fits + fails) // 2
-        if footprint(middle).total <= limit:
-            fits = middle
+        turn += 1
+        guess = fits + (limit - at) // slope if turn % 4 else (fits + fails) // 2
+        batch = min(max(guess, fits + 1), fails - 1)
+        total = footprint(batch).total
+        slope = max(1, (total - at) // (batch - fits))
+        if total <= limit:
+            fits, at = batch, total
         else:
-            fails = middle
-    return min(fits, MAX_IMAGES)
+            fails = batch
+    return fits

@@ -175,8 +175,10 @@ class Reader:
     def part(self, node: yaml.Node, depth: int) -> Any:
         """A layer or block: `ReLU`, `{Conv: {channels: 64, kernel: 3}}`, or `{name: part}` for a named one."""
         self.made += 1
-        if self.made > MAX_LAYERS or depth > MAX_NESTING:
-            self.fail(node, f"the design has more than {MAX_LAYERS:,} parts or nests deeper than {MAX_NESTING}")
+        if self.made > MAX_LAYERS:
+            self.fail(node, f"the design has more than {MAX_LAYERS:,} parts")
+        if depth > MAX_NESTING:
+            self.fail(node, f"the design nests deeper than {MAX_NESTING} levels")
         if isinstance(node, yaml.ScalarNode):
             return self.call(node, self.kind(node, node.value), (), {})
         if isinstance(node, yaml.SequenceNode):
@@ -269,9 +271,9 @@ class Reader:
             return checked(yaml_source.plain_value(node), hint, name)
         except UserError as error:
             self.fail(node, str(error))
-        except (ValueError, yaml.YAMLError) as error:
-            got, reason = yaml_source.written(node, self.text), getattr(error, "problem", None) or error
-            self.fail(node, f"{name}: expected {type_text(hint)}, got {got}: {reason}")
+        except ValueError as error:
+            got = yaml_source.written(node, self.text)
+            self.fail(node, f"{name}: expected {type_text(hint)}, got {got}: {error}")
 
     def call(self, node: yaml.Node, kind: Any, arguments: Iterable[Any], fields: dict[str, Any]) -> Any:
         """Makes a value; what it objects to gets the line."""
@@ -292,6 +294,7 @@ def hints(kind: Any) -> dict[str, Any]:
     return {f.name: resolved[f.name] for f in dataclasses.fields(kind)}
 
 
+@functools.cache
 def holds_parts(hint: Any) -> bool:
     """Whether a field of this type holds a layer or block."""
     options = typing.get_args(hint) or (hint,)

@@ -6,12 +6,10 @@ YAML 1.2 and JSON agree on numbers: `1e-2` is one, `010` is ten, and `yes` and `
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import yaml
-from yaml.constructor import SafeConstructor
 
 from cnnatomy.errors import UserError, shown
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_FIELD_VALUES, MAX_INTEGER, MAX_NESTING, MAX_YAML_VALUES
@@ -19,16 +17,18 @@ from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_FIELD_VALUES, MAX_INTEGER, MAX
 TAG = "tag:yaml.org,2002:"
 MERGE, NULL = TAG + "merge", TAG + "null"
 CORE = {
-    "null": (r"~|null|Null|NULL|", "~nN\0"),
-    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    "float": (
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    "float": re.compile(
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
     ),
-    "merge": (r"<<", "<"),
+    "merge": re.compile(r"<<"),
 }
-"""The tags of the core schema (YAML 1.2, section 10.3.2): what a plain word of each is, and how it can begin."""
+"""The tags of the core schema (YAML 1.2, section 10.3.2), and which plain words have them."""
+
+BEGINS = set("~nNtTfF-+.0123456789<") | {""}
+"""How such a word begins."""
 
 MAX_DIGITS = 100
 """Of a number, with zeros before it: Python takes the square of their count to read them."""
@@ -36,35 +36,23 @@ MAX_DIGITS = 100
 KNOWN_TAGS = {TAG + name for name in (*CORE, "str", "seq", "map")}
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, ten times as fast
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
-
-
-for name, (pattern, begins) in CORE.items():
-    first = [character if character != "\0" else "" for character in begins]
-    _Loader.add_implicit_resolver(TAG + name, re.compile(f"(?:{pattern})\\Z"), first)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's is ten times as fast."""
 
 
 def parse(text: str, source: str) -> yaml.Node | None:
     """The nodes of a YAML file, with what its merge keys stand for.
 
     Raises:
-        UserError: if it is too large, nests too deeply, or is no YAML.
+        UserError: with the line, if it is too large, nests too deeply, is no YAML, or has tags or keys that no design
+            has.
     """
     if len(text) > MAX_DESIGN_BYTES:
         raise UserError(f"{source}: the design may have at most {MAX_DESIGN_BYTES:,} bytes, this has {len(text):,}")
     try:
-        _measure(text, source)
-        root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+        return _Composer(source).compose(yaml.parse(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise UserError(_explained(error, text, source)) from None
-    merged = 0
-    for node in _nodes(root, source):
-        if isinstance(node, yaml.MappingNode):
-            merged += _merge(node, source)
-            if merged > MAX_YAML_VALUES:
-                fail(source, node, f"merge keys (<<) stand for more than {MAX_YAML_VALUES:,} values")
-    return root
 
 
 def plain_value(node: yaml.Node) -> Any:
@@ -83,7 +71,40 @@ def plain_value(node: yaml.Node) -> Any:
             waiting += one.value
         elif isinstance(one, yaml.MappingNode):
             waiting += [item for _, item in one.value]
-    return _Constructor().construct_document(node)
+    return _plain(node)
+
+
+def _plain(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return list(map(_plain, node.value))
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _plain(item) for key, item in node.value}
+    return SCALARS[node.tag](node.value)
+
+
+def _integer(digits: str) -> int:
+    base = 0 if digits[:2] in ("0x", "0o") else 10
+    if len(digits) > MAX_DIGITS or abs(int(digits, base)) > MAX_INTEGER:
+        raise ValueError(f"an integer is at most {MAX_INTEGER:,}")
+    return int(digits, base)
+
+
+def _number(word: str) -> float:
+    number = float(word.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if number != number or (abs(number) == float("inf") and "inf" not in word.lower()):
+        raise ValueError("it is no number, or larger than any that is stored")
+    return number
+
+
+SCALARS: dict[str, Callable[[str], Any]] = {
+    TAG + "null": lambda word: None,
+    TAG + "bool": lambda word: word.lower() == "true",
+    TAG + "int": _integer,
+    TAG + "float": _number,
+    TAG + "str": str,
+    TAG + "merge": str,
+}
+"""What a word of each tag is."""
 
 
 def written(node: yaml.Node, text: str) -> str:
@@ -96,101 +117,111 @@ def fail(source: str, node: yaml.Node, message: str) -> NoReturn:
     raise UserError(f"{source}, line {node.start_mark.line + 1}: {message}")
 
 
-class _Constructor(SafeConstructor):
-    """Numbers as YAML 1.2 has them."""
-
-
-def _integer(constructor: _Constructor, node: yaml.ScalarNode) -> int:
-    digits = node.value
-    base = 0 if digits[:2] in ("0x", "0o") else 10
-    if len(digits) > MAX_DIGITS or abs(int(digits, base)) > MAX_INTEGER:
-        raise ValueError(f"an integer is at most {MAX_INTEGER:,}")
-    return int(digits, base)
-
-
-def _number(constructor: _Constructor, node: yaml.ScalarNode) -> float:
-    word = node.value.lower()
-    number = float(word.replace(".inf", "inf").replace(".nan", "nan"))
-    if number != number or (abs(number) == float("inf") and "inf" not in word):
-        raise ValueError("it is no number, or larger than any that is stored")
-    return number
-
-
-for name, construct in (("int", _integer), ("float", _number)):
-    _Constructor.add_constructor(TAG + name, construct)  # type: ignore[type-var]
-
-
-def _measure(text: str, source: str) -> None:
-    """Refuses what is too long or too deep, before nodes are made: the scanner alone takes little memory."""
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if count > MAX_YAML_VALUES or depth > 2 * MAX_NESTING:
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            limits = f"at most {MAX_YAML_VALUES:,} values and {2 * MAX_NESTING} levels of lists and mappings"
-            raise UserError(f"{source}, line {line}: a design may have {limits}; `times` repeats a part")
-
-
 def _explained(error: yaml.YAMLError, text: str, source: str) -> str:
     mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
     lines = text.splitlines() or [""]
     number = min(mark.line, len(lines) - 1) if mark else 0
-    line = lines[number].strip()
+    line = lines[number].lstrip(" ")
     if line.startswith("times:"):
         before = next((other.strip(" -") for other in reversed(lines[:number]) if other.strip()), "the part")
         problem += f" (`times` stands below a part with a colon: write `- {before}:`, and `times` under its name)"
-    elif line.startswith("\t") or "\\t" in problem or "'\t'" in problem:
+    elif line.startswith("\t"):
         problem += " (indent by spaces)"
     return f"{source}, line {number + 1}: not valid YAML: {problem}"
 
 
-def _nodes(root: yaml.Node | None, source: str) -> Iterator[yaml.Node]:
-    """Every node once, those inside after those around them; an anchor may make a node a part of itself.
+class _Composer:
+    """Nodes from the events of the parser, so that what is too long or too deep ends before it is in memory."""
 
-    Raises:
-        UserError: for a tag that is not of YAML's core schema, and for lists and mappings as keys.
-    """
-    waiting, seen = [root] if root is not None else [], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if node.tag not in KNOWN_TAGS:
-            tag = "!!" + node.tag.removeprefix(TAG) if node.tag.startswith(TAG) else node.tag
-            fail(source, node, f"a design has no tags, got {shown(tag)}: remove it")
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            for key, item in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    fail(source, key, "a key is a word, not a list or mapping")
-                waiting.append(item)
-        yield node
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.anchors: dict[str, yaml.Node] = {}
+        self.merged = 0
+
+    def compose(self, events: Iterable[Any]) -> yaml.Node | None:
+        root: list[yaml.Node] = []
+        open_lists: list[list[yaml.Node]] = [root]  # of those around, what they have so far: of a mapping, in turn
+        around: list[yaml.CollectionNode] = []
+        node: yaml.Node | None
+        for count, event in enumerate(events):
+            if count > MAX_YAML_VALUES or len(around) > 2 * MAX_NESTING:
+                limits = f"at most {MAX_YAML_VALUES:,} values and {2 * MAX_NESTING} levels of lists and mappings"
+                self.fail(event, f"a design may have {limits}; `times` repeats a part")
+            begin, end = event.start_mark, event.end_mark
+            if isinstance(event, yaml.ScalarEvent):
+                node = yaml.ScalarNode(self.tag(event), event.value, begin, end)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                kind = yaml.SequenceNode if isinstance(event, yaml.SequenceStartEvent) else yaml.MappingNode
+                around.append(kind(self.tag(event), [], begin))
+                node = around[-1]
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self.close(around.pop(), open_lists.pop(), event)
+                continue
+            elif isinstance(event, yaml.AliasEvent):
+                node = self.anchors.get(str(event.anchor))
+                if node is None:
+                    self.fail(event, f"no anchor &{shown(event.anchor)} stands before it")
+            elif isinstance(event, yaml.DocumentStartEvent) and root:
+                self.fail(event, "a design is one document; `---` begins another")
+            else:
+                continue
+            if event.anchor and not isinstance(event, yaml.AliasEvent):
+                self.anchors[event.anchor] = node
+            open_lists[-1].append(node)
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_lists.append(node.value if isinstance(node, yaml.SequenceNode) else [])
+        return root[0] if root else None
+
+    def fail(self, event: Any, message: str) -> NoReturn:
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        raise UserError(f"{self.source}, line {line}: {message}")
+
+    def tag(self, event: Any) -> str:
+        """The tag of a node, for a plain word that which it has in YAML 1.2."""
+        tag = event.tag
+        if tag is None or tag == "!":
+            if isinstance(event, yaml.SequenceStartEvent):
+                return TAG + "seq"
+            if isinstance(event, yaml.MappingStartEvent):
+                return TAG + "map"
+            return _resolved(event.value) if event.implicit[0] and tag is None else TAG + "str"
+        if tag not in KNOWN_TAGS:
+            short = "!!" + tag.removeprefix(TAG) if tag.startswith(TAG) else tag
+            self.fail(event, f"a design has no tags, got {shown(short)}: remove it")
+        return str(tag)
+
+    def close(self, node: yaml.CollectionNode, parts: list[yaml.Node], event: Any) -> None:
+        node.end_mark = event.end_mark
+        if not isinstance(node, yaml.MappingNode):
+            return
+        for key in parts[::2]:
+            if not isinstance(key, yaml.ScalarNode):
+                fail(self.source, key, "a key is a word, not a list or mapping")
+        node.value = list(zip(parts[::2], parts[1::2], strict=True))
+        self.merged += _merge(node, self.source)
+        if self.merged > MAX_YAML_VALUES:
+            fail(self.source, node, f"merge keys (<<) stand for more than {MAX_YAML_VALUES:,} values")
+
+
+def _resolved(word: str) -> str:
+    if word[:1] not in BEGINS:
+        return TAG + "str"
+    return next((TAG + name for name, pattern in CORE.items() if pattern.fullmatch(word)), TAG + "str")
 
 
 def _merge(node: yaml.MappingNode, source: str) -> int:
     """Puts the pairs that `<<` stands for in its place, and says how many; a key that is there already stays."""
-    waiting = deque(item for key, item in node.value if key.tag == MERGE)
-    if not waiting:
+    merged = [item for key, item in node.value if key.tag == MERGE]
+    if not merged:
         return 0
-    pairs = {key.value: (key, item) for key, item in node.value if key.tag != MERGE}
-    own, seen = [pair for pair in node.value if pair[0].tag != MERGE], {id(node)}
-    count = len(pairs)
-    while waiting:
-        item = waiting.popleft()
-        if isinstance(item, yaml.SequenceNode):
-            waiting.extendleft(reversed(item.value))
-        elif not isinstance(item, yaml.MappingNode):
-            fail(source, item, "<< takes a mapping, or a list of mappings, that an anchor (&name) marks")
-        elif id(item) not in seen:
-            seen.add(id(item))
-            waiting.extend(value for key, value in item.value if key.tag == MERGE)
-            for key, value in item.value:
-                if key.tag != MERGE:
-                    pairs.setdefault(key.value, (key, value))
-    node.value = own + list(pairs.values())[count:]
-    return len(pairs) + len(seen)
+    own = [pair for pair in node.value if pair[0].tag != MERGE]
+    pairs = {key.value: (key, item) for key, item in own}
+    given = len(pairs)
+    for item in merged:
+        for one in item.value if isinstance(item, yaml.SequenceNode) else [item]:
+            if not isinstance(one, yaml.MappingNode):
+                fail(source, one, "<< takes a mapping, or a list of mappings, that an anchor (&name) marks")
+            for key, value in one.value:
+                pairs.setdefault(key.value, (key, value))
+    node.value = own + list(pairs.values())[given:]
+    return len(pairs)
