@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cnnatomy.data import ImageError, read_image
 from cnnatomy.data import images as module
+from cnnatomy.limits import MAX_IMAGE_BYTES
 
 GREY, RGB = (1, 8, 8), (3, 8, 8)
 
@@ -150,6 +152,26 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png", RGB)
     with pytest.raises(ImageError, match="a folder"):
         read_image(tmp_path, RGB)
+
+
+def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "me.png").symlink_to("me.png")
+    for path, reason in (
+        (tmp_path / "pipe.png", "it is a pipe, not a regular file"),
+        (Path("/dev/zero"), "it is a device, not a regular file"),
+        (tmp_path / "me.png", "Too many levels of symbolic links"),
+    ):
+        with pytest.raises(ImageError, match=f"^{reason}$"):
+            read_image(path, RGB)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_IMAGE_BYTES + 1)
+    with pytest.raises(ImageError, match=r"1,073,741,825 bytes; an image file may have at most 1,073,741,824"):
+        read_image(path, RGB)
 
 
 def test_no_flipped_byte_of_a_image_ends_in_anything_but_a_image_error(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
+from cnnatomy.files import open_regular
+from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
@@ -32,9 +34,7 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-MAX_PIXELS = 89_478_485
-"""Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
-_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: make it smaller first"
+_TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
 
 
 class ImageError(UserError):
@@ -60,17 +60,16 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
-    Raises `ImageError` with the reason where the file is missing, empty, no image, truncated, or too large.
+    Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
+    large.
     """
     try:
-        if path.stat().st_size == 0:
-            raise ImageError("the file is empty")
-        with Image.open(path, formats=list(FORMATS)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(_TOO_LARGE)
-            # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
-            image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
-            return fit_image(_eight_bits(_upright(image)), shape)
+        with open_regular(path) as (file, size):
+            if size == 0:
+                raise ImageError("the file is empty")
+            if size > MAX_IMAGE_BYTES:
+                raise ImageError(f"{size:,} bytes; an image file may have at most {MAX_IMAGE_BYTES:,}")
+            return _decode(file, shape)
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -83,7 +82,18 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
     except IsADirectoryError:
         raise ImageError("a folder, not an image") from None
     except Exception as error:  # a broken file leads Pillow's decoders to OSError, struct.error, IndexError, ...
+        if isinstance(error, OSError) and error.strerror:  # of the system, not of a decoder
+            raise ImageError(error.strerror) from None
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
+
+
+def _decode(file: BinaryIO, shape: ImageShape) -> Pixels:
+    with Image.open(file, formats=list(FORMATS)) as image:
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            raise ImageError(_TOO_LARGE)
+        # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
+        image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
+        return fit_image(_eight_bits(_upright(image)), shape)
 
 
 def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
