@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnatomy.commands.images import STDIN, NamedImage, named_images
 from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
 from cnnatomy.errors import UserError
+from cnnatomy.files import printable
 
 if TYPE_CHECKING:
     from cnnatomy.runs import Trained
+
+WORTH_A_BAR = 256
+"""Images whose prediction takes long enough to show."""
 
 
 @click.command()
@@ -35,20 +43,35 @@ def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Say `do not know` where no class is as likely as that.")
 @device_option
 @click.option(
-    "--format", type=click.Choice(("table", "json", "csv")), default="table", show_default=True, help="How to print it."
+    "--format",
+    type=click.Choice(("table", "json", "jsonl", "csv")),
+    default="table",
+    show_default=True,
+    help="How to print it; jsonl is an object a line.",
 )
-def predict(run: Path, images: tuple[Path, ...], device: str, format: str) -> None:
-    """Say what is on IMAGES, with the network of RUN: the likeliest classes, five at most.
+def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | None, device: str, format: str) -> None:
+    """Say what is on IMAGES, with the network of RUN: the likeliest classes.
 
-    A file that is no usable image is reported and the others are still answered; the exit code is then 2.
+    IMAGES are files, folders (all images in them, however deep), or - for names on standard input, one a line or ended
+    by NUL. Each answer is printed as soon as it is known. A file that is no usable image is reported and the others
+    are still answered; the exit code is then 2.
+
+    \b
+    cnnatomy predict runs/mine photo.jpg scans/ --top 1
+    cnnatomy predict runs/mine scans/ --threshold 0.9 --format csv > answers.csv
+    find ~ -name '*.jpg' -print0 | cnnatomy predict runs/mine - --format jsonl
     """
     needs_training()
     from cnnatomy.runs import Trained
 
-    if not print_predictions(Trained.load(run, device), images, format):
+    if threshold is not None and math.isnan(threshold):
+        raise UserError("--threshold is no number; expected a probability from 0 to 1")
+    if not print_predictions(Trained.load(run, device), images, format, top, threshold or 0.0):
         sys.exit(2)
 
 
@@ -110,24 +133,56 @@ def weights(
         click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
 
 
-def print_predictions(trained: Trained, images: Sequence[Path], format: str = "table", top: int = 5) -> bool:
+def print_predictions(
+    trained: Trained, images: Sequence[str | Path], format: str = "table", top: int = 5, threshold: float = 0.0
+) -> bool:
     """Prints what is on each image, as it is known; whether every file could be read."""
     from cnnatomy.report import training
+    from cnnatomy.runs.trained import IMAGES_AT_ONCE, Prediction
 
-    sound, answers = True, []
-    if format == "csv":
-        click.echo(training.CSV_HEADER)
-    for answer in trained.predict(images, top):
-        if answer.error:
-            sound = False
-            click.echo(f"cnnatomy: {answer.path}: {answer.error}", err=True)
-        if format == "json":
-            answers.append(answer)
-        elif text := training.prediction(answer, format):
-            click.echo(text)
-    if format == "json":
-        click.echo(training.predictions_json(answers))
+    sound = True
+    batches = named_images(images, IMAGES_AT_ONCE)
+    print_text = partial(click.echo, nl=False, color=True)  # color: a name may have escape codes, and keeps them
+    with (
+        _bar(images, batches) as watched,
+        training.predictions(format, threshold, print_text) as write,
+    ):
+        for batch in watched:
+            predicted = trained.predict([named.path for named in batch if not named.error], top)
+            for named in batch:
+                answer = Prediction(named.path, error=named.error) if named.error else next(predicted)
+                if answer.error:
+                    sound = False
+                    click.echo(f"cnnatomy: {printable(answer.path)}: {answer.error}", err=True)
+                write(answer)
     return sound
+
+
+@contextmanager
+def _bar(names: Sequence[str | Path], batches: Iterator[list[NamedImage]]) -> Iterator[Iterable[list[NamedImage]]]:
+    """The same batches with a bar, where there are many, and the terminal does not show the answers anyway."""
+    if not sys.stderr.isatty() or sys.stdout.isatty() or STDIN in map(str, names):
+        yield batches
+        return
+    known = list(batches)
+    count = sum(map(len, known))
+    if count < WORTH_A_BAR:
+        yield known
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("images"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()]
+    # what is printed meanwhile on standard output must stay there
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=count)
+        yield _watched(known, lambda done: bar.advance(task, done))
+
+
+def _watched(batches: list[list[NamedImage]], advance: Callable[[int], None]) -> Iterator[list[NamedImage]]:
+    for batch in batches:
+        yield batch
+        advance(len(batch))
 
 
 COMMANDS = (evaluate, predict, weights)
