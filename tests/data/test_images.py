@@ -72,6 +72,17 @@ def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "I;16", "CMYK"])
+def test_strips_join_to_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (23, 17, 4), dtype=np.uint8)
+    wide = Image.fromarray(noise.view(np.uint16)[..., 0].copy())
+    image = wide if mode == "I;16" else Image.fromarray(noise).convert("RGB" if mode in ("P", "CMYK") else mode)
+    path = save(image.convert(mode), tmp_path / "a.tiff")
+    whole = read_image(path, RGB)
+    monkeypatch.setattr(module, "_STRIP", 50)
+    assert np.array_equal(read_image(path, RGB), whole)
+
+
 def test_bilevel_cmyk_and_webp_are_read(tmp_path: Path) -> None:
     assert set(read_image(save(halves("1", 0, 1), tmp_path / "a.png"), GREY).flat) == {0, 255}
     assert read_image(save(Image.new("CMYK", (8, 8)), tmp_path / "a.jpg"), RGB).min() > 250

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
 from cnnatomy.files import open_regular
@@ -34,6 +34,8 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+_STRIP = 2**20
+"""Pixels that are converted at once."""
 _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
 
 
@@ -100,22 +102,43 @@ def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
     """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
     (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
     channels, rows, columns = shape
-    image = image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode not in ("L", mode):
+        image = image.convert(mode)
     if image.size != (columns, rows):
         image = ImageOps.fit(image, (columns, rows), Image.Resampling.BILINEAR)
+    if image.mode != mode:  # grey stays grey until it is small
+        image = image.convert(mode)
     pixels = np.asarray(image, dtype=np.uint8).reshape(rows, columns, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        image.load()  # only then all of its EXIF is known
+        if image.getexif().get(ExifTags.Base.Orientation) not in range(2, 9):
+            return image  # rather than the copy that Pillow makes
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
         return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as grey or RGB with 8 bits a channel."""
+    """The image as grey or RGB with 8 bits a channel; strip by strip, as what is between may take 24 bytes a pixel."""
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    whole: Image.Image | None = None
+    for top in range(0, height, rows):
+        strip = _strip(image.crop((0, top, width, min(top + rows, height))))
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+    assert whole is not None
+    return whole
+
+
+def _strip(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":
