@@ -6,7 +6,7 @@ import gc
 
 import click
 
-from cnnatomy.commands import cost, criticise, demo, describe, train
+from cnnatomy.commands import cost, criticise, demo, describe, train, trained
 from cnnatomy.commands.ending import Verbs
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     """
 
 
-for group in (describe, criticise, cost, train, demo):
+for group in (describe, criticise, cost, train, trained, demo):
     for command in group.COMMANDS:
         main.add_command(command)
 

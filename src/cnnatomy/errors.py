@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -25,11 +26,20 @@ MAX_SHOWN = 80
 """Characters that a message repeats of what came in."""
 
 
-def printable(text: str) -> str:
-    """The text without control characters: they are written as escapes, such as `\\x1b`."""
+def printable(name: object) -> str:
+    """Text on one line: line breaks, control characters and bytes that are no UTF-8 are escaped, as in a literal of
+    Python (`\\n`, `\\x1b`, `\\udce9` for the byte 0xe9)."""
+    text = str(name)
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(ascii(one)[1:-1] if unicodedata.category(one) in _BREAKING or one in _BIDI else one for one in text)
+
+
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control characters, surrogates, line separators, paragraph separators."""
+
+_BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of what follows them."""
 
 
 def shown(value: object) -> str:

@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,13 +26,9 @@ def read_bytes(path: Path, limit: int, what: str) -> bytes:
         UserError: naming the file, what is wrong and what was expected.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(handle, "rb") as file:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise UserError(f"{path}: cannot read {what}: it is {_kind(about.st_mode)}, not a regular file")
-            content = b"" if about.st_size > limit else file.read(limit + 1)
-            size = max(about.st_size, len(content))  # it may have grown in between
+        with open_regular(path) as (file, size):
+            content = b"" if size > limit else file.read(limit + 1)
+            size = max(size, len(content))  # it may have grown in between
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: cannot read {what}: {reason}") from None
@@ -52,8 +49,30 @@ def read_text(path: Path, limit: int, what: str) -> str:
         raise UserError(f"{path}: cannot read {what}: not a text file") from None
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+    """A regular file, to read, and its size in bytes. Nothing else is opened, and no opening waits.
+
+    Raises:
+        OSError: with the reason in `strerror`; ValueError for a name that no file can have.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a regular file")
+    # it may have become a pipe in between
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        yield file, os.fstat(handle).st_size
+
+
 def _kind(mode: int) -> str:
-    return "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+_BREAKING = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control characters, surrogates, line separators, paragraph separators."""
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:

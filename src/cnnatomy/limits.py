@@ -23,8 +23,8 @@ MAX_ONNX_BYTES = 2**31
 MAX_INPUT_SIZE = 1_000_000
 """Channels, rows or columns of an input."""
 
-MAX_IMAGE_PIXELS = 89_478_485
-"""Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
+MAX_IMAGE_PIXELS = 62_500_000
+"""Of an image before it is scaled: as many as the largest cameras for film-sized frames have; decoded, half a GB."""
 
 MAX_YAML_VALUES = 250_000
 """Words, numbers, lists and mappings of a design: a dozen for each of `MAX_LAYERS`."""
@@ -46,3 +46,18 @@ MAX_NAME = 200
 
 MAX_AXES = 8
 """Sizes of an input; images have three."""
+
+MAX_IMAGE_BYTES = 2**30
+"""Of an image file: more than so many pixels take uncompressed, with four channels of 16 bits."""
+
+MAX_IDX_BYTES = 2**32
+"""Of what the header of an IDX file promises: 4 GiB, 91 times MNIST's training images."""
+
+MAX_GZIP_RATIO = 100
+"""Bytes that one of a gzipped IDX file may become; of MNIST's it is 5, deflate can do 1,032."""
+
+MAX_SMALL_GZIP_BYTES = 2**22
+"""What a gzipped IDX file may become whatever its ratio: labels in the order of their classes shrink to nothing."""
+
+MAX_NAME_BYTES = 2**16
+"""Of the name of an image on standard input; no system takes a longer path."""

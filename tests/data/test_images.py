@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cnnatomy.data import ImageError, read_image
 from cnnatomy.data import images as module
+from cnnatomy.limits import MAX_IMAGE_BYTES
 
 GREY, RGB = (1, 8, 8), (3, 8, 8)
 
@@ -70,6 +72,17 @@ def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "I;16", "CMYK"])
+def test_strips_join_to_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (23, 17, 4), dtype=np.uint8)
+    wide = Image.fromarray(noise.view(np.uint16)[..., 0].copy())
+    image = wide if mode == "I;16" else Image.fromarray(noise).convert("RGB" if mode in ("P", "CMYK") else mode)
+    path = save(image.convert(mode), tmp_path / "a.tiff")
+    whole = read_image(path, RGB)
+    monkeypatch.setattr(module, "_STRIP", 50)
+    assert np.array_equal(read_image(path, RGB), whole)
+
+
 def test_bilevel_cmyk_and_webp_are_read(tmp_path: Path) -> None:
     assert set(read_image(save(halves("1", 0, 1), tmp_path / "a.png"), GREY).flat) == {0, 255}
     assert read_image(save(Image.new("CMYK", (8, 8)), tmp_path / "a.jpg"), RGB).min() > 250
@@ -110,7 +123,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
         path = tmp_path / f"{side}.png"
         header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        with module.quiet_decoders(), pytest.raises(ImageError, match="more than 89,478,485 pixels"):
+        with module.quiet_decoders(), pytest.raises(ImageError, match="more than 62,500,000 pixels"):
             read_image(path, RGB)
 
 
@@ -150,6 +163,26 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png", RGB)
     with pytest.raises(ImageError, match="a folder"):
         read_image(tmp_path, RGB)
+
+
+def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "me.png").symlink_to("me.png")
+    for path, reason in (
+        (tmp_path / "pipe.png", "it is a pipe, not a regular file"),
+        (Path("/dev/zero"), "it is a device, not a regular file"),
+        (tmp_path / "me.png", "Too many levels of symbolic links"),
+    ):
+        with pytest.raises(ImageError, match=f"^{reason}$"):
+            read_image(path, RGB)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_IMAGE_BYTES + 1)
+    with pytest.raises(ImageError, match=r"1,073,741,825 bytes; an image file may have at most 1,073,741,824"):
+        read_image(path, RGB)
 
 
 def test_no_flipped_byte_of_a_image_ends_in_anything_but_a_image_error(tmp_path: Path) -> None:

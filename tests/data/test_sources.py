@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -38,7 +41,7 @@ def write_idx_folder(folder: Path, train: int = 40, test: int = 10, zipped: bool
 def write_images(folder: Path, count: int, first: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
-        generator = np.random.default_rng([number, zlib.crc32(folder.name.encode())])
+        generator = np.random.default_rng([number, zlib.crc32(os.fsencode(folder.name))])
         pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
@@ -108,6 +111,61 @@ def test_idx_mistakes_are_named(tmp_path: Path) -> None:
         open_source(folder)
 
 
+def zeros_gzipped(path: Path, promised: tuple[int, ...], inflated: int) -> Path:
+    with gzip.open(path, "wb") as file:
+        file.write(struct.pack(f">HBB{len(promised)}I", 0, 8, len(promised), *promised))
+        file.write(bytes(inflated))
+    return path
+
+
+def test_a_gzip_bomb_is_refused_by_what_so_few_bytes_may_become(tmp_path: Path) -> None:
+    path = zeros_gzipped(tmp_path / "train-images-idx3-ubyte.gz", (60_000, 28, 28), 2**20)
+    with pytest.raises(
+        UserError, match=r"promises 47,040,000 bytes, but so small a gzip file may become at most 4,194"
+    ):
+        read_idx(path, 3)
+
+
+def test_a_gzip_file_is_inflated_no_further_than_its_header_promises(tmp_path: Path) -> None:
+    path = zeros_gzipped(tmp_path / "train-images-idx3-ubyte.gz", (10, 28, 28), 2**24)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"promises 10 x 28 x 28 = 7,840 bytes, found more"):
+        read_idx(path, 3)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_labels_in_the_order_of_their_classes_may_shrink_to_nothing(tmp_path: Path) -> None:
+    assert len(read_idx(zeros_gzipped(tmp_path / "labels.gz", (60_000,), 60_000), 1)) == 60_000
+
+
+def test_the_size_of_an_idx_file_is_held_against_its_header_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 4000, 1000, 1000) + b"few")
+    with pytest.raises(UserError, match=r"= 4,000,000,000 bytes, found 3: fetch it again"):
+        read_idx(path, 3)
+
+
+def test_a_pipe_instead_of_an_idx_file_is_not_waited_for(tmp_path: Path) -> None:
+    folder = write_idx_folder(tmp_path / "idx")
+    path = folder / "train-images-idx3-ubyte"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte: it is a pipe, not a regular file"):
+        open_source(folder)
+
+
+def test_labels_that_leave_out_classes_are_refused(tmp_path: Path) -> None:
+    folder = write_idx_folder(tmp_path / "idx")
+    labels = np.arange(40) % 3
+    labels[7] = 255
+    (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    with pytest.raises(
+        UserError, match=r"256 classes, but no training image is of 3, 4, 5, 6, 7 and 247 more\. Labels"
+    ):
+        load(folder, (1, 6, 5))
+
+
 def test_class_folders_are_the_classes(tmp_path: Path) -> None:
     write_images(tmp_path / "cat", 5)
     write_images(tmp_path / "dog" / "deeper", 4)
@@ -136,6 +194,34 @@ def test_a_split_that_is_missing_is_cut_off_training(tmp_path: Path) -> None:
             write_images(tmp_path / part / name, count, first=count)
     data = load(tmp_path, (1, 8, 8))
     assert (len(data.train), len(data.val), len(data.test)) == (36, 4, 6)
+
+
+def test_links_in_a_circle_and_pipes_stop_nothing(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, 3)
+        (tmp_path / name / "above").symlink_to(tmp_path)
+        (tmp_path / name / "me.png").symlink_to("me.png")
+        os.mkfifo(tmp_path / name / "pipe.png")
+    data = load(tmp_path, (1, 8, 8))
+    assert data.report.skipped[:2] == (
+        ("cat/me.png", "Too many levels of symbolic links"),
+        ("cat/pipe.png", "it is a pipe, not a regular file"),
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_name_need_not_be_text_but_the_name_of_a_class_does(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, 3)
+    for name in (b"caf\xe9.png", b"two\nlines.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/" + name)).write_text("no pixels")
+    assert [name for name, _ in load(tmp_path, (1, 8, 8)).report.skipped] == [
+        r"cat/caf\udce9.png",
+        r"cat/two\nlines.png",
+    ]
+    write_images(Path(os.fsdecode(os.fsencode(tmp_path) + b"/mou\xdfe")), 3)
+    with pytest.raises(UserError, match=r"class folder .*mou\\udcdfe: a class is named by its folder; rename it"):
+        open_source(tmp_path)
 
 
 def test_folder_mistakes_are_named(tmp_path: Path) -> None:

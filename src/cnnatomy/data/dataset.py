@@ -126,6 +126,7 @@ def load(
     """
     check_channels(shape)
     image_set = source if isinstance(source, ImageSet) else open_source(source)
+    _check_classes(image_set)
     survey = _survey(image_set, shape, memory, progress)
     try:
         splits = split_images(
@@ -155,6 +156,18 @@ def load(
             b"".join(survey.digests) + splits.tobytes() + image_set.labels.tobytes(), digest_size=16
         ).hexdigest(),
     )
+
+
+def _check_classes(image_set: ImageSet) -> None:
+    """Labels that are numbers may leave some out, which are then classes that nothing can be learned of."""
+    counts = np.bincount(image_set.labels[image_set.splits == TRAIN], minlength=len(image_set.classes))
+    empty = [name for name, count in zip(image_set.classes, counts.tolist(), strict=True) if not count]
+    if empty:
+        more = f" and {len(empty) - 5:,} more" if len(empty) > 5 else ""
+        raise UserError(
+            f"{image_set.source}: the labels tell of {len(image_set.classes)} classes, but no training image is of"
+            f" {', '.join(empty[:5])}{more}. Labels count the classes from 0 without a gap"
+        )
 
 
 def load_labelled(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -21,6 +21,8 @@ SPLIT_NAMES = {
     "test": TEST,
     "testing": TEST,
 }
+IMAGES = ", ".join(sorted(SUFFIXES))
+"""What the name of an image file ends in, for messages."""
 
 
 def read_class_folders(folder: Path) -> ImageSet:
@@ -37,14 +39,13 @@ def read_class_folders(folder: Path) -> ImageSet:
     ignored = 0
     for split, root in sorted(parts.items()):
         for label, name in enumerate(classes):
-            files = list(_files(root / name))
-            image_set = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-            ignored += len(files) - len(image_set)
-            if not image_set and split == TRAIN:
-                raise UserError(f"class folder {root / name} has no images ({', '.join(sorted(SUFFIXES))})")
-            paths += image_set
-            labels += [label] * len(image_set)
-            splits += [split] * len(image_set)
+            found, others = find_images(root / name)
+            ignored += others
+            if not found and split == TRAIN:
+                raise UserError(f"class folder {root / name} has no images ({IMAGES})")
+            paths += found
+            labels += [label] * len(found)
+            splits += [split] * len(found)
     return ImageSet(
         source=str(folder.resolve()),
         classes=classes,
@@ -52,7 +53,7 @@ def read_class_folders(folder: Path) -> ImageSet:
         splits=np.asarray(splits, np.int8),
         has=frozenset(parts),
         fetch=FromFiles(tuple(paths)),
-        names=tuple(str(path.relative_to(folder)) for path in paths),
+        names=tuple(printable(path.relative_to(folder)) for path in paths),
         files=True,
         ignored=ignored,
     )
@@ -62,7 +63,7 @@ def _parts(folder: Path) -> dict[int, Path]:
     """Which folder holds the class folders of which split: the folder itself, or its `train`, `val` and `test`."""
     folders = _folders(folder)
     if not folders:
-        found = sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+        found = sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in os.listdir(folder))
         problem = f"has {found:,} images but no class folders" if found else "is empty: no class folders"
         raise UserError(
             f"{folder} {problem}. Expected one folder of images a class, such as {folder}/cat and {folder}/dog"
@@ -84,6 +85,12 @@ def _check(folder: Path, parts: dict[int, Path], classes: tuple[str, ...]) -> No
     if len(classes) < 2:
         found = f"only one class folder, {classes[0]}" if classes else "no class folders"
         raise UserError(f"{parts[TRAIN]} has {found}. Expected one folder of images a class, two at least")
+    for name in classes:
+        if printable(name) != name:
+            raise UserError(
+                f"class folder {printable(parts[TRAIN] / name)}: a class is named by its folder; rename it,"
+                " to text in UTF-8 without line breaks and control characters"
+            )
     for split in (VAL, TEST):
         unknown = {path.name for path in _folders(parts[split])} - set(classes) if split in parts else set()
         if unknown:
@@ -93,13 +100,34 @@ def _check(folder: Path, parts: dict[int, Path], classes: tuple[str, ...]) -> No
 
 
 def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}") from None
+    """The folders right below, in order, without hidden ones."""
+    _, names, _ = next(_walk(folder))
+    return [folder / name for name in sorted(names)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+def find_images(folder: Path) -> tuple[list[Path], int]:
+    """What has an image's suffix in a folder and all below it, in order, and how many other files there are.
+
+    Hidden files and folders are left out, and links to folders are not followed.
+
+    Raises:
+        UserError: naming a folder that cannot be read.
+    """
+    found: list[str] = []
+    count = 0
+    for place, _, names in _walk(folder):
+        count += len(names)
+        found += [os.path.join(place, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
+    found.sort(key=lambda path: path.replace(os.sep, "\0"))  # as paths are ordered: by their parts
+    return [Path(path) for path in found], count - len(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` without what is hidden."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"{error.filename}: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield place, folders, [name for name in names if not name.startswith(".")]

@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,17 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.sources import FASHION_MNIST, TEST, TRAIN, FromArray, ImageSet
 from cnnatomy.errors import UserError
-
-MAX_BYTES = 2**32
-"""The header's promise is held against this before anything is allocated: 4 GiB, 91 times MNIST's training images."""
+from cnnatomy.files import open_regular
+from cnnatomy.limits import MAX_GZIP_RATIO, MAX_IDX_BYTES, MAX_SMALL_GZIP_BYTES
 
 _UNSIGNED_BYTE = 0x08
+_STEP = 2**20
+"""Bytes that are inflated at once."""
 
 
 def is_idx(folder: Path) -> bool:
     """Whether the folder holds IDX files, gzipped or not."""
-    return any("idx" in path.name and "ubyte" in path.name for path in folder.iterdir() if path.is_file())
+    return any("idx" in path.name and "ubyte" in path.name and not path.is_dir() for path in folder.iterdir())
 
 
 def read_idx_folder(folder: Path) -> ImageSet:
@@ -63,26 +65,31 @@ def read_idx_folder(folder: Path) -> ImageSet:
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in one IDX file; raises `UserError` where it is truncated or something else."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    """The array of unsigned bytes in one IDX file.
+
+    What its header promises is held against the size of the file, or against what so small a gzip file may become,
+    before anything is allocated.
+
+    Raises:
+        UserError: where it is truncated, too long, or something else.
+    """
     try:
-        with opener(path, "rb") as file:
-            header = file.read(4 + 4 * dimensions)
-            shape = _shape(path, header, dimensions)
-            size = math.prod(shape)
-            content = file.read(size + 1)
+        with open_regular(path) as (file, size):
+            if path.suffix != ".gz":
+                shape = _shape(path, file, dimensions, MAX_IDX_BYTES)
+                _check_length(path, shape, size - file.tell())
+                return _filled(path, shape, file)
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                shape = _shape(path, unzipped, dimensions, max(MAX_SMALL_GZIP_BYTES, MAX_GZIP_RATIO * size))
+                return _filled(path, shape, unzipped)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: broken or truncated gzip file ({error}): fetch it again") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    if len(content) != size:
-        found = "more" if len(content) > size else f"{len(content):,}"
-        wanted = " x ".join(f"{length:,}" for length in shape)
-        raise UserError(f"{path}: the header promises {wanted} = {size:,} bytes, found {found}: fetch it again")
-    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+def _shape(path: Path, file: BufferedReader | gzip.GzipFile, dimensions: int, limit: int) -> tuple[int, ...]:
+    header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions:
         raise UserError(f"{path}: {len(header)} bytes are too few for an IDX header: fetch it again")
     zeros, kind, found = struct.unpack(">HBB", header[:4])
@@ -92,15 +99,34 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
             f" (it begins with {header[:4].hex(' ')}, expected 00 00 08 0{dimensions})"
         )
     shape: tuple[int, ...] = struct.unpack(f">{dimensions}I", header[4:])
-    if math.prod(shape) > MAX_BYTES:
-        raise UserError(f"{path}: the header promises {math.prod(shape):,} bytes, more than {MAX_BYTES:,}")
+    promised, limit = math.prod(shape), min(limit, MAX_IDX_BYTES)
+    if promised > limit:
+        of_what = "more than" if limit == MAX_IDX_BYTES else "but so small a gzip file may become at most"
+        raise UserError(f"{path}: the header promises {promised:,} bytes, {of_what} {limit:,}")
     return shape
+
+
+def _filled(path: Path, shape: tuple[int, ...], file: BufferedReader | gzip.GzipFile) -> NDArray[np.uint8]:
+    array = np.empty(math.prod(shape), np.uint8)
+    places, done = array.data, 0
+    while done < len(array) and (got := file.readinto(places[done : done + _STEP])):
+        done += got
+    _check_length(path, shape, done + len(file.read(1)))
+    return array.reshape(shape)
+
+
+def _check_length(path: Path, shape: tuple[int, ...], found: int) -> None:
+    promised = math.prod(shape)
+    if found != promised:
+        wanted = " x ".join(f"{length:,}" for length in shape)
+        some = "more" if found > promised else f"{found:,}"
+        raise UserError(f"{path}: the header promises {wanted} = {promised:,} bytes, found {some}: fetch it again")
 
 
 def _find(folder: Path, prefix: str, kind: str, dimensions: int) -> Path:
     name = f"{prefix}-{kind}-idx{dimensions}-ubyte"
     for candidate in (name, f"{name}.gz", name.replace("-idx", ".idx"), f"{name.replace('-idx', '.idx')}.gz"):
-        if (folder / candidate).is_file():
+        if (folder / candidate).exists():
             return folder / candidate
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
     raise UserError(f"{folder} has no {name} or {name}.gz (found: {there})")

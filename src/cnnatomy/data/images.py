@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
+from cnnatomy.files import open_regular
+from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
@@ -32,9 +34,9 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-MAX_PIXELS = 89_478_485
-"""Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
-_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels: make it smaller first"
+_STRIP = 2**20
+"""Pixels that are converted at once."""
+_TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
 
 
 class ImageError(UserError):
@@ -60,17 +62,16 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
-    Raises `ImageError` with the reason where the file is missing, empty, no image, truncated, or too large.
+    Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
+    large.
     """
     try:
-        if path.stat().st_size == 0:
-            raise ImageError("the file is empty")
-        with Image.open(path, formats=list(FORMATS)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(_TOO_LARGE)
-            # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
-            image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
-            return fit_image(_eight_bits(_upright(image)), shape)
+        with open_regular(path) as (file, size):
+            if size == 0:
+                raise ImageError("the file is empty")
+            if size > MAX_IMAGE_BYTES:
+                raise ImageError(f"{size:,} bytes; an image file may have at most {MAX_IMAGE_BYTES:,}")
+            return _decode(file, shape)
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -83,29 +84,61 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
     except IsADirectoryError:
         raise ImageError("a folder, not an image") from None
     except Exception as error:  # a broken file leads Pillow's decoders to OSError, struct.error, IndexError, ...
+        if isinstance(error, OSError) and error.strerror:  # of the system, not of a decoder
+            raise ImageError(error.strerror) from None
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
+
+
+def _decode(file: BinaryIO, shape: ImageShape) -> Pixels:
+    with Image.open(file, formats=list(FORMATS)) as image:
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            raise ImageError(_TOO_LARGE)
+        # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
+        image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
+        return fit_image(_eight_bits(_upright(image)), shape)
 
 
 def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
     """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
     (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
     channels, rows, columns = shape
-    image = image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode not in ("L", mode):
+        image = image.convert(mode)
     if image.size != (columns, rows):
         image = ImageOps.fit(image, (columns, rows), Image.Resampling.BILINEAR)
+    if image.mode != mode:  # grey stays grey until it is small
+        image = image.convert(mode)
     pixels = np.asarray(image, dtype=np.uint8).reshape(rows, columns, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        image.load()  # only then all of its EXIF is known
+        if image.getexif().get(ExifTags.Base.Orientation) not in range(2, 9):
+            return image  # rather than the copy that Pillow makes
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
         return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as grey or RGB with 8 bits a channel."""
+    """The image as grey or RGB with 8 bits a channel; strip by strip, as what is between may take 24 bytes a pixel."""
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    whole: Image.Image | None = None
+    for top in range(0, height, rows):
+        strip = _strip(image.crop((0, top, width, min(top + rows, height))))
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+    assert whole is not None
+    return whole
+
+
+def _strip(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":

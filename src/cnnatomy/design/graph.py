@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnatomy.errors import ShapeError, UserError, shown
+from cnnatomy.errors import ShapeError, UserError, printable, shown
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_NAME
 
@@ -269,6 +269,6 @@ def check_shape(shape: Shape) -> Shape:
 
 def check_name(name: str, what: str = "a name") -> str:
     """A name of the user's; raises `UserError` unless it can stand on a line of a table."""
-    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+    if not isinstance(name, str) or printable(name) != name or not 0 < len(name) <= MAX_NAME:
         raise UserError(f"{what} has 1 to {MAX_NAME} characters that can be printed, got {shown(name)!r}")
     return name

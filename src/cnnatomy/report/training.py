@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import account
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
+from cnnatomy.errors import printable
 from cnnatomy.report.tables import Column, render
 
 if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and `predict` does without
@@ -88,33 +91,86 @@ def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-CSV_HEADER = "image,rank,class,probability,error"
+PREDICTION_FORMATS = ("table", "json", "jsonl", "csv")
 
 
-def prediction(answer: Prediction, format: str = "table") -> str:
-    """One image in a line of text, or in as many of CSV as it has answers; nothing for an error in text."""
-    if format == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        for rank, (name, probability) in enumerate(answer.classes, 1):
-            writer.writerow([answer.path, rank, name, f"{probability:.6f}", ""])
-        if answer.error:
-            writer.writerow([answer.path, "", "", "", answer.error])
-        return text.getvalue().rstrip("\n")
-    shares = "  ".join(f"{name} {probability:.1%}" for name, probability in answer.classes)
-    return "" if answer.error else f"{answer.path}: {shares}"
+@contextmanager
+def predictions(
+    format: str, threshold: float, write: Callable[[str], object]
+) -> Iterator[Callable[[Prediction], object]]:
+    """What writes predictions one by one, each as soon as it is given.
+
+    Below the probability `threshold` the answer is that it is not known. What is written as JSON is whole, also where
+    an error or Ctrl-C ends it. A file that is no usable image is left out of a table.
+    """
+    if format == "json":
+        count = 0
+
+        def write_record(answer: Prediction) -> None:
+            nonlocal count
+            write((",\n" if count else "[\n") + indent(_json(answer, threshold, 2), "  "))
+            count += 1
+
+        try:
+            yield write_record
+        finally:
+            write("\n]\n" if count else "[]\n")
+    elif format == "jsonl":
+        yield lambda answer: write(_json(answer, threshold) + "\n")
+    elif format == "csv":
+        write("image,rank,class,probability,error,answer\n")
+        yield lambda answer: write(_csv(answer, threshold))
+    else:
+        yield lambda answer: write(_line(answer, threshold))
 
 
-def predictions_json(answers: Iterable[Prediction]) -> str:
-    """All images as one JSON list."""
-    return json.dumps([_record(answer) for answer in answers], indent=2, ensure_ascii=False)
-
-
-def _record(answer: Prediction) -> dict[str, Any]:
+def _line(answer: Prediction, threshold: float) -> str:
     if answer.error:
-        return {"image": str(answer.path), "error": answer.error}
-    classes = [{"class": name, "probability": probability} for name, probability in answer.classes]
-    return {"image": str(answer.path), "predictions": classes}
+        return ""
+    if _known(answer, threshold) is None:
+        name, probability = answer.classes[0]
+        said = f"do not know (most likely {name}, {probability:.1%})"
+    else:
+        said = "  ".join(f"{name} {probability:.1%}" for name, probability in answer.classes)
+    return f"{printable(answer.path)}: {said}\n"
+
+
+def _csv(answer: Prediction, threshold: float) -> str:
+    """A line for each of its classes, or one that says what is wrong."""
+    if answer.error:
+        return _csv_line(answer.path, "", "", "", answer.error, "")
+    known = _known(answer, threshold) or ""
+    return "".join(
+        _csv_line(answer.path, rank, name, f"{probability:.6f}", "", known)
+        for rank, (name, probability) in enumerate(answer.classes, 1)
+    )
+
+
+def _csv_line(*values: object) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # so that it quotes what has either in it
+    return _escaped(text.getvalue().removesuffix("\r\n") + "\n")
+
+
+def _json(answer: Prediction, threshold: float, indentation: int | None = None) -> str:
+    record: dict[str, Any] = {"image": str(answer.path)}
+    if answer.error:
+        record["error"] = answer.error
+    else:
+        record["class"] = _known(answer, threshold)
+        record["predictions"] = [{"class": name, "probability": probability} for name, probability in answer.classes]
+    return _escaped(json.dumps(record, indent=indentation, ensure_ascii=False, allow_nan=False))
+
+
+def _known(answer: Prediction, threshold: float) -> str | None:
+    """The likeliest class, if it is as likely as that."""
+    name, probability = answer.classes[0]
+    return name if probability >= threshold else None
+
+
+def _escaped(text: str) -> str:
+    r"""With `\udcNN` for a byte NN of a file's name that is no UTF-8: what JSON writes for it, and Python's `repr`."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def transplanted(done: Transplant, network: Design, source: str) -> list[str]:

@@ -1,0 +1,187 @@
+"""Commands that use a network that is trained: evaluate, predict, weights."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnatomy.commands.images import STDIN, NamedImage, named_images
+from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
+from cnnatomy.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from cnnatomy.runs import Trained
+
+WORTH_A_BAR = 256
+"""Images whose prediction takes long enough to show."""
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@device_option
+@click.option(
+    "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
+)
+def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
+    """Evaluate RUN, a run folder: top-1, top-5, precision and recall by class, confusion matrix."""
+    needs_training()
+    from cnnatomy.report import training
+    from cnnatomy.runs import Trained
+
+    result, what = Trained.load(run, device).evaluate(data)
+    click.echo(training.evaluation(result, what, format))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Say `do not know` where no class is as likely as that.")
+@device_option
+@click.option(
+    "--format",
+    type=click.Choice(("table", "json", "jsonl", "csv")),
+    default="table",
+    show_default=True,
+    help="How to print it; jsonl is an object a line.",
+)
+def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | None, device: str, format: str) -> None:
+    """Say what is on IMAGES, with the network of RUN: the likeliest classes.
+
+    IMAGES are files, folders (all images in them, however deep), or - for names on standard input, one a line or ended
+    by NUL. Each answer is printed as soon as it is known. A file that is no usable image is reported and the others
+    are still answered; the exit code is then 2.
+
+    \b
+    cnnatomy predict runs/mine photo.jpg scans/ --top 1
+    cnnatomy predict runs/mine scans/ --threshold 0.9 --format csv > answers.csv
+    find ~ -name '*.jpg' -print0 | cnnatomy predict runs/mine - --format jsonl
+    """
+    needs_training()
+    from cnnatomy.runs import Trained
+
+    if threshold is not None and math.isnan(threshold):
+        raise UserError("--threshold is no number; expected a probability from 0 to 1")
+    if not print_predictions(Trained.load(run, device), images, format, top, threshold or 0.0):
+        sys.exit(2)
+
+
+@click.command()
+@network_argument
+@click.option("--from", "source", required=True, help="torchvision:NAME, timm:NAME, or a .safetensors or .pth file.")
+@click.option("--pretrained", is_flag=True, help="Let torchvision or timm fetch its trained weights.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the weights to this .safetensors file.")
+@click.option("--run", type=click.Path(path_type=Path), help="Write a run folder, for `predict` and `evaluate --data`.")
+@click.option("--pairs", is_flag=True, help="Print which layer took the weights of which.")
+@input_option
+@classes_option
+def weights(
+    network: str,
+    source: str,
+    pretrained: bool,
+    out: Path | None,
+    run: Path | None,
+    pairs: bool,
+    input: Any,
+    classes: int | None,
+) -> None:
+    """Take weights for NETWORK from other people's code or files, aligned by structure and shape, not by name.
+
+    A model of torchvision or timm is run beside ours: each layer takes the weights of the layer there that reads the
+    same tensor, and the outputs are compared. A file is matched by the shapes and order of its layers. What does not
+    fit is listed, and nothing is written. NETWORK may be what others made (.onnx, .prototxt, python:) where all its
+    layers are ours; of an ONNX file the structure is read, never the weights.
+
+    \b
+    cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
+    cnnatomy weights mobilenet-v2 --from mobilenet_v2-b0353104.pth --out mobilenet-v2.safetensors
+    """
+    from cnnatomy.readers import resolve
+
+    ours = resolve(network, classes, input)
+    needs_training()
+    from cnnatomy.report import training
+    from cnnatomy.runs import RunFolder
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.runs.weights import sources
+
+    if out is not None and out.suffix != ".safetensors":
+        raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
+    if run is not None:
+        run_folder.check_free(RunFolder(run))
+    done = sources.transplant(ours, source, pretrained)
+    for our_path, path_there in done.pairs if pairs else ():
+        click.echo(f"{our_path:<40} {path_there}")
+    for line in training.transplanted(done, ours, source):
+        click.echo(line)
+    if out is not None:
+        sources.save(done.state, out)
+        click.echo(f"Weights: {out}")
+    if run is not None:
+        place = RunFolder(run)
+        run_folder.create(place, sources.as_run(ours, source))
+        sources.save(done.state, place.model)
+        click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
+
+
+def print_predictions(
+    trained: Trained, images: Sequence[str | Path], format: str = "table", top: int = 5, threshold: float = 0.0
+) -> bool:
+    """Prints what is on each image, as it is known; whether every file could be read."""
+    from cnnatomy.report import training
+    from cnnatomy.runs.trained import IMAGES_AT_ONCE, Prediction
+
+    sound = True
+    batches = named_images(images, IMAGES_AT_ONCE)
+    print_text = partial(click.echo, nl=False, color=True)  # color: a name may have escape codes, and keeps them
+    with (
+        _bar(images, batches) as watched,
+        training.predictions(format, threshold, print_text) as write,
+    ):
+        for batch in watched:
+            predicted = trained.predict([named.path for named in batch if not named.error], top)
+            for named in batch:
+                answer = Prediction(named.path, error=named.error) if named.error else next(predicted)
+                if answer.error:
+                    sound = False
+                    click.echo(f"cnnatomy: {printable(answer.path)}: {answer.error}", err=True)
+                write(answer)
+    return sound
+
+
+@contextmanager
+def _bar(names: Sequence[str | Path], batches: Iterator[list[NamedImage]]) -> Iterator[Iterable[list[NamedImage]]]:
+    """The same batches with a bar, where there are many, and the terminal does not show the answers anyway."""
+    if not sys.stderr.isatty() or sys.stdout.isatty() or STDIN in map(str, names):
+        yield batches
+        return
+    known = list(batches)
+    count = sum(map(len, known))
+    if count < WORTH_A_BAR:
+        yield known
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("images"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()]
+    # what is printed meanwhile on standard output must stay there
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=count)
+        yield _watched(known, lambda done: bar.advance(task, done))
+
+
+def _watched(batches: list[list[NamedImage]], advance: Callable[[int], None]) -> Iterator[list[NamedImage]]:
+    for batch in batches:
+        yield batch
+        advance(len(batch))
+
+
+COMMANDS = (evaluate, predict, weights)
