@@ -40,6 +40,7 @@ BELOW: dict[str, set[str]] = {
     "page": {"report"},
     "cli": {"commands", "page"},
     "cnnatomy": {"critique", "training"},
+    "__main__": {"cli"},
 }
 # `net.account()` is what everyone types: such a method may fetch, inside itself, what lives on a higher floor.
 CONVENIENCES = {("design/network.py", "analysis")}

@@ -8,15 +8,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from cnnatomy.catalogue import ENTRIES, network
-from cnnatomy.design import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
-from cnnatomy.errors import ShapeError, UserError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+    from cnnatomy.catalogue import ENTRIES, network
+    from cnnatomy.design import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
+    from cnnatomy.errors import ShapeError, UserError
     from cnnatomy.layers.layer import Shape
 
 __version__ = "0.1.0"
@@ -38,6 +37,21 @@ __all__ = [
     "network",
     "read",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What the package offers, imported when it is first asked for: the command line handles Ctrl-C before that."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cnnatomy import catalogue, design, errors
+
+    found = next(getattr(home, name) for home in (catalogue, design, errors) if hasattr(home, name))
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
 
 
 def read(module: torch.nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0) -> Graph:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import click
 
 from cnnatomy.commands import cost, criticise, demo, describe, train, trained
@@ -32,15 +30,3 @@ def main() -> None:
 for group in (describe, criticise, cost, train, trained, demo):
     for command in group.COMMANDS:
         main.add_command(command)
-
-
-def run() -> None:
-    """The console script: `main`, and then no looking for garbage among what ends with the process anyway."""
-    try:
-        main()
-    finally:
-        gc.freeze()
-
-
-if __name__ == "__main__":
-    run()

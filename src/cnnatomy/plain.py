@@ -20,7 +20,7 @@ def checked(got: Any, hint: Any, name: str) -> Any:
     try:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
-        what = repr(shown(got)) if isinstance(got, str) else shown(got)
+        what = f"'{shown(got)}'" if isinstance(got, str) else shown(got)
         raise UserError(f"{name}: expected {type_text(hint)}, got {what}") from None
 
 

@@ -101,7 +101,7 @@ def find(name: str) -> Entry:
         return senet.with_squeeze_excitation(_INDEX[key[2:]])
     if entry is None:
         known = [known for entry in ENTRIES for known in (entry.name, *entry.aliases)]
-        raise UserError(f"there is no network called {shown(name)!r}.{nearest(name, known)} `cnnatomy list` shows all.")
+        raise UserError(f"there is no network called '{shown(name)}'.{nearest(name, known)} `cnnatomy list` shows all.")
     return entry
 
 

@@ -2,31 +2,75 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
 
 import click
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable
 
 
 class Verbs(click.Group):
     """Prints a `UserError` as one message and exits 2; suggests the nearest verb for an unknown one; 130 on Ctrl-C."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        """The command line `args`; always ends in SystemExit."""
         try:
+            _prepare_streams()
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
             sys.exit(code if isinstance(code, int) else 0)
         except UserError as error:
-            click.echo(f"cnnatomy: {error}", err=True)
+            _say(str(error))
             sys.exit(2)
         except click.ClickException as error:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            click.echo(_safe(shown.getvalue()), err=True, nl=False)
             sys.exit(2)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("cnnatomy: interrupted", err=True)
+            _say("interrupted")
             sys.exit(130)
-        except BrokenPipeError:  # `cnnatomy list | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, and writes all of its output while a failure can still be told."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `cnnatomy list | head`: the reader has had enough
+            _discard_output()
+            return 0
+        except OSError as error:
+            what = error.filename or "cannot write the output"
+            if error.filename is None:
+                _discard_output()
+            raise UserError(f"{what}: {error.strerror or error}") from error
+        except MemoryError:
+            raise UserError("this takes more memory than there is: choose a smaller input, batch or network") from None
+        return result
+
+
+def _prepare_streams() -> None:
+    """What cannot be written in the encoding of the terminal is escaped; a closed output is told, not skipped."""
+    if sys.stdout is None:
+        raise UserError("cannot write the output: it is closed. Send it to a file, or to /dev/null")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """What is left in the buffers goes nowhere, so that Python does not try once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _say(message: str) -> None:
+    click.echo(f"cnnatomy: {_safe(message)}", err=True)
+
+
+def _safe(message: str) -> str:
+    """The message without control characters; its lines stay."""
+    return "\n".join(map(printable, message.split("\n")))

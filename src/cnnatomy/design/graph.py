@@ -270,5 +270,5 @@ def check_shape(shape: Shape) -> Shape:
 def check_name(name: str, what: str = "a name") -> str:
     """A name of the user's; raises `UserError` unless it can stand on a line of a table."""
     if not isinstance(name, str) or printable(name) != name or not 0 < len(name) <= MAX_NAME:
-        raise UserError(f"{what} has 1 to {MAX_NAME} characters that can be printed, got {shown(name)!r}")
+        raise UserError(f"{what} has 1 to {MAX_NAME} characters that can be printed, got '{shown(name)}'")
     return name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
 
-from cnnatomy.files import write_new, write_text, writing_to
+from cnnatomy.design.graph import check_name
+from cnnatomy.errors import UserError, shown
+from cnnatomy.files import check_new, write_new, write_text, writing_to
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import listed, schema
 
@@ -85,11 +88,15 @@ def create(name: str, source: str | None = None, with_schema: bool = False) -> s
         UserError: if there is such a file already, it cannot be written, or there is no network `source`.
     """
     path = Path(name)
+    if name.endswith(("/", os.sep)) or not path.name or path.name == "..":
+        raise UserError(f"a design needs a name, such as mine or designs/mine.yaml, got '{shown(name)}'")
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = path.with_name(path.name + ".yaml")
+    check_name(path.stem, "the name of a design")
     content = text(path.stem, str(path), source)
+    check_new(path)
     with writing_to(path):
-        write_new(path, (EDITORS if with_schema else "") + content)
         if with_schema:
             write_text(path.with_name(schema.FILE), schema.text())
+        write_new(path, (EDITORS if with_schema else "") + content)
     return f"wrote {path}; what it costs: cnnatomy show {path}"

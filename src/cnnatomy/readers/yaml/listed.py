@@ -81,13 +81,13 @@ def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> L
     for part in path.split("."):
         reader.refusing(pairs[0][0], check_name, part, "a part of a path")
     if path in numbers:
-        reader.fail(node, f"every node needs a path of its own, {shown(path)!r} is there already")
+        reader.fail(node, f"every node needs a path of its own, '{shown(path)}' is there already")
     names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else None
     if names == []:
         reader.fail(node, f"{path}: reads is empty; leave it out, and it reads the node before it")
     for name in names or ():
         if name not in numbers:
-            reader.fail(node, f"{path} reads {shown(name)!r}, which no node before it makes.{nearest(name, numbers)}")
+            reader.fail(node, f"{path} reads '{shown(name)}', which no node before it makes.{nearest(name, numbers)}")
     reads = tuple(numbers[name] for name in names or ()) or (len(numbers) - 1,)
     numbers[path] = len(numbers)
     return ListedNode(path, layer, reads)
