@@ -36,7 +36,13 @@ MAX_INTEGER = 2**63 - 1
 """Of a number in a design, as torch and every format of networks have it."""
 
 MAX_LAYER_SIZE = 1_000_000_000
-"""Of a channel count, kernel, stride, padding, dilation or factor of a layer."""
+"""Channels or features of a layer, and whatever else is counted in one."""
+
+MAX_WINDOW = 1_000_000
+"""Of a kernel, stride, padding, dilation or factor, along one axis: the side of the largest input."""
+
+MAX_MAP_SIDE = 10_000_000
+"""Rows or columns of a feature map."""
 
 MAX_MAP_ELEMENTS = 10**15
 """Numbers in one feature map of one image: four petabytes."""

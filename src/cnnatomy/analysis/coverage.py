@@ -27,17 +27,12 @@ class Reads(NamedTuple):
     @property
     def offsets(self) -> list[int]:
         """Those positions."""
-        return [self.first + i for i in range(self.span) if self.mask >> i & 1]
+        return [self.first + i for i, bit in enumerate(reversed(f"{self.mask:b}")) if bit == "1"]
 
     def through(self, kernel: int, padding: int, dilation: int, before: int, after: int) -> Reads:
         """After a window over a map of `before` positions that gives `after`; what is always padding is left out."""
-        taps = range(-padding, kernel * dilation - padding, dilation)
-        if padding >= after or taps[-1] >= before:
-            taps = range(*_inside(taps, after, before))
-        mask = 0
-        for tap in taps:
-            mask |= self.mask << (tap - taps[0])
-        return Reads(self.first + taps[0], mask) if taps else self
+        taps = _inside(range(-padding, kernel * dilation - padding, dilation), after, before)
+        return Reads(self.first + taps[0], repeated(self.mask, len(taps), dilation)) if taps else self
 
     def joined(self, other: Reads) -> Reads:
         """What either reads."""
@@ -47,10 +42,24 @@ class Reads(NamedTuple):
         return Reads(first, self.mask << (self.first - first) | other.mask << (other.first - first))
 
 
-def _inside(taps: range, after: int, before: int) -> tuple[int, int, int]:
-    """Those of the taps t for which o + t lies in the map for some output o."""
-    kept = [tap for tap in taps if -after < tap < before]
-    return (kept[0], kept[-1] + 1, taps.step) if kept else (0, 0, 1)
+def _inside(taps: range, after: int, before: int) -> range:
+    """Those of the taps t for which o + t lies in the map for some output o: from 1 - after to before - 1."""
+    first = max(0, -(-(1 - after - taps.start) // taps.step))
+    return taps[first : max(first, -(-(before - taps.start) // taps.step))]
+
+
+def repeated(mask: int, times: int, step: int) -> int:
+    """The bits of a mask so many times, each time `step` places further; by doubling, for a million times too."""
+    found = placed = 0
+    power, count = mask, 1
+    while times:
+        if times & 1:
+            found |= power << placed * step
+            placed += count
+        times >>= 1
+        power |= power << count * step if times else 0
+        count *= 2
+    return found
 
 
 class Coverage(NamedTuple):

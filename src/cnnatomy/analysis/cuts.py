@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
@@ -112,28 +113,47 @@ class _Ways:
 def _narrowest_between(first: int, last: int, reads: list[set[int]], volumes: list[int]) -> set[int]:
     """The maps of the narrowest cut between two maps that are not joined directly, the nearest to the first of several.
 
-    It is a minimum cut, found by maximum flow along shortest paths (Edmonds and Karp 1972): map i is an edge from 2i to
+    It is a minimum cut, found by maximum flow (Dinic 1970: of all shortest paths at once): map i is an edge from 2i to
     2i + 1 that carries its volume, and `free` is what an edge can still carry.
     """
+    source, sink = 2 * first + 1, 2 * last
     free: dict[int, dict[int, float]] = {n: {} for n in range(2 * first, 2 * last + 2)}
     for i in range(first + 1, last + 1):
         for start, end, most in ((2 * i, 2 * i + 1, volumes[i]), *[(2 * x + 1, 2 * i, inf) for x in reads[i]]):
             free[start][end], free[end][start] = most, 0
     while True:
-        came = {2 * first + 1: 2 * first + 1}  # where the search came from
-        waiting = [2 * first + 1]
+        steps = {source: 0}  # from the source
+        waiting = [source]
         for n in waiting:  # grows as we go
             for end, most in free[n].items():
-                if most and end not in came:
-                    came[end] = n
+                if most and end not in steps:
+                    steps[end] = steps[n] + 1
                     waiting.append(end)
-        if 2 * last not in came:
-            return {i for i in range(first + 1, last) if 2 * i in came and 2 * i + 1 not in came}
-        path = [2 * last]
-        while path[-1] != 2 * first + 1:
-            path.append(came[path[-1]])
-        edges = list(zip(path[1:], path, strict=False))
-        flow = min([free[start][end] for start, end in edges])
-        for start, end in edges:
-            free[start][end] -= flow
-            free[end][start] += flow
+        if sink not in steps:
+            return {i for i in range(first + 1, last) if 2 * i in steps and 2 * i + 1 not in steps}
+        _fill(free, steps, source, sink)
+
+
+def _fill(free: dict[int, dict[int, float]], steps: dict[int, int], source: int, sink: int) -> None:
+    """Sends through every shortest path what it can still carry."""
+    ends = {n: list(free[n]) for n in steps}  # where a path may go on; what was tried in vain is taken out
+    path = [source]
+    while path:
+        n = path[-1]
+        if n == sink:
+            edges = list(pairwise(path))
+            flow = min(free[start][end] for start, end in edges)
+            for start, end in edges:
+                free[start][end] -= flow
+                free[end][start] += flow
+            full = next(i for i, (start, end) in enumerate(edges) if not free[start][end])
+            del path[full + 1 :]
+            continue
+        while ends[n] and not (free[n][ends[n][-1]] and steps.get(ends[n][-1]) == steps[n] + 1):
+            ends[n].pop()
+        if ends[n]:
+            path.append(ends[n][-1])
+        else:
+            path.pop()
+            if path:
+                ends[path[-1]].pop()

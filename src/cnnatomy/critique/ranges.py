@@ -96,13 +96,14 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
     bottlenecks, nor to a narrow map that is the result.
     """
     found: dict[Node, tuple[int, int, int]] = {}
+    last, expanded = _last_with_weights(study), _expansions(study)
     for x in study.spine:
         node = x.node
         if node is None or not isinstance(node.layer, RECTIFIERS) or len(x.shape) != 3 or pixels(x.shape) == 1:
             continue
-        before = max((maker.inputs[0].shape[0] for maker in _makers(study, node.inputs[0])), default=0)
+        before = max((maker.inputs[0].shape[0] for maker in _makers(study, last, node.inputs[0])), default=0)
         if before >= 2 * x.channels:
-            after = sum(reader.output.shape[0] for reader in _expansions(study, x, x.shape[1:]))
+            after = expanded[x].get(x.shape[1:], 0)
             if after >= 2 * x.channels:
                 found[node] = (before, x.channels, after)
     if not found:
@@ -120,34 +121,40 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
     )
 
 
-def _makers(study: Study, x: FeatureMap) -> list[Node]:
+def _makers(study: Study, last: dict[FeatureMap, Node | None], x: FeatureMap) -> list[Node]:
     """The layers with weights that made a map: after them is nothing but layers of one input, and one addition."""
-    join = _join_or_weights(study, x)
-    if join is None or not isinstance(join.layer, Add):
-        ends = [join]
-    else:
-        ends = [_join_or_weights(study, y) for y in join.inputs]
+    join = last[x]
+    ends = [join] if join is None or not isinstance(join.layer, Add) else [last[y] for y in join.inputs]
     return [node for node in ends if node is not None and study.rows[node].weights]
 
 
-def _join_or_weights(study: Study, x: FeatureMap) -> Node | None:
-    """The last layer before a map that has weights or several inputs."""
-    node = x.node
-    while node is not None and len(node.inputs) == 1 and not study.rows[node].weights:
-        node = node.inputs[0].node
-    return node
+def _last_with_weights(study: Study) -> dict[FeatureMap, Node | None]:
+    """For each map the last layer before it that has weights or several inputs."""
+    found: dict[FeatureMap, Node | None] = dict.fromkeys(study.graph.inputs)
+    for node in study.graph.nodes:
+        alone = len(node.inputs) == 1 and not study.rows[node].weights
+        found[node.output] = found[node.inputs[0]] if alone else node
+    return found
 
 
-def _expansions(study: Study, x: FeatureMap, size: Shape) -> list[Node]:
-    """The layers with weights that read a map, or what layers of one input make of it, and give a map of this size."""
-    found: list[Node] = []
-    waiting = list(study.readers[x])
-    while waiting:
-        node = waiting.pop()
-        if study.rows[node].weights:
-            found += [node] * (node.output.shape[1:] == size)
-        elif len(node.inputs) == 1:
-            waiting += study.readers[node.output]
+def _expansions(study: Study) -> dict[FeatureMap, dict[Shape, int]]:
+    """For each map, by size, the channels that layers with weights make which read it, or what layers of one input
+    make of it."""
+    found: dict[FeatureMap, dict[Shape, int]] = {}
+    for x in [*(node.output for node in reversed(study.graph.nodes)), *study.graph.inputs]:
+        parts: list[dict[Shape, int]] = []
+        for node in study.readers[x]:
+            if study.rows[node].weights:
+                parts.append({node.output.shape[1:]: node.output.shape[0]})
+            elif len(node.inputs) == 1:
+                parts.append(found[node.output])
+        if len(parts) == 1:
+            found[x] = parts[0]
+            continue
+        total = found[x] = {}
+        for part in parts:
+            for size, channels in part.items():
+                total[size] = total.get(size, 0) + channels
     return found
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import e, log
+from math import e, gcd, log
 
+from cnnatomy.analysis.coverage import repeated
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.design import Heads
@@ -84,7 +85,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
 def _leaves_gaps(window: Window) -> bool:
     """Whether there are pixels between the windows, or in the holes of all windows."""
     axes = zip(window.kernel, window.stride, window.dilation, strict=True)
-    return any(len({i * d % s for i in range(k)}) < s for k, s, d in axes)
+    return any(min(k, s // gcd(d, s)) < s for k, s, d in axes)
 
 
 def _passes_pixels(study: Study, node: Node) -> bool:
@@ -108,14 +109,15 @@ def _source(study: Study, x: FeatureMap) -> FeatureMap:
 def _share_read(study: Study, x: FeatureMap) -> Fraction:
     """Which part of the pixels of a map some layer reads."""
     rows, columns = x.shape[1:]
-    read = _read(study, x)
-    count = 0
-    for row in range(rows):
-        union = 0
-        for some_rows, some_columns in read:
-            if some_rows >> row & 1:
-                union |= some_columns
-        count += union.bit_count()
+    by_columns = {0: (1 << rows) - 1}  # columns that are read -> the rows of which just these are
+    for some_rows, some_columns in _read(study, x):
+        parts: dict[int, int] = {}
+        for union, those in by_columns.items():
+            for key, part in ((union | some_columns, those & some_rows), (union, those & ~some_rows)):
+                if part:
+                    parts[key] = parts.get(key, 0) | part
+        by_columns = parts
+    count = sum(union.bit_count() * those.bit_count() for union, those in by_columns.items())
     return Fraction(count, rows * columns)
 
 
@@ -147,13 +149,9 @@ def _moved(places: int, by: int) -> int:
 
 def _windows(window: Window, axis: int, size: int, node: Node) -> int:
     """The places along one axis that lie in some window."""
-    places = 0
-    for position in range(node.output.shape[1 + axis]):
-        for i in range(window.kernel[axis]):
-            at = position * window.stride[axis] - window.padding[axis] + i * window.dilation[axis]
-            if 0 <= at < size:
-                places |= 1 << at
-    return places
+    one = repeated(1, window.kernel[axis], window.dilation[axis])
+    every = repeated(one, node.output.shape[1 + axis], window.stride[axis])
+    return _moved(every, -window.padding[axis]) & ((1 << size) - 1)
 
 
 def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Layer, ...]], int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnatomy.errors import ShapeError, UserError, printable, shown
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
-from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_NAME
+from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_MAP_SIDE, MAX_NAME
 
 _ATTRIBUTES = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
@@ -183,8 +183,9 @@ class Graph:
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
-            if elements(shape) > MAX_MAP_ELEMENTS:
-                raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}, more than {MAX_MAP_ELEMENTS:,}")
+            if elements(shape) > MAX_MAP_ELEMENTS or (len(shape) == 3 and max(shape[1:]) > MAX_MAP_SIDE):
+                most = f"at most {MAX_MAP_ELEMENTS:,} numbers and sides of {MAX_MAP_SIDE:,}"
+                raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}; a map has {most}")
         except ShapeError as error:
             self._enter(node)
             self.root.name_children()

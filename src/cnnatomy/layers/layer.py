@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol,
 from cnnatomy.errors import ShapeError, UserError, shown
 from cnnatomy.layers.interval import ANY, ZERO, Interval, Values
 from cnnatomy.layers.memory import Memory, Saved, Scratch
-from cnnatomy.limits import MAX_LAYER_SIZE
+from cnnatomy.limits import MAX_LAYER_SIZE, MAX_WINDOW
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,9 @@ class Value:
         """Refuses numbers that are no positive integer."""
         for name, got in fields.items():
             if type(got) is not int or not 1 <= got <= MAX_LAYER_SIZE:
-                raise UserError(f"{type(self).__name__}: {name} must be a positive integer, {_got(got)}")
+                raise UserError(
+                    f"{type(self).__name__}: {name} must be a positive integer, {_got(got, MAX_LAYER_SIZE)}"
+                )
 
     def _positive(self, **fields: object) -> None:
         """Refuses sizes below 1; makes lists tuples and equal pairs one number, so that equal means same."""
@@ -123,22 +125,24 @@ class Value:
 
     def _at_least(self, least: int, what: str, fields: dict[str, object]) -> None:
         for name, got in fields.items():
-            if type(got) is int and least <= got <= MAX_LAYER_SIZE:
+            if type(got) is int and least <= got <= MAX_WINDOW:
                 continue
             numbers = got if isinstance(got, (tuple, list)) else (got,)
-            fits = all(type(n) is int and least <= n <= MAX_LAYER_SIZE for n in numbers)
+            fits = all(type(n) is int and least <= n <= MAX_WINDOW for n in numbers)
             if not fits or len(numbers) > 2 or not numbers:
-                raise UserError(f"{type(self).__name__}: {name} must be {what} or a pair of them, {_got(got)}")
+                raise UserError(
+                    f"{type(self).__name__}: {name} must be {what} or a pair of them, {_got(got, MAX_WINDOW)}"
+                )
             if got is not numbers:
                 continue
             same = len(set(numbers)) == 1
             object.__setattr__(self, name, numbers[0] if same else tuple(numbers))
 
 
-def _got(value: object) -> str:
+def _got(value: object, limit: int) -> str:
     numbers = value if isinstance(value, (tuple, list)) else (value,)
-    large = any(type(n) is int and n > MAX_LAYER_SIZE for n in numbers)
-    return f"at most {MAX_LAYER_SIZE:,}, got {shown(value)}" if large else f"got {shown(value)}"
+    large = any(type(n) is int and n > limit for n in numbers)
+    return f"at most {limit:,}, got {shown(value)}" if large else f"got {shown(value)}"
 
 
 class Map(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, shown
 from cnnatomy.layers.layer import SPACE, Layer, Pair, Shape, Sides, Window, pair, value
+from cnnatomy.limits import MAX_WINDOW
 
 Padding = int | Pair | Sides | Literal["same", "valid"]
 """One number, (rows, columns), (top, bottom, left, right), `valid` (none), or `same`: ceil(size / stride) remains."""
@@ -19,10 +20,10 @@ def check_padding(owner: object, padding: object) -> Padding:
     if padding in ("same", "valid"):
         return 0 if padding == "valid" else "same"
     numbers = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,)
-    if len(numbers) not in (1, 2, 4) or not all(type(n) is int and n >= 0 for n in numbers):
+    if len(numbers) not in (1, 2, 4) or not all(type(n) is int and 0 <= n <= MAX_WINDOW for n in numbers):
         raise UserError(
-            f"{type(owner).__name__}: padding must be an integer of at least 0, a pair, four sides "
-            f"(top, bottom, left, right), 'same' or 'valid', got {padding!r}"
+            f"{type(owner).__name__}: padding must be an integer from 0 to {MAX_WINDOW:,}, a pair, four sides "
+            f"(top, bottom, left, right), 'same' or 'valid', got {shown(padding)}"
         )
     if len(numbers) == 4 and numbers[0] == numbers[1] and numbers[2] == numbers[3]:
         numbers = (numbers[0], numbers[2])
