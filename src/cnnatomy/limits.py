@@ -53,6 +53,9 @@ MAX_NAME = 200
 MAX_AXES = 8
 """Sizes of an input; images have three."""
 
+MAX_BATCH = 1_000_000
+"""Images at once."""
+
 MAX_IMAGE_BYTES = 2**30
 """Of an image file: more than so many pixels take uncompressed, with four channels of 16 bits."""
 

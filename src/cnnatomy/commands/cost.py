@@ -86,7 +86,9 @@ def calibrate(format: str) -> None:
 @input_option
 @classes_option
 @batch_option
-@click.option("--repetitions", type=click.IntRange(1), default=20, show_default=True, help="After a warm-up of 3.")
+@click.option(
+    "--repetitions", type=click.IntRange(1, 100_000), default=20, show_default=True, help="After a warm-up of 3."
+)
 @click.option(
     "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to compute."
 )

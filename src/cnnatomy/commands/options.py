@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, shown
+from cnnatomy.limits import MAX_BATCH, MAX_INPUT_SIZE
 
 if TYPE_CHECKING:
     from cnnatomy.analysis import Account
 
-MAX_PIXELS = 1_000_000
-"""No side of an input may be longer: longer ones are typing errors."""
+
+MAX_DIGITS = 20
+"""Of a number on the command line."""
 
 
 class ShapeType(click.ParamType[tuple[int, ...]]):
@@ -28,10 +30,11 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
             return value
         sizes = str(value).lower().replace(",", "x").split("x")
         if len(sizes) != 3 or not all(size.strip().isascii() and size.strip().isdigit() for size in sizes):
-            self.fail(f"{value!r} is not a shape; write channels x rows x columns, such as 3x224x224", param, ctx)
-        shape = tuple(int(size) for size in sizes)
-        if min(shape) < 1 or max(shape) > MAX_PIXELS:
-            self.fail(f"{value!r}: every size must be from 1 to {MAX_PIXELS:,}", param, ctx)
+            wanted = "write channels x rows x columns, such as 3x224x224"
+            self.fail(f"'{shown(value)}' is not a shape; {wanted}", param, ctx)
+        shape = tuple(int(size) if len(size) <= MAX_DIGITS else 0 for size in sizes)
+        if min(shape) < 1 or max(shape) > MAX_INPUT_SIZE:
+            self.fail(f"'{shown(value)}': every size must be from 1 to {MAX_INPUT_SIZE:,}", param, ctx)
         return shape
 
 
@@ -44,7 +47,9 @@ class SidesType(click.ParamType[tuple[int, int]]):
         match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", str(value), re.ASCII)
         sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 0 < sides[0] <= sides[1]:
-            self.fail(f"{value!r}: write the smallest and the largest side in pixels, such as 24:400", param, ctx)
+            self.fail(
+                f"'{shown(value)}': write the smallest and the largest side in pixels, such as 24:400", param, ctx
+            )
         return sides
 
 
@@ -57,9 +62,9 @@ class SecondsType(click.ParamType[float]):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
+        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
         if match is None or not float(match[1]):
-            self.fail(f"{value!r} is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
+            self.fail(f"'{shown(value)}' is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
         return float(match[1]) * UNITS_OF_TIME[match[2]]
 
 
@@ -71,7 +76,9 @@ input_option = click.option("--input", type=SHAPE, help="Input channels x rows x
 classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), help="Classes of the classifier.")
 
 
-batch_option = click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at once.")
+batch_option = click.option(
+    "--batch", type=click.IntRange(1, MAX_BATCH), default=1, show_default=True, help="Images at once."
+)
 
 
 device_option = click.option(

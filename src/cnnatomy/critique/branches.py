@@ -20,7 +20,14 @@ def branches(study: Study, join: Node, position: Mapping[Node, int]) -> list[lis
     if len(ends) < 2:
         return []
     owner: dict[Node, int] = {}  # node -> the branch that it was found in
-    joined = list(range(len(ends)))  # branch -> the branch that it is part of
+    joined = list(range(len(ends)))  # branch -> a branch that it is part of, in the end itself (a union-find)
+    count = len(ends)
+
+    def whole(branch: int) -> int:
+        while joined[branch] != branch:
+            joined[branch] = branch = joined[joined[branch]]
+        return branch
+
     numbers = {x: i for i, x in enumerate(ends)}
     waiting = {x.node: position[x.node] for x in ends if x.node is not None}
     queue = [(-i, id(node), node) for node, i in waiting.items()]
@@ -30,17 +37,18 @@ def branches(study: Study, join: Node, position: Mapping[Node, int]) -> list[lis
         x = node.output
         if x in study.graph.outputs or not all(r in owner or (r is join and x in numbers) for r in study.readers[x]):
             continue
-        found = {joined[numbers[x] if r is join else owner[r]] for r in study.readers[x]}
-        if len(found) > 1 and len(found) == len(set(joined)):
+        found = {whole(numbers[x] if r is join else owner[r]) for r in study.readers[x]}
+        if len(found) > 1 and len(found) == count:
             break
-        branch = min(found)
-        joined = [branch if other in found else other for other in joined]
-        owner[node] = branch
+        owner[node] = min(found)
+        count -= len(found) - 1
+        for other in found:
+            joined[other] = owner[node]
         for x in node.inputs:
             if x.node is not None and x.node not in waiting:
                 waiting[x.node] = position[x.node]
                 heapq.heappush(queue, (-position[x.node], id(x.node), x.node))
-    parts: dict[int, list[Node]] = {branch: [] for branch in joined}
+    parts: dict[int, list[Node]] = {whole(branch): [] for branch in joined}
     for node, branch in owner.items():
-        parts[joined[branch]].append(node)
+        parts[whole(branch)].append(node)
     return [part[::-1] for part in parts.values()] if len(parts) > 1 else []

@@ -39,7 +39,7 @@ def review(
         UserError: if there is no such network, rule or device, or the design cannot be written.
     """
     rules = chosen(only, ignore)
-    meant = Purpose(classes=classes, memory=parse_size(memory) if memory else None, **purpose)
+    meant = Purpose(classes=classes, memory=parse_size(memory) if memory is not None else None, **purpose)
     built_for = classes if in_catalogue(name) else None
     file = name
     if fix is None:

@@ -212,7 +212,7 @@ def _flat(text: str) -> str:
 
 def _coloured(text: str, severity: str) -> str:
     """The severity in bold colour; the command that prints it takes that away again where no terminal shows it."""
-    if "NO_COLOR" in os.environ:
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{_COLOURS[severity]}m\x1b[1m{severity}\x1b[0m" + text.removeprefix(severity)
 

@@ -13,6 +13,7 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.design import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import dimensions
+from cnnatomy.limits import MAX_BATCH
 from cnnatomy.report.tables import Column, mebibytes, render
 
 _UNITS = {"B": 1} | {f"{letter}iB": 2 ** (10 * (i + 1)) for i, letter in enumerate("KMGT")}
@@ -99,7 +100,7 @@ def _verdict(footprint: Footprint, batch: int, limit: int) -> str:
     room = mebibytes(limit)
     if not batch:
         return f"Not one image fits into {room}: it takes {mebibytes(footprint.total)}."
-    least = "at least " if batch == analysis.MAX_IMAGES else ""
+    least = "at least " if batch == MAX_BATCH else ""
     return f"The largest batch that fits into {room} is {least}{batch:,}: it takes {mebibytes(footprint.total)}."
 
 

@@ -17,6 +17,7 @@ from cnnatomy.analysis.memory.pages import MAX_KEPT, MAX_KEPT_PIECE
 from cnnatomy.design.graph import Graph
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import elements
+from cnnatomy.machine import choose_device
 
 WARM_UP = 3
 """Passes before the clock counts: caches, oneDNN's kernels and the allocator settle."""
@@ -65,8 +66,9 @@ def measure(graph: Graph, batch: int = 1, repetitions: int = 20, device: str = "
     """Times the network that a graph builds, in evaluation, float32, eager; random weights and images.
 
     Raises:
-        UserError: if the network cannot be built, or its batch does not fit the memory.
+        UserError: if there is no such device, the network cannot be built, or its batch does not fit the memory.
     """
+    choose_device(device)
     module = _built(graph).to(device)
     inputs = _inputs(graph, batch, device)
     settle_allocator()

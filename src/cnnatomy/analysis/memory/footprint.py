@@ -14,6 +14,7 @@ from cnnatomy.analysis.memory.replay import Replay
 from cnnatomy.analysis.memory.setting import GRANULE, STATES, Setting
 from cnnatomy.design.graph import Graph
 from cnnatomy.layers.layer import elements
+from cnnatomy.limits import MAX_BATCH
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,6 @@ def _tensors(graph: Graph, kind: str) -> Iterator[tuple[int, ...]]:
         yield from (shape for name, shape in described.items() if name not in node.shared)
 
 
-MAX_IMAGES = 1_000_000
-"""No larger batch is looked for."""
-
-
 def largest_batch(footprint: Callable[[int], Footprint], limit: int) -> int:
     """The largest batch whose total is at most `limit` bytes; 0 where one image is too much already.
 
@@ -134,7 +131,7 @@ def largest_batch(footprint: Callable[[int], Footprint], limit: int) -> int:
     one = footprint(1)
     if one.total > limit:
         return 0
-    fits, at, fails = 1, one.total, MAX_IMAGES + 1
+    fits, at, fails = 1, one.total, MAX_BATCH + 1
     slope = max(1, one.total - one.parameters - one.buffers - one.optimizer)
     turn = 0
     while fails - fits > 1:
