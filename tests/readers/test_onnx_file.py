@@ -288,8 +288,8 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, leng
 
 def test_a_file_larger_than_a_protocol_buffer_can_be_is_refused_unread(tmp_path, monkeypatch):
     (tmp_path / "x.onnx").write_bytes(CONTENT)
-    monkeypatch.setattr(onnx_file, "MAX_BYTES", 10)
-    with pytest.raises(cn.UserError, match="may have at most 10 bytes; keep the weights beside it"):
+    monkeypatch.setattr(onnx_file, "MAX_ONNX_BYTES", 10)
+    with pytest.raises(cn.UserError, match="may have at most 10 bytes, this has"):
         onnx_file.open(str(tmp_path / "x.onnx"))
 
 
@@ -303,7 +303,7 @@ def test_a_file_is_found_by_its_suffix():
     graph, name = read_graph(str(LIGHT / "light_squeezenet.onnx"))
     assert account(graph, name).totals.parameters == 1_235_496
     assert all(isinstance(n.layer, Layer) for n in graph)
-    with pytest.raises(cn.UserError, match="cannot read the file: No such file"):
+    with pytest.raises(cn.UserError, match="cannot read the ONNX file: No such file"):
         read_graph("none.onnx")
 
 

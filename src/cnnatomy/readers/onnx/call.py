@@ -9,9 +9,13 @@ import numpy as np
 import onnx
 
 from cnnatomy.design.graph import FeatureMap
+from cnnatomy.errors import UserError, printable
 from cnnatomy.layers import Derived, Flatten, Foreign
 from cnnatomy.layers.layer import Layer, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
+from cnnatomy.limits import MAX_AXES
+from cnnatomy.readers.onnx.checks import shown
+from cnnatomy.readers.onnx.inference import infer
 from cnnatomy.readers.onnx.model import Known, Mapped, OnnxModel, TensorValue
 
 
@@ -21,12 +25,13 @@ class NodeCall:
     def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        self._inferred: dict[str, Shape] | None = None
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
 
     @property
     def op(self) -> str:
-        """The type of the node."""
-        return str(self.node.op_type)
+        """The type of the node, as tables may print it."""
+        return printable(self.node.op_type)
 
     @property
     def x(self) -> Mapped:
@@ -58,12 +63,39 @@ class NodeCall:
         got = self.attributes.get(name, default)
         return got.decode("utf-8", "replace") if isinstance(got, bytes) else str(got)
 
-    def integers(self, name: str, position: int | None = None) -> tuple[int, ...] | None:
-        """Integers from an attribute, or in later versions of ONNX from an input."""
+    def integers(self, name: str, position: int | None = None, most: int = 2 * MAX_AXES) -> tuple[int, ...] | None:
+        """Integers from an attribute, or in later versions of ONNX from an input.
+
+        Raises:
+            UserError: if they are more than `most`: a number for each axis, or two.
+        """
         known = self.known(position) if position is not None else None
         if known is not None and known.value is not None:
-            return tuple(int(n) for n in np.ravel(known.value))
-        return tuple(int(n) for n in self.attributes[name]) if name in self.attributes else None
+            found = np.ravel(known.value)
+        elif name in self.attributes:
+            found = self.attributes[name]
+        else:
+            return None
+        if len(found) > most:
+            raise self.refusal(
+                f"{name or self.node.input[position or 0]} has {len(found):,} numbers; at most {most} make sense"
+            )
+        return tuple(int(n) for n in found)
+
+    def refusal(self, what: str) -> UserError:
+        """What is wrong with the node, with its name."""
+        return UserError(f"{shown(self.node)}: {what}")
+
+    def inferred(self, name: str) -> Shape | None:
+        """All sizes of an output, as onnx infers them or else the file declares them; None where neither does."""
+        if self._inferred is None:
+            self._inferred = infer(self.node, self._sized, self.model.proto.opset_import)
+        return self._inferred.get(name) or self.model.declared.get(name)
+
+    def _sized(self, name: str) -> tuple[Shape, Any] | None:
+        """The sizes of a tensor, and its values where they are known."""
+        value = self.model.env.get(name)
+        return None if value is None else (self.dims(value), getattr(value, "value", None))
 
     def dims(self, value: TensorValue) -> Shape:
         """All sizes of a tensor, the batch too."""
@@ -128,7 +160,7 @@ class NodeCall:
         """
         outputs = []
         for i, name in enumerate(self.node.output):
-            inferred = self.model.inferred.get(name)
+            inferred = self.inferred(name)
             shape, batched = self.without_batch(inferred) if inferred else (self.x.shape, self.x.batched)
             tensors = {} if i or not learns else self.learned()
             layer = NotCounted(self.op, shape, tuple((key, known.dims) for key, known in tensors.items()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import (
     ChannelToSpace,
@@ -60,7 +62,7 @@ def move(call: NodeCall) -> Mapped | list[Mapped]:
     """Reshape, Flatten, Squeeze, Unsqueeze and Transpose of a feature map."""
     x = call.x
     dims = call.dims(x)
-    target = moved(call, dims) or call.model.inferred.get(call.node.output[0])
+    target = moved(call, dims) or call.inferred(call.node.output[0])
     if target is None or len(call.maps) > 1:
         return call.unknown()
     shape, batched = call.without_batch(target)
@@ -95,7 +97,7 @@ def _foreign(
 
 def rearranged(call: NodeCall) -> Mapped | list[Mapped]:
     """Any other operator that only moves elements: its shape is what onnx infers."""
-    dims = call.model.inferred.get(call.node.output[0])
+    dims = call.inferred(call.node.output[0])
     return _foreign(call, dims) if dims else call.unknown()
 
 
@@ -119,8 +121,11 @@ def split(call: NodeCall) -> list[FeatureMap] | list[Mapped]:
     if not 0 <= axis <= 2 or len(call.maps) > 1:
         return call.unknown()
     size = x.shape[axis]
-    sizes = call.integers("split", 1) or [min(-(-size // parts), size - i * -(-size // parts)) for i in range(parts)]
-    edges = [sum(sizes[:i]) for i in range(parts + 1)]
+    sizes = call.integers("split", 1, most=parts)
+    sizes = sizes or tuple(min(-(-size // parts), size - i * -(-size // parts)) for i in range(parts))
+    edges = [0, *accumulate(sizes)]
+    if len(edges) != parts + 1 or min(sizes) < 1 or edges[-1] != size:
+        raise call.refusal(f"{size} along axis {axis} cannot be split into {parts:,} outputs of sizes {sizes[:9]}")
     return [call.put(Slice(edges[i], edges[i + 1], axis), x.map, part=str(i + 1)) for i in range(parts)]
 
 
@@ -190,7 +195,7 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     if known is not None and known.value is not None and known.value.size:
         scales = [float(s) for s in known.value.reshape(-1)]
     target = tuple(int(n * s) for n, s in zip(dims, scales, strict=False)) if len(scales) == len(dims) else None
-    target = target or call.integers("", 3) or call.model.inferred.get(call.node.output[0])
+    target = target or call.integers("", 3) or call.inferred(call.node.output[0])
     if target is None or len(target) != len(dims):
         return call.unknown(learns=False)
     whole = (
