@@ -35,7 +35,7 @@ MAX_ELEMENTS = 2**63 - 1
 MAX_NAME_LENGTH = 200
 """Characters of a name in a path or a message; what is longer is cut."""
 
-MAX_ONNX_NODES = 10_000
+MAX_ONNX_NODES = 8_000
 """Constants among them, those of graphs in graphs too, and those of a function as often as it is called."""
 
 MAX_ONNX_FIELDS = 700_000
@@ -47,7 +47,7 @@ MAX_INLINED_BYTES = 100_000_000
 MAX_VALUES = 10_000
 """Tensors with more elements are weights: their values play no part in any shape and are discarded at once."""
 
-MAX_FOLDED_VALUES = 2_000_000
+MAX_FOLDED_VALUES = 1_000_000
 """Elements that all nodes of an ONNX file read and make which no input reaches; of further ones only shapes are known.
 
 Those of a few elements, with which shapes are computed, do not count."""

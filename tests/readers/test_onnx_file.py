@@ -252,15 +252,61 @@ MISTAKES = {
     b"": "not an ONNX model",
     b"not a model": "not an ONNX model",
     CONTENT[: len(CONTENT) // 2]: "not an ONNX model, or not all of it",
-    one("Conv", weights=[random(4, 3, 3, 3)]).SerializeToString(): "n got 2 channels, its weight reads 3",
+    one(
+        "Conv", weights=[random(4, 3, 3, 3)]
+    ).SerializeToString(): "node 'n' (Conv): it got 2 channels, its weight reads 3",
     one(
         "Conv", (2, 2, 2), [CONVOLUTION]
     ).SerializeToString(): "n: Conv(4, 3, bias=False) got 2x2x2, needs at least 3x3",
-    one("Conv", weights=[CONVOLUTION], pads=[1, 1]).SerializeToString(): "pads is (1, 1); 4 sizes are needed",
-    one("Gemm", (6,), [random(5, 4)]).SerializeToString(): "n got 6 features, its weight reads 5",
+    one(
+        "Conv", weights=[CONVOLUTION], pads=[1, 1]
+    ).SerializeToString(): "node 'n' (Conv): pads is (1, 1); 4 sizes of at least 0 are needed",
+    one("Gemm", (6,), [random(5, 4)]).SerializeToString(): "node 'n' (Gemm): it got 6 features, its weight reads 5",
     one("Reshape", weights=[np.array([0, 5])]).SerializeToString(): "cannot become",
     model([node("Relu", "z", "y")], [("x", [1])]).SerializeToString(): "no node of it reads an input",
     model([node("Add", "x z", "y")], [("x", [1, 2])]).SerializeToString(): "reads 'z', which no node before it makes",
+    model([node("Add", "x y", "y")], [("x", [1, 2])]).SerializeToString(): (
+        "node 'y' (Add) reads 'y', which it makes itself"
+    ),
+    model(
+        [node("Add", "x b", "a", name="first"), node("Add", "a x", "b", name="second"), node("Relu", "b", "y")],
+        [("x", [1, 2])],
+    ).SerializeToString(): ("node 'first' (Add) reads 'b', which node 'second' (Add) makes only after it"),
+    model(
+        [node("Relu", "x", "y", name="one"), node("Abs", "x", "y", name="two")], [("x", [1, 2])]
+    ).SerializeToString(): ("node 'one' (Relu) and node 'two' (Abs) both write 'y'; a tensor is written once"),
+    model([node("Relu", "x", "y"), node("Abs", "y", "x")], [("x", [1, 2])]).SerializeToString(): (
+        "node 'x' (Abs) writes 'x', which is an input of the file already"
+    ),
+    model([node("Relu", "x", "y")], [("x", [1, 2])], outputs=["z", "y"]).SerializeToString(): (
+        "its output 'z' is made by no node"
+    ),
+    model([node("Conv", "x", "y", name="conv")], [("x", [1, 2, 5, 5])]).SerializeToString(): (
+        "node 'conv' (Conv) has 1 input, at least 2 are needed"
+    ),
+    one("MaxPool").SerializeToString(): "node 'n' (MaxPool): the attribute kernel_shape is missing",
+    one("MaxPool", kernel_shape=2).SerializeToString(): (
+        "node 'n' (MaxPool): the attribute kernel_shape is of type INT, INTS is needed"
+    ),
+    **{
+        one("MaxPool", **{"kernel_shape": [2, 2], name: sizes}).SerializeToString(): f"node 'n' (MaxPool): {said}"
+        for name, sizes, said in (
+            ("kernel_shape", [-2, 2], "the kernel is (-2, 2); 2 sizes of at least 1 are needed"),
+            ("kernel_shape", [0, 2], "the kernel is (0, 2); 2 sizes of at least 1 are needed"),
+            ("strides", [0, 1], "strides is (0, 1); 2 sizes of at least 1 are needed"),
+            ("dilations", [1, 0], "dilations is (1, 0); 2 sizes of at least 1 are needed"),
+            ("pads", [0, 0, -1, 0], "pads is (0, 0, -1, 0); 4 sizes of at least 0 are needed"),
+        )
+    },
+    one("Conv", weights=[CONVOLUTION], group=0).SerializeToString(): (
+        "node 'n' (Conv): group is 0; a number that divides 4 channels is needed"
+    ),
+    one("Conv", weights=[CONVOLUTION, random(3)]).SerializeToString(): "its bias has the sizes (3,), (4,) is needed",
+    one("BatchNormalization", weights=[random(2), random(2), random(3), random(2)]).SerializeToString(): (
+        "node 'n' (BatchNormalization): it got 2 channels, its input 4 has the sizes (3,)"
+    ),
+    one("Transpose", perm=[0, 1, 1, 3]).SerializeToString(): "perm is (0, 1, 1, 3); each axis from 0 to 3",
+    one("Softmax", axis=9).SerializeToString(): "node 'n' (Softmax): there is no axis 9 in a tensor with 4 axes",
 }
 
 

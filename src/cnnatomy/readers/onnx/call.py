@@ -82,6 +82,13 @@ class NodeCall:
             )
         return tuple(int(n) for n in found)
 
+    def groups(self, channels: int) -> int:
+        """The attribute `group`, which divides a number of channels."""
+        groups = self.integer("group", 1)
+        if groups < 1 or channels % groups:
+            raise self.refusal(f"group is {groups}; a number that divides {channels} channels is needed")
+        return groups
+
     def refusal(self, what: str) -> UserError:
         """What is wrong with the node, with its name."""
         return UserError(f"{shown(self.node)}: {what}")
@@ -115,8 +122,18 @@ class NodeCall:
 
     def axis(self, axis: int, value: Mapped) -> int:
         """An axis of the shape, from 0; -1 for the batch."""
-        axis %= len(self.dims(value))
+        axis = self.axis_of(axis, len(self.dims(value)))
         return axis - 1 if value.batched else axis
+
+    def axis_of(self, axis: int, rank: int) -> int:
+        """An axis from 0; negative ones count from the end.
+
+        Raises:
+            UserError: if there is no such axis.
+        """
+        if not -rank <= axis < rank:
+            raise self.refusal(f"there is no axis {axis} in a tensor with {rank} axes")
+        return axis % rank
 
     def put(
         self, layer: Layer, *inputs: FeatureMap, part: str = "", tensors: Mapping[str, Known | None] | None = None

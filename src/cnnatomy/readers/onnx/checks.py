@@ -63,7 +63,7 @@ def check_node(node: Any, opset: int) -> None:
     ):
         if not least <= got <= most:
             needed = f"at least {least}" if got < least else f"at most {most}"
-            raise UserError(f"{shown(node)} has {got:,} {what}s, {needed} are needed")
+            raise UserError(f"{shown(node)} has {got:,} {what}{'s' * (got != 1)}, {needed} are needed")
     for i in range(schema.min_input):
         if not node.input[i]:
             raise UserError(f"{shown(node)} has no input {i + 1} ({schema.inputs[i].name}), which is needed")
