@@ -58,5 +58,11 @@ MAX_FOLDED_TENSORS = 1_000
 MAX_NUMBER_LENGTH = 40
 """Characters of a number in a prototxt."""
 
-MAX_PROTOTXT_FIELDS = 400_000
-"""A layer has about ten."""
+MAX_STRING_LENGTH = 100_000
+"""Characters of a string in a prototxt."""
+
+MAX_PROTOTXT_TOKENS = 400_000
+"""Words, numbers, strings and marks of a prototxt; a layer has about thirty."""
+
+MAX_CAFFE_LAYERS = 10_000
+"""Layers of a prototxt, and the blobs that they make."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import re
 import subprocess
 import sys
 import tarfile
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from cnnatomy.analysis import account
 from cnnatomy.design.build import build
 from cnnatomy.layers import Layer
 from cnnatomy.readers import read_graph
+from helpers import mutations
 from kinds import others_in_full
 
 onnx = pytest.importorskip("onnx")
@@ -330,6 +334,88 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, leng
     damaged = content[:start] + instead + content[start + length :]
     with contextlib.suppress(cn.UserError):
         account(onnx_file.read(damaged, "x.onnx", Path()))
+
+
+def test_a_damaged_byte_is_read_or_refused_and_nothing_else():
+    for content in (CONTENT, *(proto.SerializeToString() for proto in LIMITED.values())):
+        for damaged in mutations(content, 200):
+            with contextlib.suppress(cn.UserError):
+                account(onnx_file.read(damaged, "x.onnx", Path()))
+
+
+def chain_of(op, length, start, **attributes):
+    """A node that reads its predecessor twice, many times over, beside a ReLU on the input."""
+    names = [start, *(f"d{i}" for i in range(length))]
+    nodes = [node(op, f"{a} {a}", b, **attributes) for a, b in pairwise(names)]
+    return [node("Relu", "x", "y"), *nodes]
+
+
+def calls_of_functions(depth):
+    """Functions that call the one before them twice: 2^depth ReLUs."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    proto = model([node(f"f{depth - 1}", "x", "y", domain="own")], [("x", [1, 2])])
+    proto.opset_import.append(opsets[1])
+    for i in range(depth):
+        op, domain = (f"f{i - 1}", "own") if i else ("Relu", "")
+        nodes = [node(op, "a", "b", domain=domain), node(op, "b", "c", domain=domain)]
+        proto.functions.append(helper.make_function("own", f"f{i}", ["a"], ["c"], nodes, opsets))
+    return proto
+
+
+INPUT = [("x", [1, 2, 8, 8])]
+LIMITED = {  # what would command much -> a model that asks for it, and is read in no time
+    "a list that doubles 60 times": model(chain_of("Concat", 60, "k", axis=0), INPUT, [("k", np.array([1, 2]))]),
+    "sizes that double 60 times": model(
+        [node("Shape", "x", "k"), *chain_of("Concat", 60, "k", axis=0)], INPUT
+    ),
+    "strings that double 60 times": model(chain_of("Add", 60, "k"), INPUT, [("k", np.array(["ab"], object))]),
+    "2^62 numbers in a row": model(
+        [node("Range", "a b c", "k"), node("Relu", "x", "y")],
+        INPUT, [("a", np.int64(0)), ("b", np.int64(2**62)), ("c", np.int64(1))],
+    ),
+    "2^62 copies": model(
+        [node("Expand", "a s", "k"), node("Relu", "x", "y")], INPUT, [("a", np.int64(0)), ("s", np.array([2**31] * 2))]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_what_is_folded_is_bounded(name):
+    assert len(graph_of(LIMITED[name]).nodes) == 1
+
+
+REFUSED = {  # what there is too much of -> a model of it
+    "at most 8,000 nodes and": calls_of_functions(30),
+    "at most 8,000 nodes, this has more": model([node("Relu", "x", "y")] * 8_001, INPUT),
+    "at most 700,000 names": model([node("Sum", "x " * 700_000, "y")], INPUT),
+    "the tensor 'k' would have 3 axes": model(
+        [node("ConstantOfShape", "s", "k"), node("Relu", "x", "y")], INPUT, [("s", np.array([2**31] * 3))]
+    ),
+    "at most 32 axes and 2^63 - 1 elements": model(
+        [node("Relu", "x", "d"), *chain_of("Concat", 70, "d", axis=1)[1:], node("Relu", "d69", "y")], INPUT
+    ),
+    "at most 20,000 are expected": model([node("Split", "x", " ".join(["y", *map(str, range(20_000))]))], INPUT),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_is_too_much_is_refused(said):
+    with pytest.raises(cn.UserError, match=re.escape(said)):
+        graph_of(REFUSED[said])
+
+
+def test_names_with_control_characters_reach_no_table_and_no_message():
+    proto = model([node("R\x1b[31m", "x", "y", name="a\x1b\u202eb")], INPUT)
+    (row,) = account(graph_of(proto))
+    assert (row.path, row.node.layer.what) == ("a__b", "R\\x1b[31m")
+
+
+def test_a_device_or_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "zero.onnx").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(cn.UserError, match="not a regular file"):
+            read_graph(str(tmp_path / f"{name}.onnx"))
 
 
 def test_a_file_larger_than_a_protocol_buffer_can_be_is_refused_unread(tmp_path, monkeypatch):

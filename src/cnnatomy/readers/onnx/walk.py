@@ -6,6 +6,7 @@ from typing import Any
 
 from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.errors import UserError, nearest, printable, quoted
+from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, shown
 from cnnatomy.readers.onnx.constants import fold
@@ -19,6 +20,9 @@ def walk(model: OnnxModel) -> Graph:
     Raises:
         UserError: naming the node that does not fit.
     """
+    made = sum(len(node.output) for node in model.nodes)
+    if made > MAX_LAYERS:
+        raise UserError(f"its nodes make {made:,} tensors, at most {MAX_LAYERS:,} are expected")
     for node in model.nodes:
         if id(node) not in model.merged:
             _read(model, node)
