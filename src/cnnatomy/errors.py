@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return ""
     by_lower = {one.lower(): one for one in known if len(one) <= MAX_NAME_LENGTH}
     close = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+    return f" Did you mean {' or '.join(map(printable, close))}?" if close else ""
 
 
 def printable(text: str) -> str:

@@ -25,6 +25,9 @@ class NodeCall:
     def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        empty = next((name for name, got in self.attributes.items() if got is None), None)
+        if empty is not None:
+            raise self.refusal(f"the attribute {printable(empty)} has no value")
         self._inferred: dict[str, Shape] | None = None
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
 

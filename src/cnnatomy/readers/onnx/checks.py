@@ -89,5 +89,5 @@ def _attributes(node: Any, schema: Any) -> Iterator[str]:
 def _schema(op: str, opset: int) -> Any:
     try:
         return onnx.defs.get_schema(op, opset, "")
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # no such operator, or a version that is no small number
         return None

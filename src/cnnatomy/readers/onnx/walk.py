@@ -76,4 +76,7 @@ def _branch(model: OnnxModel, graph: Any) -> list[TensorValue]:
     for node in graph.node:
         if id(node) not in model.merged:
             _read(model, node)
+    missing = next((output.name for output in graph.output if output.name not in model.env), None)
+    if missing is not None:
+        raise UserError(f"an output of a branch, {quoted(missing)}, is made by no node")
     return [model.env[output.name] for output in graph.output]

@@ -31,7 +31,7 @@ def check_size(content: bytes) -> None:
     todo = [(onnx.ModelProto.DESCRIPTOR, 0, len(content))]
     while todo:
         kind, at, end = todo.pop()
-        messages, lists = _inside(kind)
+        messages, lists, texts = _inside(kind)
         while at < end:
             tag, at = _varint(content, at, end)
             number, form = tag >> 3, tag & 7
@@ -44,6 +44,8 @@ def check_size(content: bytes) -> None:
                     todo.append((inner, at, at + size))
                 elif number in lists:
                     fields += size
+                elif number in texts:
+                    _check_text(content[at : at + size])
                 at += size
             elif form == _VARINT:
                 _, at = _varint(content, at, end)
@@ -62,15 +64,24 @@ def check_size(content: bytes) -> None:
 
 
 @cache
-def _inside(kind: Any) -> tuple[dict[int, Any], frozenset[int]]:
-    """The fields of a message that are messages, and those that are lists of numbers; not a tensor's own numbers."""
+def _inside(kind: Any) -> tuple[dict[int, Any], frozenset[int], frozenset[int]]:
+    """The fields of a message that are messages, lists of numbers (not a tensor's own), and texts."""
     messages = {field.number: field.message_type for field in kind.fields if field.message_type}
     lists = {
         field.number
         for field in kind.fields
         if field.cpp_type not in (field.CPPTYPE_MESSAGE, field.CPPTYPE_STRING) and not field.name.endswith("_data")
     }
-    return messages, frozenset(lists)
+    texts = {field.number for field in kind.fields if field.type == field.TYPE_STRING}
+    return messages, frozenset(lists), frozenset(texts)
+
+
+def _check_text(text: bytes) -> None:
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise UserError(f"a name in it is no text in UTF-8: {text[:20]!r}") from None
 
 
 def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
