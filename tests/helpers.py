@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -192,3 +193,11 @@ def stored(module: nn.Module) -> dict[str, Shape]:
     return {
         name: tuple(buffer.shape) for name, buffer in module.named_buffers() if not name.endswith("num_batches_tracked")
     }
+
+
+def mutations(content: bytes, count: int) -> Iterator[bytes]:
+    """The content of a file with one byte changed, or cut off somewhere; the same ones each time."""
+    draw = Random(0)
+    for _ in range(count):
+        at = draw.randrange(len(content))
+        yield content[:at] if draw.random() < 0.2 else content[:at] + bytes([draw.randrange(256)]) + content[at + 1 :]

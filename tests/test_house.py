@@ -15,7 +15,7 @@ from imports import FILES, REPOSITORY, SOURCE, circles, graph, imports, is_modul
 
 # room -> the rooms right below it; what those may import, it may import too.
 BELOW: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"limits"},
     "limits": set(),
     "files": {"errors", "limits"},
     "machine": {"errors"},

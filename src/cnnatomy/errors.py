@@ -7,6 +7,8 @@ import reprlib
 import unicodedata
 from collections.abc import Iterable
 
+from cnnatomy.limits import MAX_NAME_LENGTH
+
 
 class UserError(Exception):
     """Something the user asked for cannot be done.
@@ -48,13 +50,19 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
+def quoted(value: object) -> str:
+    """The same in quotes."""
+    return f"'{shown(value)}'"
+
+
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = MAX_SHOWN
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`' Did you mean A or B?'` for the known names closest to `name`, or `''` where nothing is close."""
-    by_lower = {one.lower(): one for one in known}
-    name = name[: 2 * MAX_SHOWN]  # comparing takes the square of the length
+    if len(name) > MAX_NAME_LENGTH:  # comparing takes the square of the length
+        return ""
+    by_lower = {one.lower(): one for one in known if len(one) <= MAX_NAME_LENGTH}
     close = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+    return f" Did you mean {' or '.join(map(printable, close))}?" if close else ""

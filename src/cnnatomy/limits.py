@@ -47,12 +47,6 @@ MAX_MAP_SIDE = 10_000_000
 MAX_MAP_ELEMENTS = 10**15
 """Numbers in one feature map of one image: four petabytes."""
 
-MAX_NAME = 200
-"""Characters of the name of a part."""
-
-MAX_AXES = 8
-"""Sizes of an input; images have three."""
-
 MAX_BATCH = 1_000_000
 """Images at once."""
 
@@ -70,3 +64,44 @@ MAX_SMALL_GZIP_BYTES = 2**22
 
 MAX_NAME_BYTES = 2**16
 """Of the name of an image on standard input; no system takes a longer path."""
+
+MAX_AXES = 32
+"""Of a tensor, the batch too; numpy 1 has no more, and a network for images uses five."""
+
+MAX_ELEMENTS = 2**63 - 1
+"""Of one tensor of a file: torch and ONNX number them in 64 bits."""
+
+MAX_NAME_LENGTH = 200
+"""Characters of a name in a path or a message; what is longer is cut."""
+
+MAX_ONNX_NODES = 12_000
+"""Constants among them, those of graphs in graphs too, and those of a function as often as it is called."""
+
+MAX_ONNX_FIELDS = 700_000
+"""Names, sizes, attributes and whatever else an ONNX file consists of, but for the numbers in tensors."""
+
+MAX_INLINED_BYTES = 100_000_000
+"""Of all functions of an ONNX file where they are called, without weights."""
+
+MAX_VALUES = 10_000
+"""Tensors with more elements are weights: their values play no part in any shape and are discarded at once."""
+
+MAX_FOLDED_VALUES = 1_000_000
+"""Elements that all nodes of an ONNX file read and make which no input reaches; of further ones only shapes are known.
+
+Those of a few elements, with which shapes are computed, do not count."""
+
+MAX_FOLDED_TENSORS = 1_000
+"""Learned tensors of an ONNX file that one tensor is computed from."""
+
+MAX_NUMBER_LENGTH = 40
+"""Characters of a number in a prototxt."""
+
+MAX_STRING_LENGTH = 100_000
+"""Characters of a string in a prototxt."""
+
+MAX_PROTOTXT_TOKENS = 400_000
+"""Words, numbers, strings and marks of a prototxt; a layer has about thirty."""
+
+MAX_CAFFE_LAYERS = 10_000
+"""Layers of a prototxt, and the blobs that they make."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from cnnatomy.errors import UserError, shown
+from cnnatomy.errors import UserError, quoted, shown
 
 
 def checked(got: Any, hint: Any, name: str) -> Any:
@@ -20,7 +20,7 @@ def checked(got: Any, hint: Any, name: str) -> Any:
     try:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
-        what = f"'{shown(got)}'" if isinstance(got, str) else shown(got)
+        what = quoted(got) if isinstance(got, str) else shown(got)
         raise UserError(f"{name}: expected {type_text(hint)}, got {what}") from None
 
 

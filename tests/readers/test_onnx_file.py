@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import re
 import subprocess
 import sys
 import tarfile
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from cnnatomy.analysis import account
 from cnnatomy.design.build import build
 from cnnatomy.layers import Layer
 from cnnatomy.readers import read_graph
+from helpers import mutations
 from kinds import others_in_full
 
 onnx = pytest.importorskip("onnx")
@@ -252,15 +256,61 @@ MISTAKES = {
     b"": "not an ONNX model",
     b"not a model": "not an ONNX model",
     CONTENT[: len(CONTENT) // 2]: "not an ONNX model, or not all of it",
-    one("Conv", weights=[random(4, 3, 3, 3)]).SerializeToString(): "n got 2 channels, its weight reads 3",
+    one(
+        "Conv", weights=[random(4, 3, 3, 3)]
+    ).SerializeToString(): "node 'n' (Conv): it got 2 channels, its weight reads 3",
     one(
         "Conv", (2, 2, 2), [CONVOLUTION]
     ).SerializeToString(): "n: Conv(4, 3, bias=False) got 2x2x2, needs at least 3x3",
-    one("Conv", weights=[CONVOLUTION], pads=[1, 1]).SerializeToString(): "pads is (1, 1); 4 sizes are needed",
-    one("Gemm", (6,), [random(5, 4)]).SerializeToString(): "n got 6 features, its weight reads 5",
+    one(
+        "Conv", weights=[CONVOLUTION], pads=[1, 1]
+    ).SerializeToString(): "node 'n' (Conv): pads is (1, 1); 4 sizes of at least 0 are needed",
+    one("Gemm", (6,), [random(5, 4)]).SerializeToString(): "node 'n' (Gemm): it got 6 features, its weight reads 5",
     one("Reshape", weights=[np.array([0, 5])]).SerializeToString(): "cannot become",
     model([node("Relu", "z", "y")], [("x", [1])]).SerializeToString(): "no node of it reads an input",
     model([node("Add", "x z", "y")], [("x", [1, 2])]).SerializeToString(): "reads 'z', which no node before it makes",
+    model([node("Add", "x y", "y")], [("x", [1, 2])]).SerializeToString(): (
+        "node 'y' (Add) reads 'y', which it makes itself"
+    ),
+    model(
+        [node("Add", "x b", "a", name="first"), node("Add", "a x", "b", name="second"), node("Relu", "b", "y")],
+        [("x", [1, 2])],
+    ).SerializeToString(): ("node 'first' (Add) reads 'b', which node 'second' (Add) makes only after it"),
+    model(
+        [node("Relu", "x", "y", name="one"), node("Abs", "x", "y", name="two")], [("x", [1, 2])]
+    ).SerializeToString(): ("node 'one' (Relu) and node 'two' (Abs) both write 'y', which one may"),
+    model([node("Relu", "x", "y"), node("Abs", "y", "x")], [("x", [1, 2])]).SerializeToString(): (
+        "node 'x' (Abs) writes 'x', which is an input of the file already"
+    ),
+    model([node("Relu", "x", "y")], [("x", [1, 2])], outputs=["z", "y"]).SerializeToString(): (
+        "its output 'z' is made by no node"
+    ),
+    model([node("Conv", "x", "y", name="conv")], [("x", [1, 2, 5, 5])]).SerializeToString(): (
+        "node 'conv' (Conv) has 1 input, at least 2 are needed"
+    ),
+    one("MaxPool").SerializeToString(): "node 'n' (MaxPool): the attribute kernel_shape is missing",
+    one("MaxPool", kernel_shape=2).SerializeToString(): (
+        "node 'n' (MaxPool): the attribute kernel_shape is of type INT, INTS is needed"
+    ),
+    **{
+        one("MaxPool", **{"kernel_shape": [2, 2], name: sizes}).SerializeToString(): f"node 'n' (MaxPool): {said}"
+        for name, sizes, said in (
+            ("kernel_shape", [-2, 2], "the kernel is (-2, 2); 2 sizes of at least 1 are needed"),
+            ("kernel_shape", [0, 2], "the kernel is (0, 2); 2 sizes of at least 1 are needed"),
+            ("strides", [0, 1], "strides is (0, 1); 2 sizes of at least 1 are needed"),
+            ("dilations", [1, 0], "dilations is (1, 0); 2 sizes of at least 1 are needed"),
+            ("pads", [0, 0, -1, 0], "pads is (0, 0, -1, 0); 4 sizes of at least 0 are needed"),
+        )
+    },
+    one("Conv", weights=[CONVOLUTION], group=0).SerializeToString(): (
+        "node 'n' (Conv): group is 0; a number that divides 4 channels is needed"
+    ),
+    one("Conv", weights=[CONVOLUTION, random(3)]).SerializeToString(): "its bias has the sizes (3,), (4,) is needed",
+    one("BatchNormalization", weights=[random(2), random(2), random(3), random(2)]).SerializeToString(): (
+        "node 'n' (BatchNormalization): it got 2 channels, its input 4 has the sizes (3,)"
+    ),
+    one("Transpose", perm=[0, 1, 1, 3]).SerializeToString(): "perm is (0, 1, 1, 3); each axis from 0 to 3",
+    one("Softmax", axis=9).SerializeToString(): "node 'n' (Softmax): there is no axis 9 in a tensor with 4 axes",
 }
 
 
@@ -286,10 +336,92 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(content, start, leng
         account(onnx_file.read(damaged, "x.onnx", Path()))
 
 
+def test_a_damaged_byte_is_read_or_refused_and_nothing_else():
+    for content in (CONTENT, *(proto.SerializeToString() for proto in LIMITED.values())):
+        for damaged in mutations(content, 200):
+            with contextlib.suppress(cn.UserError):
+                account(onnx_file.read(damaged, "x.onnx", Path()))
+
+
+def chain_of(op, length, start, **attributes):
+    """A node that reads its predecessor twice, many times over, beside a ReLU on the input."""
+    names = [start, *(f"d{i}" for i in range(length))]
+    nodes = [node(op, f"{a} {a}", b, **attributes) for a, b in pairwise(names)]
+    return [node("Relu", "x", "y"), *nodes]
+
+
+def calls_of_functions(depth):
+    """Functions that call the one before them twice: 2^depth ReLUs."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    proto = model([node(f"f{depth - 1}", "x", "y", domain="own")], [("x", [1, 2])])
+    proto.opset_import.append(opsets[1])
+    for i in range(depth):
+        op, domain = (f"f{i - 1}", "own") if i else ("Relu", "")
+        nodes = [node(op, "a", "b", domain=domain), node(op, "b", "c", domain=domain)]
+        proto.functions.append(helper.make_function("own", f"f{i}", ["a"], ["c"], nodes, opsets))
+    return proto
+
+
+INPUT = [("x", [1, 2, 8, 8])]
+LIMITED = {  # what would command much -> a model that asks for it, and is read in no time
+    "a list that doubles 60 times": model(chain_of("Concat", 60, "k", axis=0), INPUT, [("k", np.array([1, 2]))]),
+    "sizes that double 60 times": model(
+        [node("Shape", "x", "k"), *chain_of("Concat", 60, "k", axis=0)], INPUT
+    ),
+    "strings that double 60 times": model(chain_of("Add", 60, "k"), INPUT, [("k", np.array(["ab"], object))]),
+    "2^62 numbers in a row": model(
+        [node("Range", "a b c", "k"), node("Relu", "x", "y")],
+        INPUT, [("a", np.int64(0)), ("b", np.int64(2**62)), ("c", np.int64(1))],
+    ),
+    "2^62 copies": model(
+        [node("Expand", "a s", "k"), node("Relu", "x", "y")], INPUT, [("a", np.int64(0)), ("s", np.array([2**31] * 2))]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_what_is_folded_is_bounded(name):
+    assert len(graph_of(LIMITED[name]).nodes) == 1
+
+
+REFUSED = {  # what there is too much of -> a model of it
+    "at most 12,000 nodes and": calls_of_functions(30),
+    "at most 12,000 nodes, this has more": model([node("Relu", "x", "y")] * 12_001, INPUT),
+    "at most 700,000 names": model([node("Sum", "x " * 700_000, "y")], INPUT),
+    "the tensor 'k' would have 3 axes": model(
+        [node("ConstantOfShape", "s", "k"), node("Relu", "x", "y")], INPUT, [("s", np.array([2**31] * 3))]
+    ),
+    "at most 32 axes, sides of 10,000,000": model(
+        [node("Relu", "x", "d"), *chain_of("Concat", 70, "d", axis=1)[1:], node("Relu", "d69", "y")], INPUT
+    ),
+    "at most 20,000 are expected": model([node("Split", "x", " ".join(["y", *map(str, range(20_000))]))], INPUT),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_is_too_much_is_refused(said):
+    with pytest.raises(cn.UserError, match=re.escape(said)):
+        graph_of(REFUSED[said])
+
+
+def test_names_with_control_characters_reach_no_table_and_no_message():
+    proto = model([node("R\x1b[31m", "x", "y", name="a\x1b\u202eb")], INPUT)
+    (row,) = account(graph_of(proto))
+    assert (row.path, row.node.layer.what) == ("a__b", "R\\x1b[31m")
+
+
+def test_a_device_or_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "zero.onnx").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        with pytest.raises(cn.UserError, match="not a regular file"):
+            read_graph(str(tmp_path / f"{name}.onnx"))
+
+
 def test_a_file_larger_than_a_protocol_buffer_can_be_is_refused_unread(tmp_path, monkeypatch):
     (tmp_path / "x.onnx").write_bytes(CONTENT)
-    monkeypatch.setattr(onnx_file, "MAX_BYTES", 10)
-    with pytest.raises(cn.UserError, match="may have at most 10 bytes; keep the weights beside it"):
+    monkeypatch.setattr(onnx_file, "MAX_ONNX_BYTES", 10)
+    with pytest.raises(cn.UserError, match="may have at most 10 bytes, this has"):
         onnx_file.open(str(tmp_path / "x.onnx"))
 
 
@@ -303,7 +435,7 @@ def test_a_file_is_found_by_its_suffix():
     graph, name = read_graph(str(LIGHT / "light_squeezenet.onnx"))
     assert account(graph, name).totals.parameters == 1_235_496
     assert all(isinstance(n.layer, Layer) for n in graph)
-    with pytest.raises(cn.UserError, match="cannot read the file: No such file"):
+    with pytest.raises(cn.UserError, match="cannot read the ONNX file: No such file"):
         read_graph("none.onnx")
 
 

@@ -367,7 +367,7 @@ SAME_SHAPE = {  # of which no more than the shape is known
 def known(op, tensors, inputs, outputs="k", **attributes):
     """What is known of the output `k` of an operator that reads tensors alone."""
     nodes = [node(op, inputs, outputs, **attributes), node("Relu", "x", "y")]
-    read = OnnxModel(model(nodes, [("x", [1, 2, 3, 3])], tensors), "x.onnx", None)
+    read = OnnxModel(model(nodes, [("x", [1, 2, 3, 3])], tensors), None)
     walk(read)
     return read.env["k"]
 

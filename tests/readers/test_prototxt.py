@@ -21,7 +21,7 @@ from cnnatomy.layers.layer import elements
 from cnnatomy.readers import read_graph
 from cnnatomy.readers.caffe import prototxt
 from cnnatomy.readers.caffe.layers import RULES
-from helpers import flops, shapes_by_path, tensors
+from helpers import flops, mutations, shapes_by_path, tensors
 
 DATA = Path(__file__).parent / "data"
 FILES = ("fire", "residual", "old")
@@ -115,7 +115,8 @@ def read(layers: str) -> dict[str, str]:
 
 def test_names_are_made_safe_for_torch():
     names = ("training", "a.b", "_c", "a.b", "type", "3x3 conv")
-    graph = prototxt.read(NET + "\n".join(CONV.format(name, "num_output: 1 kernel_size: 1") for name in names))
+    layers = [CONV.format(name, "num_output: 1 kernel_size: 1") for name in names]
+    graph = prototxt.read(NET + "\n".join(one.replace('top: "c"', f'top: "{i}"') for i, one in enumerate(layers)))
     assert [node.path for node in graph] == ["training_", "a_b", "c", "a_b_2", "type_", "3x3_conv"]
     build(graph)
 
@@ -195,7 +196,7 @@ MISTAKES = {
     "layer { name: }": "line 2: not a valid prototxt: expected a value, got '}'",
     "layer {\n name: 'a\n}": 'line 3: not a valid prototxt: cannot read "\'a"',
     "layer: 3": "line 2: layer: expected a message in braces, got 3",
-    "layer { " * 60: "messages nest deeper than 50",
+    "layer { " * 110: "messages nest deeper than 100",
     "name: 'solver'": "there is no layer in it; a network is expected, not a solver",
     "layer { name: 'a' bottom: 'data' }": "line 2: a layer needs a type",
     CONV.format("c", "kernel_size: 3"): "line 2: num_output is missing",
@@ -207,6 +208,13 @@ MISTAKES = {
     CONV.format("c", "num_output: " + "1" * 99 + " kernel_size: 1"): "a number of 99 characters",
     "layer { name: 'a' type: 'ReLU' bottom: 'dat' }": "reads 'dat', which no layer before it makes. Did you mean data",
     "layer { name: 'a' type: 'Input' top: 'b' input_param { shape { dim: 1 dim: 0 } } }": "must be from 1 to 1,000,000",
+    CONV.format("c", "num_output: 0 kernel_size: 1"): "layer 'c': Conv: channels must be a positive integer, got 0",
+    CONV.format("c", "num_output: 1 kernel_size: 1 stride: 0"): "layer 'c': Conv: stride must be a positive integer",
+    CONV.format("c", f"num_output: {10**18} kernel_size: 1"): "at most 1,000,000,000, got 1000000000000000000",
+    2 * "layer { name: 'a' type: 'ReLU' bottom: 'data' top: 't' }\n": "layer 'a' makes 't', which layer 'a' of line 2",
+    "layer { name: 'a' type: 'ReLU' bottom: 'd\x1b[31mta' }": r"layer 'a' reads 'd\x1b[31mta', which no layer",
+    "layer{}" * 150_000: "it has more than 400,000 words, numbers and marks",
+    f"layer {{ name: '{'a' * 100_001}'": "a string of 100,003 characters; at most 100,000 are expected",
     "layer { name: 'd' type: 'Data' top: 'd' } layer { name: 'r' type: 'ReLU' bottom: 'd' }": (
         "line 2: the file does not say how large the input 'd' is; give --input"
     ),
@@ -234,6 +242,22 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(text, start, length,
         account(prototxt.read(damaged))
 
 
+def test_a_damaged_byte_is_read_or_refused_and_nothing_else() -> None:
+    for text in TEXTS:
+        for content in mutations(text.encode(), 200):
+            with contextlib.suppress(cn.UserError):
+                account(prototxt.read(content.decode("latin-1")))
+
+
+def test_a_byte_order_mark_at_the_start_is_no_part_of_the_text():
+    assert len(prototxt.read("\ufeff" + NET + CONV.format("c", "num_output: 1 kernel_size: 1")).nodes) == 1
+
+
+def test_a_name_with_control_characters_is_a_path_without():
+    graph = prototxt.read(NET + CONV.format("a\x1b[31m\u202eb", "num_output: 1 kernel_size: 1"))
+    assert graph.nodes[0].path == "a_[31m_b"
+
+
 def test_a_file_is_found_by_its_suffix_and_takes_another_input(tmp_path):
     graph, name = read_graph(str(DATA / "fire.prototxt"), input=(1, 64, 64))
     assert graph.inputs[0].shape == (1, 64, 64)
@@ -247,7 +271,7 @@ def test_a_file_is_found_by_its_suffix_and_takes_another_input(tmp_path):
 
 def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
     (tmp_path / "x.prototxt").write_text(NET)
-    monkeypatch.setattr(prototxt.text_format, "MAX_BYTES", 10)
+    monkeypatch.setattr(prototxt, "MAX_DESIGN_BYTES", 10)
     with pytest.raises(cn.UserError, match="may have at most 10 bytes"):
         prototxt.open(str(tmp_path / "x.prototxt"))
 

@@ -26,7 +26,7 @@ from cnnatomy.catalogue.residual import (
 )
 from cnnatomy.catalogue.searched import amoebanet, cells, nasnet, pnasnet
 from cnnatomy.design import Block, Network
-from cnnatomy.errors import UserError, nearest, shown
+from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers.layer import Shape
 
 _FAMILIES = (
@@ -101,7 +101,7 @@ def find(name: str) -> Entry:
         return senet.with_squeeze_excitation(_INDEX[key[2:]])
     if entry is None:
         known = [known for entry in ENTRIES for known in (entry.name, *entry.aliases)]
-        raise UserError(f"there is no network called '{shown(name)}'.{nearest(name, known)} `cnnatomy list` shows all.")
+        raise UserError(f"there is no network called {quoted(name)}.{nearest(name, known)} `cnnatomy list` shows all.")
     return entry
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnatomy.errors import UserError, shown
+from cnnatomy.errors import UserError, quoted
 from cnnatomy.limits import MAX_BATCH, MAX_INPUT_SIZE
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         sizes = str(value).lower().replace(",", "x").split("x")
         if len(sizes) != 3 or not all(size.strip().isascii() and size.strip().isdigit() for size in sizes):
             wanted = "write channels x rows x columns, such as 3x224x224"
-            self.fail(f"'{shown(value)}' is not a shape; {wanted}", param, ctx)
+            self.fail(f"{quoted(value)} is not a shape; {wanted}", param, ctx)
         shape = tuple(int(size) if len(size) <= MAX_DIGITS else 0 for size in sizes)
         if min(shape) < 1 or max(shape) > MAX_INPUT_SIZE:
-            self.fail(f"'{shown(value)}': every size must be from 1 to {MAX_INPUT_SIZE:,}", param, ctx)
+            self.fail(f"{quoted(value)}: every size must be from 1 to {MAX_INPUT_SIZE:,}", param, ctx)
         return shape
 
 
@@ -47,9 +47,7 @@ class SidesType(click.ParamType[tuple[int, int]]):
         match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", str(value), re.ASCII)
         sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 0 < sides[0] <= sides[1]:
-            self.fail(
-                f"'{shown(value)}': write the smallest and the largest side in pixels, such as 24:400", param, ctx
-            )
+            self.fail(f"{quoted(value)}: write the smallest and the largest side in pixels, such as 24:400", param, ctx)
         return sides
 
 
@@ -64,7 +62,7 @@ class SecondsType(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
         if match is None or not float(match[1]):
-            self.fail(f"'{shown(value)}' is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
+            self.fail(f"{quoted(value)} is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
         return float(match[1]) * UNITS_OF_TIME[match[2]]
 
 

@@ -6,14 +6,21 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from cnnatomy.design.graph import MODULE_ATTRIBUTES, FeatureMap, Graph, Node, Scope
+from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.limits import MAX_LAYERS, MAX_NAME_LENGTH, MAX_NESTING
 
 NodePath = tuple[str, ...]
 
 
 def safe(name: str) -> str:
-    """A name as part of a path: no dot, no leading underscore, nothing that a torch module keeps for itself."""
-    name = name.strip().replace(".", "_").replace(" ", "_").lstrip("_") or "layer"
+    """A name as part of a path: no dot, no leading underscore, nothing that a torch module keeps for itself.
+
+    What cannot be printed in a line, such as control characters, is an underscore; what is too long is cut.
+    """
+    if not name.isprintable():
+        name = "".join(c if c.isprintable() else "_" for c in name)
+    name = name.strip().replace(".", "_").replace(" ", "_").lstrip("_")[:MAX_NAME_LENGTH] or "layer"
     return name + "_" if name in MODULE_ATTRIBUTES else name
 
 
@@ -36,7 +43,8 @@ class Builder:
         self.graph = Graph()
         self.graph.inputs = tuple(FeatureMap(self.graph, tuple(shape)) for shape in inputs)
         self._paths: dict[Node, NodePath] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
+        self._scopes = 0
 
     def put(
         self, layer: Layer, inputs: Sequence[FeatureMap], path: NodePath, shared: frozenset[str] = frozenset()
@@ -44,10 +52,10 @@ class Builder:
         """Adds a node; `shared` names its tensors that an earlier node has already.
 
         Raises:
-            ShapeError: naming the path, where a map does not fit.
+            UserError: naming the path, where a map does not fit or would be larger than a tensor can be.
         """
-        path = tuple(map(safe, path)) or (layer.stem or "layer",)
-        self.graph.ask(free(".".join(path).replace(".", "_"), self._taken))
+        path = tuple(map(safe, [*path[: MAX_NESTING - 1], *path[MAX_NESTING - 1 :][-1:]])) or (layer.stem or "layer",)
+        self.graph.ask(free("_".join(path), self._taken))
         output = self.graph.add(layer, inputs)
         node = self.graph.nodes[-1]
         node.shared = shared
@@ -55,7 +63,11 @@ class Builder:
         return output
 
     def finish(self, outputs: Iterable[FeatureMap]) -> Graph:
-        """The graph, its nodes nested in scopes by their paths."""
+        """The graph, its nodes nested in scopes by their paths.
+
+        Raises:
+            UserError: if the paths nest in too many scopes.
+        """
         graph = self.graph
         graph.outputs = tuple(dict.fromkeys(outputs))
         graph.root.inputs, graph.root.outputs = graph.inputs, graph.outputs
@@ -63,13 +75,20 @@ class Builder:
         for node in graph.nodes:
             for x in node.inputs:
                 readers.setdefault(x, []).append(node)
-        self._nest(graph.root, graph.nodes, 0, readers)
+        self._nest(graph.root, graph.nodes, 0, readers, frozenset(graph.outputs))
         graph.root.name_children()
         return graph
 
-    def _nest(self, scope: Scope, nodes: Sequence[Node], level: int, readers: dict[FeatureMap, list[Node]]) -> None:
+    def _nest(
+        self,
+        scope: Scope,
+        nodes: Sequence[Node],
+        level: int,
+        readers: dict[FeatureMap, list[Node]],
+        outputs: frozenset[FeatureMap],
+    ) -> None:
         scope.children.clear()
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
 
         def prefix(node: Node) -> tuple[str, Node | None]:
             path = self._paths[node]
@@ -81,6 +100,9 @@ class Builder:
                 scope.children[single] = free(name, taken)
                 single.scope = scope
                 continue
+            self._scopes += 1
+            if self._scopes > MAX_LAYERS:
+                raise UserError(f"the names of its layers nest in more than {MAX_LAYERS:,} blocks")
             group = Scope(PrefixGroup(len(run)), scope)
             inside = set(run)
             group.inputs = tuple(
@@ -90,16 +112,19 @@ class Builder:
             group.outputs = tuple(
                 x
                 for x in made
-                if x in self.graph.outputs or x not in readers or any(reader not in inside for reader in readers[x])
+                if x in outputs or x not in readers or any(reader not in inside for reader in readers[x])
             )
             scope.children[group] = free(name, taken)
-            self._nest(group, run, level + 1, readers)
+            self._nest(group, run, level + 1, readers, outputs)
 
 
-def free(name: str, taken: set[str]) -> str:
-    """The name, or the name with the first number that makes it new."""
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}_{number}", number + 1
-    taken.add(found)
+def free(name: str, taken: dict[str, int]) -> str:
+    """The name, or the name with the first number that makes it new. `taken` has the last number of each name."""
+    if name not in taken:
+        taken[name] = 1
+        return name
+    number = taken[name] + 1
+    while (found := f"{name}_{number}") in taken:
+        number += 1
+    taken[name], taken[found] = number, 1
     return found

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnatomy.errors import ShapeError, UserError, printable, shown
+from cnnatomy.errors import ShapeError, UserError, printable, quoted, shown
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
-from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_MAP_SIDE, MAX_NAME
+from cnnatomy.limits import MAX_AXES, MAX_INPUT_SIZE, MAX_LAYERS, MAX_MAP_ELEMENTS, MAX_MAP_SIDE, MAX_NAME_LENGTH
 
 _ATTRIBUTES = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
@@ -183,8 +183,9 @@ class Graph:
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
-            if elements(shape) > MAX_MAP_ELEMENTS or (len(shape) == 3 and max(shape[1:]) > MAX_MAP_SIDE):
-                most = f"at most {MAX_MAP_ELEMENTS:,} numbers and sides of {MAX_MAP_SIDE:,}"
+            long = len(shape) > MAX_AXES or (len(shape) == 3 and max(shape[1:]) > MAX_MAP_SIDE)
+            if long or elements(shape) > MAX_MAP_ELEMENTS:
+                most = f"at most {MAX_AXES} axes, sides of {MAX_MAP_SIDE:,} and {MAX_MAP_ELEMENTS:,} numbers"
                 raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}; a map has {most}")
         except ShapeError as error:
             self._enter(node)
@@ -270,6 +271,6 @@ def check_shape(shape: Shape) -> Shape:
 
 def check_name(name: str, what: str = "a name") -> str:
     """A name of the user's; raises `UserError` unless it can stand on a line of a table."""
-    if not isinstance(name, str) or printable(name) != name or not 0 < len(name) <= MAX_NAME:
-        raise UserError(f"{what} has 1 to {MAX_NAME} characters that can be printed, got '{shown(name)}'")
+    if not isinstance(name, str) or printable(name) != name or not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise UserError(f"{what} has 1 to {MAX_NAME_LENGTH} characters that can be printed, got {quoted(name)}")
     return name

@@ -51,7 +51,7 @@ class ListedNetwork(Design):
             raise UserError(f"{name} has {counts}; to be built and trained, a network that is read needs one of each")
         numbers = {graph.inputs[0]: 0}
         entries: list[ListedNode] = []
-        taken = {INPUT, READS}
+        taken = {INPUT: 1, READS: 1}
         paths = dict(_paths(graph.root, ""))
         for node in _needed(graph):
             _check(node, name)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cnnatomy.design.builder import Builder
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable, quoted
 from cnnatomy.layers import (
     ELU,
     Add,
@@ -52,6 +52,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import Layer, Pair, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
+from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.caffe.text_format import Message
 
 
@@ -60,7 +61,7 @@ class CaffeLayer:
 
     def __init__(self, message: Message) -> None:
         self.message = message
-        self.kind = message.string("type")
+        self.kind = printable(message.string("type"))
         self.type = self.kind.replace("_", "").lower()
         self.name = message.string("name") or self.kind
         self.bottoms, self.tops = message.strings("bottom"), message.strings("top")
@@ -244,7 +245,7 @@ def _eltwise(call: LayerCall) -> FeatureMap:
             product = call.put(Multiply(), product, x, part=str(i))
         return product
     if operation not in ("SUM", "MAX"):
-        options.fail(f"operation: expected SUM, PROD or MAX, got {operation}")
+        options.fail(f"operation: expected SUM, PROD or MAX, got {quoted(operation)}")
     coefficients = [value for value, _ in options.every("coeff") if isinstance(value, (int, float))]
     maps = list(call.maps)
     for i, factor in enumerate(coefficients[: len(maps)]):
@@ -302,6 +303,8 @@ def _reshape(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     sizes = options.message("shape").integers("dim")
     if options.integer("axis", 0) or options.integer("num_axes", -1) != -1 or not sizes or len(sizes) < 2:
         return call.unknown()
+    if len(sizes) > MAX_AXES:
+        options.fail(f"shape: {len(sizes):,} sizes; at most {MAX_AXES} are possible")
     copied = tuple(shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(sizes[1:]))
     if sizes[0] == -1 and elements(copied) != elements(shape):
         return call.unknown()  # moves elements into the batch

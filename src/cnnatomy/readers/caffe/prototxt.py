@@ -12,8 +12,10 @@ from pathlib import Path
 
 from cnnatomy.design.builder import Builder
 from cnnatomy.design.graph import FeatureMap, Graph
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import ShapeError, UserError, nearest, quoted
+from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
+from cnnatomy.limits import MAX_AXES, MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_INPUT_SIZE
 from cnnatomy.readers.caffe import text_format
 from cnnatomy.readers.caffe.layers import RULES, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.text_format import Message
@@ -24,9 +26,6 @@ PHASE, STAGES = "TEST", {"deploy"}
 WATCHES = {"accuracy", "silence", "hdf5output"}
 """Types that compute nothing of the network and are left out; so are losses, but for the softmax of a softmax loss."""
 
-MAX_INPUT_SIZE = 1_000_000
-"""No size of an input may be larger."""
-
 
 def open(name: str, input: Shape | None = None) -> Graph:
     """The graph of a prototxt file; `input` replaces the shape of its (first) input.
@@ -34,15 +33,7 @@ def open(name: str, input: Shape | None = None) -> Graph:
     Raises:
         UserError: if it cannot be read, naming file and line.
     """
-    path = Path(name)
-    try:
-        if path.stat().st_size > text_format.MAX_BYTES:
-            raise UserError(f"{name}: a prototxt may have at most {text_format.MAX_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(f"{name}: cannot read the prototxt: {reason}") from None
-    return read(text, name, input)
+    return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input)
 
 
 def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Graph:
@@ -55,6 +46,8 @@ def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Gra
     layers = [CaffeLayer(layer) for layer in net.messages("layer", "layers") if _exists(layer)]
     if not layers:
         raise UserError(f"{source}: there is no layer in it; a network is expected, not a solver")
+    if max(len(layers), sum(len(layer.tops) for layer in layers)) > MAX_CAFFE_LAYERS:
+        raise UserError(f"{source}: more than {MAX_CAFFE_LAYERS:,} layers, or blobs that they make")
     inputs = _inputs(net, layers, input)
     computed = [layer for layer in layers if layer.bottoms and not _only_watches(layer)]
     _merge_scales(computed)
@@ -134,6 +127,8 @@ def _source(layer: CaffeLayer) -> Inputs:
 
 def _shape(message: Message, sizes: list[int]) -> Shape | None:
     """A shape without the batch, which comes first; None for a label."""
+    if len(sizes) > MAX_AXES:
+        message.fail(f"an input of {len(sizes):,} axes; at most {MAX_AXES} are possible")
     if any(not 1 <= size <= MAX_INPUT_SIZE for size in sizes[1:]):
         message.fail(f"the sizes of an input must be from 1 to {MAX_INPUT_SIZE:,}, got {sizes}")
     return tuple(sizes[1:]) or None
@@ -167,18 +162,28 @@ class _Reader:
 
     def graph(self) -> Graph:
         """The graph of all layers; what nothing reads is an output."""
+        writers: dict[str, CaffeLayer] = {}
         for layer in self.layers:
+            for top in layer.tops:
+                first = writers.setdefault(top, layer)
+                if first is not layer and top not in layer.bottoms:  # in place it may
+                    layer.message.fail(
+                        f"layer {quoted(layer.name)} makes {quoted(top)}, which layer {quoted(first.name)} of line "
+                        f"{first.message.line} makes already, and does not read it"
+                    )
             maps = [x for name in layer.bottoms if (x := self.bottom(layer, name))]
             call = LayerCall(layer, maps, self.builder, self.shared(layer))
             if not maps:
                 layer.message.fail(
-                    f"layer {layer.name!r} reads nothing whose size is known; give --input, as in 3x224x224"
+                    f"layer {quoted(layer.name)} reads nothing whose size is known; give --input, as in 3x224x224"
                 )
             try:
                 made = RULES[layer.type](call) if layer.type in RULES else call.unknown()
             except UserError as error:
-                where = "" if str(error).startswith(f"{self.source}, line") else f"{self.source}, line "
-                raise UserError(f"{where}{layer.message.line}: {error}" if where else str(error)) from None
+                if str(error).startswith(f"{self.source}, line"):
+                    raise
+                named = "" if isinstance(error, ShapeError) else f"layer {quoted(layer.name)}: "  # which has its path
+                raise UserError(f"{self.source}, line {layer.message.line}: {named}{error}") from None
             outputs = made if isinstance(made, list) else [made]
             self.made_by[layer.name] = outputs[0]
             self.blobs.update(zip(layer.tops or [layer.name], outputs, strict=False))
@@ -193,9 +198,13 @@ class _Reader:
         found = self.blobs.get(name) or self.made_by.get(name)
         if found is None and name not in self.inputs:
             hint = nearest(name, self.known)
-            layer.message.fail(f"layer {layer.name!r} reads {name!r}, which no layer before it makes.{hint}")
+            layer.message.fail(
+                f"layer {quoted(layer.name)} reads {quoted(name)}, which no layer before it makes.{hint}"
+            )
         if found is None and layer.type in RULES:
-            layer.message.fail(f"the file does not say how large the input {name!r} is; give --input, as in 3x224x224")
+            layer.message.fail(
+                f"the file does not say how large the input {quoted(name)} is; give --input, as in 3x224x224"
+            )
         return found
 
     def shared(self, layer: CaffeLayer) -> frozenset[str]:

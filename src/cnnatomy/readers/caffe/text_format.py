@@ -10,19 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
-from cnnatomy.errors import UserError, nearest
-
-MAX_BYTES = 10_000_000
-MAX_DEPTH = 50
-LONGEST_NUMBER = 40
-"""Bounds on a file: larger or deeper nested is refused before anything is made of it."""
+from cnnatomy.errors import UserError, nearest, quoted
+from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_NESTING, MAX_NUMBER_LENGTH, MAX_PROTOTXT_TOKENS, MAX_STRING_LENGTH
 
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\f\v]+|\#[^\n]*)
-    |(?P<newline>\n)
-    |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<number>-?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)(?![\w.]))
-    |(?P<word>-?[A-Za-z_][\w./-]*|\[[\w./-]+\](?=\s*[:{<]))
+    r"""(?P<space>(?:[ \t\r\f\v\n]++|\#[^\n]*+)++)
+    |(?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
+    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?![\w.]))
+    |(?P<word>-?[A-Za-z_][\w./-]*+|\[[\w./-]++\](?=\s*[:{<]))
     |(?P<mark>[{}<>\[\]:;,])""",
     re.VERBOSE,
 )
@@ -65,7 +60,7 @@ class Message:
         for key, value, line in self.fields:
             if key in names:
                 if not isinstance(value, Message):
-                    self.fail(f"{key}: expected a message in braces, got {value!r}", line)
+                    self.fail(f"{key}: expected a message in braces, got {_shown(value)}", line)
                 found.append(value)
         return found
 
@@ -118,7 +113,7 @@ class Message:
 
 
 def _shown(value: Scalar | Message) -> str:
-    return "a message" if isinstance(value, Message) else repr(value)
+    return "a message" if isinstance(value, Message) else quoted(value) if isinstance(value, str) else repr(value)
 
 
 def parse(text: str, source: str) -> Message:
@@ -127,9 +122,9 @@ def parse(text: str, source: str) -> Message:
     Raises:
         UserError: naming file and line where it is not the text format, too large or too deep.
     """
-    if len(text) > MAX_BYTES:
-        raise UserError(f"{source}: a prototxt may have at most {MAX_BYTES:,} bytes, this has {len(text):,}")
-    return _Parser(text, source).root()
+    if len(text) > MAX_DESIGN_BYTES:
+        raise UserError(f"{source}: a prototxt may have at most {MAX_DESIGN_BYTES:,} bytes, this has {len(text):,}")
+    return _Parser(text.removeprefix("\ufeff"), source).root()
 
 
 class _Parser:
@@ -142,24 +137,29 @@ class _Parser:
         raise UserError(f"{self.source}, line {self.next.line}: not a valid prototxt: {message}")
 
     def _tokens(self, text: str) -> Iterator[Token]:
-        position, line = 0, 1
+        position, line, count = 0, 1, 0
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None:
                 self.next = Token("?", "", line)
-                self.fail(f"cannot read {text[position : position + 20].splitlines()[0]!r}")
-            position, kind = match.end(), match.lastgroup or ""
-            if kind == "newline":
-                line += 1
-            elif kind != "space":
-                yield Token(kind, match.group(), line)
+                self.fail(f"cannot read {text[position : position + 20].partition(chr(10))[0]!r}")
+            kind, found = match.lastgroup or "", match.group()
+            position += len(found)
+            if kind == "space":
+                line += found.count("\n")
+                continue
+            count += 1
+            if count > MAX_PROTOTXT_TOKENS:
+                self.next = Token("?", "", line)
+                self.fail(f"it has more than {MAX_PROTOTXT_TOKENS:,} words, numbers and marks")
+            yield Token(kind, found, line)
         yield Token("end", "the end of the file", line)
 
     def take(self, mark: str = "") -> Token:
         """The next token, which must be this mark where one is given."""
         token = self.next
         if mark and token.text != mark:
-            self.fail(f"expected {mark!r}, got {token.text!r}")
+            self.fail(f"expected {mark!r}, got {quoted(token.text)}")
         if token.kind != "end":
             self.next = next(self.tokens)
         return token
@@ -174,11 +174,11 @@ class _Parser:
         token = self.take()
         if token.kind != "word":
             self.next = token
-            self.fail(f"expected the name of a field, got {token.text!r}")
+            self.fail(f"expected the name of a field, got {quoted(token.text)}")
         if self.next.text == ":":
             self.take()
         elif self.next.text not in ("{", "<"):
-            self.fail(f"expected ':' or '{{' after {token.text!r}, got {self.next.text!r}")
+            self.fail(f"expected ':' or '{{' after {quoted(token.text)}, got {quoted(self.next.text)}")
         if self.next.text == "[":
             self.take()
             while self.next.text != "]":
@@ -194,28 +194,30 @@ class _Parser:
     def value(self, depth: int) -> Scalar | Message:
         token = self.take()
         if token.text in ("{", "<"):
-            if depth > MAX_DEPTH:
-                self.fail(f"messages nest deeper than {MAX_DEPTH}")
+            if depth > MAX_NESTING:
+                self.fail(f"messages nest deeper than {MAX_NESTING}")
             message = Message(self.source, token.line)
             end = "}" if token.text == "{" else ">"
             while self.next.text != end:
                 if self.next.kind == "end":
-                    self.fail(f"the {token.text!r} of line {token.line} is never closed")
+                    self.fail(f"the {quoted(token.text)} of line {token.line} is never closed")
                 self.field(message, depth + 1)
             self.take(end)
             return message
         if token.kind == "string":
-            text = _unquoted(token.text)
+            parts = [token.text]
             while self.next.kind == "string":  # neighbours are one string
-                text += _unquoted(self.take().text)
-            return text
+                parts.append(self.take().text)
+            if (size := sum(map(len, parts))) > MAX_STRING_LENGTH:
+                self.fail(f"a string of {size:,} characters; at most {MAX_STRING_LENGTH:,} are expected")
+            return "".join(map(_unquoted, parts))
         if token.kind == "number":
-            if len(token.text) > LONGEST_NUMBER:
-                self.fail(f"a number of {len(token.text)} characters")
+            if len(token.text) > MAX_NUMBER_LENGTH:
+                self.fail(f"a number of {len(token.text):,} characters; at most {MAX_NUMBER_LENGTH} are expected")
             return _number(token.text)
         if token.kind != "word":
             self.next = token
-            self.fail(f"expected a value, got {token.text!r}")
+            self.fail(f"expected a value, got {quoted(token.text)}")
         return {"true": True, "false": False}.get(token.text, token.text)
 
 

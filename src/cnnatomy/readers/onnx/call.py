@@ -9,9 +9,13 @@ import numpy as np
 import onnx
 
 from cnnatomy.design.graph import FeatureMap
+from cnnatomy.errors import UserError, printable
 from cnnatomy.layers import Derived, Flatten, Foreign
 from cnnatomy.layers.layer import Layer, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
+from cnnatomy.limits import MAX_AXES
+from cnnatomy.readers.onnx.checks import node_text
+from cnnatomy.readers.onnx.inference import infer
 from cnnatomy.readers.onnx.model import Known, Mapped, OnnxModel, TensorValue
 
 
@@ -21,12 +25,16 @@ class NodeCall:
     def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        empty = next((name for name, got in self.attributes.items() if got is None), None)
+        if empty is not None:
+            raise self.refusal(f"the attribute {printable(empty)} has no value")
+        self._inferred: dict[str, Shape] | None = None
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
 
     @property
     def op(self) -> str:
-        """The type of the node."""
-        return str(self.node.op_type)
+        """The type of the node, as tables may print it."""
+        return printable(self.node.op_type)
 
     @property
     def x(self) -> Mapped:
@@ -58,12 +66,46 @@ class NodeCall:
         got = self.attributes.get(name, default)
         return got.decode("utf-8", "replace") if isinstance(got, bytes) else str(got)
 
-    def integers(self, name: str, position: int | None = None) -> tuple[int, ...] | None:
-        """Integers from an attribute, or in later versions of ONNX from an input."""
+    def integers(self, name: str, position: int | None = None, most: int = 2 * MAX_AXES) -> tuple[int, ...] | None:
+        """Integers from an attribute, or in later versions of ONNX from an input.
+
+        Raises:
+            UserError: if they are more than `most`: a number for each axis, or two.
+        """
         known = self.known(position) if position is not None else None
         if known is not None and known.value is not None:
-            return tuple(int(n) for n in np.ravel(known.value))
-        return tuple(int(n) for n in self.attributes[name]) if name in self.attributes else None
+            found = np.ravel(known.value)
+        elif name in self.attributes:
+            found = self.attributes[name]
+        else:
+            return None
+        if len(found) > most:
+            raise self.refusal(
+                f"{name or self.node.input[position or 0]} has {len(found):,} numbers; at most {most} make sense"
+            )
+        return tuple(int(n) for n in found)
+
+    def groups(self, channels: int) -> int:
+        """The attribute `group`, which divides a number of channels."""
+        groups = self.integer("group", 1)
+        if groups < 1 or channels % groups:
+            raise self.refusal(f"group is {groups}; a number that divides {channels} channels is needed")
+        return groups
+
+    def refusal(self, what: str) -> UserError:
+        """What is wrong with the node, with its name."""
+        return UserError(f"{node_text(self.node)}: {what}")
+
+    def inferred(self, name: str) -> Shape | None:
+        """All sizes of an output, as onnx infers them or else the file declares them; None where neither does."""
+        if self._inferred is None:
+            self._inferred = infer(self.node, self._sized, self.model.proto.opset_import)
+        return self._inferred.get(name) or self.model.declared.get(name)
+
+    def _sized(self, name: str) -> tuple[Shape, Any] | None:
+        """The sizes of a tensor, and its values where they are known."""
+        value = self.model.env.get(name)
+        return None if value is None else (self.dims(value), getattr(value, "value", None))
 
     def dims(self, value: TensorValue) -> Shape:
         """All sizes of a tensor, the batch too."""
@@ -83,8 +125,18 @@ class NodeCall:
 
     def axis(self, axis: int, value: Mapped) -> int:
         """An axis of the shape, from 0; -1 for the batch."""
-        axis %= len(self.dims(value))
+        axis = self.axis_of(axis, len(self.dims(value)))
         return axis - 1 if value.batched else axis
+
+    def axis_of(self, axis: int, rank: int) -> int:
+        """An axis from 0; negative ones count from the end.
+
+        Raises:
+            UserError: if there is no such axis.
+        """
+        if not -rank <= axis < rank:
+            raise self.refusal(f"there is no axis {axis} in a tensor with {rank} axes")
+        return axis % rank
 
     def put(
         self, layer: Layer, *inputs: FeatureMap, part: str = "", tensors: Mapping[str, Known | None] | None = None
@@ -128,7 +180,7 @@ class NodeCall:
         """
         outputs = []
         for i, name in enumerate(self.node.output):
-            inferred = self.model.inferred.get(name)
+            inferred = self.inferred(name)
             shape, batched = self.without_batch(inferred) if inferred else (self.x.shape, self.x.batched)
             tensors = {} if i or not learns else self.learned()
             layer = NotCounted(self.op, shape, tuple((key, known.dims) for key, known in tensors.items()))

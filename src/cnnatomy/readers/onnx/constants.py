@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf, prod
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops import load_op
 
 from cnnatomy.layers.layer import Shape, elements
+from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.model import MAX_VALUES, Known
+from cnnatomy.readers.onnx.model import Known
 from cnnatomy.readers.onnx.moves import moved
 
 SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "CastLike"}
@@ -24,8 +26,8 @@ FOLDED = set(
 )
 """Computed with onnx's reference implementation, where all inputs and the output are small."""
 
-MAX_ELEMENTS = 1_000_000
-"""Of an output, at the most that the values of the inputs allow."""
+_FEW = 2 * MAX_AXES
+"""Elements of what shapes are computed with: they cost no more than the node itself."""
 
 
 def fold(call: NodeCall) -> list[Known]:
@@ -42,7 +44,7 @@ def fold(call: NodeCall) -> list[Known]:
     if first is not None and op in SAME:
         return [first, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
     small = all(getattr(value, "value", None) is not None for value in values)
-    if small and op in FOLDED and _largest(call) <= MAX_ELEMENTS:
+    if small and op in FOLDED and _affordable(call):
         return _computed(call)
     if first is not None and op in ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten"):
         dims = moved(call, first.dims)
@@ -57,21 +59,38 @@ def _cast(call: NodeCall, tensor: Known) -> Known:
     return replace(tensor, value=None if tensor.value is None else tensor.value.astype(kind))
 
 
-def _largest(call: NodeCall) -> float:
-    """The most elements that the output of an operator can have which makes more than it reads."""
-    first, second = call.known(0), call.known(1)
-    if first is None or second is None:
+def _affordable(call: NodeCall) -> bool:
+    """Whether the node may be computed: its elements are few, or there is room for them; then they take it."""
+    work = sum(elements(value.dims) for value in call.inputs if isinstance(value, Known)) + _most(call)
+    if work <= _FEW:
+        return True
+    if not work <= call.model.foldable:  # it may be no number
+        return False
+    call.model.foldable -= int(work)
+    return True
+
+
+def _most(call: NodeCall) -> float:
+    """The most elements that the outputs can have, from the sizes of the inputs and the numbers in them."""
+    known = [value for value in call.inputs if isinstance(value, Known)]
+    sizes = [elements(value.dims) for value in known]
+    if not known:
         return 0
-    size = elements(first.dims)
-    if call.op in ("Gather", "GatherND", "GatherElements"):
-        return size * elements(second.dims)
+    if call.op in ("Gather", "GatherND"):
+        axis = call.integer("axis", 0) if call.op == "Gather" else 0
+        along = known[0].dims[axis] if -len(known[0].dims) <= axis < len(known[0].dims) else 1
+        return sizes[0] * sizes[-1] / max(1, along if call.op == "Gather" else 1)
     if call.op in ("Expand", "Tile"):
-        return size * elements(tuple(abs(n) for n in call.integers("", 1) or ()))
+        return sizes[0] * (elements(tuple(abs(n) for n in call.integers("", 1) or ())) if sizes[-1] <= _FEW else inf)
     if call.op == "Range":
         start, limit, step = (call.number("", 0, i) for i in range(3))
         return abs(limit - start) / abs(step) if step else 0
-    broadcast = max(len(first.dims), len(second.dims)) > 1
-    return size * elements(second.dims) if broadcast else 0
+    if call.op == "NonZero":
+        return sizes[0] * len(known[0].dims)
+    try:
+        return float(prod(np.broadcast_shapes(*(value.dims for value in known[:_FEW]))))
+    except ValueError:
+        return sum(sizes)
 
 
 def _behind(call: NodeCall) -> tuple[tuple[str, Shape], ...]:
@@ -84,7 +103,7 @@ def _inferred(call: NodeCall, i: int) -> Known:
     """An output of which only the shape is known: as onnx infers it, or that of the first input."""
     name = call.node.output[i]
     first = call.known(0)
-    dims = call.model.inferred.get(name) or (first.dims if first else ())
+    dims = call.inferred(name) or (first.dims if first else ())
     return Known(dims, name, None, _behind(call))
 
 
@@ -108,31 +127,28 @@ def _filled(call: NodeCall) -> Known:
     if sizes is None:
         return _inferred(call, 0)
     if any(n < 0 for n in sizes):
-        raise ValueError(f"a shape of {sizes}")
+        raise call.refusal(f"the sizes of a tensor are at least 0, got {sizes}")
     tensor = call.attributes.get("value")
     fill = call.model.constant(tensor, root).value if tensor is not None else np.zeros(1, np.float32)
-    if fill is None:
-        raise ValueError("no value to fill with")
+    if fill is None or fill.size != 1:
+        raise call.refusal("the attribute value must be one number")
     learned = ((root, sizes),) if np.issubdtype(fill.dtype, np.floating) else ()
-    small = elements(sizes) <= MAX_VALUES
-    return Known(sizes, root, np.full(sizes, fill.reshape(-1)[0]) if small else None, learned)
+    known = Known(sizes, root, None, learned)  # which refuses what numpy cannot hold
+    return replace(known, value=np.broadcast_to(fill.reshape(()), sizes))  # no memory of its own
 
 
 def _computed(call: NodeCall) -> list[Known]:
-    node, opset = call.node, call.model.opset
-    feeds = {name: value.value for name, value in zip(node.input, call.inputs, strict=True) if isinstance(value, Known)}
-    infos = [onnx.helper.make_tensor_value_info(name, 0, None) for name in feeds]
-    outputs = [onnx.helper.make_tensor_value_info(name, 0, None) for name in node.output if name]
-    graph = onnx.helper.make_graph([node], "one", infos, outputs)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    node = call.node
+    options = {"log": lambda *_: None, "opsets": {"": call.model.opset}, "verbose": 0, "new_ops": None}
+    values = [value.value if isinstance(value, Known) else None for value in call.inputs]
     try:
-        results = ReferenceEvaluator(model).run(None, feeds)
+        with np.errstate(all="ignore"):
+            results = load_op("", call.op, call.model.opset)(node, options).run(*values)
     except Exception:  # such as types that only some runtimes mix: the shape may still be known
         return [_inferred(call, i) for i in range(len(node.output))]
-    found = iter(results)
     computed = []
-    for name in node.output:
-        value = np.asarray(next(found)) if name else np.zeros(())
+    for name, result in zip(node.output, results, strict=False):
+        value = np.asarray(result)
         learned = _behind(call) if np.issubdtype(value.dtype, np.floating) else ()
         computed.append(Known(value.shape, name, value, learned))
     return computed

@@ -11,11 +11,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from cnnatomy.design.graph import Graph
-from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Shape
-
-MAX_BYTES = 2**31
-"""A protocol buffer cannot be larger."""
+from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.files import read_bytes
+from cnnatomy.layers.layer import Shape, elements
+from cnnatomy.limits import MAX_AXES, MAX_ELEMENTS, MAX_ONNX_BYTES, MAX_VALUES
 
 
 def open(name: str, input: Shape | None = None) -> Graph:
@@ -25,12 +24,7 @@ def open(name: str, input: Shape | None = None) -> Graph:
         UserError: if it cannot be read, is no ONNX model, keeps data outside its folder, or a layer does not fit.
     """
     path = Path(name)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{name}: an ONNX file may have at most {MAX_BYTES:,} bytes; keep the weights beside it")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: cannot read the file: {error.strerror}") from None
+    content = read_bytes(path, MAX_ONNX_BYTES, "the ONNX file")
     return read(content, name, path.parent, input)
 
 
@@ -45,49 +39,55 @@ def read(content: bytes, source: str, folder: Path, input: Shape | None = None) 
     except ImportError:
         raise UserError("reading ONNX files needs onnx: pip install 'cnnatomy[onnx]'") from None
     from cnnatomy.readers.onnx.model import STRANGE
+    from cnnatomy.readers.onnx.wire import DamagedError, check_size
 
     try:
-        model = onnx.load_model_from_string(content)
-    except Exception:  # protobuf's DecodeError, and whatever else damage leads to
+        check_size(content)
+        try:
+            model = onnx.load_model_from_string(content)
+        except Exception:  # protobuf's DecodeError, and whatever else damage leads to
+            raise DamagedError from None
+        return _graph(model, folder, input)
+    except DamagedError:
         raise UserError(f"{source}: not an ONNX model, or not all of it") from None
-    try:
-        return _graph(model, source, folder, input)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     except STRANGE as error:
-        raise UserError(f"{source}: not a valid ONNX model: {error}") from error
+        raise UserError(f"{source}: not a valid ONNX model: {shown(error)}") from error
 
 
-def _graph(model: Any, source: str, folder: Path, input: Shape | None) -> Graph:
-    import onnx
-
-    from cnnatomy.readers.onnx.model import MAX_VALUES, OnnxModel
+def _graph(model: Any, folder: Path, input: Shape | None) -> Graph:
+    from cnnatomy.readers.onnx.checks import check_names
+    from cnnatomy.readers.onnx.functions import inlined
+    from cnnatomy.readers.onnx.model import OnnxModel
     from cnnatomy.readers.onnx.walk import walk
 
     if not model.graph.node or not model.opset_import:
-        raise UserError(f"{source}: not an ONNX model: there is no node in it")
+        raise UserError("not an ONNX model: there is no node in it")
     for tensor in _tensors(model):
-        if any(size < 0 for size in tensor.dims):
-            raise UserError(f"{source}: the tensor {tensor.name!r} has a negative size")
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _check_location(tensor, source, folder)
-        if _elements(tensor) > MAX_VALUES:
-            for field, _ in tensor.ListFields():
-                if field.name.endswith("_data"):
-                    tensor.ClearField(field.name)
-    if model.functions:
-        import onnx.inliner
-
-        try:
-            model = onnx.inliner.inline_local_functions(model)
-        except Exception as error:  # such as functions that call one another in a circle
-            raise UserError(f"{source}: its functions cannot be inlined: {error}") from None
-    return walk(OnnxModel(model, source, input))
+        _check_tensor(tensor, folder)
+    model = inlined(model)
+    check_names(model.graph)
+    return walk(OnnxModel(model, input))
 
 
-def _elements(tensor: Any) -> int:
-    total = 1
-    for size in tensor.dims:
-        total *= size
-    return total
+def _check_tensor(tensor: Any, folder: Path) -> None:
+    """Refuses impossible sizes and places outside the folder; discards the numbers of weights."""
+    import onnx
+
+    name, dims = quoted(tensor.name), tuple(tensor.dims)
+    if any(size < 0 for size in dims):
+        raise UserError(f"the tensor {name} has a negative size")
+    if len(dims) > MAX_AXES or elements(dims) > MAX_ELEMENTS:
+        raise UserError(
+            f"the tensor {name} has {len(dims):,} axes; at most {MAX_AXES}, and 2^63 - 1 elements, can be read"
+        )
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        _check_location(tensor, folder)
+    if elements(dims) > MAX_VALUES:
+        for field, _ in tensor.ListFields():
+            if field.name.endswith("_data"):
+                tensor.ClearField(field.name)
 
 
 def _tensors(message: Any) -> Iterator[Any]:
@@ -104,7 +104,7 @@ def _tensors(message: Any) -> Iterator[Any]:
                 yield from _tensors(part)
 
 
-def _check_location(tensor: Any, source: str, folder: Path) -> None:
+def _check_location(tensor: Any, folder: Path) -> None:
     """Refuses a place outside the folder: an absolute path, one with `..`, or a link that leads out."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     whole = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
@@ -114,4 +114,4 @@ def _check_location(tensor: Any, source: str, folder: Path) -> None:
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not location or whole or ".." in parts or not inside:
-        raise UserError(f"{source}: the tensor {tensor.name!r} lies outside the file's folder: {location!r}; refused")
+        raise UserError(f"the tensor {quoted(tensor.name)} lies outside the file's folder: {quoted(location)}; refused")

@@ -8,35 +8,29 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 
 from cnnatomy.design.builder import Builder
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.layers.layer import Shape, elements
+from cnnatomy.limits import MAX_AXES, MAX_ELEMENTS, MAX_FOLDED_TENSORS, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
+from cnnatomy.readers.onnx.inference import reads, sizes
 
 REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 """Types of the tensors that may be learned."""
 
-MAX_INPUT_SIZE = 1_000_000
-"""No size of an input may be larger."""
-
-
 STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
-
-MAX_VALUES = 10_000
-"""Tensors with more elements are weights: their values play no part in any shape and are discarded at once."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A tensor that does not depend on the input: its sizes, its name, its values if they are few.
+    """A tensor that does not depend on the input: its sizes, its name, its values if they are few and are numbers.
 
     `learned` are the tensors of the file that it is, or is computed from, and that may be learned: the file does not
     say which are, so all are that hold real numbers and are no constants in the middle of the graph.
@@ -46,6 +40,19 @@ class Known:
     root: str
     value: Any = None
     learned: tuple[tuple[str, Shape], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.dims) > MAX_AXES or elements(self.dims) > MAX_ELEMENTS:
+            raise UserError(
+                f"the tensor {quoted(self.root)} would have {len(self.dims):,} axes; "
+                f"at most {MAX_AXES}, and 2^63 - 1 elements, are possible"
+            )
+        if len(self.learned) > MAX_FOLDED_TENSORS:
+            raise UserError(
+                f"the tensor {quoted(self.root)} is computed from more than {MAX_FOLDED_TENSORS:,} tensors of the file"
+            )
+        if self.value is not None and (self.value.size > MAX_VALUES or self.value.dtype.kind in "OSU"):
+            object.__setattr__(self, "value", None)
 
     @property
     def number(self) -> float | None:
@@ -72,8 +79,8 @@ TensorValue = Known | Mapped
 class OnnxModel:
     """What is known of a model, whose tensors may be without values, before and while its nodes are read."""
 
-    def __init__(self, proto: Any, source: str, input: Shape | None) -> None:
-        self.source, self.proto = source, proto
+    def __init__(self, proto: Any, input: Shape | None) -> None:
+        self.proto = proto
         self.opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
@@ -81,7 +88,10 @@ class OnnxModel:
         self.initialise(proto.graph)
         inputs = self._inputs(input)
         self.batch = next((dims[0] for dims in inputs.values() if len(dims) > 1), 1)
-        self.inferred = self._infer()
+        infos = [*proto.graph.value_info, *proto.graph.output]
+        self.declared = {} if input is not None else {info.name: dims for info in infos if (dims := sizes(info))}
+        self.outputs = {output.name for output in proto.graph.output}
+        self.foldable = MAX_FOLDED_VALUES  # elements that may still be computed
         self.owned: set[str] = set()
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
         self.paths = self.name_nodes(self.nodes)
@@ -102,54 +112,38 @@ class OnnxModel:
         for sparse in graph.sparse_initializer:
             self.env[sparse.values.name] = Known(tuple(sparse.dims), sparse.values.name)
 
-    def fail(self, message: str) -> UserError:
-        """An error that names the file."""
-        return UserError(f"{self.source}: {message}")
-
     def constant(self, tensor: Any, root: str) -> Known:
         """A tensor of the file, with its values if they are few and in the file."""
         dims, value = tuple(tensor.dims), None
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and elements(dims) <= MAX_VALUES:
+        numbers = tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING
+        if numbers and elements(dims) <= MAX_VALUES:
             try:
                 value = numpy_helper.to_array(tensor)
             except (*STRANGE, RuntimeError) as error:
-                raise self.fail(f"the tensor {tensor.name!r} is damaged: {error}") from None
+                raise UserError(f"the tensor {quoted(tensor.name)} is damaged: {shown(error)}") from None
         return Known(dims, root, value)
 
     def _inputs(self, input: Shape | None) -> dict[str, Shape]:
-        """The inputs that some node reads, with all sizes; written into the model, for onnx to infer the others."""
-        names = set(_reads(self.proto.graph))
+        """The inputs that some node reads, with all sizes."""
+        names = set(reads(self.proto.graph))
         read = [info for info in self.proto.graph.input if info.name not in self.env and info.name in names]
         found: dict[str, Shape] = {}
         for i, info in enumerate(read):
             dims = info.type.tensor_type.shape.dim
+            if len(dims) > MAX_AXES:
+                raise UserError(
+                    f"the input {quoted(info.name)} has {len(dims):,} axes; at most {MAX_AXES} are possible"
+                )
             sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in dims]
             if input is not None and not i:
                 sizes = [(sizes or [1])[0], *input]
-                del dims[:]
-                dims.extend(onnx.TensorShapeProto.Dimension() for _ in sizes)
             if sizes and sizes[0] < 1:  # the batch is open
                 sizes[0] = 1
             if not sizes or min(sizes) < 1 or max(sizes) > MAX_INPUT_SIZE:
-                raise self.fail(f"the input {info.name!r} has no fixed size; give --input, as in 3x224x224")
-            for d, size in zip(dims, sizes, strict=True):
-                d.dim_value = size
+                raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in 3x224x224")
             found[info.name] = tuple(sizes)
         if not found:
-            raise self.fail("no node of it reads an input")
-        return found
-
-    def _infer(self) -> dict[str, Shape]:
-        """The shapes that onnx infers, for nodes without a rule of ours."""
-        try:
-            graph = shape_inference.infer_shapes(self.proto, data_prop=True).graph
-        except Exception:  # whatever a strange model makes of it: our own rules remain
-            return {}
-        found: dict[str, Shape] = {}
-        for info in [*graph.value_info, *graph.output]:
-            dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
-            if dims and min(dims) > 0:
-                found[info.name] = dims
+            raise UserError("no node of it reads an input")
         return found
 
     def name_nodes(self, nodes: list[Any]) -> dict[int, tuple[str, ...]]:
@@ -167,17 +161,7 @@ class OnnxModel:
     def only_reader(self, name: str) -> Any:
         """The one node that reads a tensor, or None."""
         readers = self.readers[name]
-        outputs = any(name == output.name for output in self.proto.graph.output)
-        return readers[0] if len(readers) == 1 and not outputs else None
-
-
-def _reads(graph: Any) -> Iterator[str]:
-    """The names that the nodes of a graph read, and those of graphs in it."""
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for inner in [*attribute.graphs, attribute.g]:
-                yield from _reads(inner)
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
 
 def _is_type(part: str, node: Any) -> bool:

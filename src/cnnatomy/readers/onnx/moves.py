@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import (
     ChannelToSpace,
@@ -26,23 +28,36 @@ def moved(call: NodeCall, dims: Shape) -> Shape | None:
     rank = len(dims)
     if call.op == "Flatten":
         axis = call.integer("axis", 1)
-        axis += rank if axis < 0 else 0
+        axis = rank if axis == rank else call.axis_of(axis, rank)
         return (elements(dims[:axis]), elements(dims[axis:]))
     if call.op == "Transpose":
-        order = call.integers("perm") or tuple(range(rank))[::-1]
-        return tuple(dims[axis] for axis in order)
+        return tuple(dims[axis] for axis in _order(call, rank))
     if call.op == "Reshape":
         wanted = call.integers("shape", 1)
         return None if wanted is None else _reshaped(dims, wanted, call.integer("allowzero", 0))
     axes = call.integers("axes", 1)
     if call.op == "Squeeze":
-        gone = {axis % rank for axis in axes} if axes is not None else {i for i in range(rank) if dims[i] == 1}
+        gone = (
+            {call.axis_of(axis, rank) for axis in axes}
+            if axes is not None
+            else {i for i in range(rank) if dims[i] == 1}
+        )
         return tuple(n for i, n in enumerate(dims) if i not in gone)
     if axes is None:
         return None
-    new = {axis % (rank + len(axes)) for axis in axes}
+    new = {call.axis_of(axis, rank + len(axes)) for axis in axes}
+    if len(new) < len(axes):
+        raise call.refusal(f"axes is {axes}; each axis is possible once")
     rest = iter(dims)
     return tuple(1 if i in new else next(rest) for i in range(rank + len(axes)))
+
+
+def _order(call: NodeCall, rank: int) -> Shape:
+    """What Transpose puts where."""
+    order = call.integers("perm") or tuple(range(rank))[::-1]
+    if sorted(order) != list(range(rank)):
+        raise call.refusal(f"perm is {order}; each axis from 0 to {rank - 1} is needed once")
+    return order
 
 
 def _reshaped(dims: Shape, wanted: Shape, allow_zero: int) -> Shape:
@@ -60,12 +75,12 @@ def move(call: NodeCall) -> Mapped | list[Mapped]:
     """Reshape, Flatten, Squeeze, Unsqueeze and Transpose of a feature map."""
     x = call.x
     dims = call.dims(x)
-    target = moved(call, dims) or call.model.inferred.get(call.node.output[0])
+    target = moved(call, dims) or call.inferred(call.node.output[0])
     if target is None or len(call.maps) > 1:
         return call.unknown()
     shape, batched = call.without_batch(target)
     if call.op == "Transpose":
-        order = call.integers("perm") or tuple(range(len(dims)))[::-1]
+        order = _order(call, len(dims))
         if x.batched and order[0] == 0:
             return Mapped(call.put(Permute(tuple(axis - 1 for axis in order[1:]))))
         if not x.batched:
@@ -95,7 +110,7 @@ def _foreign(
 
 def rearranged(call: NodeCall) -> Mapped | list[Mapped]:
     """Any other operator that only moves elements: its shape is what onnx infers."""
-    dims = call.model.inferred.get(call.node.output[0])
+    dims = call.inferred(call.node.output[0])
     return _foreign(call, dims) if dims else call.unknown()
 
 
@@ -107,7 +122,11 @@ def concat(call: NodeCall) -> FeatureMap | list[Mapped] | Mapped:
         return call.put(Concat(axis))
     every = [call.dims(value) for value in call.inputs if value is not None]
     target = list(every[0])
-    at = call.integer("axis", 1) % len(target)
+    at = call.axis_of(call.integer("axis", 1), len(target))
+    if any(len(dims) != len(target) for dims in every):
+        raise call.refusal(
+            f"its inputs have {' and '.join(sorted({str(len(d)) for d in every}))} axes, as many are needed"
+        )
     target[at] = sum(dims[at] for dims in every)
     return _foreign(call, tuple(target))
 
@@ -119,8 +138,11 @@ def split(call: NodeCall) -> list[FeatureMap] | list[Mapped]:
     if not 0 <= axis <= 2 or len(call.maps) > 1:
         return call.unknown()
     size = x.shape[axis]
-    sizes = call.integers("split", 1) or [min(-(-size // parts), size - i * -(-size // parts)) for i in range(parts)]
-    edges = [sum(sizes[:i]) for i in range(parts + 1)]
+    sizes = call.integers("split", 1, most=parts)
+    sizes = sizes or tuple(min(-(-size // parts), size - i * -(-size // parts)) for i in range(parts))
+    edges = [0, *accumulate(sizes)]
+    if len(edges) != parts + 1 or min(sizes) < 1 or edges[-1] != size:
+        raise call.refusal(f"{size} along axis {axis} cannot be split into {parts:,} outputs of sizes {sizes[:9]}")
     return [call.put(Slice(edges[i], edges[i + 1], axis), x.map, part=str(i + 1)) for i in range(parts)]
 
 
@@ -132,10 +154,14 @@ def cut(call: NodeCall) -> Mapped | list[Mapped]:
         return rearranged(call)
     x, dims = call.x, call.dims(call.x)
     axes = tuple(range(len(starts))) if axes is None else axes
+    if len({len(starts), len(ends), len(axes), len(steps or axes)}) > 1 or len(axes) > len(dims) or 0 in (steps or ()):
+        raise call.refusal(
+            f"starts {starts}, ends {ends}, axes {axes} and steps {steps or 1} do not cut a map of {len(dims)} axes"
+        )
     spans = []
     for i, (start, end, axis) in enumerate(zip(starts, ends, axes, strict=True)):
         step = steps[i] if steps else 1
-        span = range(dims[axis % len(dims)])[slice(start, end, step)]
+        span = range(dims[call.axis_of(axis, len(dims))])[slice(start, end, step)]
         spans.append((call.axis(axis, x), span))
     pixels = (1, 2) if x.batched and len(x.shape) == 3 else ()
     if not all(
@@ -145,7 +171,7 @@ def cut(call: NodeCall) -> Mapped | list[Mapped]:
         for axis, span in spans:
             target[axis + x.batched] = len(span)
         if not all(target):
-            raise ValueError("nothing remains of the map")
+            raise call.refusal("nothing remains of the map")
         return _foreign(call, tuple(target))
     result = x.map
     for axis, span in spans:
@@ -164,9 +190,12 @@ def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     if sides is None or len(call.maps) > 1:
         return rearranged(call)
     rank, axes = len(call.dims(x)), call.integers("axes", 3)
+    axes = tuple(range(rank)) if axes is None else axes
+    if len(sides) != 2 * len(axes):
+        raise call.refusal(f"pads is {sides}; {2 * len(axes)} numbers are needed")
     amounts = [(0, 0)] * rank
-    for i, axis in enumerate(axes if axes is not None else range(rank)):
-        amounts[axis % rank] = (sides[i], sides[i + len(sides) // 2])
+    for i, axis in enumerate(axes):
+        amounts[call.axis_of(axis, rank)] = (sides[i], sides[i + len(sides) // 2])
     if not any(map(any, amounts)):
         return x
     zeros = call.text("mode", "constant") == "constant" and call.number("value", 0.0, 2) == 0
@@ -175,7 +204,10 @@ def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
             return call.put(ZeroPad((*amounts[2], *amounts[3])))
         if amounts[1:] == [(0, amounts[1][1]), (0, 0), (0, 0)]:
             return call.put(PadChannels(x.shape[0] + amounts[1][1]))
-    return _foreign(call, tuple(n + sum(more) for n, more in zip(call.dims(x), amounts, strict=True)))
+    target = tuple(n + sum(more) for n, more in zip(call.dims(x), amounts, strict=True))
+    if min(target) < 1:
+        raise call.refusal(f"nothing remains of the map with pads {sides}")
+    return _foreign(call, target)
 
 
 def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
@@ -190,9 +222,11 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     if known is not None and known.value is not None and known.value.size:
         scales = [float(s) for s in known.value.reshape(-1)]
     target = tuple(int(n * s) for n, s in zip(dims, scales, strict=False)) if len(scales) == len(dims) else None
-    target = target or call.integers("", 3) or call.model.inferred.get(call.node.output[0])
+    target = target or call.integers("", 3) or call.inferred(call.node.output[0])
     if target is None or len(target) != len(dims):
         return call.unknown(learns=False)
+    if min(target) < 1:
+        raise call.refusal(f"a map of {dims} cannot become {target}")
     whole = (
         len(dims) == 4
         and x.batched
@@ -209,9 +243,18 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     return _foreign(call, target, Operations(multiply=4 * n, add=3 * n), SPACE, learns=False)
 
 
+def _block(call: NodeCall) -> int:
+    size, dims = call.integer("blocksize", 1), call.dims(call.x)
+    divided = dims[1:2] if call.op == "DepthToSpace" else dims[2:]
+    unit = size**2 if call.op == "DepthToSpace" else size
+    if len(dims) != 4 or size < 1 or any(n % unit for n in divided):
+        raise call.refusal(f"blocksize is {size}, which does not divide a map of {dims}")
+    return size
+
+
 def depth_to_space(call: NodeCall) -> FeatureMap | Mapped:
     """Pixel shuffle; the other order of channels (DCR) is counted by its shape."""
-    size, dims = call.integer("blocksize", 1), call.dims(call.x)
+    size, dims = _block(call), call.dims(call.x)
     if call.text("mode", "DCR") == "CRD" and call.x.batched:
         return call.put(ChannelToSpace(size))
     return _foreign(call, (dims[0], dims[1] // size**2, dims[2] * size, dims[3] * size))
@@ -219,5 +262,5 @@ def depth_to_space(call: NodeCall) -> FeatureMap | Mapped:
 
 def space_to_depth(call: NodeCall) -> Mapped:
     """Blocks of pixels as channels, in ONNX's order, which is none of torch's."""
-    size, dims = call.integer("blocksize", 1), call.dims(call.x)
+    size, dims = _block(call), call.dims(call.x)
     return _foreign(call, (dims[0], dims[1] * size**2, dims[2] // size, dims[3] // size))

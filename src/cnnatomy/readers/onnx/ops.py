@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.errors import UserError
 from cnnatomy.layers import (
     ELU,
     GELU,
@@ -175,7 +174,7 @@ def _fully_connected(
     call: NodeCall, x: Mapped, features: int, inner: int, weight: Known, bias: Known | None, output: str = ""
 ) -> OnnxResult:
     if x.shape[-1] != inner:
-        raise UserError(f"{call.node.name or call.op} got {x.shape[-1]} features, its weight reads {inner}")
+        raise call.refusal(f"it got {x.shape[-1]} features, its weight reads {inner}")
     layer: Layer = FullyConnected(features, bias is not None)
     steps = len(x.shape) - 1
     if not x.batched and steps == 0:
@@ -222,11 +221,13 @@ def _batch_norm(call: NodeCall) -> OnnxResult:
     x, scale = call.x, call.known(1)
     if scale is None or not x.batched or len(x.shape) not in (1, 3):
         return call.unknown()
-    if scale.dims != x.shape[:1]:
-        raise UserError(f"{call.node.name or call.op} got {x.shape[0]} channels, its scale has {scale.dims}")
-    layer = BatchNorm(call.number("epsilon", 1e-5), round(1 - call.number("momentum", 0.9), 6))
     names = ("weight", "bias", "running_mean", "running_var")
-    return call.put(layer, x.map, tensors={name: call.known(i) for i, name in enumerate(names, 1)})
+    tensors = {name: call.known(i) for i, name in enumerate(names, 1)}
+    for i, known in enumerate(tensors.values(), 1):
+        if known is not None and known.dims != x.shape[:1]:
+            raise call.refusal(f"it got {x.shape[0]} channels, its input {i + 1} has the sizes {known.dims}")
+    layer = BatchNorm(call.number("epsilon", 1e-5), round(1 - call.number("momentum", 0.9), 6))
+    return call.put(layer, x.map, tensors=tensors)
 
 
 def _group_norm(call: NodeCall) -> OnnxResult:

@@ -5,51 +5,68 @@ from __future__ import annotations
 from typing import Any
 
 from cnnatomy.design.graph import FeatureMap, Graph
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, quoted, shown
+from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall
+from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, node_text
 from cnnatomy.readers.onnx.constants import fold
 from cnnatomy.readers.onnx.model import STRANGE, Mapped, OnnxModel, TensorValue
 from cnnatomy.readers.onnx.ops import RULES
 
 
 def walk(model: OnnxModel) -> Graph:
-    """The graph of all nodes."""
+    """The graph of all nodes.
+
+    Raises:
+        UserError: naming the node that does not fit.
+    """
+    made = sum(len(node.output) for node in model.nodes)
+    if made > MAX_LAYERS:
+        raise UserError(f"its nodes make {made:,} tensors, at most {MAX_LAYERS:,} are expected")
     for node in model.nodes:
         if id(node) not in model.merged:
             _read(model, node)
     outputs = [model.env.get(output.name) for output in model.proto.graph.output]
     maps = [value.map for value in outputs if isinstance(value, Mapped)]
     if not maps or not model.builder.graph.nodes:
-        raise model.fail("no output of it depends on an input")
+        raise UserError("no output of it depends on an input")
     model.builder.graph.deployed = True
     return model.builder.finish(maps)
 
 
 def _read(model: OnnxModel, node: Any) -> None:
+    check_node(node, model.opset)
     missing = next((name for name in node.input if name and name not in model.env), None)
     if missing is not None:
-        hint = nearest(missing, model.env)
-        raise model.fail(f"node {node.name or node.op_type!r} reads {missing!r}, which no node before it makes.{hint}")
+        raise UserError(f"{node_text(node)} reads {quoted(missing)}, {_why_missing(model, node, missing)}")
     inputs = [model.env[name] if name else None for name in node.input]
-    call = NodeCall(node, inputs, model)
     made: Any
     try:
+        call = NodeCall(node, inputs, model)
         if call.op == "If" and (choice := call.known(0)) is not None and choice.number is not None:
             made = _branch(model, call.attributes["then_branch" if choice.number else "else_branch"])
         elif not call.maps:
             made = fold(call)
         else:
-            rule = RULES.get(call.op) if node.domain in ("", "ai.onnx", "com.microsoft") else None
+            rule = RULES.get(call.op) if node.domain in (*OFFICIAL, "com.microsoft") else None
             made = rule(call) if rule else call.unknown()
-    except UserError as error:
-        raise model.fail(str(error)) from None
     except STRANGE as error:
-        raise model.fail(f"node {node.name or node.op_type!r} ({node.op_type}) is not valid: {error}") from error
+        raise UserError(f"{node_text(node)} is not valid: {shown(error)}") from error
     outputs = made if isinstance(made, list) else [made]
     for name, value in zip(node.output, outputs, strict=False):
         if name:
             batched = call.x.batched if call.maps else True
             model.env[name] = Mapped(value, batched) if isinstance(value, FeatureMap) else value
+
+
+def _why_missing(model: OnnxModel, node: Any, name: str) -> str:
+    """Why a tensor is not there that a node reads."""
+    if name in node.output:
+        return "which it makes itself"
+    writer = next((one for one in model.nodes if name in one.output), None)
+    if writer is not None:
+        return f"which {node_text(writer)} makes only after it: the nodes are in a wrong order, or in a circle"
+    return f"which no node before it makes.{nearest(name, model.env)}"
 
 
 def _branch(model: OnnxModel, graph: Any) -> list[TensorValue]:
@@ -59,4 +76,7 @@ def _branch(model: OnnxModel, graph: Any) -> list[TensorValue]:
     for node in graph.node:
         if id(node) not in model.merged:
             _read(model, node)
+    missing = next((output.name for output in graph.output if output.name not in model.env), None)
+    if missing is not None:
+        raise UserError(f"an output of a branch, {quoted(missing)}, is made by no node")
     return [model.env[output.name] for output in graph.output]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.errors import UserError
 from cnnatomy.layers import AvgPool, Conv, Crop, DepthwiseConv, Foreign, MaxPool, TransposedConv
-from cnnatomy.layers.layer import CHANNEL_AND_SPACE, SPACE, Layer, Operations, Shape, elements
+from cnnatomy.layers.layer import CHANNEL_AND_SPACE, SPACE, Layer, Operations, Shape, dimensions, elements
 from cnnatomy.layers.sliding import Pool, positions
 from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.model import Known, Mapped
@@ -30,7 +30,7 @@ class _Windows2D(NamedTuple):
         axes = zip(size, *self, strict=True)
         counts = tuple(positions(n, k, s, before, after, d, ceil) for n, k, s, d, before, after in axes)
         if min(counts) < 1:
-            raise UserError(f"a map of {'x'.join(map(str, size))} is smaller than the window {self.kernel}")
+            raise UserError(f"a map of {dimensions(size)} is smaller than the window {dimensions(self.kernel)}")
         return counts
 
 
@@ -38,15 +38,15 @@ def _windows(call: NodeCall, size: Shape, kernel: Shape) -> _Windows2D:
     """The window of a node for a map of this size."""
 
     def given(name: str, default: int, count: int) -> Shape:
-        got = call.integers(name)
-        got = got if got else (default,) * count
-        if len(got) != count or min(got) < default:
-            raise UserError(f"{call.node.name or call.op}: {name} is {got}; {count} sizes are needed")
+        return fitting(name, call.integers(name) or (default,) * count, default, count)
+
+    def fitting(name: str, got: Shape, least: int, count: int) -> Shape:
+        if len(got) != count or min(got) < least:
+            raise call.refusal(f"{name} is {got}; {count} sizes of at least {least} are needed")
         return got
 
     axes = len(size)
-    if len(kernel) != axes:
-        raise UserError(f"{call.node.name or call.op}: the kernel {kernel} does not fit a map with {axes} axes")
+    fitting("the kernel", kernel, 1, axes)
     stride, dilation, automatic = (
         given("strides", 1, axes),
         given("dilations", 1, axes),
@@ -69,10 +69,13 @@ def convolution(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     if weight is None or len(weight.dims) < 3 or len(x.shape) < 2 or not x.batched:
         return call.unknown()
     channels, inner, *kernel = weight.dims
-    groups, inputs = call.integer("group", 1), x.shape[0]
+    groups, inputs = call.groups(channels), x.shape[0]
     if inner * groups != inputs:
-        raise UserError(f"{call.node.name or call.op} got {inputs} channels, its weight reads {inner * groups}")
+        raise call.refusal(f"it got {inputs} channels, its weight reads {inner * groups}")
     windows = _windows(call, x.shape[1:], tuple(kernel))
+    given = call.integers("kernel_shape")
+    if given and given != windows.kernel:
+        raise call.refusal(f"kernel_shape is {given}, its weight has {windows.kernel}")
     tensors = {"weight": weight, "bias": bias}
     if len(kernel) != 2:
         return _other_convolution(call, windows, channels, tensors)
@@ -83,7 +86,13 @@ def convolution(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
         layer: Layer = DepthwiseConv(*sizes, channels // groups, bias is not None)  # type: ignore[arg-type]
     else:
         layer = Conv(channels, *sizes, groups, bias is not None)  # type: ignore[arg-type]
+    _check_bias(call, bias, channels)
     return call.put(layer, x.map, tensors=tensors)
+
+
+def _check_bias(call: NodeCall, bias: Known | None, channels: int) -> None:
+    if bias is not None and bias.dims != (channels,):
+        raise call.refusal(f"its bias has the sizes {bias.dims}, ({channels},) is needed")
 
 
 def _other_convolution(call: NodeCall, windows: _Windows2D, channels: int, tensors: dict[str, Known | None]) -> Mapped:
@@ -104,7 +113,7 @@ def transposed_convolution(call: NodeCall) -> FeatureMap | list[Mapped]:
     inner, per_group, *kernel = weight.dims
     windows = _windows(call, x.shape[1:], tuple(kernel))
     if inner != x.shape[0]:
-        raise UserError(f"{call.node.name or call.op} got {x.shape[0]} channels, its weight reads {inner}")
+        raise call.refusal(f"it got {x.shape[0]} channels, its weight reads {inner}")
     wanted, automatic = call.integers("output_shape"), call.text("auto_pad", "NOTSET")
     more = call.integers("output_padding") or (0, 0)
     begins, extras, crops = [], [], []
@@ -121,9 +130,10 @@ def transposed_convolution(call: NodeCall) -> FeatureMap | list[Mapped]:
         begins.append(begin)
         extras.append(extra)
         crops += [0, end - begin]
-    groups = call.integer("group", 1)
+    groups = call.groups(inner)
     sizes = (tuple(kernel), windows.stride, tuple(begins), tuple(extras), windows.dilation)
     layer = TransposedConv(per_group * groups, *sizes, groups, bias is not None)  # type: ignore[arg-type]
+    _check_bias(call, bias, per_group * groups)
     made = call.put(layer, x.map, tensors={"weight": weight, "bias": bias})
     return call.put(Crop((crops[0], crops[1], crops[2], crops[3])), made, part="crop") if any(crops) else made
 

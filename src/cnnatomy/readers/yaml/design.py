@@ -14,7 +14,7 @@ from cnnatomy import catalogue
 from cnnatomy.design import BLOCKS, Block, Composition, Named, Network
 from cnnatomy.design.blocks import Part
 from cnnatomy.design.graph import check_name, check_shape
-from cnnatomy.errors import UserError, nearest, shown
+from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers import LAYERS, Layer
 from cnnatomy.layers.layer import Value
 from cnnatomy.limits import MAX_LAYERS, MAX_NESTING
@@ -165,7 +165,7 @@ class Reader:
             if name not in known:
                 self.fail(
                     key,
-                    f"{what} has no key '{shown(name)}'.{nearest(name, known)} It knows: {', '.join(known) or 'none'}",
+                    f"{what} has no key {quoted(name)}.{nearest(name, known)} It knows: {', '.join(known) or 'none'}",
                 )
             if name in items:
                 self.fail(key, f"the key {name!r} is given twice")
@@ -223,7 +223,7 @@ class Reader:
         if kind is None:
             if not name:
                 self.fail(node, "expected a layer or block, got nothing")
-            self.fail(node, f"there is no layer or block called '{shown(name)}'.{nearest(name, self.types)}")
+            self.fail(node, f"there is no layer or block called {quoted(name)}.{nearest(name, self.types)}")
         return kind
 
     def fields(self, node: yaml.MappingNode, kind: type[Value], depth: int) -> dict[str, Any]:

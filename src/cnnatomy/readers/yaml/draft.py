@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from cnnatomy.design.graph import check_name
-from cnnatomy.errors import UserError, shown
+from cnnatomy.errors import UserError, quoted
 from cnnatomy.files import check_new, write_new, write_text, writing_to
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import listed, schema
@@ -89,7 +89,7 @@ def create(name: str, source: str | None = None, with_schema: bool = False) -> s
     """
     path = Path(name)
     if name.endswith(("/", os.sep)) or not path.name or path.name == "..":
-        raise UserError(f"a design needs a name, such as mine or designs/mine.yaml, got '{shown(name)}'")
+        raise UserError(f"a design needs a name, such as mine or designs/mine.yaml, got {quoted(name)}")
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = path.with_name(path.name + ".yaml")
     check_name(path.stem, "the name of a design")

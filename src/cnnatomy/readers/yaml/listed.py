@@ -15,7 +15,7 @@ from cnnatomy.design import Network
 from cnnatomy.design.graph import check_name
 from cnnatomy.design.listed import INPUT, READS, ListedNetwork, ListedNode
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest, shown
+from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers import Each, Layer
 from cnnatomy.readers.yaml import design
 
@@ -81,13 +81,13 @@ def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> L
     for part in path.split("."):
         reader.refusing(pairs[0][0], check_name, part, "a part of a path")
     if path in numbers:
-        reader.fail(node, f"every node needs a path of its own, '{shown(path)}' is there already")
+        reader.fail(node, f"every node needs a path of its own, {quoted(path)} is there already")
     names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else None
     if names == []:
         reader.fail(node, f"{path}: reads is empty; leave it out, and it reads the node before it")
     for name in names or ():
         if name not in numbers:
-            reader.fail(node, f"{path} reads '{shown(name)}', which no node before it makes.{nearest(name, numbers)}")
+            reader.fail(node, f"{path} reads {quoted(name)}, which no node before it makes.{nearest(name, numbers)}")
     reads = tuple(numbers[name] for name in names or ()) or (len(numbers) - 1,)
     numbers[path] = len(numbers)
     return ListedNode(path, layer, reads)

@@ -1,0 +1,65 @@
+"""The shapes that onnx infers for one node from what is known of its inputs.
+
+Of one node, not of the whole model: sizes that are computed on the way are known here as numbers, and onnx's own
+following of them has no bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+
+from cnnatomy.layers.layer import Shape
+from cnnatomy.limits import MAX_AXES
+from cnnatomy.readers.onnx.functions import graphs_of
+
+_MAX_WORK = 2_000_000
+"""Nodes in the graphs of a node, times its bytes: onnx may keep a list of sizes for each of them."""
+
+
+def infer(node: Any, known: Callable[[str], tuple[Shape, Any] | None], imports: Iterable[Any]) -> dict[str, Shape]:
+    """The sizes of the outputs whose sizes follow; `known` gives the sizes of a tensor, and its values or None."""
+    graphs = list(graphs_of(node))
+    if sum(map(_nodes, graphs)) * node.ByteSize() > _MAX_WORK:
+        return {}
+    infos, tensors = [], []
+    try:
+        for name in dict.fromkeys([*node.input, *(name for graph in graphs for name in reads(graph))]):
+            found = known(name)
+            if found is None:
+                continue
+            dims, value = found
+            if value is not None and value.size <= 2 * MAX_AXES:
+                tensors.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(dims), name))
+            else:
+                kind = onnx.TensorProto.FLOAT if value is None else helper.np_dtype_to_tensor_dtype(value.dtype)
+                infos.append(helper.make_tensor_value_info(name, kind, dims))
+        outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+        graph = helper.make_graph([node], "one", infos, outputs, tensors)
+        model = helper.make_model(graph, opset_imports=list(imports), ir_version=8)
+        inferred = shape_inference.infer_shapes(model).graph.output
+    except Exception:  # whatever a strange node makes of it
+        return {}
+    return {info.name: dims for info in inferred if (dims := sizes(info))}
+
+
+def sizes(info: Any) -> Shape:
+    """All sizes of a value that is described; () where some are open."""
+    dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+    return dims if 0 < len(dims) <= MAX_AXES and min(dims) > 0 else ()
+
+
+def reads(graph: Any) -> Iterator[str]:
+    """The names that the nodes of a graph read, and those of graphs in it."""
+    for node in graph.node:
+        yield from node.input
+        for inner in graphs_of(node):
+            yield from reads(inner)
+
+
+def _nodes(graph: Any) -> int:
+    return sum(1 + sum(map(_nodes, graphs_of(node))) for node in graph.node)
