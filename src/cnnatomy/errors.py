@@ -46,7 +46,7 @@ _BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 def shown(value: object) -> str:
     """What came in as a message repeats it: text as it is, all else as Python writes it; on a line, shortened."""
-    text = printable(value if isinstance(value, str) else _BRIEF.repr(value))
+    text = printable(str(value) if isinstance(value, (str, BaseException)) else _BRIEF.repr(value))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 

@@ -11,6 +11,9 @@ import click
 
 from cnnatomy.errors import UserError, printable
 
+MAX_LINE = 1000
+"""Characters of a line of a message, of which some may come from the user."""
+
 
 class Verbs(click.Group):
     """Prints a `UserError` as one message and exits 2; suggests the nearest verb for an unknown one; 130 on Ctrl-C."""
@@ -72,5 +75,5 @@ def _say(message: str) -> None:
 
 
 def _safe(message: str) -> str:
-    """The message without control characters; its lines stay."""
-    return "\n".join(map(printable, message.split("\n")))
+    """The message without control characters, in lines that are not endless."""
+    return "\n".join(printable(line[:MAX_LINE]) for line in message.split("\n"))

@@ -89,6 +89,9 @@ class LeakyReLU(Activation):
     each = Operations(compare=1, multiply=1)
     memory = Memory(INPUT, in_place=True)
 
+    def __post_init__(self) -> None:
+        self._finite(slope=self.slope)
+
     def at(self, x: float) -> float:
         return x if x > 0 else times(self.slope, x)
 
@@ -103,6 +106,9 @@ class PReLU(Elementwise):
     slope: float = 0.25
 
     each = Operations(compare=1, multiply=1)
+
+    def __post_init__(self) -> None:
+        self._finite(slope=self.slope)
 
     def interval(self, *inputs: Interval) -> Interval:
         return inputs[0] if inputs[0].low >= 0 else Interval()
@@ -124,6 +130,9 @@ class ELU(Activation):
 
     each = Operations(compare=1, multiply=1, add=1, exponential=1)
     memory = Memory(INPUT, in_place=True)
+
+    def __post_init__(self) -> None:
+        self._finite(alpha=self.alpha)
 
     def at(self, x: float) -> float:
         return x if x > 0 else self.alpha * expm1(x)
@@ -151,6 +160,9 @@ class Tanh(_OfOneNumber):
     slope: float = 1.0
 
     each = Operations(add=2, divide=1, exponential=1)  # (e^2x - 1) / (e^2x + 1)
+
+    def __post_init__(self) -> None:
+        self._finite(amplitude=self.amplitude, slope=self.slope)
 
     def at(self, x: float) -> float:
         return self.amplitude * tanh(times(self.slope, x))
@@ -181,6 +193,7 @@ class Swish(_OfOneNumber):
     memory = Memory(INPUT, in_place=True, copies=True)
 
     def __post_init__(self) -> None:
+        self._finite(beta=self.beta)
         if self.beta != 1:  # several steps
             object.__setattr__(self, "memory", Memory(INPUT))
 
@@ -269,6 +282,10 @@ class Hardtanh(Activation):
     each = Operations(compare=2)
     memory = _IN_PLACE
 
+    def __post_init__(self) -> None:
+        if not self.least <= self.most:
+            raise UserError(f"Hardtanh: least must be at most most, got {self.least} and {self.most}")
+
     def at(self, x: float) -> float:
         return min(max(self.least, x), self.most)
 
@@ -296,6 +313,7 @@ class Softplus(Activation):
     each = Operations(multiply=1, add=1, divide=1, exponential=2)
 
     def __post_init__(self) -> None:
+        self._finite(beta=self.beta)
         if not self.beta:
             raise UserError("Softplus: beta must not be 0")
 

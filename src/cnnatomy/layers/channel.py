@@ -71,6 +71,7 @@ class LocalResponseNorm(Layer):
 
     def __post_init__(self) -> None:
         self._count(size=self.size)
+        self._finite(alpha=self.alpha, beta=self.beta, k=self.k)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return self._map(*inputs)

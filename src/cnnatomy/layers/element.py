@@ -196,6 +196,9 @@ class Constant(Elementwise):
     memory = Memory(NOTHING)
     timed_as = "scale"
 
+    def __post_init__(self) -> None:
+        self._finite(scale=self.scale)
+
     def interval(self, *inputs: Interval) -> Interval:
         return inputs[0].times(Interval(self.scale, self.scale))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
 from cnnatomy.errors import ShapeError, UserError, shown
@@ -114,6 +115,13 @@ class Value:
                 raise UserError(
                     f"{type(self).__name__}: {name} must be a positive integer, {_got(got, MAX_LAYER_SIZE)}"
                 )
+
+    def _finite(self, least: float = -inf, **fields: object) -> None:
+        """Refuses what is no number, endless, or below `least`."""
+        for name, got in fields.items():
+            if type(got) not in (int, float) or not least <= got < inf or got == -inf:  # type: ignore[operator]
+                what = "a finite number" if least == -inf else f"a finite number of at least {least:g}"
+                raise UserError(f"{type(self).__name__}: {name} must be {what}, got {shown(got)}")
 
     def _positive(self, **fields: object) -> None:
         """Refuses sizes below 1; makes lists tuples and equal pairs one number, so that equal means same."""

@@ -30,6 +30,9 @@ class BatchNorm(Layer):
     stem = "bn"
     timed_as = "batch norm"
 
+    def __post_init__(self) -> None:
+        self._finite(0, epsilon=self.epsilon, momentum=self.momentum)
+
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) not in (1, 3):
             self._refuse(inputs, "one feature map or vector")
@@ -74,6 +77,7 @@ class GroupNorm(Layer):
 
     def __post_init__(self) -> None:
         self._count(groups=self.groups)
+        self._finite(0, epsilon=self.epsilon)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or inputs[0][0] % self.groups:
@@ -115,6 +119,7 @@ class LayerNorm(Layer):
 
     def __post_init__(self) -> None:
         self._count(axes=self.axes)
+        self._finite(0, epsilon=self.epsilon)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) < self.axes:

@@ -241,14 +241,15 @@ def _where(error: BaseException) -> str:
 def open(name: str, input: Shape | None) -> Graph:
     """The graph of `python:package.module:callable`, where calling gives a module, or `python:package.module:object`.
 
-    It is read in evaluation mode. Python code is run: that of the package named.
+    It is read in evaluation mode. Python code is run: that of the package named; what it prints goes to standard error.
 
     Raises:
         UserError: if there is nothing of that name, or it is no module.
     """
     from cnnatomy.readers.torch.names import load
 
-    return read(load(name), input or (3, 224, 224))
+    with contextlib.redirect_stdout(sys.stderr):
+        return read(load(name), input or (3, 224, 224))
 
 
 __all__ = ["open", "read"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, quoted, shown
 
 PREFIX = "python:"
 
@@ -41,15 +41,15 @@ def _imported(name: str, place: str) -> Any:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:
         return importlib.import_module(place)
-    except Exception as error:  # whatever the module does when it is imported
-        raise UserError(f"{name}: cannot import {place}: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise UserError(f"{name}: cannot import {shown(place)}: {type(error).__name__}: {shown(error)}") from None
 
 
 def _attribute(name: str, found: Any, path: str) -> Any:
     for part in path.split("."):
         if not hasattr(found, part):
             names = [known for known in dir(found) if not known.startswith("_")]
-            raise UserError(f"{name}: {getattr(found, '__name__', found)} has no {part!r}.{nearest(part, names)}")
+            raise UserError(f"{name}: {getattr(found, '__name__', found)} has no {quoted(part)}.{nearest(part, names)}")
         found = getattr(found, part)
     return found
 
@@ -58,8 +58,8 @@ def _made(name: str, make: Any) -> Any:
     try:
         with torch.device("meta"):
             return make()
-    except Exception:  # some read values while they build: then with weights
+    except (Exception, SystemExit):  # some read values while they build: then with weights
         try:
             return make()
-        except Exception as error:
-            raise UserError(f"{name}: calling it failed: {type(error).__name__}: {error}") from None
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{name}: calling it failed: {type(error).__name__}: {shown(error)}") from None
