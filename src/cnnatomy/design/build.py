@@ -126,7 +126,15 @@ class NetworkModule(nn.Module):
     Its forward, as that of its parts, raises `ShapeError` where a layer was built for inputs of another shape.
     """
 
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self._shape = shape
+
     def forward(self, x: torch.Tensor) -> Any:
+        if x.dim() != 1 + len(self._shape):
+            remedy = ": x[None] makes a batch of one" if x.dim() == len(self._shape) else ""
+            wanted = f"a batch of {dimensions(self._shape)}, {1 + len(self._shape)} axes{remedy}"
+            raise ShapeError(f"the network got {dimensions(tuple(x.shape))}, needs {wanted}")
         call = _caller()
         for name in PARTS:
             part = getattr(self, name)
@@ -144,7 +152,7 @@ def build(graph: Graph) -> nn.Module:
     """
     _check_memory(graph)
     if tuple(child.name for child in graph.root.children) == PARTS and _one_after_another(graph.root):
-        return _with_children(NetworkModule(), graph.root)
+        return _with_children(NetworkModule(graph.inputs[0].shape), graph.root)
     return _composite(graph.root)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from cnnatomy.design.graph import check_name
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.files import check_new, write_new, write_text, writing_to
+from cnnatomy.files import check_new, write_new, writing_to
 from cnnatomy.readers import resolve
 from cnnatomy.readers.yaml import listed, schema
 
@@ -95,8 +95,9 @@ def create(name: str, source: str | None = None, with_schema: bool = False) -> s
     check_name(path.stem, "the name of a design")
     content = text(path.stem, str(path), source)
     check_new(path)
+    beside = path.with_name(schema.FILE)
     with writing_to(path):
-        if with_schema:
-            write_text(path.with_name(schema.FILE), schema.text())
+        if with_schema and not (beside.is_file() and beside.read_text(encoding="utf-8") == schema.text()):
+            write_new(beside, schema.text())
         write_new(path, (EDITORS if with_schema else "") + content)
     return f"wrote {path}; what it costs: cnnatomy show {path}"
