@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -19,6 +21,17 @@ from bad_inputs.running import SECONDS, Ended, Zygote, environment, report, wron
 
 ALL = [(kind, one) for kind in KINDS for one in cases(kind)]
 LAUNCH = "import os; os.write(3, b'x'); os.close(3); from bad_inputs.zygote import entry_point; entry_point()()"
+
+
+HEAVY_SHARE, LIGHT_SHARE = 4, 2
+"""`make test` runs one of so many cases, `make test-full` every one."""
+
+
+def parameter(kind: str, one: Case) -> Any:
+    """A case as a test of its own, always of the same name and share."""
+    share = HEAVY_SHARE if one.heavy else LIGHT_SHARE
+    marks = [pytest.mark.full] if crc32(one.name.encode(errors="surrogateescape")) % share else []
+    return pytest.param(one, id=f"{kind}: {ascii(one.name)[1:-1]}", marks=marks)
 
 
 class Zygotes:
@@ -47,7 +60,7 @@ def test_there_are_at_least_500_bad_inputs_of_different_names() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("one", [pytest.param(one, id=f"{kind}: {ascii(one.name)[1:-1]}") for kind, one in ALL])
+@pytest.mark.parametrize("one", [parameter(kind, one) for kind, one in ALL])
 def test_a_bad_input_gets_one_message_in_little_time_and_memory(one: Case, zygotes: Zygotes) -> None:
     zygote = zygotes.of(one.heavy)
     good = zygote.baseline(one)

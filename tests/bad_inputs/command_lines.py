@@ -32,7 +32,9 @@ def line(
     command: str, code: int | tuple[int, ...] = 2, says: str = "", files: dict[str, Content] | None = None
 ) -> Case:
     """A case that is called by what is typed."""
-    return case(f"cnnatomy {ascii(command)[1:-1][:150]}", command, files, code=code, says=says)
+    shown = ascii(command)[1:-1]
+    shown = shown if len(shown) < 150 else f"{shown[:100]}... of {len(shown):,} characters"
+    return case(f"cnnatomy {shown}", command, files, code=code, says=says)
 
 
 def commands() -> Iterator[Case]:

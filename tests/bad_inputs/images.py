@@ -11,7 +11,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bad_inputs.case import NO_FILES, Case, Content, case, fifo, link_to
+from bad_inputs.case import GOOD_DESIGN, NO_FILES, Case, Content, case, fifo, link_to
+
+
+TWO = GOOD_DESIGN.replace("classes: 10", "classes: 2")
+"""A design for two classes."""
 
 
 def untouched(run: Path) -> None:

@@ -197,7 +197,7 @@ def wrong_words(case: Case, ended: Ended) -> list[str]:
         found.append(f"control character {control.group()!r} in the message")
     if case.stdout != "head" and (control := CONTROL.search(ended.out)):
         found.append(f"control character {control.group()!r} in the output")
-    if len(ended.err) > LONGEST_MESSAGE:
+    if len(ended.err) > LONGEST_MESSAGE * case.messages:
         found.append(f"a message of {len(ended.err):,} characters")
     if case.codes == (2,) and (count := messages(ended.err)) != case.messages:
         found.append(f"{count} messages, expected {case.messages}")
