@@ -18,10 +18,11 @@ import pytest
 from bad_inputs import KINDS, cases
 from bad_inputs.case import GOOD_DESIGN, Case
 from bad_inputs.running import SECONDS, Ended, Zygote, environment, report, wrong, wrong_words
+from bad_inputs.zygote import entry_point
 
 ALL = [(kind, one) for kind in KINDS for one in cases(kind)]
-LAUNCH = "import os; os.write(3, b'x'); os.close(3); from bad_inputs.zygote import entry_point; entry_point()()"
-
+LAUNCH = "from {} import {} as run; run()".format(*entry_point())
+"""What the console script does."""
 
 HEAVY_SHARE, LIGHT_SHARE = 4, 2
 """`make test` runs one of so many cases, `make test-full` every one."""
@@ -95,15 +96,12 @@ def real(one: Case, place: Path) -> Ended:
         "sh",
         sys.executable,
         "-c",
-        LAUNCH.replace("os.write(3, b'x'); os.close(3); ", ""),
+        LAUNCH,
         *one.command,
     ]
-    variables = environment(one) | {
-        "PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent)])
-    }
     try:
         ran = subprocess.run(
-            command, capture_output=True, input=one.stdin, cwd=place, env=variables, timeout=6 * SECONDS
+            command, capture_output=True, input=one.stdin, cwd=place, env=environment(one), timeout=6 * SECONDS
         )
     except subprocess.TimeoutExpired as late:
         return Ended(-9, "", (late.stderr or b"").decode(errors="replace"), True, 0, 0)
@@ -111,20 +109,15 @@ def real(one: Case, place: Path) -> Ended:
     return Ended(ran.returncode, out, err, False, 0, 0)
 
 
-def variables() -> dict[str, str]:
-    return environment() | {"PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent)])}
-
-
 @pytest.mark.parametrize("after", [0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 @pytest.mark.parametrize("command", ["critique nasnet-a-large", "train good.yaml --epochs 50 --out made"])
 def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, after: float, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(GOOD_DESIGN)
     reading, writing = os.pipe()
-    line = f'exec "$@" 3>&{writing}'
-    process = subprocess.Popen(
-        ["sh", "-c", line, "sh", sys.executable, "-c", LAUNCH, *command.split()],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables(), cwd=tmp_path, pass_fds=[writing],
-    )  # fmt: skip
+    started = f"import os; os.write({writing}, b'x'); os.close({writing})"
+    python = [sys.executable, "-c", f"{started}; {LAUNCH}", *command.split()]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "pass_fds": [writing]}
+    process = subprocess.Popen(python, text=True, env=environment(), cwd=tmp_path, **streams)
     os.close(writing)
     assert os.read(reading, 1) == b"x"  # Python itself has started: what comes before is not ours
     os.close(reading)
@@ -145,10 +138,9 @@ def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, a
 @pytest.mark.parametrize("command", ["list", "show resnet-50", "show missing.yaml"])
 def test_a_shell_may_close_or_fill_any_stream(command: str, redirect: str, tmp_path: Path) -> None:
     line = f'set -o pipefail; "$0" -c "$1" {command} {redirect}'
-    launch = LAUNCH.replace("os.write(3, b'x'); os.close(3); ", "")
-    shell = ["bash", "-c", line, sys.executable, launch]
+    shell = ["bash", "-c", line, sys.executable, LAUNCH]
     seconds = 6 * SECONDS
-    ran = subprocess.run(shell, capture_output=True, text=True, env=variables(), cwd=tmp_path, timeout=seconds)
+    ran = subprocess.run(shell, capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=seconds)
     expected = 2 if "missing" in command or redirect == ">/dev/full" else 0
     assert ran.returncode in (expected, 141 if "|" in redirect else expected), ran.stderr
     assert "Traceback" not in ran.stderr
@@ -159,6 +151,6 @@ def test_a_shell_may_close_or_fill_any_stream(command: str, redirect: str, tmp_p
 
 def test_the_package_can_be_run_as_a_module() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "cnnatomy", "--version"], capture_output=True, text=True, env=variables()
+        [sys.executable, "-m", "cnnatomy", "--version"], capture_output=True, text=True, env=environment()
     )
     assert ran.returncode == 0, ran.stderr

@@ -10,9 +10,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 from bad_inputs.case import GOOD_DESIGN, NO_FILES, Case, Content, case, fifo, link_to
-
 
 TWO = GOOD_DESIGN.replace("classes: 10", "classes: 2")
 """A design for two classes."""
@@ -30,15 +30,15 @@ def cases() -> Iterator[Case]:
 
 
 def encoded(format: str = "PNG", mode: str = "L", size: tuple[int, int] = (8, 8)) -> Content:
-    """What writes an image in this format, when it is needed."""
-    return lambda path: path.write_bytes(_encoded(format, mode, size))
+    """What writes an image in this format, when it is needed; images of other paths differ."""
+    return lambda path: path.write_bytes(_encoded(format, mode, size, shade=crc32(os.fsencode(path)) % 256))
 
 
-def _encoded(format: str, mode: str, size: tuple[int, int]) -> bytes:
+def _encoded(format: str, mode: str, size: tuple[int, int], shade: int = 0) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.new(mode, size).save(file, format)
+    Image.new("L", size, shade).convert(mode).save(file, format)
     return file.getvalue()
 
 
@@ -205,8 +205,8 @@ def trained(what: str, files: dict[str, Content], code: int | tuple[int, ...] = 
     """A case that trains on the folder `data`."""
     return case(
         f"train: a folder {what}",
-        "train good.yaml --data data --epochs 1",
-        files,
+        "train two.yaml --data data --epochs 1",
+        {"two.yaml": TWO, **files},
         code=code,
         says=says if code == 2 else "",
     )

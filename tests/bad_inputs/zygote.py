@@ -33,11 +33,11 @@ NEED_TORCH = ("cnnatomy.layers.torch_modules", "cnnatomy.design.build")
 LIGHT_READERS = ("readers.yaml", "readers.caffe")
 
 
-def entry_point() -> Any:
-    """The function that the console script calls."""
+def entry_point() -> tuple[str, str]:
+    """The module and the function that the console script calls."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module, name = project["scripts"]["cnnatomy"].split(":")
-    return getattr(importlib.import_module(module), name)
+    module, _, name = project["scripts"]["cnnatomy"].partition(":")
+    return module, name
 
 
 def import_all(*packages: str) -> None:
@@ -210,7 +210,8 @@ if __name__ == "__main__":
     jobs, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 1)
-    command = entry_point()
+    module, name = entry_point()
+    command = getattr(importlib.import_module(module), name)
     warm_up("heavy" in sys.argv)
     os.write(answers, b"ready\n")
     if serve(jobs, answers):
