@@ -7,7 +7,7 @@ from typing import Literal, Optional
 import pytest
 
 from cnnatomy.errors import UserError
-from cnnatomy.plain import checked
+from cnnatomy.plain import checked, shown
 
 PADDING = int | tuple[int, int] | Literal["same", "valid"]
 
@@ -66,11 +66,20 @@ def test_what_fits_is_a_value_of_the_type(got, hint, value):
 def test_what_does_not_fit_is_named_with_the_type_expected(got, hint, expected):
     with pytest.raises(UserError) as caught:
         checked(got, hint, "field")
-    assert str(caught.value) == f"field: expected {expected}, got {got!r}"
+    assert str(caught.value) == f"field: expected {expected}, got {shown(got)}"
 
 
 def test_a_list_that_holds_itself_is_refused():
     endless: list[object] = []
     endless.append(endless)
-    with pytest.raises(UserError, match=r"got \[\[...\]\]"):
+    with pytest.raises(UserError, match=r"got \[\[.*\.\.\."):
         checked(endless, tuple[tuple[int, ...], ...], "field")
+
+
+def test_a_message_shows_long_and_deep_values_in_part():
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    for got in ([0] * 10**6, "a" * 10**6, 10**400, deep, {n: n for n in range(10**5)}):
+        assert len(shown(got)) < 250
+    assert shown([1, "a", None]) == "[1, 'a', None]"

@@ -25,3 +25,9 @@ MAX_INPUT_SIZE = 1_000_000
 
 MAX_IMAGE_PIXELS = 89_478_485
 """Pillow's own limit (a quarter of a GiB at 3 bytes a pixel); more is taken for a decompression bomb."""
+
+MAX_WEIGHTS_BYTES = 2**37
+"""Of a file of weights, or of a checkpoint: 128 GiB, sixteen billion numbers with the velocity of each."""
+
+MAX_CLASSES = 10_000_000
+"""Of a classifier."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -11,6 +12,10 @@ from cnnatomy.errors import UserError
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", re.ASCII)
 """The numbers that YAML 1.1 takes for words: 1e12, 1.5e-3. YAML 1.2 and JSON know them."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 100, 30, 100
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
 
 
 def checked(got: Any, hint: Any, name: str) -> Any:
@@ -24,7 +29,12 @@ def checked(got: Any, hint: Any, name: str) -> Any:
     try:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
-        raise UserError(f"{name}: expected {type_text(hint)}, got {got!r}") from None
+        raise UserError(f"{name}: expected {type_text(hint)}, got {shown(got)}") from None
+
+
+def shown(got: Any) -> str:
+    """Any value as messages print it: a long or deep one in part."""
+    return _SHORT.repr(got)
 
 
 def type_text(hint: Any) -> str:

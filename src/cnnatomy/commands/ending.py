@@ -27,6 +27,10 @@ class Verbs(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("cnnatomy: interrupted", err=True)
             sys.exit(130)
-        except BrokenPipeError:  # `cnnatomy list | head`
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `cnnatomy list | head`, of which click would make exit code 1
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
