@@ -200,12 +200,16 @@ def read_json(path: Path, what: str) -> Any:
 CHECKSUM = "sha256"
 """Where a file of weights, or a checkpoint, keeps the `archives.digest` of everything else in it."""
 
+ABOUT = "cnnatomy"
+"""Of the metadata of a file of weights, what cnnatomy keeps there: JSON with the network's name and the checksum."""
+
 
 def write_weights(path: Path, state: Mapping[str, torch.Tensor], network: str) -> None:
     """Parameters and buffers as safetensors, under their names in the module, with a checksum of them."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    about = {"network": network, CHECKSUM: _checksum(tensors)}
-    write_whole(path, lambda file: file.write(save(tensors, about)))
+    about = json.dumps({"network": network, CHECKSUM: _checksum(tensors)})
+    # one entry: safetensors writes several in any order, and equal weights are to be equal files
+    write_whole(path, lambda file: file.write(save(tensors, {ABOUT: about})))
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -225,8 +229,8 @@ def read_weights(path: Path, module: nn.Module, network: str) -> None:
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that torch has not
         raise UserError(f"{path} is broken or not a safetensors file ({error})") from None
     length = int.from_bytes(content[:8], "little")
-    about = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-    if about.get(CHECKSUM, "") not in ("", _checksum(tensors)):
+    about = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get(ABOUT)
+    if about is not None and f'"{CHECKSUM}": "{_checksum(tensors)}"' not in about:
         raise UserError(f"{path} is broken (checksum): its weights are not those that were written")
     check_weights(path, tensors, module, network)
     check_finite(path, tensors)

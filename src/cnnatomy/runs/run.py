@@ -127,14 +127,14 @@ class Run:
         for key, numbers in (("mean", self.normalisation.mean), ("std", self.normalisation.std)):
             if len(numbers) != channels:
                 wrong.append((f"normalisation: {key}", numbers, f"a number for each of {channels} channels"))
-            if not all(math.isfinite(number) and abs(number) < LARGEST for number in numbers):
-                wrong.append((f"normalisation: {key}", numbers, f"finite numbers below {LARGEST:g}"))
-        if not all(number > 1 / LARGEST for number in self.normalisation.std):
+            if not all(math.isfinite(number) and abs(number) < MAX_STATISTIC for number in numbers):
+                wrong.append((f"normalisation: {key}", numbers, f"finite numbers below {MAX_STATISTIC:g}"))
+        if not all(number > 1 / MAX_STATISTIC for number in self.normalisation.std):
             wrong.append(("normalisation: std", self.normalisation.std, "numbers above 0"))
         return wrong
 
 
-LARGEST = 1e30
+MAX_STATISTIC = 1e30
 """What a mean or a standard deviation is below, so that it and 1 / it are numbers in float32."""
 
 
