@@ -74,3 +74,12 @@ def test_a_list_that_holds_itself_is_refused():
     endless.append(endless)
     with pytest.raises(UserError, match=r"got \[\[\[\["):
         checked(endless, tuple[tuple[int, ...], ...], "field")
+
+
+def test_a_message_shows_long_and_deep_values_in_part():
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    for got in ([0] * 10**6, "a" * 10**6, 10**400, deep, {n: n for n in range(10**5)}):
+        assert len(shown(got)) < 250
+    assert shown([1, "a", None]) == "[1, 'a', None]"

@@ -16,8 +16,26 @@ from typing import IO, Any
 from cnnatomy.errors import UserError
 
 
-def read_bytes(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; `what` it should be is for messages, such as "the design".
+def regular_file(path: Path) -> tuple[BufferedReader, int]:
+    """A regular file, opened to read, and its size in bytes. Nothing else is opened, and no opening waits.
+
+    Raises:
+        OSError: with the reason in `strerror`; ValueError for a name that no file can have.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file")
+    # it may have become a pipe in between
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    return open(handle, "rb"), os.fstat(handle).st_size
+
+
+@contextmanager
+def open_regular(path: Path, limit: int, what: str) -> Iterator[IO[bytes]]:
+    """A regular file of at most `limit` bytes; `what` it should be is for messages, such as "the design".
 
     Anything else that a name may lead to (a folder, a pipe that would be waited for, a device without an end) is
     refused unread.
@@ -26,15 +44,38 @@ def read_bytes(path: Path, limit: int, what: str) -> bytes:
         UserError: naming the file, what is wrong and what was expected.
     """
     try:
-        with open_regular(path) as (file, size):
-            content = b"" if size > limit else file.read(limit + 1)
-            size = max(size, len(content))  # it may have grown in between
+        file, size = regular_file(path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path}: cannot read {what}: {reason}") from None
-    if size > limit:
-        raise UserError(f"{path}: {what} may have at most {limit:,} bytes, this has {size:,}")
+        raise _unreadable(path, what, error) from None
+    with file:
+        if size > limit:
+            raise _too_large(path, limit, what, size)
+        yield file
+
+
+def read_bytes(path: Path, limit: int, what: str) -> bytes:
+    """The bytes of a regular file, opened by `open_regular`.
+
+    Raises:
+        UserError: as `open_regular` does.
+    """
+    with open_regular(path, limit, what) as file:
+        try:
+            content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)  # it makes room for that much
+        except OSError as error:
+            raise _unreadable(path, what, error) from None
+    if len(content) > limit:  # it has grown since
+        raise _too_large(path, limit, what, len(content))
     return content
+
+
+def _unreadable(path: Path, what: str, error: OSError | ValueError) -> UserError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UserError(f"{path}: cannot read {what}: {reason}")
+
+
+def _too_large(path: Path, limit: int, what: str, size: int) -> UserError:
+    return UserError(f"{path}: {what} may have at most {limit:,} bytes, this has {size:,}")
 
 
 def read_text(path: Path, limit: int, what: str) -> str:
@@ -49,35 +90,10 @@ def read_text(path: Path, limit: int, what: str) -> str:
         raise UserError(f"{path}: cannot read {what}: not a text file") from None
 
 
-@contextmanager
-def open_regular(path: Path) -> Iterator[tuple[BufferedReader, int]]:
-    """A regular file, to read, and its size in bytes. Nothing else is opened, and no opening waits.
-
-    Raises:
-        OSError: with the reason in `strerror`; ValueError for a name that no file can have.
-    """
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a regular file")
-    # it may have become a pipe in between
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(handle, "rb") as file:
-        yield file, os.fstat(handle).st_size
-
-
-def _kind(mode: int) -> str:
-    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-
-
-_BREAKING = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of Unicode: control characters, surrogates, line separators, paragraph separators."""
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], before: Path | None = None) -> None:
     """Lets `write` fill a file beside `path`, and puts it in its place when it is complete and on disk.
 
+    What was there is kept as `before`, where that is given: at every moment one of the two is there, and whole.
     Raises OSError that names `path`, or whatever `write` raises; then `path` is as it was.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -86,6 +102,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and os.path.lexists(path):
+            os.replace(path, before)
         os.replace(part, path)
     except BaseException as error:
         part.unlink(missing_ok=True)
@@ -113,12 +131,23 @@ def write_new(path: Path, text: str) -> None:
     Raises:
         UserError: if there is such a file. OSError as `write_whole` does.
     """
+    with new_name(path):
+        write_text(path, text)
+
+
+@contextmanager
+def new_name(path: Path) -> Iterator[None]:
+    """Takes a name that no file has yet, for other programs too; where what follows fails, it is free again.
+
+    Raises:
+        UserError: if there is such a file. OSError where there can be none.
+    """
     try:
-        path.open("x").close()  # from here on the name is taken, for other programs too
+        path.open("x").close()
     except FileExistsError:
         raise _taken(path) from None
     try:
-        write_text(path, text)
+        yield
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -141,9 +170,14 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def writing_to(place: Path, remedy: str = "") -> Iterator[None]:
-    """Turns an OSError into a `UserError` that says what was wrong, in which file or folder, and `remedy`."""
+    """Turns an OSError into a `UserError` that says what was wrong, in which file or folder, and `remedy`.
+
+    Not that of a pipe whose reader has gone (`cnnatomy ... | head`): no file was written to.
+    """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"no space left for {place} ({_free(place)} free). Make room. {remedy}"

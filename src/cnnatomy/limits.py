@@ -105,3 +105,9 @@ MAX_PROTOTXT_TOKENS = 400_000
 
 MAX_CAFFE_LAYERS = 10_000
 """Layers of a prototxt, and the blobs that they make."""
+
+MAX_WEIGHTS_BYTES = 2**37
+"""Of a file of weights, or of a checkpoint: 128 GiB, sixteen billion numbers with the velocity of each."""
+
+MAX_CLASSES = 10_000_000
+"""Of a classifier."""

@@ -239,7 +239,7 @@ class Harmful:
     [
         ("none.pth", "there is no such file"),
         ("x.onnx", "weights are torchvision:NAME, timm:NAME, or a file"),
-        ("harmful.pth", "not a file of weights"),
+        ("harmful.pth", "holds more than tensors, such as a whole module, and nothing in a file is executed"),
         ("text.safetensors", "not a file of weights"),
         ("number.pth", "holds no state dict, only int"),
     ],

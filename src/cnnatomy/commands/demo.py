@@ -40,7 +40,9 @@ def demo(out: Path | None, seed: int, device: str) -> None:
     place = out or _free_name(Path("runs/demo"))
     command = "cnnatomy train lenet-5 --data digits --recipe lenet-5"
     click.echo(f"\n3. Train it on 1,797 real handwritten digits ({command})\n")
-    request = Request("lenet-5", "digits", place, recipe="lenet-5", changes={"seed": seed}, device=device)
+    request = Request(
+        "lenet-5", "digits", place, recipe="lenet-5", changes={"seed": seed}, device=device, remedy="name another one"
+    )
     with _one_thread():
         folder, trained = trained_by(request)
     assert trained is not None

@@ -33,8 +33,11 @@ WORTH_A_BAR = 5_000
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, as it was begun.")
 @click.option("--recipe", help="default, lenet-5, alexnet, vgg or resnet; other options change it.")
 @click.option("--learning-rate", type=float, help="Of the first epochs; cut to a tenth on a plateau.")
+@click.option("--momentum", type=float, help="Of SGD.")
+@click.option("--weight-decay", type=float, help="L2, added to the gradient.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without a lower validation loss before it stops.")
 @click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; see above.")
 @input_option
 def train(
     network: str,
@@ -44,6 +47,7 @@ def train(
     resume: bool,
     recipe: str | None,
     input: Any,
+    settings: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train NETWORK on real images; keeps everything in one run folder.
@@ -51,9 +55,14 @@ def train(
     Choices are made on the validation split; the test split is used once, at the end. What others made (.onnx,
     .prototxt, python:) begins with new weights, where all its layers are ours: a softmax at its end is left to the
     loss, and its last layer gets the classes of the data.
+
+    The fields of a recipe for --set, which can be repeated, with what they are by default: learning_rate=0.01,
+    momentum=0.9, weight_decay=5e-4, batch_size=64, epochs=30, cut=0.1 (of the learning rate, after cut_patience=3
+    epochs without a lower validation loss), patience=10, initialisation=he, bias=0 (of every layer at the start),
+    shift=0, rotation=0 (degrees), scale=0 (of training images, at random), seed=0.
     """
     needs_training()
-    place, _ = trained_by(Request(network, data, out, input, recipe, changes, device, resume))
+    place, _ = trained_by(Request(network, data, out, input, recipe, changes, device, resume, settings))
     click.echo(what_next(place))
 
 
@@ -69,41 +78,55 @@ class Request:
     changes: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     resume: bool = False
+    settings: tuple[str, ...] = ()
+    remedy: str = "add --resume to go on with it, or name another one with --out"
 
 
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
-    from rich.console import Console
-
     from cnnatomy.data import load, open_source
+    from cnnatomy.data.images import check_image_shape
+    from cnnatomy.machine import choose_device
     from cnnatomy.readers import resolve
     from cnnatomy.report import training
     from cnnatomy.runs import Run, RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.run import image_shape, keepable
     from cnnatomy.training import fit
-    from cnnatomy.training.progress import ShowProgress
+    from cnnatomy.training.fitting import check_classes, check_resumable
+    from cnnatomy.training.memory import check_step
+    from cnnatomy.training.progress import PipedConsole, ShowProgress
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = PipedConsole(highlight=False, soft_wrap=True)
     place = RunFolder(request.out or Path("runs") / _run_name(request.network))
     before = None
     if request.resume:
         _, before = run_folder.read_run(place.path)
+        run_folder.check_idle(place)
+        check_resumable(place, before)
     else:
-        run_folder.check_free(place)
-    images = open_source(request.source or (before.source if before else "digits"))
+        run_folder.check_free(place, request.remedy)
+    chosen = _recipe(request, before)
+    device = choose_device(request.device)
+    source = request.source if request.source is not None else before.source if before else "digits"
+    if source == "":
+        raise UserError("--data names nothing: expected digits, fashion-mnist, or a folder")
+    images = open_source(source)
+    if before is not None:
+        check_classes(place.path, before, images.classes, images.source)
     network = resolve(request.network, len(images.classes), request.shape or (before.shape if before else None))
     shape = image_shape(network)
     network = keepable(network, shape)
-    chosen = _recipe(request.recipe, request.changes, before)
     if before is not None and before.network != network:
         raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
+    check_image_shape(shape)
+    check_step(network, shape, min(chosen.batch_size, len(images)), device)
     with _reading(console, len(images)) as report:
         data = load(images, shape, progress=report)
     for line in training.beginning(network, data, chosen):
         click.echo(line)
-    complete = place.summary.exists() and before is not None
-    if complete and before == Run.of(network, data, chosen.as_dict()):
+    same = before == Run.of(network, data, chosen.as_dict(), *((before.parent, before.change) if before else ()))
+    if same and run_folder.is_complete(place):
         click.echo(f"{place.path} is complete already: nothing to do")
         return place, None
     progress = [ShowProgress(console)]
@@ -131,12 +154,14 @@ def what_next(place: RunFolder) -> str:
     )
 
 
-def _recipe(name: str | None, changes: dict[str, Any], before: Run | None) -> Recipe:
-    """The named recipe, else that of the run that is resumed, else the default, with whatever `changes` is not None."""
-    from cnnatomy.training import Recipe, recipe
+def _recipe(request: Request, before: Run | None) -> Recipe:
+    """The named recipe, else that of the run that is resumed, else the default, with whatever was asked to change."""
+    from cnnatomy.training import Recipe, changed, recipe
 
-    base = Recipe.of(before) if before is not None and not name else recipe(name or "default")
-    return replace(base, **{key: value for key, value in changes.items() if value is not None})
+    name = request.recipe
+    base = Recipe.of(before) if before is not None and name is None else recipe("default" if name is None else name)
+    changes = {key: value for key, value in request.changes.items() if value is not None}
+    return changed(replace(base, **changes), request.settings)
 
 
 def _run_name(network: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
-from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_channels, quiet_decoders
+from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_image_shape, quiet_decoders
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
@@ -124,7 +124,7 @@ def load(
     the training split alone.
     Raises `UserError` where that cannot be done.
     """
-    check_channels(shape)
+    check_image_shape(shape)
     image_set = source if isinstance(source, ImageSet) else open_source(source)
     _check_classes(image_set)
     survey = _survey(image_set, shape, memory, progress)
@@ -182,7 +182,7 @@ def load_labelled(
     The test split where the data set brings one along, else all of it; broken images are skipped.
     Raises `UserError` where it has a class that is not among `classes`, or no usable image.
     """
-    check_channels(shape)
+    check_image_shape(shape)
     image_set = source if isinstance(source, ImageSet) else open_source(source)
     unknown = [name for name in image_set.classes if name not in classes]
     if unknown:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.sources import FASHION_MNIST, TEST, TRAIN, FromArray, ImageSet
 from cnnatomy.errors import UserError
-from cnnatomy.files import open_regular
+from cnnatomy.files import regular_file
 from cnnatomy.limits import MAX_GZIP_RATIO, MAX_IDX_BYTES, MAX_SMALL_GZIP_BYTES
 
 _UNSIGNED_BYTE = 0x08
@@ -74,7 +74,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         UserError: where it is truncated, too long, or something else.
     """
     try:
-        with open_regular(path) as (file, size):
+        file, size = regular_file(path)
+        with file:
             if path.suffix != ".gz":
                 shape = _shape(path, file, dimensions, MAX_IDX_BYTES)
                 _check_length(path, shape, size - file.tell())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnnatomy.errors import UserError
-from cnnatomy.files import open_regular
+from cnnatomy.files import regular_file
 from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
 ImageShape: TypeAlias = tuple[int, int, int]
@@ -51,10 +51,16 @@ def quiet_decoders() -> Iterator[None]:
         yield
 
 
-def check_channels(shape: ImageShape) -> None:
-    """Raises `UserError` where images cannot become `shape`: they have 1 channel (grey) or 3 (RGB)."""
+def check_image_shape(shape: ImageShape) -> None:
+    """Raises `UserError` where images cannot become `shape`: they have 1 channel (grey) or 3 (RGB), and so many pixels
+    at most as are decoded of a file."""
     if shape[0] not in (1, 3):
         raise UserError(f"the network takes {shape[0]} channels; images give 1 (grey) or 3 (RGB): choose --input")
+    if shape[1] * shape[2] > MAX_IMAGE_PIXELS:
+        raise UserError(
+            f"the network takes images of {shape[1]:,} x {shape[2]:,} pixels; at most {MAX_IMAGE_PIXELS:,} are decoded:"
+            " choose a smaller --input"
+        )
 
 
 def read_image(path: Path, shape: ImageShape) -> Pixels:
@@ -66,7 +72,8 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
     large.
     """
     try:
-        with open_regular(path) as (file, size):
+        file, size = regular_file(path)
+        with file:
             if size == 0:
                 raise ImageError("the file is empty")
             if size > MAX_IMAGE_BYTES:

@@ -148,9 +148,11 @@ def build(graph: Graph) -> nn.Module:
     A network's graph becomes a `NetworkModule`; any other graph a `Composite`.
 
     Raises:
-        UserError: if the parameters are more than the memory of this machine, before any is allocated.
+        UserError: if the parameters and one image's feature maps are more than the memory of this machine, before any
+            is allocated.
     """
-    _check_memory(graph)
+    if torch.get_default_device().type == "cpu":
+        _check_memory(graph)
     if tuple(child.name for child in graph.root.children) == PARTS and _one_after_another(graph.root):
         return _with_children(NetworkModule(graph.inputs[0].shape), graph.root)
     return _composite(graph.root)
@@ -171,15 +173,28 @@ def _made(child: Node | Scope) -> tuple[FeatureMap, ...]:
 
 
 def _check_memory(graph: Graph) -> None:
+    """The least that a forward pass holds: all weights, and what one layer reads and makes."""
     here = memory()
+    if here is None:
+        return
     size = torch.get_default_dtype().itemsize
-    needed = 0
+    weights = 0
     for node in graph.nodes:
-        needed += size * sum(map(elements, node.layer.parameters(*[x.shape for x in node.inputs]).values()))
-        if here is not None and needed > here and torch.get_default_device().type == "cpu":
+        shapes = [x.shape for x in node.inputs]
+        weights += size * sum(map(elements, node.layer.parameters(*shapes).values()))
+        if weights > here:
             raise UserError(
-                f"{node.path}: with this layer ({node.layer!r}) the parameters need {needed / 2**30:,.1f} GiB,"
+                f"{node.path}: with this layer ({node.layer!r}) the parameters need {weights / 2**30:,.1f} GiB,"
                 f" and this machine has {here / 2**30:,.1f} GiB"
+            )
+    for node in graph.nodes:
+        reads = [x.shape for x in node.inputs]
+        maps = size * sum(map(elements, reads + ([] if node.layer.is_view(training=False) else [node.output.shape])))
+        if weights + maps > here:
+            raise UserError(
+                f"{node.path}: the feature maps of this layer ({node.layer!r}, {_listed(reads)}"
+                f" to {dimensions(node.output.shape)}) need {maps / 2**30:,.1f} GiB for one image, the parameters"
+                f" {weights / 2**30:,.1f} GiB, and this machine has {here / 2**30:,.1f} GiB: choose a smaller input"
             )
 
 

@@ -37,13 +37,17 @@ class Classifier(nn.Module):
             raise UserError(f"the network has several heads ({', '.join(outputs)}); training needs one main head")
         return outputs[main[0]].flatten(1), [logits.flatten(1) for name, logits in outputs.items() if name in auxiliary]
 
-    def check(self, shape: tuple[int, int, int], classes: int) -> None:
-        """Raises `UserError` unless the main head gives one logit a class."""
-        training = self.training
-        with torch.inference_mode():
-            logits, _ = self.eval().heads(self(torch.zeros(1, *shape, dtype=torch.uint8)))
-        self.train(training)
-        if logits.shape != (1, classes):
+    def logits(self, images: Tensor) -> Tensor:
+        """The main head's logits, `(images, classes)`, of images that may be on another device.
+
+        Raises:
+            UserError: if one is no finite number.
+        """
+        logits, _ = self.heads(self(images.to(self.mean.device)))
+        if not logits.isfinite().all():
+            wrong = logits[~logits.isfinite()]
             raise UserError(
-                f"the network gives {logits.shape[1:].numel()} values an image, but the data has {classes} classes"
+                f"the network's outputs are not finite ({len(wrong):,} of {logits.numel():,} logits, such as"
+                f" {float(wrong[0]):g}), though its weights are: they are too large"
             )
+        return logits

@@ -75,7 +75,7 @@ def evaluate(classifier: Classifier, batches: Iterable[tuple[Tensor, Tensor]], c
     classifier.eval()
     with torch.inference_mode(), libraries.quiet():
         for images, labels in batches:
-            logits, _ = classifier.heads(classifier(images.to(device)))
+            logits = classifier.logits(images)
             labels = labels.to(device)
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             count += len(labels)

@@ -4,15 +4,19 @@ design.yaml         the network
 run.json            how it is trained: data, normalisation, recipe
 model.safetensors   the weights of the best epoch
 last.ckpt           the state after the last complete epoch, to go on from
+before-last.ckpt    the same of the epoch before, should last.ckpt break
 metrics.csv         one row an epoch
 tensorboard/        the same and the loss in between, for `tensorboard --logdir`
 summary.json        the result; it exists when the run is complete
+.lock               held by the process that trains in the folder; it means nothing once that has ended
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +27,11 @@ from safetensors.torch import load, save
 from torch import nn
 
 from cnnatomy.errors import UserError
-from cnnatomy.files import write_json, write_text, write_whole, writing_to
+from cnnatomy.files import read_bytes, read_text, write_json, write_text, write_whole, writing_to
+from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_RECORD_BYTES, MAX_WEIGHTS_BYTES
 from cnnatomy.readers.yaml import listed
-from cnnatomy.runs.run import FORMAT, Run
+from cnnatomy.runs.archives import digest
+from cnnatomy.runs.run import FORMAT, Run, field
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,16 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def before_last(self) -> Path:
+        """The state after the complete epoch before that."""
+        return self.path / "before-last.ckpt"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a process trains in the folder."""
+        return self.path / ".lock"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.path / "metrics.csv"
@@ -70,86 +86,167 @@ class RunFolder:
         return self.path / "summary.json"
 
 
-def check_free(folder: RunFolder) -> None:
-    """Raises `UserError` where the folder exists with something in it."""
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        hint = "add --resume to go on with it, or name another one with --out" if is_run(folder) else "name another one"
-        raise UserError(f"{folder.path} exists already: {hint}")
+NEW_NAME = "name another folder, or remove it"
+"""What to do about a run that exists, in any command and in Python."""
 
 
-def create(folder: RunFolder, run: Run) -> None:
+def check_free(folder: RunFolder, remedy: str = NEW_NAME) -> None:
+    """Raises `UserError` where the folder exists with something in it; `remedy` is what to do where that is a run."""
+    if folder.path.is_dir():
+        if all(entry == folder.lock for entry in folder.path.iterdir()):
+            return
+    elif not os.path.lexists(folder.path):
+        return
+    check_idle(folder)
+    raise UserError(f"{folder.path} exists already: {remedy if is_run(folder) else 'name another folder'}")
+
+
+def check_idle(folder: RunFolder) -> None:
+    """Raises the `UserError` of `locked` before any work is done."""
+    if folder.lock.is_file():
+        with suppress(OSError), locked(folder):  # one that cannot be written to is found out later, with a reason
+            pass
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Makes the folder where there is none, and keeps other processes from training in it; nobody is kept from reading.
+
+    The lock is the system's, so it ends with the process, however that ends. A folder in which nothing was made is
+    removed again.
+
+    Raises:
+        UserError: if another process is training in it. OSError where there can be no such folder.
+    """
+    from filelock import FileLock, Timeout
+
+    made = not folder.path.exists()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.lock, timeout=0):
+            try:
+                yield
+            finally:
+                if made and all(entry == folder.lock for entry in folder.path.iterdir()):
+                    folder.lock.unlink()
+                    folder.path.rmdir()
+    except Timeout:
+        raise UserError(
+            f"{folder.path}: another process is training in it. Wait until it has ended, or name another folder"
+        ) from None
+
+
+def create(folder: RunFolder, run: Run, remedy: str = NEW_NAME) -> None:
     """Makes the folder with design.yaml and run.json in it; raises `UserError` where it exists or cannot be made."""
     with writing_to(folder.path):
-        check_free(folder)
+        check_free(folder, remedy)
         made = not folder.path.exists()
         folder.path.mkdir(parents=True, exist_ok=True)
         try:
             write_text(folder.design, listed.write(run.network))
             write_json(folder.run, run.as_dict())
-        except BaseException:
-            if made:  # nothing half made is left in the way of the next try
-                shutil.rmtree(folder.path, ignore_errors=True)
+        except BaseException:  # nothing half made is left in the way of the next try
+            folder.design.unlink(missing_ok=True)
+            folder.run.unlink(missing_ok=True)
+            if made:
+                folder.path.rmdir()
             raise
 
 
 def is_run(folder: RunFolder) -> bool:
     """Whether the folder holds a run."""
-    return folder.run.is_file()
+    return folder.run.exists()
+
+
+def is_complete(folder: RunFolder) -> bool:
+    """Whether training has ended and its result is there; raises `UserError` where summary.json is broken."""
+    if not os.path.lexists(folder.summary):
+        return False
+    field(read_json(folder.summary, "the result"), "training", dict[str, bool | int | float], folder.summary)
+    return True
 
 
 def read_run(path: str | Path) -> tuple[RunFolder, Run]:
-    """The run in a folder; raises `UserError` naming the file that is missing or broken."""
+    """The run in a folder; raises `UserError` naming the file, and the key, that is missing or broken."""
     folder = RunFolder(Path(path))
     if not is_run(folder):
         problem = "is not a run folder (it has no run.json)" if folder.path.is_dir() else "does not exist"
         raise UserError(f"{path} {problem}. Runs are made by `cnnatomy train ... --out {path}`")
-    record = read_json(folder.run)
-    try:
-        if record["format"] > FORMAT:
-            raise UserError(
-                f"{folder.run} was written by a newer cnnatomy (format {record['format']}, known: {FORMAT})"
-            )
-        network = listed.read(folder.design.read_text(encoding="utf-8"), str(folder.design))
-        return folder, Run.from_dict(record, network)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder.run} is not what a run writes ({type(error).__name__}: {error})") from None
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from None
+    record = read_json(folder.run, "the run")
+    version = field(record, "format", int, folder.run)
+    if version > FORMAT:
+        raise UserError(f"{folder.run} was written by a newer cnnatomy: its format is {_number(version)}, not {FORMAT}")
+    if version < 1:
+        raise UserError(f"{folder.run}: format: expected {FORMAT}, got {_number(version)}")
+    network = listed.read(read_text(folder.design, MAX_DESIGN_BYTES, "the design"), str(folder.design))
+    return folder, Run.from_dict(record, network, folder.run)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file; raises `UserError` where it cannot be read."""
+def _number(number: int) -> str:
+    return str(number) if abs(number) < 10**9 else "enormous"
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON file that cnnatomy wrote, `what` it should be for messages; raises `UserError` where it cannot be read."""
+    text = read_text(path, MAX_RECORD_BYTES, what)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        return json.loads(text)
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply for {what}") from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error})") from None
 
 
-def write_weights(path: Path, module: nn.Module, network: str) -> None:
-    """Parameters and buffers as safetensors, under their names in the module."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_whole(path, lambda file: file.write(save(tensors, {"network": network})))
+CHECKSUM = "sha256"
+"""Where a file of weights, or a checkpoint, keeps the `archives.digest` of everything else in it."""
+
+ABOUT = "cnnatomy"
+"""Of the metadata of a file of weights, what cnnatomy keeps there: JSON with the network's name and the checksum."""
+
+
+def write_weights(path: Path, state: Mapping[str, torch.Tensor], network: str) -> None:
+    """Parameters and buffers as safetensors, under their names in the module, with a checksum of them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    about = json.dumps({"network": network, CHECKSUM: _checksum(tensors)})
+    # one entry: safetensors writes several in any order, and equal weights are to be equal files
+    write_whole(path, lambda file: file.write(save(tensors, {ABOUT: about})))
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    return digest(dict(sorted(tensors.items())))
 
 
 def read_weights(path: Path, module: nn.Module, network: str) -> None:
-    """Loads what `write_weights` wrote; raises `UserError` where the file is broken or belongs to another network."""
+    """Loads what `write_weights` wrote; raises `UserError` where the file is broken or belongs to another network.
+
+    A file without a checksum is read, too; one with numbers that are not finite is not.
+    """
+    if not os.path.lexists(path):
+        raise UserError(f"{path} is missing: no epoch was completed. Go on with `cnnatomy train ... --resume`")
+    content = read_bytes(path, MAX_WEIGHTS_BYTES, "the weights")
     try:
-        tensors = load(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: no epoch was completed. Go on with `cnnatomy train ... --resume`"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except SafetensorError as error:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that torch has not
         raise UserError(f"{path} is broken or not a safetensors file ({error})") from None
+    length = int.from_bytes(content[:8], "little")
+    about = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get(ABOUT)
+    if about is not None and f'"{CHECKSUM}": "{_checksum(tensors)}"' not in about:
+        raise UserError(f"{path} is broken (checksum): its weights are not those that were written")
     check_weights(path, tensors, module, network)
+    check_finite(path, tensors)
     module.load_state_dict(tensors)
 
 
-def check_weights(source: str | Path, tensors: dict[str, torch.Tensor], module: nn.Module, network: str) -> None:
+def check_finite(source: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises `UserError` naming the first tensor with a number that is not finite."""
+    for name, tensor in tensors.items():
+        wrong = ~tensor.isfinite() if tensor.is_floating_point() else torch.zeros(0, dtype=torch.bool)
+        if wrong.any():
+            count = f"{int(wrong.sum()):,} of {tensor.numel():,}"
+            raise UserError(f"{source}: {name}: {count} numbers are not finite, such as {float(tensor[wrong][0]):g}")
+
+
+def check_weights(source: str | Path, tensors: Mapping[str, torch.Tensor], module: nn.Module, network: str) -> None:
     """Raises `UserError` naming the first tensor that `module` lacks, has not, or has in another shape."""
     wanted = module.state_dict()
     for name in [*wanted, *tensors]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from cnnatomy.data import Data, Normalisation
+from cnnatomy.design.blocks import Heads
+from cnnatomy.design.graph import Graph
 from cnnatomy.design.listed import ListedNetwork
-from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Shape
+from cnnatomy.design.network import Design, Network
+from cnnatomy.errors import UserError, shown
+from cnnatomy.layers.layer import Shape, dimensions, elements
+from cnnatomy.limits import MAX_CLASSES, MAX_IMAGE_PIXELS, MAX_INPUT_SIZE
+from cnnatomy.plain import checked, type_text
 from cnnatomy.readers.yaml import listed
 
 FORMAT = 1
@@ -77,25 +84,93 @@ class Run:
         return record | ({"parent": self.parent, "change": self.change} if self.parent else {})
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], network: Design) -> Self:
-        """What `as_dict` gave, with the network of design.yaml.
+    def from_dict(cls, record: Any, network: Design, source: str | Path = "run.json") -> Self:
+        """What `as_dict` gave, with the network of design.yaml; `source` is the file for messages.
 
         Raises:
-            KeyError, TypeError, ValueError: if it is not what `as_dict` gives.
+            UserError: naming the file and the key of what `as_dict` does not give.
         """
-        channels, rows, columns = record["input"]
-        return cls(
+        about = field(record, "data", dict[str, str | int], source)
+        normalisation = field(record, "normalisation", dict[str, tuple[float, ...]], source)
+        data, normal = f"{source}: data", f"{source}: normalisation"
+        run = cls(
             network=network,
-            name=record["network"],
-            shape=(channels, rows, columns),
-            classes=tuple(record["classes"]),
-            normalisation=Normalisation(tuple(record["normalisation"]["mean"]), tuple(record["normalisation"]["std"])),
-            source=record["data"]["source"],
-            split_seed=record["data"]["split_seed"],
-            fingerprint=record["data"]["fingerprint"],
-            recipe=dict(record["recipe"]),
-            parent=record.get("parent", ""),
-            change=record.get("change", ""),
+            name=field(record, "network", str, source),
+            shape=field(record, "input", tuple[int, int, int], source),
+            classes=field(record, "classes", tuple[str, ...], source),
+            normalisation=Normalisation(
+                *(field(normalisation, key, tuple[float, ...], normal) for key in ("mean", "std"))
+            ),
+            source=field(about, "source", str, data),
+            split_seed=field(about, "split_seed", int, data),
+            fingerprint=field(about, "fingerprint", str, data),
+            recipe=field(record, "recipe", dict[str, str | int | float], source),
+            parent=field({"parent": "", **record}, "parent", str, source),
+            change=field({"change": "", **record}, "change", str, source),
+        )
+        for key, got, expected in run._wrong():
+            raise UserError(f"{source}: {key}: expected {expected}, got {shown(got)}")
+        return run
+
+    def _wrong(self) -> list[tuple[str, Any, str]]:
+        """Values of the right type that make no sense: the key, what it is, what was expected."""
+        channels = self.shape[0]
+        wrong: list[tuple[str, Any, str]] = []
+        if not all(1 <= size <= MAX_INPUT_SIZE for size in self.shape):
+            wrong.append(("input", self.shape, f"sizes from 1 to {MAX_INPUT_SIZE:,}"))
+        if self.shape[1] * self.shape[2] > MAX_IMAGE_PIXELS:
+            wrong.append(("input", self.shape, f"at most {MAX_IMAGE_PIXELS:,} pixels"))
+        if not 0 < len(self.classes) <= MAX_CLASSES:
+            wrong.append(("classes", self.classes, f"1 to {MAX_CLASSES:,} names"))
+        wrong += [("classes", name, "each name once") for name, count in Counter(self.classes).items() if count > 1]
+        wrong += [("classes", name, "names that are text") for name in self.classes if not _is_text(name)]
+        for key, numbers in (("mean", self.normalisation.mean), ("std", self.normalisation.std)):
+            if len(numbers) != channels:
+                wrong.append((f"normalisation: {key}", numbers, f"a number for each of {channels} channels"))
+            if not all(math.isfinite(number) and abs(number) < MAX_STATISTIC for number in numbers):
+                wrong.append((f"normalisation: {key}", numbers, f"finite numbers below {MAX_STATISTIC:g}"))
+        if not all(number > 1 / MAX_STATISTIC for number in self.normalisation.std):
+            wrong.append(("normalisation: std", self.normalisation.std, "numbers above 0"))
+        return wrong
+
+
+MAX_STATISTIC = 1e30
+"""What a mean or a standard deviation is below, so that it and 1 / it are numbers in float32."""
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half a character
+        return False
+    return True
+
+
+def field(record: Any, key: str, hint: Any, source: str | Path) -> Any:
+    """One value of a record that was read from `source`; raises `UserError` where it is missing or of another type."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"{source}: expected a record with {key!r} and others, got {shown(record)}")
+    if key not in record:
+        raise UserError(f"{source}: {key} is missing, expected {type_text(hint)}")
+    return checked(record[key], hint, f"{source}: {key}")
+
+
+def check_head(network: Design, graph: Graph, classes: tuple[str, ...], whose: str) -> None:
+    """Raises `UserError` unless the one main head gives one number for each class; `whose` classes they are."""
+    outputs = list(graph.outputs)
+    if isinstance(network, Network) and isinstance(network.head, Heads):
+        names = list(network.heads)
+        main = [name for name in names if name not in network.head.auxiliary]
+        outputs = [output for name, output in zip(names, outputs, strict=True) if name in main]
+        if len(main) != 1:
+            raise UserError(f"the network has several heads ({', '.join(main)}); one label needs one main head")
+    if len(outputs) != 1:
+        raise UserError(f"the network has {len(outputs)} outputs; one label needs one main head")
+    shape, needed = outputs[0].shape, len(classes)
+    if elements(shape) != needed:
+        known = ", ".join(classes[:5]) + (", ..." if needed > 5 else "")
+        raise UserError(
+            f"the head gives {dimensions(shape)}, one label needs {needed}: {whose} has the classes {known}"
         )
 
 

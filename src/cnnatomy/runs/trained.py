@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cnnatomy.data import ImageError, load, load_labelled, open_source, read_image
 from cnnatomy.data.images import quiet_decoders
+from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.files import writing_to
@@ -22,7 +23,8 @@ from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.classifier import Classifier
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from cnnatomy.runs.folder import RunFolder
-from cnnatomy.runs.run import Run, keepable
+from cnnatomy.runs.memory import out_of_memory
+from cnnatomy.runs.run import Run, check_head, keepable
 
 IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
@@ -94,12 +96,16 @@ class Trained:
         """The network of a run folder with the weights of its best epoch.
 
         Raises:
-            UserError: if the folder is no run, or its weights are missing, broken or another network's.
+            UserError: if the folder is no run, its network gives other outputs than it has classes, or its weights are
+                missing, broken, another network's, or not finite.
         """
         chosen = choose_device(device)
         folder, run = run_folder.read_run(path)
-        classifier = Classifier(run.network.build(run.shape), run.normalisation)
-        run_folder.read_weights(folder.model, classifier.network, run.name)
+        graph = run.network.graph(run.shape)
+        check_head(run.network, graph, run.classes, str(folder.run))
+        with out_of_memory(str(path)):
+            classifier = Classifier(build(graph), run.normalisation)
+            run_folder.read_weights(folder.model, classifier.network, run.name)
         return cls(run, classifier.to(chosen).eval(), folder.path)
 
     def derived(self, network: Design, module: nn.Module, change: str) -> Self:
@@ -124,14 +130,18 @@ class Trained:
         run = dataclasses.replace(self.run, network=keepable(self.run.network, self.run.shape))
         run_folder.create(place, run)
         with writing_to(place.path):
-            run_folder.write_weights(place.model, self.network, run.name)
+            run_folder.write_weights(place.model, self.network.state_dict(), run.name)
         return dataclasses.replace(self, run=run, path=place.path)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Of each class, `(images, classes)`, for images of `(images, channels, rows, columns)`, 0 .. 255."""
-        logits, _ = self.classifier.heads(self.classifier(images.to(self.classifier.mean.device)))
-        return logits.softmax(1).cpu()
+        """Of each class, `(images, classes)`, for images of `(images, channels, rows, columns)`, 0 .. 255.
+
+        Raises:
+            UserError: if an output is no finite number, or the memory does not suffice.
+        """
+        with out_of_memory(self.name):
+            return self.classifier.logits(images).softmax(1).cpu()
 
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing."""
@@ -154,7 +164,8 @@ class Trained:
             split, what = data.test, f"test split of {name}"
         else:
             split, what = load_labelled(name, run.shape, run.classes)
-        return evaluate(self.classifier, split.batches(EVALUATION_BATCH), run.classes), what
+        with out_of_memory(self.name):
+            return evaluate(self.classifier, split.batches(EVALUATION_BATCH), run.classes), what
 
     def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
         found: dict[Path, np.ndarray] = {}

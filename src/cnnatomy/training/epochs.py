@@ -7,16 +7,14 @@ import io
 import math
 import time
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cnnatomy.errors import UserError
-from cnnatomy.files import write_text, write_whole
+from cnnatomy.files import write_text
 from cnnatomy.runs.folder import RunFolder, write_weights
 from cnnatomy.runs.trained import Epoch
 from cnnatomy.training.recipes import Recipe
@@ -32,6 +30,7 @@ class EpochEnd(pl.Callback):
     def __init__(self, recipe: Recipe, folder: RunFolder | None, network: str) -> None:
         self.recipe, self.folder, self.network = recipe, folder, network
         self.rows: list[Epoch] = []
+        self.began = False
         self.best_state: dict[str, torch.Tensor] = {}
         self._plateau_state: dict[str, Any] = {}
         self._writer: Any = None
@@ -46,12 +45,17 @@ class EpochEnd(pl.Callback):
         return {"rows": [asdict(row) for row in self.rows], "plateau": self._plateau.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Called by Lightning on resuming, before `on_fit_start`."""
-        self.rows = [Epoch(**row) for row in state["rows"]]
+        """Called by Lightning on resuming, before `on_fit_start`; raises `UserError` where there are no epochs."""
+        names = {field.name for field in fields(Epoch)}
+        rows = state.get("rows")
+        if not isinstance(rows, list) or not rows or any(set(row) != names for row in rows) or "plateau" not in state:
+            raise UserError("the checkpoint holds no epochs: it is not that of a training by this cnnatomy")
+        self.rows = [Epoch(**row) for row in rows]
         self._plateau_state = state["plateau"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Takes up the schedule; opens TensorBoard's file."""
+        self.began = True
         self._plateau = ReduceLROnPlateau(
             trainer.optimizers[0], factor=self.recipe.cut, patience=self.recipe.cut_patience
         )
@@ -100,7 +104,7 @@ class EpochEnd(pl.Callback):
             self.best_state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         if self.folder is not None:
             if self.best is row:
-                write_weights(self.folder.model, network, self.network)
+                write_weights(self.folder.model, network.state_dict(), self.network)
             write_text(self.folder.metrics, _csv(self.rows))
             self._points(row, module.steps)
             trainer.save_checkpoint(self.folder.last)
@@ -133,19 +137,6 @@ class EpochEnd(pl.Callback):
         ):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Lightning's checkpoints, written whole or not at all, and read as data: nothing in one is ever executed."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Raises OSError where there is no space."""
-        try:
-            write_whole(Path(path), lambda file: torch.save(checkpoint, file))
-        except RuntimeError as error:  # torch, closing its archive after a write that failed
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
 
 
 def _csv(rows: list[Epoch]) -> str:

@@ -6,7 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ from cnnatomy.runs import libraries
 from cnnatomy.runs.classifier import Classifier
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from cnnatomy.runs.folder import RunFolder
-from cnnatomy.runs.run import Run, keepable
+from cnnatomy.runs.memory import out_of_memory
+from cnnatomy.runs.run import Run, check_head, keepable
 from cnnatomy.runs.trained import Outcome, Trained
-from cnnatomy.training.epochs import EpochEnd, WholeFiles
+from cnnatomy.training import checkpoints
+from cnnatomy.training.checkpoints import Checkpoints, has_checkpoint
+from cnnatomy.training.epochs import EpochEnd
 from cnnatomy.training.initialisation import initialise
+from cnnatomy.training.memory import check_step
 from cnnatomy.training.recipes import Recipe
 from cnnatomy.training.task import Groups, Training
 
@@ -58,24 +63,32 @@ def fit(
     """
     chosen = choose_device(device)
     place = RunFolder(Path(folder)) if folder is not None else None
+    if place is not None and not resume:
+        run_folder.check_free(place)
     network = keepable(design, data.shape) if place is not None else design
     parent = (start.name, "trained further") if start is not None else ()
     run = Run.of(network, data, recipe.as_dict(), *parent)
+    if place is not None and resume:
+        run = _resumed(place, run, start)
     remedy = "Then go on with --resume" if place is not None else ""
-    with torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), writing_to(Path(folder or "."), remedy):
+    with ExitStack() as stack:
+        for context in (torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), out_of_memory(run.name)):
+            stack.enter_context(context)
+        stack.enter_context(writing_to(Path(folder or "."), remedy))
+        check_step(run.network, run.shape, min(recipe.batch_size, len(data.train)), chosen)
         classifier = _classifier(run, recipe, start)
         ends = EpochEnd(recipe, place, run.name)
-        stopping = EarlyStopping("val_loss", patience=recipe.patience, check_finite=False, verbose=False)
         state = None
         if place is not None:
+            stack.enter_context(run_folder.locked(place))
             if resume:
-                state = _continue(place, run, classifier)
+                state = _state(place, run, classifier, start)
             else:
                 run_folder.create(place, run)
         if state is None or not _complete(state, recipe):
-            _train(Training(classifier, recipe), data, chosen, [stopping, ends, *watch], place if state else None)
+            _train(Training(classifier, recipe), data, chosen, ends, watch, state is not None)
         else:
-            ends.load_state_dict(state["callbacks"][ends.state_key])
+            ends.load_state_dict(state["callbacks"].get(ends.state_key, {}))
         assert ends.best is not None
         if place is not None:
             run_folder.read_weights(place.model, classifier.network, run.name)
@@ -92,6 +105,7 @@ def fit(
 
 
 def _classifier(run: Run, recipe: Recipe, start: Trained | None) -> Classifier:
+    check_head(run.network, run.network.graph(run.shape), run.classes, run.source)
     torch.manual_seed(recipe.seed)
     module: nn.Module = run.network.build(run.shape)
     initialise(module, recipe.initialisation, recipe.bias)
@@ -99,21 +113,20 @@ def _classifier(run: Run, recipe: Recipe, start: Trained | None) -> Classifier:
         weights = start.network.state_dict()
         run_folder.check_weights(start.name, weights, module, run.name)
         module.load_state_dict(weights)
-    classifier = Classifier(module, run.normalisation)
-    classifier.check(run.shape, len(run.classes))
-    return classifier
+    return Classifier(module, run.normalisation)
 
 
 def _train(
-    module: Training, data: Data, device: torch.device, callbacks: list[pl.Callback], resumed: RunFolder | None
+    module: Training, data: Data, device: torch.device, ends: EpochEnd, watch: Sequence[pl.Callback], resume: bool
 ) -> None:
     recipe = module.recipe
+    stopping = EarlyStopping("val_loss", patience=recipe.patience, check_finite=False, verbose=False)
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
         max_epochs=recipe.epochs,
-        callbacks=callbacks,
-        plugins=[WholeFiles()],
+        callbacks=[stopping, ends, *watch],
+        plugins=[Checkpoints()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -121,50 +134,84 @@ def _train(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    last = ends.folder.last if resume and ends.folder is not None else None
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
             module,
             Groups(data.train.batches(recipe.batch_size, recipe.seed)),
             data.val.batches(EVALUATION_BATCH),
-            ckpt_path=resumed.last if resumed is not None else None,
+            ckpt_path=last,
             weights_only=True,
         )
     except SystemExit:  # what Lightning makes of Ctrl-C, with SIGINT ignored from then on
         raise KeyboardInterrupt from None
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if last is None or ends.began:
+            raise
+        # sound, but not the state of such a training: of another version of Lightning, or made by hand
+        raise UserError(f"{last}: training cannot go on from it ({type(error).__name__}: {error})") from None
     finally:
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)
 
 
-def _continue(place: RunFolder, run: Run, classifier: Classifier) -> dict[str, Any] | None:
-    """What last.ckpt holds, or None where no epoch was completed; raises `UserError` where the run is another one."""
+def _resumed(place: RunFolder, run: Run, start: Trained | None) -> Run:
+    """The run that is gone on with; raises `UserError` where that in the folder is another one, or cannot go on."""
     _, before = run_folder.read_run(place.path)
+    check_resumable(place, before)
+    if start is None:  # the weights that it began with are in the checkpoint
+        run = replace(run, parent=before.parent, change=before.change)
+    check_classes(place.path, before, run.classes, run.source)
     if before.network != run.network:
-        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
-    old, new = before.as_dict(), run.as_dict()
-    for key in ("input", "classes", "normalisation", "data", "recipe", "parent", "change"):
+        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder")
+    old, new = replace(before, recipe=Recipe.of(before).as_dict()).as_dict(), run.as_dict()
+    for key in ("input", "data", "normalisation", "recipe", "parent", "change"):
         if old.get(key) != new.get(key):
             was, now = _difference(old.get(key), new.get(key))
-            raise UserError(f"{place.path} was begun with {key} {was}, now {now}: give the same, or another --out")
-    if not place.last.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(place.last, map_location="cpu", weights_only=True)
-        weights = state["state_dict"]
-    except Exception as error:  # torch.load raises whatever a broken file leads it to
-        raise UserError(f"{place.last} is broken ({type(error).__name__}): remove it to begin again") from None
-    prefix = "classifier.network."
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    run_folder.check_weights(place.last, tensors, classifier.network, run.name)
+            raise UserError(f"{place.path} was begun with {key} {was}, now {now}: give the same, or another folder")
+    return run
+
+
+def check_resumable(place: RunFolder, before: Run) -> None:
+    """Raises `UserError` where no training was begun in the folder: only weights are there."""
+    if not before.recipe or (before.parent and place.model.exists() and not has_checkpoint(place)):
+        origin = f"made from {before.parent} ({before.change})" if before.parent else before.source
+        raise UserError(
+            f"{place.path} holds weights without a training to go on with: {origin}. To train them further,"
+            f" in Python: fit(design, data, recipe, another_folder, start=Trained.load({str(place.path)!r}))"
+        )
+
+
+def check_classes(path: Path, before: Run, classes: tuple[str, ...], source: str) -> None:
+    """Raises `UserError` where a run is gone on with on other classes than it was begun on."""
+    if before.classes != classes:
+        was, now = (", ".join(names[:8]) + (", ..." if len(names) > 8 else "") for names in (before.classes, classes))
+        raise UserError(
+            f"{path} was begun on {len(before.classes)} classes ({was}), but {source} has {len(classes)} ({now}):"
+            " give the same data, or another folder"
+        )
+
+
+def _state(place: RunFolder, run: Run, classifier: Classifier, start: Trained | None) -> dict[str, Any] | None:
+    """What last.ckpt holds, or None where no epoch was completed; raises `UserError` where it is another network's."""
+    state = checkpoints.latest(place)
+    if state is not None:
+        run_folder.check_weights(place.last, checkpoints.network_state(state), classifier.network, run.name)
+    elif run.parent and start is None:
+        raise UserError(
+            f"{place.path} began with the weights of {run.parent}, and no epoch is complete. To begin again, remove it"
+            f" and, in Python: fit(design, data, recipe, {str(place.path)!r}, start=Trained.load({run.parent!r}))"
+        )
     return state
 
 
 def _difference(old: Any, new: Any) -> tuple[str, str]:
     """The parts of two JSON values that differ, briefly."""
-    if isinstance(old, dict):
-        keys = [key for key in old if old[key] != new.get(key)]
-        return tuple(", ".join(f"{key} {value[key]}" for key in keys) for value in (old, new))  # type: ignore[return-value]
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        was, now = (", ".join(f"{key} {value.get(key, 'none')}" for key in keys) for value in (old, new))
+        return was, now
     return str(old), str(new)
 
 

@@ -25,6 +25,14 @@ def has_line(epoch: int, epochs: int) -> bool:
     return epoch in (1, epochs) or epoch % between == 0
 
 
+class PipedConsole(Console):
+    """Lets a BrokenPipeError through, where rich would end the process: `cnnatomy train ... | head` ends quietly."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the error."""
+        raise
+
+
 class ShowProgress(pl.Callback):
     """Epoch, loss, accuracy, images per second and time left, on a rich console."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self, get_type_hints
 
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, shown
+from cnnatomy.plain import checked
 from cnnatomy.runs.run import Run
 
 INITIALISATIONS = ("he", "xavier", "calibrated", "torch")
@@ -40,24 +43,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("learning_rate", 0.0, math.inf),
-            ("momentum", 0.0, 1.0),
-            ("weight_decay", 0.0, math.inf),
-            ("batch_size", 1, 2**20),
-            ("epochs", 1, 10**6),
-            ("cut", 0.0, 1.0),
-            ("cut_patience", 0, 10**6),
-            ("patience", 1, 10**6),
-            ("bias", -math.inf, math.inf),
-            ("shift", 0.0, 1.0),
-            ("rotation", 0.0, 180.0),
-            ("scale", 0.0, 0.9),
-            ("seed", 0, 2**63 - 1),
-        ):
+        for name, (low, high) in _RANGES.items():
             number = getattr(self, name)
             if not (low <= number <= high and math.isfinite(number)) or (name == "learning_rate" and number == 0):
-                raise UserError(f"recipe: {name.replace('_', ' ')} is {number}, expected {low:g} to {high:g}")
+                raise UserError(
+                    f"recipe: {name.replace('_', ' ')} is {shown(number)}, expected {_range(name)}."
+                    f" Set {name}; on the command line with --set {name}=VALUE"
+                )
         if self.initialisation not in INITIALISATIONS:
             hint = nearest(self.initialisation, INITIALISATIONS)
             raise UserError(
@@ -75,14 +67,70 @@ class Recipe:
         for name in run.recipe:
             if name not in known:
                 raise UserError(f"the recipe of {run.name} has a field {name!r}, which none has.{nearest(name, known)}")
-        try:
-            return cls(**run.recipe)
-        except TypeError as error:
-            raise UserError(f"the recipe of {run.name} has a value of a wrong type: {error}") from None
+        hints = get_type_hints(cls)
+        return cls(**{name: checked(got, hints[name], f"recipe: {name}") for name, got in run.recipe.items()})
 
     def as_dict(self) -> dict[str, Any]:
         """The values by name, as a run folder keeps them."""
         return asdict(self)
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.0, math.inf),
+    "momentum": (0.0, 1.0),
+    "weight_decay": (0.0, math.inf),
+    "batch_size": (1, 2**20),
+    "epochs": (1, 10**6),
+    "cut": (0.0, 1.0),
+    "cut_patience": (0, 10**6),
+    "patience": (1, 10**6),
+    "bias": (-math.inf, math.inf),
+    "shift": (0.0, 1.0),
+    "rotation": (0.0, 180.0),
+    "scale": (0.0, 0.9),
+    "seed": (0, 2**63 - 1),
+}
+
+
+def _range(name: str) -> str:
+    """What a field may be, in words."""
+    low, high = _RANGES[name]
+    if math.isfinite(high):
+        return (
+            f"a whole number from {low:g} to {high:,}"
+            if isinstance(high, int)
+            else f"a number from {low:g} to {high:g}"
+        )
+    if math.isfinite(low):
+        return "a finite number " + ("above 0" if name == "learning_rate" else f"of at least {low:g}")
+    return "a finite number"
+
+
+def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
+    """A recipe with fields set as `--set` writes them: `momentum=0.8`, `learning_rate=1e-3`.
+
+    Raises:
+        UserError: if there is no such field, with the nearest, or the value is of another type or makes no sense.
+    """
+    hints = get_type_hints(Recipe)
+    values = {}
+    for setting in settings:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise UserError(f"--set {setting}: write FIELD=VALUE, such as momentum=0.8")
+        if name not in hints:
+            raise UserError(
+                f"--set {setting}: a recipe has no {name!r}.{nearest(name, hints)} It has {', '.join(hints)}"
+            )
+        values[name] = checked(_value(text), hints[name], f"--set {name}")
+    return replace(base, **values)
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 RECIPES = {

@@ -17,7 +17,9 @@ from cnnatomy.analysis.memory.pages import fresh
 from cnnatomy.analysis.time.kernels import Work, work
 from cnnatomy.analysis.time.roofline import Device
 from cnnatomy.errors import UserError
+from cnnatomy.files import read_text
 from cnnatomy.layers.layer import UNKNOWN
+from cnnatomy.limits import MAX_RECORD_BYTES
 from cnnatomy.machine import cores, processor, versions
 
 FORMAT = 4
@@ -265,8 +267,8 @@ def path(of: dict[str, str] | None = None) -> Path:
 def load() -> Calibration | None:
     """The calibration of this machine as it is now; None where there is none, or the file is damaged or outdated."""
     try:
-        calibration = Calibration.from_record(json.loads(path().read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        calibration = Calibration.from_record(json.loads(read_text(path(), MAX_RECORD_BYTES, "the calibration")))
+    except (UserError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return calibration if calibration.machine == machine() and calibration.samples else None
 

@@ -13,7 +13,10 @@ from torch import nn
 from cnnatomy.data import Normalisation
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.files import write_whole, writing_to
+from cnnatomy.files import new_name, open_regular, writing_to
+from cnnatomy.limits import MAX_WEIGHTS_BYTES
+from cnnatomy.runs import archives
+from cnnatomy.runs.folder import write_weights
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
 
@@ -66,16 +69,17 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: there is no such file")
-    try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
+    if path.suffix.lower() == ".safetensors":
+        from safetensors.torch import load_file
 
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+        with open_regular(path, MAX_WEIGHTS_BYTES, "the weights"):
+            try:
+                return load_file(path)
+            except Exception as error:  # SafetensorError, or a type of numbers that torch has not
+                raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+    content = archives.read(path, "the weights")
     for key in ("state_dict", "model", "model_state_dict", "state_dict_ema"):  # what training scripts wrap it in
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -89,13 +93,16 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def save(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes a state dict as safetensors, whole or not at all."""
-    from safetensors.torch import save as to_bytes
+def save(state: dict[str, torch.Tensor], path: Path, network: str = "") -> None:
+    """Writes a state dict as a new safetensors file, whole or not at all.
 
+    Raises:
+        UserError: if there is such a file already, or it cannot be written.
+    """
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda file: file.write(to_bytes(state)))
+        with new_name(path):
+            write_weights(path, state, network)
 
 
 def imagenet_classes() -> tuple[str, ...]:
