@@ -26,8 +26,8 @@ MAX_INPUT_SIZE = 1_000_000
 MAX_IMAGE_PIXELS = 62_500_000
 """Of an image before it is scaled: as many as the largest cameras for film-sized frames have; decoded, half a GB."""
 
-MAX_YAML_VALUES = 250_000
-"""Words, numbers, lists and mappings of a design: a dozen for each of `MAX_LAYERS`."""
+MAX_YAML_VALUES = 150_000
+"""Words, numbers, lists and mappings of a design: seven for each of `MAX_LAYERS`."""
 
 MAX_FIELD_VALUES = 10_000
 """Numbers and words of one field of a layer or block."""
@@ -46,6 +46,9 @@ MAX_MAP_SIDE = 10_000_000
 
 MAX_MAP_ELEMENTS = 10**15
 """Numbers in one feature map of one image: four petabytes."""
+
+MAX_COMPARED = 500
+"""Networks side by side: five times the catalogue."""
 
 MAX_BATCH = 1_000_000
 """Images at once."""
@@ -100,7 +103,7 @@ MAX_NUMBER_LENGTH = 40
 MAX_STRING_LENGTH = 100_000
 """Characters of a string in a prototxt."""
 
-MAX_PROTOTXT_TOKENS = 400_000
+MAX_PROTOTXT_TOKENS = 300_000
 """Words, numbers, strings and marks of a prototxt; a layer has about thirty."""
 
 MAX_CAFFE_LAYERS = 10_000

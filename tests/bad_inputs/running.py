@@ -201,7 +201,12 @@ def wrong_words(case: Case, ended: Ended) -> list[str]:
         found.append(f"a message of {len(ended.err):,} characters")
     if case.codes == (2,) and (count := messages(ended.err)) != case.messages:
         found.append(f"{count} messages, expected {case.messages}")
-    if case.code == 0 and case.stdout in ("file", "terminal") and "Traceback" not in ended.err and messages(ended.err):
+    if (
+        case.code == 0
+        and case.stdout in ("file", "terminal")
+        and "Traceback" not in ended.err
+        and messages(ended.err) > 0
+    ):
         found.append("a message where nothing was wrong")
     if case.says and not re.search(case.says, ended.err if case.codes == (2,) else ended.out + ended.err):
         found.append(f"does not say {case.says!r}")
@@ -210,7 +215,7 @@ def wrong_words(case: Case, ended: Ended) -> list[str]:
 
 def messages(err: str) -> int:
     """How many messages there are; -1 where there is something before the first."""
-    if err and not err.startswith(("cnnatomy: ", "Usage: ", "Error: ")):
+    if err and not err.lstrip().startswith(("cnnatomy: ", "Usage: ", "Error: ")):
         return -1
     return len(re.findall(r"^(?:cnnatomy: |Error: )", err, re.MULTILINE))
 

@@ -152,7 +152,7 @@ def test_what_is_no_number_of_a_layer_is_refused(word):
 def test_merge_keys_that_stand_for_too_much_are_refused():
     """Each of 2,000 mappings has all keys of those before it: two million pairs from 60 kB."""
     maps = "".join(f"  - Conv: &m{i} {{<<: *m{i - 1}, k{i}: 1}}\n" for i in range(1, 2000))
-    with pytest.raises(cn.UserError, match=r"merge keys .* stand for more than 250,000 values"):
+    with pytest.raises(cn.UserError, match=r"merge keys .* stand for more than 150,000 values"):
         design.read(HEADER + "  - Conv: &m0 {channels: 1}\n" + maps)
 
 

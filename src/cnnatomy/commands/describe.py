@@ -16,6 +16,7 @@ from cnnatomy.commands.options import (
     report_format_option,
 )
 from cnnatomy.errors import UserError
+from cnnatomy.limits import MAX_COMPARED
 
 
 @click.command("list")
@@ -88,6 +89,8 @@ def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: 
     """
     from cnnatomy.report import comparison
 
+    if len(networks) > MAX_COMPARED:
+        raise UserError(f"at most {MAX_COMPARED} networks can be compared at once, got {len(networks):,}")
     accounts = [account_of(name, classes, input) for name in networks]
     if plot:  # on stderr: what is printed stays a table, or JSON
         click.echo(comparison.draw(networks, accounts, (classes, input), plot), err=True)

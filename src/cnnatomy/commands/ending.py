@@ -30,7 +30,7 @@ class Verbs(click.Group):
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(shown)
-            click.echo(_safe(shown.getvalue()), err=True, nl=False)
+            _to_stderr(_safe(shown.getvalue()))
             sys.exit(2)
         except (KeyboardInterrupt, click.Abort):
             _say("interrupted")
@@ -42,12 +42,12 @@ class Verbs(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:  # `cnnatomy list | head`: the reader has had enough
-            _discard_output()
+            _discard(sys.stdout)
             return 0
         except OSError as error:
             what = error.filename or "cannot write the output"
             if error.filename is None:
-                _discard_output()
+                _discard(sys.stdout)
             raise UserError(f"{what}: {error.strerror or error}") from error
         except MemoryError:
             raise UserError("this takes more memory than there is: choose a smaller input, batch or network") from None
@@ -63,15 +63,22 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _discard_output() -> None:
-    """What is left in the buffers goes nowhere, so that Python does not try once more at its end."""
+def _discard(stream: Any) -> None:
+    """What is left in the buffer of a stream goes nowhere, so that Python does not try once more at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def _say(message: str) -> None:
-    click.echo(f"cnnatomy: {_safe(message)}", err=True)
+    _to_stderr(f"cnnatomy: {_safe(message)}\n")
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        click.echo(text, err=True, nl=False)
+    except OSError:  # nobody can be told
+        _discard(sys.stderr)
 
 
 def _safe(message: str) -> str:

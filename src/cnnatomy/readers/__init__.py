@@ -114,7 +114,7 @@ def _beside(name: str) -> str:
         return ""
     path = Path(name)
     for other in (f"{name}.yaml", f"{name}.yml", f"{name}.onnx", f"{name}.prototxt"):
-        if _exists(path.with_name(other) if path.name else Path(other)):
+        if _exists(Path(other)):
             return f" There is a file {other}: give its whole name."
     run = Path("runs") / name
     if _exists(run / RUN_DESIGN):

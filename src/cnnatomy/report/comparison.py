@@ -148,7 +148,7 @@ def _figures(account: Account) -> dict[str, Any]:
 
 
 def _figure(number: float | None) -> str:
-    return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+    return "" if number is None else f"{number:,}" if isinstance(number, int) else f"{float(number):,.4g}"
 
 
 def _ratio_text(ratio: float | None) -> str:

@@ -11,7 +11,7 @@ from cnnatomy.analysis.memory import footprint as analysis
 from cnnatomy.analysis.memory.footprint import Footprint, largest_batch
 from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.design import Graph
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, quoted
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.limits import MAX_BATCH
 from cnnatomy.report.tables import Column, mebibytes, render
@@ -29,10 +29,12 @@ def parse_size(text: str) -> int:
     Raises:
         UserError: if it is none.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([A-Za-z]{1,3})\s*", text, re.ASCII)
     unit = next((size for name, size in _UNITS.items() if match and name.lower() == match[2].lower()), None)
     if match is None or unit is None or not float(match[1]):
-        raise UserError(f"--memory {text}: not a size; write a number and one of {', '.join(_UNITS)}, such as 8GiB")
+        raise UserError(
+            f"--memory {quoted(text)}: not a size; write a number and one of {', '.join(_UNITS)}, such as 8GiB"
+        )
     return int(float(match[1]) * unit)
 
 

@@ -138,6 +138,8 @@ def _convolution(call: LayerCall) -> FeatureMap:
     options = call.param("convolution_param")
     windows, channels = _windows(options), _outputs(options)
     dilation = _size(options, "dilation", "dilation", 1)
+    if (axis := options.integer("axis", 1)) not in (1, -3):
+        options.fail(f"axis: expected 1, that of the channels, got {axis}")
     depthwise = "depthwise" in call.spec.type
     inputs = call.maps[0].channels
     groups = inputs if depthwise else options.integer("group", 1)
@@ -165,6 +167,8 @@ def _inner_product(call: LayerCall) -> FeatureMap:
 def _pooling(call: LayerCall) -> FeatureMap | list[FeatureMap]:
     options, x = call.param("pooling_param"), call.maps[0]
     method = options.string("pool", "MAX").upper()
+    if method not in ("MAX", "AVE", "STOCHASTIC"):
+        options.fail(f"pool: expected MAX, AVE or STOCHASTIC, got {quoted(method)}")
     if options.flag("global_pooling", False):
         if method == "AVE":
             return call.put(GlobalAvgPool())
@@ -305,6 +309,8 @@ def _reshape(call: LayerCall) -> FeatureMap | list[FeatureMap]:
         return call.unknown()
     if len(sizes) > MAX_AXES:
         options.fail(f"shape: {len(sizes):,} sizes; at most {MAX_AXES} are possible")
+    if sizes.count(-1) > 1:
+        options.fail("shape: at most one size can be -1, which is then found from the others")
     copied = tuple(shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(sizes[1:]))
     if sizes[0] == -1 and elements(copied) != elements(shape):
         return call.unknown()  # moves elements into the batch

@@ -213,6 +213,7 @@ class _Parser:
             return "".join(map(_unquoted, parts))
         if token.kind == "number":
             if len(token.text) > MAX_NUMBER_LENGTH:
+                self.next = token
                 self.fail(f"a number of {len(token.text):,} characters; at most {MAX_NUMBER_LENGTH} are expected")
             return _number(token.text)
         if token.kind != "word":

@@ -29,11 +29,15 @@ def load(name: str) -> nn.Module:
     found = _attribute(name, _imported(name, place), what)
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise UserError(f"{name} is a {type(found).__name__}, no torch.nn.Module and nothing that gives one")
+            raise UserError(f"{name} is {_kind(found)}, no torch.nn.Module and nothing that gives one")
         found = _made(name, found)
     if not isinstance(found, nn.Module):
-        raise UserError(f"{name} gives a {type(found).__name__}, not a torch.nn.Module")
+        raise UserError(f"{name} gives {_kind(found)}, not a torch.nn.Module")
     return found.eval()
+
+
+def _kind(found: Any) -> str:
+    return "None" if found is None else f"a {type(found).__name__}"
 
 
 def _imported(name: str, place: str) -> Any:

@@ -239,6 +239,7 @@ class Reader:
     def composition(self, node: yaml.Node, kind: type[Value], depth: int) -> Any:
         """Parts as a list, as a mapping of names, or under `parts` beside the options of the composition."""
         options: dict[str, Any] = {}
+        within = node
         known = {name: hint for name, hint in hints(typing.cast(Any, kind)).items() if name != "parts"}
         if isinstance(node, yaml.MappingNode) and any(key.value == "parts" for key, _ in node.value):
             items = self.mapping(node, ["parts", *known], kind.__name__)
@@ -246,6 +247,9 @@ class Reader:
             node = items["parts"]
         parts: list[Any] = []
         if isinstance(node, yaml.MappingNode):
+            option = next((key for key, _ in node.value if key.value in known and node is within), None)
+            if option is not None:
+                self.fail(option, f"{kind.__name__}: {option.value} is an option; the parts go under `parts` beside it")
             parts = [self.named(key, item, depth) for key, item in node.value]
         elif isinstance(node, yaml.SequenceNode):
             for item in node.value:

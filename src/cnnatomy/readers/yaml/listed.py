@@ -68,6 +68,12 @@ def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
     return ListedNetwork(entries, **reader.about(items))
 
 
+def _above(path: str) -> list[str]:
+    """The parts that a path is in: of a.b.c these are a and a.b."""
+    parts = path.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
 def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> ListedNode:
     """The next node; `numbers` are those of the paths before it, and get its own."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -80,6 +86,8 @@ def _entry(reader: design.Reader, node: yaml.Node, numbers: dict[str, int]) -> L
     path = keys[0]
     for part in path.split("."):
         reader.refusing(pairs[0][0], check_name, part, "a part of a path")
+    if above := next((one for one in _above(path) if one in numbers), None):
+        reader.fail(node, f"{quoted(above)} is a node already, so that {quoted(path)} cannot be in it")
     if path in numbers:
         reader.fail(node, f"every node needs a path of its own, {quoted(path)} is there already")
     names = reader.plain(pairs[1][1], list[str], READS) if len(pairs) == 2 else None
