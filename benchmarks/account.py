@@ -64,11 +64,11 @@ def main(names: list[str]) -> None:
         line = f"{name:<14}{ours * 1e3:>17.2f} ms{replayed:>16}{build * 1e3:>8.0f} ms{theirs * 1e3:>8.0f} ms"
         print(f"{line}{ratio:>7.0f}x")
     name = names[0]
-    shown = process(sys.executable, "-m", "cnnatomy.cli", "show", name)
+    shown = process(sys.executable, "-m", "cnnatomy", "show", name)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(design.write(cn.network(name)))
         file.flush()
-        read = process(sys.executable, "-m", "cnnatomy.cli", "show", file.name)
+        read = process(sys.executable, "-m", "cnnatomy", "show", file.name)
     torch = process(sys.executable, "-c", "import torch")
     summary = process(sys.executable, "-c", TORCHINFO.format(name=name))
     print(f"as processes: cnnatomy show {name} {shown:.2f} s, of its YAML {read:.2f} s;", end=" ")

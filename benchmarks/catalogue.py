@@ -28,7 +28,7 @@ def main() -> None:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "cnnatomy.cli", "list"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "cnnatomy", "list"], check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     print(f"cnnatomy list as a process: {statistics.median(seconds):.2f} s")
 

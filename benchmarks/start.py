@@ -17,7 +17,7 @@ from pathlib import Path
 
 from _machine import describe
 
-CNNATOMY = [sys.executable, "-m", "cnnatomy.cli"]
+CNNATOMY = [sys.executable, "-m", "cnnatomy"]
 
 
 def main(repetitions: int) -> None:

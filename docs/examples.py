@@ -19,7 +19,7 @@ EXAMPLE = re.compile(r"```\n\$ (cnnatomy [^\n]*)\n.*?\n```", re.S)
 def printed(command: str) -> str:
     """What a command prints in an empty folder."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
-    program = [sys.executable, "-m", "cnnatomy.cli", *command.split()[1:]]
+    program = [sys.executable, "-m", "cnnatomy", *command.split()[1:]]
     with tempfile.TemporaryDirectory() as folder:
         ran = subprocess.run(program, capture_output=True, text=True, check=True, cwd=folder, env=environment)
     return ran.stdout.rstrip()

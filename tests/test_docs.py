@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import cnnatomy as cn
+from cnnatomy import limits
 from cnnatomy.readers.yaml import design, listed
 
 ROOT = Path(__file__).parents[1]
@@ -82,3 +84,12 @@ def exists(name: str) -> bool:
 def test_the_python_of_the_page_on_memory_runs():
     for block in blocks("memory.md", "python"):
         exec(block, {})  # our own documentation
+
+
+def test_the_page_on_limits_has_all_of_them(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    module = importlib.import_module("limits")
+    sys.modules.pop("limits")
+    page = (DOCS / "limits.md").read_text(encoding="utf-8")
+    assert page == module.renewed(page), "run `make tables`"
+    assert len(list(module.rows())) == sum(name.startswith("MAX_") for name in vars(limits))

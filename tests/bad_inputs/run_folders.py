@@ -297,7 +297,6 @@ def places() -> Iterator[Case]:
     for place in (
         "there.safetensors",
         "weights.bin",
-        "nowhere/a.safetensors",
         ".",
         "",
         "x" * 300 + ".safetensors",

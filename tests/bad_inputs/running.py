@@ -129,7 +129,8 @@ class Zygote:
         self.jobs.write(json.dumps(job) + "\n")
         self.jobs.flush()
         answer = json.loads(self.answers.readline())
-        out, err = (read(captured / name) for name in ("stdout", "stderr"))
+        encoding = job["environment"].get("PYTHONIOENCODING", "").partition(":")[0] or "utf-8"
+        out, err = (read(captured / name, encoding) for name in ("stdout", "stderr"))
         return Ended(answer["code"], out, err, answer["hung"], answer["processor_seconds"], answer["memory"])
 
     def baseline(self, case: Case) -> Ended:
@@ -167,9 +168,9 @@ def environment(case: Case | None = None) -> dict[str, str]:
     return {**kept, **own, **(case.environment if case else {})}
 
 
-def read(path: Path) -> str:
+def read(path: Path, encoding: str) -> str:
     """What a command wrote, with bytes that are no text as surrogates."""
-    return path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""
+    return path.read_bytes().decode(encoding, "surrogateescape") if path.exists() else ""
 
 
 def wrong(case: Case, ended: Ended, good: Ended) -> list[str]:

@@ -102,7 +102,7 @@ def test_an_image_on_standard_input_is_told_from_names(trained: Path, place: Pat
 def streaming(trained: Path, place: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`cnnatomy predict RUN -`, to be written to and read from."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "cnnatomy.cli", "predict", str(trained), "-", "--format", "jsonl"]
+    command = [sys.executable, "-m", "cnnatomy", "predict", str(trained), "-", "--format", "jsonl"]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:

@@ -213,7 +213,7 @@ MISTAKES = {
     CONV.format("c", f"num_output: {10**18} kernel_size: 1"): "at most 1,000,000,000, got 1000000000000000000",
     2 * "layer { name: 'a' type: 'ReLU' bottom: 'data' top: 't' }\n": "layer 'a' makes 't', which layer 'a' of line 2",
     "layer { name: 'a' type: 'ReLU' bottom: 'd\x1b[31mta' }": r"layer 'a' reads 'd\x1b[31mta', which no layer",
-    "layer{}" * 150_000: "it has more than 400,000 words, numbers and marks",
+    "layer{}" * 150_000: "it has more than 300,000 words, numbers and marks",
     f"layer {{ name: '{'a' * 100_001}'": "a string of 100,003 characters; at most 100,000 are expected",
     "layer { name: 'd' type: 'Data' top: 'd' } layer { name: 'r' type: 'ReLU' bottom: 'd' }": (
         "line 2: the file does not say how large the input 'd' is; give --input"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -36,22 +38,37 @@ class Verbs(click.Group):
             _say("interrupted")
             sys.exit(130)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Reads the options, of which some, as `--help`, print."""
+        with _told():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command, and writes all of its output while a failure can still be told."""
-        try:
+        with _told():
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:  # `cnnatomy list | head`: the reader has had enough
-            _discard(sys.stdout)
-            return 0
-        except OSError as error:
-            what = error.filename or "cannot write the output"
-            if error.filename is None:
-                _discard(sys.stdout)
-            raise UserError(f"{what}: {error.strerror or error}") from error
-        except MemoryError:
-            raise UserError("this takes more memory than there is: choose a smaller input, batch or network") from None
         return result
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Ends quietly where the reader of the output has had enough, as of `cnnatomy list | head`; tells other failures.
+
+    Inside click, which would make exit code 1 of the one and a traceback of the other.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        sys.exit(0)
+    except OSError as error:
+        what = error.filename or "cannot read or write"
+        if error.filename is None:
+            _discard(sys.stdout)
+        raise UserError(f"{what}: {error.strerror or error}") from error
+    except MemoryError:
+        raise UserError("this takes more memory than there is: choose a smaller input, batch or network") from None
 
 
 def _prepare_streams() -> None:

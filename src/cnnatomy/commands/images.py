@@ -34,7 +34,7 @@ def named_images(names: Sequence[str | Path], at_once: int) -> Iterator[list[Nam
     """
     batch: list[NamedImage] = []
     for name in names:
-        for found in _on_stdin() if str(name) == STDIN else _at(Path(name)):
+        for found in _on_stdin() if str(name) == STDIN else _at(name):
             batch += [found] if found is not None else []
             if len(batch) == at_once or (batch and found is None):
                 yield batch
@@ -43,8 +43,12 @@ def named_images(names: Sequence[str | Path], at_once: int) -> Iterator[list[Nam
         yield batch
 
 
-def _at(path: Path) -> Iterator[NamedImage]:
+def _at(name: str | Path) -> Iterator[NamedImage]:
     """The file itself, or the images in the folder; how many others are in it is said on standard error."""
+    path = Path(name)
+    if not str(name):
+        yield NamedImage(path, "an empty name; expected the name of a file or folder")
+        return
     if not os.path.isdir(path):
         yield NamedImage(path)
         return
@@ -72,7 +76,7 @@ def _on_stdin() -> Iterator[NamedImage | None]:
                 yield None
                 continue
             any_there = True
-            yield from _at(Path(name))
+            yield from _at(name)
         if not any_there:
             raise UserError(f"standard input names no image; {_EXPECTED}")
     except UserError as error:

@@ -172,7 +172,7 @@ def _run_name(network: str) -> str:
 @contextmanager
 def _reading(console: Any, count: int) -> Iterator[Report | None]:
     """A bar while many images are read."""
-    if not console.is_terminal or count < WORTH_A_BAR:
+    if not console.is_terminal or console.is_dumb_terminal or count < WORTH_A_BAR:
         yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

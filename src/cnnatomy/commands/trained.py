@@ -15,6 +15,7 @@ import click
 from cnnatomy.commands.images import STDIN, NamedImage, named_images
 from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
 from cnnatomy.errors import UserError, printable
+from cnnatomy.files import check_new
 
 if TYPE_CHECKING:
     from cnnatomy.runs import Trained
@@ -113,8 +114,10 @@ def weights(
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
 
-    if out is not None and out.suffix != ".safetensors":
-        raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
+    if out is not None:
+        if out.suffix != ".safetensors":
+            raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
+        check_new(out)
     if run is not None:
         run_folder.check_free(RunFolder(run))
     done = sources.transplant(ours, source, pretrained)
@@ -123,12 +126,12 @@ def weights(
     for line in training.transplanted(done, ours, source):
         click.echo(line)
     if out is not None:
-        sources.save(done.state, out)
+        sources.save(done.state, out, ours.name)
         click.echo(f"Weights: {out}")
     if run is not None:
         place = RunFolder(run)
         run_folder.create(place, sources.as_run(ours, source))
-        sources.save(done.state, place.model)
+        sources.save(done.state, place.model, ours.name)
         click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
 
 

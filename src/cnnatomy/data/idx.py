@@ -48,6 +48,8 @@ def read_idx_folder(folder: Path) -> ImageSet:
             f"{folder}: training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels"
         )
     count = int(max(part.max() for part in labels)) + 1
+    if count < 2:
+        raise UserError(f"{folder}: all labels are of one class; expected two classes at least")
     names = FASHION_MNIST if "fashion" in str(folder.resolve()).lower() and count == 10 else map(str, range(count))
     return ImageSet(
         source=str(folder.resolve()),

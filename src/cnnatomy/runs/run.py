@@ -120,6 +120,8 @@ class Run:
             wrong.append(("input", self.shape, f"sizes from 1 to {MAX_INPUT_SIZE:,}"))
         if self.shape[1] * self.shape[2] > MAX_IMAGE_PIXELS:
             wrong.append(("input", self.shape, f"at most {MAX_IMAGE_PIXELS:,} pixels"))
+        if self.split_seed < 0:
+            wrong.append(("data: split_seed", self.split_seed, "a number from 0"))
         if not 0 < len(self.classes) <= MAX_CLASSES:
             wrong.append(("classes", self.classes, f"1 to {MAX_CLASSES:,} names"))
         wrong += [("classes", name, "each name once") for name, count in Counter(self.classes).items() if count > 1]

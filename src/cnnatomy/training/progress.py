@@ -48,7 +48,7 @@ class ShowProgress(pl.Callback):
         module.listeners.append(self._after_step)
         self._epochs, self._batches = trainer.max_epochs, len(trainer.train_dataloader.batches)  # type: ignore[union-attr]
         self._first, self._started, self._drawn = trainer.current_epoch * self._batches, time.perf_counter(), 0.0
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             columns = [TextColumn("{task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[figures]}")]
             self._bar = Progress(*columns, console=self._console, auto_refresh=False, expand=True)
             total = self._epochs * self._batches

@@ -82,6 +82,8 @@ class OnnxModel:
     def __init__(self, proto: Any, input: Shape | None) -> None:
         self.proto = proto
         self.opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        if self.opset < 1:
+            raise UserError(f"its operators are of version {self.opset}; versions begin with 1")
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, TensorValue] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, quoted
 from cnnatomy.layers import AvgPool, Conv, Crop, DepthwiseConv, Foreign, MaxPool, TransposedConv
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, SPACE, Layer, Operations, Shape, dimensions, elements
 from cnnatomy.layers.sliding import Pool, positions
@@ -14,6 +14,10 @@ from cnnatomy.readers.onnx.model import Known, Mapped
 
 WEIGHT_AND_BIAS = {"Conv": (1, 2), "ConvInteger": (1, 99), "QLinearConv": (3, 8)}
 """Where the weight and the bias are among the inputs."""
+
+
+AUTOMATIC = ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER")
+"""Values of `auto_pad`."""
 
 
 class _Windows2D(NamedTuple):
@@ -52,6 +56,8 @@ def _windows(call: NodeCall, size: Shape, kernel: Shape) -> _Windows2D:
         given("dilations", 1, axes),
         call.text("auto_pad", "NOTSET"),
     )
+    if automatic not in AUTOMATIC:
+        raise call.refusal(f"auto_pad is {quoted(automatic)}; {', '.join(filter(None, AUTOMATIC))} are known")
     pads = given("pads", 0, 2 * axes) if automatic in ("NOTSET", "") else (0,) * 2 * axes
     before, after = list(pads[:axes]), list(pads[axes:])
     if automatic in ("SAME_UPPER", "SAME_LOWER"):

@@ -12,7 +12,7 @@ from torch import nn
 
 from cnnatomy.data import Normalisation
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.files import new_name, open_regular, writing_to
 from cnnatomy.limits import MAX_WEIGHTS_BYTES
 from cnnatomy.runs import archives
@@ -76,7 +76,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
         with open_regular(path, MAX_WEIGHTS_BYTES, "the weights"):
             try:
-                return load_file(path)
+                return _finite(path, load_file(path))
+            except UserError:
+                raise
             except Exception as error:  # SafetensorError, or a type of numbers that torch has not
                 raise UserError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
     content = archives.read(path, "the weights")
@@ -89,7 +91,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(tensor, torch.Tensor)
     }
     if not tensors:
-        raise UserError(f"{path}: holds no state dict, only {type(content).__name__}")
+        what = "None" if content is None else type(content).__name__
+        raise UserError(f"{path}: holds no state dict, only {what}")
+    return _finite(path, tensors)
+
+
+def _finite(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {shown(name)} holds numbers that are not finite (NaN or infinite)")
     return tensors
 
 
