@@ -77,7 +77,7 @@ MAX_ELEMENTS = 2**63 - 1
 MAX_NAME_LENGTH = 200
 """Characters of a name in a path or a message; what is longer is cut."""
 
-MAX_ONNX_NODES = 20_000
+MAX_ONNX_NODES = 16_000
 """Constants among them, those of graphs in graphs too, and those of a function as often as it is called."""
 
 MAX_ONNX_FIELDS = 700_000

@@ -321,7 +321,7 @@ def bombs() -> Iterator[Case]:
             f"of a shape doubled 60 times by {op}", file(partial(_doubling, op, 60, constant=True)), code=(0, 2)
         )
     yield model("of 120,000 nodes", file(partial(_chain, 120_000)))
-    yield model("of 15,000 nodes", file(partial(_chain, 15_000)), code=0)
+    yield model("of 12,000 nodes", file(partial(_chain, 12_000)), code=0)
     yield model("of 100,000 constants", file(partial(_constants, 100_000)), code=(0, 2))
     yield model("of graphs nested 60 deep", file(partial(_nested, 60)), code=(0, 2))
     yield model("of graphs nested 3,000 deep", file(partial(_nested, 3_000)))

@@ -129,7 +129,8 @@ class Zygote:
         self.jobs.write(json.dumps(job) + "\n")
         self.jobs.flush()
         answer = json.loads(self.answers.readline())
-        encoding = job["environment"].get("PYTHONIOENCODING", "").partition(":")[0] or "utf-8"
+        encoding = job["environment"].get("PYTHONIOENCODING", "").partition(":")[0]
+        encoding = "utf-8" if encoding in ("", "ascii") else encoding  # click takes ASCII for a mistake
         out, err = (read(captured / name, encoding) for name in ("stdout", "stderr"))
         return Ended(answer["code"], out, err, answer["hung"], answer["processor_seconds"], answer["memory"])
 

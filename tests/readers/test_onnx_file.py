@@ -385,8 +385,8 @@ def test_what_is_folded_is_bounded(name):
 
 
 REFUSED = {  # what there is too much of -> a model of it
-    "at most 12,000 nodes and": calls_of_functions(30),
-    "at most 12,000 nodes, this has more": model([node("Relu", "x", "y")] * 12_001, INPUT),
+    "at most 16,000 nodes and": calls_of_functions(30),
+    "at most 16,000 nodes, this has more": model([node("Relu", "x", "y")] * 16_001, INPUT),
     "at most 700,000 names": model([node("Sum", "x " * 700_000, "y")], INPUT),
     "the tensor 'k' would have 3 axes": model(
         [node("ConstantOfShape", "s", "k"), node("Relu", "x", "y")], INPUT, [("s", np.array([2**31] * 3))]

@@ -231,7 +231,7 @@ def test_files_of_both_kinds_become_safetensors_and_a_run_folder_that_predicts(t
 
 class Harmful:
     def __reduce__(self):
-        return (print, ("executed",))
+        return (print, ("harm done",))
 
 
 @pytest.mark.parametrize(
@@ -251,4 +251,4 @@ def test_a_bad_file_gets_one_message_and_nothing_in_it_is_executed(tmp_path, des
     result = CliRunner().invoke(main, ["weights", str(design_file), "--from", str(tmp_path / source)])
     assert result.exit_code == 2
     assert message in result.output
-    assert "executed" not in result.output + capsys.readouterr().out
+    assert "harm done" not in result.output + capsys.readouterr().out

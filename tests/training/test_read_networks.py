@@ -173,7 +173,7 @@ MISTAKES = [
     (["train", "python:nets_to_train:attends", "--data", "data"], "scaled_dot_product_attention"),
     (["train", "LeNet.onnx", "--data", "data", "--input", "1x16x16"], "conv"),
     (["train", "net.prototxt", "--data", "data", "--input", "3x4x4"], "conv1"),
-    (["train", "none.onnx", "--data", "data"], "cannot read the file"),
+    (["train", "none.onnx", "--data", "data"], "cannot read the ONNX file"),
     (["weights", "python:nets_to_train:attends", "--from", "w.safetensors"], "scaled_dot_product_attention"),
 ]
 

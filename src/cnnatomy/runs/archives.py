@@ -30,7 +30,11 @@ def read(path: Path, what: str) -> Any:
         UserError: if it cannot be read, a checksum is wrong, or it holds more than tensors and plain data.
     """
     with open_regular(path, MAX_WEIGHTS_BYTES, what) as file:
-        if file.read(len(ZIP)) == ZIP:
+        try:
+            begins = file.read(len(ZIP))
+        except OSError as error:
+            raise UserError(f"{path}: cannot read {what}: {error.strerror}") from None
+        if begins == ZIP:
             file.seek(0)
             _check(path, file)
         file.seek(0)

@@ -182,9 +182,6 @@ class Trained:
             if path in errors:
                 yield Prediction(path, error=errors[path])
                 continue
-            if not likeliest[path].isfinite().all():
-                yield Prediction(path, error="the network answers with what is no number: its weights are unusable")
-                continue
             values, places = likeliest[path].topk(min(most, len(self.run.classes)))
             names = [self.run.classes[place] for place in places.tolist()]
             yield Prediction(path, tuple(zip(names, values.tolist(), strict=True)))
