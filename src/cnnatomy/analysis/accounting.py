@@ -13,6 +13,11 @@ from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.layers.layer import UNKNOWN, Layer, Operations, Shape, dimensions, elements
 
 
+@lru_cache(1024)
+def _source(layer: Layer) -> str:
+    return repr(layer)
+
+
 class Row(NamedTuple):
     """One node: a layer applied once, to one image.
 
@@ -49,7 +54,7 @@ class Row(NamedTuple):
     @property
     def layer(self) -> str:
         """The layer as source code."""
-        return repr(self.node.layer)
+        return _source(self.node.layer)
 
     @property
     def feature_map_elements(self) -> int:

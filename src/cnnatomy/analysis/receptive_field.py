@@ -38,6 +38,8 @@ class Axis(NamedTuple):
     @property
     def stride(self) -> int | Fraction:
         """Pixels from one element to the next, on average."""
+        if len(self.spans) == 1:
+            return self.step
         stride = Fraction(self.step, len(self.spans))
         return int(stride) if stride.denominator == 1 else stride
 

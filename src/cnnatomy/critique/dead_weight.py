@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import gcd
 
 from cnnatomy.critique.rule import Case, rule, several
@@ -193,8 +194,12 @@ def _merged(first: Node, second: Node, bias: bool) -> Conv | FullyConnected | No
     if isinstance(first.layer, FullyConnected) and isinstance(second.layer, FullyConnected):
         return FullyConnected(second.layer.features, bias)
     a, b = _as_convolution(first), _as_convolution(second)
-    if a is None or b is None:
-        return None
+    return _one_convolution(a, b, first.inputs[0].shape, second.inputs[0].shape, bias) if a and b else None
+
+
+@lru_cache(1024)
+def _one_convolution(a: Conv, b: Conv, before: Shape, between: Shape, bias: bool) -> Conv:
+    """One convolution that computes what `b` does after `a`; `before` and `between` are the maps that they read."""
     kernels, strides, dilations = [], [], []
     sizes = pairs(a.kernel, b.kernel, a.stride, b.stride, a.dilation, b.dilation)
     for k, n, s, t, d, e in zip(*sizes, strict=True):  # along rows, along columns
@@ -205,7 +210,7 @@ def _merged(first: Node, second: Node, bias: bool) -> Conv | FullyConnected | No
         strides.append(s * t)
     rows, columns = pair(a.stride)
     steps = (rows, rows, columns, columns)
-    top, bottom, left, right = (p + q * s for p, q, s in zip(_sides(a, first), _sides(b, second), steps, strict=True))
+    top, bottom, left, right = (p + q * s for p, q, s in zip(_sides(a, before), _sides(b, between), steps, strict=True))
     return Conv(
         b.channels,
         (kernels[0], kernels[1]),
@@ -224,7 +229,7 @@ def _as_convolution(node: Node) -> Conv | None:
     return layer if isinstance(layer, Conv) else None
 
 
-def _sides(layer: Conv, node: Node) -> Sides:
+def _sides(layer: Conv, shape: Shape) -> Sides:
     """The padding of a convolution as numbers."""
-    _, rows, columns = node.inputs[0].shape
+    _, rows, columns = shape
     return sides(layer.padding, (rows, columns), *pairs(layer.kernel, layer.stride, layer.dilation))
