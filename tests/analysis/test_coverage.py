@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy import Chain, Parallel, Residual, ShapeError
-from cnnatomy.analysis.coverage import Coverage, Reads, coverages, gaps
+from cnnatomy.analysis.coverage import Coverage, Reads, coverages, gaps, repeated
 from cnnatomy.design import Block, SqueezeExcitation
 from cnnatomy.layers import (
     AvgPool,
@@ -192,3 +192,16 @@ def test_dilation_beyond_the_map_reads_one_position() -> None:
 @pytest.mark.slow
 def test_no_network_of_the_catalogue_has_gaps() -> None:
     assert [entry.name for entry in cn.ENTRIES if gaps(cn.network(entry.name).account().graph)] == []
+
+
+@given(st.integers(0, 2**12), st.integers(0, 40), st.integers(1, 9))
+def test_bits_are_repeated(mask: int, times: int, step: int) -> None:
+    expected = 0
+    for i in range(times):
+        expected |= mask << i * step
+    assert repeated(mask, times, step) == expected
+
+
+def test_a_kernel_of_a_million_pixels_is_followed() -> None:
+    reads = Reads().through(1_000_000, 500_000, 1, 1_000_000, 1_000_001)
+    assert (reads.span, reads.read) == (1_000_000, 1_000_000)

@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 import cnnatomy as cn
@@ -231,3 +233,19 @@ def test_what_a_variable_of_a_module_holds_counts() -> None:
         footprint.peak == measure_inference(module, x).tensors == 3 * one
     )  # early, and what the third reads and writes
     assert {piece.path for piece in footprint.alive} == {"first", "second", "third"}
+
+
+@given(st.integers(1, 50), st.integers(0, 2000), st.integers(1, 7), st.integers(1, 20_000))
+def test_the_largest_batch_is_found_where_totals_jump(each: int, fixed: int, jump: int, room: int) -> None:
+    """Totals of whole pages: between jumps several batches take the same."""
+
+    def footprint(batch: int) -> memory.Footprint:
+        tried.append(batch)
+        peak = each * batch // jump * jump
+        return memory.Footprint(Setting(), False, fixed, 0, 0, 0, 0, 0, (), peak, "", "forward", ())
+
+    tried: list[int] = []
+    found = memory.largest_batch(footprint, room)
+    assert len(tried) < 45
+    assert found == 0 or footprint(found).total <= room
+    assert found == memory.MAX_BATCH or footprint(found + 1).total > room

@@ -163,3 +163,39 @@ def test_lists_that_repeat_one_another_are_counted_as_often_as_they_stand():
     words = ", ".join(["*l"] * 400)
     with pytest.raises(cn.UserError, match="a field has at most 10,000 values"):
         design.read(f"input: [&l [{', '.join('1' * 30)}], {words}]\n" + HEADER + "  ReLU")
+
+
+def test_a_map_that_does_not_fit_is_named_with_its_file_line_and_path(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("input: [3, 8, 8]\ntail: ReLU\nbody:\n  - ReLU\n  - MaxPool: {kernel: 9}\nhead: []\n")
+    with pytest.raises(cn.ShapeError, match=r"mine.yaml, line 5: body\.pool: MaxPool\(9\) got 3x8x8"):
+        resolve(str(path))
+    path.write_text("input: [3, 8, 8]\ntail: []\nbody: {Parallel: []}\nhead: []\n")
+    with pytest.raises(cn.UserError, match=r"mine.yaml, line 3: Parallel: needs at least one part"):
+        resolve(str(path))
+
+
+def test_a_run_folder_is_a_design(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "design.yaml").write_text(design.write(cn.network("lenet-5").replace(name="")))
+    assert resolve(str(run)).name == "run"
+    with pytest.raises(cn.UserError, match="the folder holds no run"):
+        resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "hint"),
+    [
+        ("mine.yaml", "mine", "There is a file mine.yaml: give its whole name"),
+        ("runs/mine/design.yaml", "mine", "There is a run folder runs/mine: give its path"),
+        ("mine.pth", "mine.pth", "A file of weights is no network"),
+        ("mine.txt", "mine.txt", "mine.txt exists, but such a file is none that is read"),
+    ],
+)
+def test_what_lies_beside_is_named(there, asked, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / there).touch()
+    with pytest.raises(cn.UserError, match=hint):
+        resolve(asked)
