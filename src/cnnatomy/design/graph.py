@@ -183,10 +183,8 @@ class Graph:
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
-            long = len(shape) > MAX_AXES or (len(shape) == 3 and max(shape[1:]) > MAX_MAP_SIDE)
-            if long or elements(shape) > MAX_MAP_ELEMENTS:
-                most = f"at most {MAX_AXES} axes, sides of {MAX_MAP_SIDE:,} and {MAX_MAP_ELEMENTS:,} numbers"
-                raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}; a map has {most}")
+            if len(shape) > 3 or (shape and max(shape) > 100_000):  # quick: three such sizes make no more than the limit
+                _check_size(layer, shape)
         except ShapeError as error:
             self._enter(node)
             self.root.name_children()
@@ -257,6 +255,13 @@ def maps_of(result: Any) -> tuple[FeatureMap, ...]:
     if not maps or not all(isinstance(x, FeatureMap) for x in maps):
         raise UserError(f"a block must return feature maps, not {result!r}")
     return maps
+
+
+def _check_size(layer: Layer, shape: Shape) -> None:
+    long = len(shape) > MAX_AXES or (len(shape) == 3 and max(shape[1:]) > MAX_MAP_SIDE)
+    if long or elements(shape) > MAX_MAP_ELEMENTS:
+        most = f"at most {MAX_AXES} axes, sides of {MAX_MAP_SIDE:,} and {MAX_MAP_ELEMENTS:,} numbers"
+        raise ShapeError(f"{layer!r} makes a map of {shown(dimensions(shape))}; a map has {most}")
 
 
 def check_shape(shape: Shape) -> Shape:
