@@ -183,7 +183,7 @@ class Graph:
         node = Node(layer, inputs, scope)
         try:
             shape = layer.output_shape(*[x.shape for x in inputs])
-            if len(shape) > 3 or (shape and max(shape) > 100_000):  # quick: three such sizes make no more than the limit
+            if len(shape) > 3 or (shape and max(shape) > 100_000):  # three such sizes make no more
                 _check_size(layer, shape)
         except ShapeError as error:
             self._enter(node)
