@@ -303,6 +303,10 @@ def odd_but_right() -> Iterator[Case]:
     }.items():
         yield from design(what, text, code=0, verbs=COUNTING)
     nothing = "input: [1, 8, 8]\ntail: ReLU\nbody: ReLU\nhead: [GlobalAvgPool, Flatten]\n"
+    ten = "input: [1, 8, 8]\ntail: ReLU\nbody:\n  Parallel:\n  - ReLU: {}\n    times: 10\nhead: [GlobalAvgPool, Flatten]\n"
+    yield case(
+        "train: a design of ten classes without parameters", ask("train"), {"design.yaml": ten}, says="no parameters"
+    )
     yield case("time: a design without parameters", ask("time"), {"design.yaml": nothing}, code=0)
     yield case(
         "train: a design without parameters", ask("train"), {"design.yaml": nothing}, says="parameters|values|classes"

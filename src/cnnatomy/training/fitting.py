@@ -108,6 +108,8 @@ def _classifier(run: Run, recipe: Recipe, start: Trained | None) -> Classifier:
     check_head(run.network, run.network.graph(run.shape), run.classes, run.source)
     torch.manual_seed(recipe.seed)
     module: nn.Module = run.network.build(run.shape)
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UserError(f"{run.name} has no parameters, so there is nothing to train: add layers with weights")
     initialise(module, recipe.initialisation, recipe.bias)
     if start is not None:
         weights = start.network.state_dict()
