@@ -20,6 +20,10 @@ class UserError(Exception):
     parts: tuple[object, ...] = ()
 
 
+class LimitError(UserError):
+    """A number is above the limit for what it counts."""
+
+
 class ShapeError(UserError):
     """A feature map does not fit a layer. The message names the layer, what it got, what it needs, and a remedy."""
 

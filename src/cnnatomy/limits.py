@@ -47,6 +47,15 @@ MAX_MAP_SIDE = 10_000_000
 MAX_MAP_ELEMENTS = 10**15
 """Numbers in one feature map of one image: four petabytes."""
 
+MAX_SPANS = 1_024
+"""Ways in which elements of one map see the input along an axis: 32 of a map that is enlarged 32 times."""
+
+MAX_PIXELS_FOLLOWED = 1_000_000
+"""Pixels of windows over enlarged maps that are followed to find what their elements see."""
+
+MAX_FIXED_LAYERS = 5_000
+"""Layers of a network that `critique --fix` changes: it criticises it again after each change."""
+
 MAX_COMPARED = 500
 """Networks side by side: five times the catalogue."""
 

@@ -369,6 +369,21 @@ def enormous() -> Iterator[Case]:
     wide = bodied("[{Conv: {channels: 60000, kernel: 3}}, {Conv: {channels: 60000, kernel: 3}}]")
     features = bodied("[{Interpolate: {scale: 1000}}, ReLU]")
     padded = bodied("[{Conv: {channels: 4, kernel: 3, padding: 1000000}}]")
+    in_turn = bodied("\n- Chain: [{Interpolate: {scale: 3}}, {MaxPool: {kernel: 2}}]\n  times: 20")
+    reshaped = bodied("{Reshape: {shape: [" + "1000000, " * 719 + "1000000]}}")
+    pair = bodied(
+        "[{Conv: {channels: 4, kernel: 999999, padding: 499999}}, {Conv: {channels: 4, kernel: 9, padding: 4}}]"
+    )
+    for what, text in {
+        "enlarged by 3 and halved in turn": in_turn,
+        "enlarged 19,999 times": bodied("{Interpolate: {scale: 19999}}"),
+        "reshaped to 720 axes": reshaped,
+        "of kernels of a million pixels": pair,
+    }.items():
+        for verb in COUNTING:
+            yield case(f"{verb}: a design {what}", ask(verb), {"design.yaml": text}, code=(0, 2))
+        fixed = (*ask("critique").split(), "--fix", "fixed.yaml")
+        yield case(f"critique --fix: a design {what}", fixed, {"design.yaml": text}, code=(0, 2))
     for what, text in {
         "of 10^9 channels": channels, "enlarged by 10^9 two thousand times": scales, "enlarged by 2 sixty times": growing,
         "of 60,000 channels": wide, "of a map of 64 million pixels": features, "padded by a million": padded, "padded by 10^20": padded.replace("1000000", "1" + "0" * 20),

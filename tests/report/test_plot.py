@@ -106,9 +106,9 @@ def test_a_file_that_cannot_be_is_refused(networks, tmp_path, file, message):
         plot(networks[:1], tmp_path / file)
 
 
-def test_a_folder_in_the_place_of_the_file_is_said(networks, tmp_path):
+def test_what_is_in_the_place_of_the_file_stays(networks, tmp_path):
     (tmp_path / "chart.svg").mkdir()
-    with pytest.raises(UserError, match="it is a folder"):
+    with pytest.raises(UserError, match="is there already"):
         plot(networks[:1], tmp_path / "chart.svg")
     assert [file.name for file in Path(tmp_path).iterdir()] == ["chart.svg"]
 

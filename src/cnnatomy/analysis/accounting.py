@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cnnatomy.analysis.memory.footprint import Footprint, inference, training
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
+from cnnatomy.errors import LimitError
 from cnnatomy.layers.layer import UNKNOWN, Layer, Operations, Shape, dimensions, elements
 
 
@@ -224,8 +225,15 @@ class Account:
 
 
 def account(graph: Graph, name: str = "") -> Account:
-    """Counts every node of a graph: integer arithmetic on shapes, no tensor, no torch."""
-    fields = receptive_fields(graph)
+    """Counts every node of a graph: integer arithmetic on shapes, no tensor, no torch.
+
+    Raises:
+        LimitError: as `receptive_fields` does.
+    """
+    try:
+        fields = receptive_fields(graph)
+    except LimitError as error:
+        raise LimitError(f"{name}: {error}" if name else str(error)) from None
     depths: dict[FeatureMap, int] = dict.fromkeys(graph.inputs, 0)
     rows: list[Row] = []
     for node in graph.nodes:

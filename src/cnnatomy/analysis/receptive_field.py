@@ -9,7 +9,9 @@ from math import gcd, lcm
 from typing import NamedTuple
 
 from cnnatomy.design.graph import FeatureMap, Graph
+from cnnatomy.errors import LimitError
 from cnnatomy.layers.layer import GLOBAL, Pair, Window
+from cnnatomy.limits import MAX_PIXELS_FOLLOWED, MAX_SPANS
 
 Span = tuple[int, int] | None
 """The first and the last input pixel that is read, counted from 0 (negative in the padding); None where none is."""
@@ -71,17 +73,32 @@ class Axis(NamedTuple):
 @lru_cache(4096)
 def _through_enlarged(axis: Axis, kernel: int, stride: int, padding: int, dilation: int, upsample: int) -> Axis:
     """`Axis.through` where the map was enlarged, or is now."""
-    reach = (kernel - 1) * dilation
-    if upsample == 1:  # output o reads inputs o * stride - padding + (0 to reach)
+    taps: Sequence[int] = range(0, kernel * dilation, dilation)
+    if upsample == 1:  # output o reads inputs o * stride - padding + tap
         turns = stride // gcd(stride, len(axis.spans))
-        outputs = len(axis.spans) * turns // stride
-        reads = [[o * stride - padding + tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+        outputs = _few(len(axis.spans) * turns // stride)
+        taps = _ends(taps, len(axis.spans))
+        reads = [[o * stride - padding + tap for tap in taps] for o in range(outputs)]
         return Axis(axis.step * turns, tuple(_union([axis.span(i) for i in read]) for read in reads))
     # output o reads the inputs i with i * upsample = o + padding - tap
-    outputs = len(axis.spans) * upsample
-    sums = [[o + padding - tap for tap in range(0, reach + 1, dilation)] for o in range(outputs)]
+    outputs = _few(len(axis.spans) * upsample)
+    taps = _ends(taps, outputs)
+    sums = [[o + padding - tap for tap in taps] for o in range(outputs)]
     reads = [[n // upsample for n in numbers if n % upsample == 0] for numbers in sums]
     return Axis(axis.step, tuple(_union([axis.span(i) for i in read]) for read in reads))
+
+
+def _few(spans: int) -> int:
+    """The number of spans of an axis; raises `LimitError` where they are too many to be followed one by one."""
+    if spans > MAX_SPANS:
+        message = f"its elements see the input in {spans:,} different ways, of which {MAX_SPANS:,} at most are followed"
+        raise LimitError(f"{message}: enlarge the map by less")
+    return spans
+
+
+def _ends(taps: Sequence[int], period: int) -> Sequence[int]:
+    """Of many taps the first and the last period: what lies between sees nothing beyond what those see."""
+    return taps if len(taps) <= 2 * period else [*taps[:period], *taps[-period:]]
 
 
 @lru_cache(4096)
@@ -89,7 +106,7 @@ def _joined_enlarged(axis: Axis, other: Axis) -> Axis:
     """`Axis.joined` where either map was enlarged, or their scales are unlike."""
     if axis.stride != other.stride:  # maps of unlike scale, whose elements correspond to no common pixels
         return max(axis, other, key=lambda one: one.extent)
-    elements = lcm(len(axis.spans), len(other.spans))
+    elements = _few(lcm(len(axis.spans), len(other.spans)))
     step = axis.step * (elements // len(axis.spans))
     return Axis(step, tuple(_union([axis.span(i), other.span(i)]) for i in range(elements)))
 
@@ -179,12 +196,25 @@ def receptive_fields(
 
     With `smallest_path` for `meet` it is that of the path from the input that sees least (Richter et al. 2021),
     exactly so where the maps that meet have one stride.
+
+    Raises:
+        LimitError: naming the layer, where a map was enlarged so much that its elements see the input in too many ways.
     """
     fields = {x: ReceptiveField() for x in graph.inputs}
+    followed = 0
     for node in graph.nodes:
-        before = fields[node.inputs[0]] if len(node.inputs) == 1 else meet([fields[x] for x in node.inputs])
-        window = node.layer.window(*[x.shape for x in node.inputs])
-        fields[node.output] = before if window is None else before.through(window)
+        try:
+            before = fields[node.inputs[0]] if len(node.inputs) == 1 else meet([fields[x] for x in node.inputs])
+            window = node.layer.window(*[x.shape for x in node.inputs])
+            fields[node.output] = after = before if window is None else before.through(window)
+        except LimitError as error:
+            raise LimitError(f"{node.path}: {error}") from None
+        if after is not before and window is not None and len(after.rows.spans) + len(after.columns.spans) > 2:
+            for axis, kernel in zip((after.rows, after.columns), window.kernel, strict=True):
+                followed += len(axis.spans) * min(kernel, 2 * len(axis.spans))
+            if followed > MAX_PIXELS_FOLLOWED:
+                message = f"what enlarged maps see takes more than {MAX_PIXELS_FOLLOWED:,} steps to follow"
+                raise LimitError(f"{node.path}: {message}: enlarge them later, or by less")
     return fields
 
 

@@ -26,7 +26,7 @@ from cnnatomy.catalogue.residual import (
 )
 from cnnatomy.catalogue.searched import amoebanet, cells, nasnet, pnasnet
 from cnnatomy.design import Block, Network
-from cnnatomy.errors import UserError, nearest, quoted
+from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.layers.layer import Shape
 
 _FAMILIES = (
@@ -95,6 +95,8 @@ def find(name: str) -> Entry:
     Raises:
         UserError: naming the nearest names, if there is none.
     """
+    if not isinstance(name, str):
+        raise UserError(f"a network is asked for by its name, got {shown(name)}")
     key = _key(name)
     entry = _INDEX.get(key)
     if entry is None and key.startswith("se") and key[2:] in _INDEX:

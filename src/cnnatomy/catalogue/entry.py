@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnatomy.design import Network
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, shown
 from cnnatomy.layers.layer import Shape
 
 
@@ -47,10 +47,12 @@ class Entry:
             UserError: if it cannot have so many classes.
         """
         classes = self.classes if classes is None else classes
+        if type(classes) is not int:
+            raise UserError(f"{self.name}: the number of classes must be an integer, got {shown(classes)}")
         if classes != self.classes if self.fixed_classes else classes < 1:
             if not self.classes:
                 raise UserError(f"{self.name} has no classifier: it ends in features")
             needs = f"exactly {self.classes}" if self.fixed_classes else "at least 1"
             raise UserError(f"{self.name}: the number of classes must be {needs}, got {classes}")
         made = self.make(**self.arguments, classes=classes)
-        return made.replace(name=self.name, input=input or self.input)
+        return made.replace(name=self.name, input=self.input if input is None else input)

@@ -12,6 +12,7 @@ from cnnatomy.design.network import Design
 from cnnatomy.edits.change import Change
 from cnnatomy.edits.redesign import redesign
 from cnnatomy.errors import UserError
+from cnnatomy.limits import MAX_FIXED_LAYERS
 
 MAX_STEPS = 100
 """A design that still asks for more after so many changes is left at that."""
@@ -46,11 +47,17 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
 
     A remedy is left out where the change does not fit, or cannot be said in a design; each place is changed once by
     each rule, so that two rules that contradict each other come to an end.
+
+    Raises:
+        UserError: if the network has more than `MAX_FIXED_LAYERS`.
     """
     steps: list[FixStep] = []
     refused: list[tuple[Finding, str]] = []
     tried: set[tuple[str, tuple[str, ...]]] = set()
     counted = account(network.graph(), network.name)
+    if len(counted.rows) > MAX_FIXED_LAYERS:
+        got = f"{network.name or 'this'} has {len(counted.rows):,}"
+        raise UserError(f"--fix is for networks of at most {MAX_FIXED_LAYERS:,} layers, {got}")
     while True:
         findings = [finding for rule in rules for finding in rule(Study(counted, purpose))]
         waiting = ((f, _mechanical(f)) for f in findings if (f.rule.code, f.where) not in tried)

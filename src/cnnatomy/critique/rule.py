@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from cnnatomy.critique.examples import RuleExample, example
 from cnnatomy.edits.change import Remedy
+from cnnatomy.errors import LimitError
 
 if TYPE_CHECKING:
     from cnnatomy.critique.study import Study
@@ -96,8 +98,9 @@ class Rule:
         return inspect.getdoc(self.check) or ""
 
     def __call__(self, study: Study) -> Iterator[Finding]:
-        for where, text, evidence, remedy, severity in self.check(study):
-            yield Finding(self, severity or self.severity, where, text, evidence, remedy)
+        with suppress(LimitError):  # a layer that it would propose is larger than layers are
+            for where, text, evidence, remedy, severity in self.check(study):
+                yield Finding(self, severity or self.severity, where, text, evidence, remedy)
 
 
 def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:

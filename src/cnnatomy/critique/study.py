@@ -14,7 +14,7 @@ from cnnatomy.analysis.memory.lifetimes import running
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, smallest_path
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, cost_after
-from cnnatomy.errors import ShapeError, UserError, nearest
+from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
 from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
@@ -267,7 +267,7 @@ class Study:
         change = Change(chains, frozenset(dropped), input)
         try:
             after = cost_after(self.account, change)
-        except ShapeError:
+        except (ShapeError, LimitError):
             return Remedy(text)
         return Remedy(text, change, after, mechanical)
 

@@ -89,7 +89,7 @@ class ListedNetwork(Design):
         Raises:
             ShapeError: naming the layer where a feature map does not fit.
         """
-        builder = Builder([check_shape(tuple(input or self.input))])
+        builder = Builder([check_shape(self.input if input is None else input)])
         maps = list(builder.graph.inputs)
         for entry in self.entries:
             maps.append(builder.put(entry.layer, [maps[i] for i in entry.reads], tuple(entry.path.split("."))))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from cnnatomy.design.blocks import Block, Heads, Named
-from cnnatomy.design.graph import FeatureMap, Graph
+from cnnatomy.design.graph import FeatureMap, Graph, check_shape
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Layer, Shape, Value, value
 
@@ -69,7 +69,7 @@ class Network(Design):
     name: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input", tuple(self.input))
+        object.__setattr__(self, "input", check_shape(self.input))
         for part in (self.tail, self.body, self.head):
             if not isinstance(part, (Layer, Block)):
                 raise UserError(f"Network: tail, body and head are layers or blocks, got {part!r}")
@@ -99,4 +99,4 @@ class Network(Design):
         Raises:
             ShapeError: naming the path and layer where a feature map does not fit.
         """
-        return Graph.trace(self, tuple(input or self.input))
+        return Graph.trace(self, self.input if input is None else check_shape(input))

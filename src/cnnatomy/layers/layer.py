@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
-from cnnatomy.errors import ShapeError, UserError, shown
+from cnnatomy.errors import LimitError, ShapeError, UserError, shown
 from cnnatomy.layers.interval import ANY, ZERO, Interval, Values
 from cnnatomy.layers.memory import Memory, Saved, Scratch
 from cnnatomy.limits import MAX_LAYER_SIZE, MAX_WINDOW
@@ -112,9 +112,7 @@ class Value:
         """Refuses numbers that are no positive integer."""
         for name, got in fields.items():
             if type(got) is not int or not 1 <= got <= MAX_LAYER_SIZE:
-                raise UserError(
-                    f"{type(self).__name__}: {name} must be a positive integer, {_got(got, MAX_LAYER_SIZE)}"
-                )
+                raise self._wrong(f"{name} must be a positive integer", got, MAX_LAYER_SIZE)
 
     def _finite(self, least: float = -inf, **fields: object) -> None:
         """Refuses what is no number, endless, or below `least`."""
@@ -138,19 +136,18 @@ class Value:
             numbers = got if isinstance(got, (tuple, list)) else (got,)
             fits = all(type(n) is int and least <= n <= MAX_WINDOW for n in numbers)
             if not fits or len(numbers) > 2 or not numbers:
-                raise UserError(
-                    f"{type(self).__name__}: {name} must be {what} or a pair of them, {_got(got, MAX_WINDOW)}"
-                )
+                raise self._wrong(f"{name} must be {what} or a pair of them", got, MAX_WINDOW)
             if got is not numbers:
                 continue
             same = len(set(numbers)) == 1
             object.__setattr__(self, name, numbers[0] if same else tuple(numbers))
 
-
-def _got(value: object, limit: int) -> str:
-    numbers = value if isinstance(value, (tuple, list)) else (value,)
-    large = any(type(n) is int and n > limit for n in numbers)
-    return f"at most {limit:,}, got {shown(value)}" if large else f"got {shown(value)}"
+    def _wrong(self, expected: str, got: object, limit: int) -> UserError:
+        numbers = got if isinstance(got, (tuple, list)) else (got,)
+        message = f"{type(self).__name__}: {expected}"
+        if any(type(n) is int and n > limit for n in numbers):
+            return LimitError(f"{message}, at most {limit:,}, got {shown(got)}")
+        return UserError(f"{message}, got {shown(got)}")
 
 
 class Map(Protocol):

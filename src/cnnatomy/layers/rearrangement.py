@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.errors import LimitError, ShapeError, UserError, shown
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, M, Pair, Shape, Sides, Window, elements, value
 from cnnatomy.layers.memory import Memory
 from cnnatomy.layers.sliding import check_padding, sides
+from cnnatomy.limits import MAX_AXES, MAX_MAP_ELEMENTS
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,10 @@ class Reshape(Layer):
             object.__setattr__(self, "shape", tuple(self.shape) if isinstance(self.shape, list) else (self.shape,))
         sizes = self.shape if isinstance(self.shape, tuple) else ()
         if not sizes or sizes.count(-1) > 1 or not all(type(n) is int and (n == -1 or n > 0) for n in sizes):
-            raise UserError(f"{self!r}: sizes must be positive, and one of them may be -1")
+            raise UserError(f"Reshape: sizes must be positive, and one of them may be -1, got {shown(sizes)}")
+        if len(sizes) > MAX_AXES or abs(elements(sizes)) > MAX_MAP_ELEMENTS:
+            most = f"{MAX_AXES} sizes, and {MAX_MAP_ELEMENTS:,} elements"
+            raise LimitError(f"Reshape: at most {most} are possible, got {shown(sizes)}")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1:

@@ -152,7 +152,7 @@ def _figure(number: float | None) -> str:
 
 
 def _ratio_text(ratio: float | None) -> str:
-    return "" if ratio is None else f"x {ratio:.3g}"
+    return "" if ratio is None else f"x {float(ratio):.3g}"
 
 
 def _ratio(number: float | None, first: float | None) -> float | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cnnatomy.analysis import Account
 from cnnatomy.analysis.memory.lifetimes import releases, running
 from cnnatomy.errors import UserError
-from cnnatomy.files import write_whole, writing_to
+from cnnatomy.files import check_new, new_name, write_whole, writing_to
 from cnnatomy.layers.layer import elements
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def check(file: Path) -> None:
         raise UserError(f"{file}: a plot is an {', '.join(kind[1:] for kind in KINDS)} file, by its ending")
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}")
-    if file.is_dir():
-        raise UserError(f"{file}: cannot write it, it is a folder")
+    check_new(file)
     if find_spec("matplotlib") is None:
         raise UserError("plots need matplotlib: pip install 'cnnatomy[plot]'")
 
@@ -74,7 +73,7 @@ def plot(networks: Sequence[Plotted], file: Path) -> list[str]:
     """
     check(file)
     content = _rendered(figure(networks), file.suffix.lower()[1:], [network.name for network in networks])
-    with writing_to(file):
+    with writing_to(file), new_name(file):
         write_whole(file, lambda out: out.write(content))
     return [network.name for network in networks if network.top1 is None]
 

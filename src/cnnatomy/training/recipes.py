@@ -84,7 +84,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "cut": (0.0, 1.0),
     "cut_patience": (0, 10**6),
     "patience": (1, 10**6),
-    "bias": (-math.inf, math.inf),
+    "bias": (-1e30, 1e30),
     "shift": (0.0, 1.0),
     "rotation": (0.0, 180.0),
     "scale": (0.0, 0.9),
