@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -88,14 +89,24 @@ def needs(module: str) -> None:
     """Raises `UserError` with the remedy where torch is not installed."""
     from importlib.util import find_spec
 
+    _check_folder()
     if find_spec(module) is None:
         raise UserError(f"this needs {module}: pip install 'cnnatomy[build]'")
+
+
+def _check_folder() -> None:
+    """Raises `UserError` where the current folder was removed: torch finds its own libraries no more."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the folder that you are in does not exist any more: go to another one") from None
 
 
 def needs_training() -> None:
     """Raises `UserError` with the remedy where what training needs is not installed."""
     from importlib.util import find_spec
 
+    _check_folder()
     needed = ("torch", "lightning", "torchmetrics", "PIL", "sklearn", "rich")
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
