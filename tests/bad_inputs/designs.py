@@ -134,6 +134,8 @@ def no_design() -> Iterator[Case]:
         "with a null head": GOOD_DESIGN.replace("{LinearHead: {classes: 10}}", "~"),
         "whose name is a list": GOOD_DESIGN + "name: [a, b]\n",
         "whose name is a number": GOOD_DESIGN + "name: 7\n",
+        "whose name is a date": GOOD_DESIGN + "name: 2020-01-01\n",
+        "whose name is no date": GOOD_DESIGN + "name: 2020-13-45\n",
         "of keys and nodes": GOOD_DESIGN + "nodes: [{a: ReLU}]\n",
     }.items():
         yield from design(what, text)

@@ -24,8 +24,9 @@ CORE = {
         r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
     ),
     "merge": re.compile(r"<<"),
+    "timestamp": re.compile(r"[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?(?:[Tt ].*)?"),
 }
-"""The tags of the core schema (YAML 1.2, section 10.3.2), and which plain words have them."""
+"""The tags of the core schema (YAML 1.2, section 10.3.2), and which plain words have them; and YAML 1.1's dates."""
 
 BEGINS = set("~nNtTfF-+.0123456789<") | {""}
 """How such a word begins."""
@@ -79,6 +80,9 @@ def _plain(node: yaml.Node) -> Any:
         return list(map(_plain, node.value))
     if isinstance(node, yaml.MappingNode):
         return {key.value: _plain(item) for key, item in node.value}
+    name = node.tag.removeprefix(TAG)
+    if name in CORE and not CORE[name].fullmatch(node.value):
+        raise ValueError(f"that is no {name}")
     return SCALARS[node.tag](node.value)
 
 
@@ -96,6 +100,10 @@ def _number(word: str) -> float:
     return number
 
 
+def _date(word: str) -> NoReturn:
+    raise ValueError("most readers of YAML take it for a date; if it is text, put it in quotes")
+
+
 SCALARS: dict[str, Callable[[str], Any]] = {
     TAG + "null": lambda word: None,
     TAG + "bool": lambda word: word.lower() == "true",
@@ -103,6 +111,7 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     TAG + "float": _number,
     TAG + "str": str,
     TAG + "merge": str,
+    TAG + "timestamp": _date,
 }
 """What a word of each tag is."""
 
