@@ -17,7 +17,7 @@ import pytest
 
 from bad_inputs import KINDS, cases
 from bad_inputs.case import GOOD_DESIGN, Case
-from bad_inputs.running import SECONDS, Ended, Zygote, environment, report, wrong, wrong_words
+from bad_inputs.running import SECONDS, Ended, Zygote, encoding, environment, report, wrong, wrong_words
 from bad_inputs.zygote import entry_point
 
 ALL = [(kind, one) for kind in KINDS for one in cases(kind)]
@@ -70,6 +70,9 @@ def test_a_bad_input_gets_one_message_in_little_time_and_memory(one: Case, zygot
     good = zygote.baseline(one)
     ended = zygote.ended(one)
     found = wrong(one, ended, good)
+    if any(problem.startswith("took") for problem in found):  # once more: the machine may have been busy
+        ended = zygote.ended(one)
+        found = wrong(one, ended, good)
     assert not found, report(one, ended, found)
 
 
@@ -111,7 +114,7 @@ def real(one: Case, place: Path) -> Ended:
         )
     except subprocess.TimeoutExpired as late:
         return Ended(-9, "", (late.stderr or b"").decode(errors="replace"), True, 0, 0)
-    out, err = (text.decode(errors="surrogateescape") for text in (ran.stdout, ran.stderr))
+    out, err = (text.decode(encoding(one), "surrogateescape") for text in (ran.stdout, ran.stderr))
     return Ended(ran.returncode, out, err, False, 0, 0)
 
 

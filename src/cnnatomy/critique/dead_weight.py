@@ -181,12 +181,17 @@ def _is_linear(node: Node) -> bool:
 
 def _is_cheaper(study: Study, one: Layer, first: Node, second: Node) -> bool:
     """Whether one layer costs no more weights and no more multiply-accumulates than two, and gives the same shape."""
-    shape, rows = first.inputs[0].shape, (study.rows[first], study.rows[second])
-    if one.output_shape(shape) != second.output.shape:
-        return False
-    weights = sum(elements(size) for size in one.parameters(shape).values() if len(size) > 1)
-    macs = one.operations((shape,), second.output.shape).mac
-    return weights <= sum(row.weights for row in rows) and macs <= sum(row.macs for row in rows)
+    output, weights, macs = _cost(one, first.inputs[0].shape)
+    a, b = study.rows[first], study.rows[second]
+    return output == second.output.shape and weights <= a.weights + b.weights and macs <= a.macs + b.macs
+
+
+@lru_cache(1024)
+def _cost(layer: Layer, shape: Shape) -> tuple[Shape, int, int]:
+    """The shape of the output, weights and multiply-accumulates of a layer that reads a map."""
+    output = layer.output_shape(shape)
+    weights = sum(elements(size) for size in layer.parameters(shape).values() if len(size) > 1)
+    return output, weights, layer.operations((shape,), output).mac
 
 
 def _merged(first: Node, second: Node, bias: bool) -> Conv | FullyConnected | None:

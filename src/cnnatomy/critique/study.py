@@ -209,6 +209,8 @@ class Study:
     @cached_property
     def smallest_fields(self) -> dict[FeatureMap, ReceptiveField]:
         """The receptive field of each map along the path from the input that sees least."""
+        if all(len(node.inputs) == 1 for node in self.graph.nodes):  # there is one path
+            return self.account.fields
         return receptive_fields(self.graph, smallest_path)
 
     @cached_property

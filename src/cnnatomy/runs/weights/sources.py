@@ -98,6 +98,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _finite(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise UserError(f"{path}: {shown(name)} is no ordinary tensor (sparse, quantised or without numbers)")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise UserError(f"{path}: {shown(name)} is said to be larger than what the file holds of it")
         if not torch.isfinite(tensor).all():
