@@ -64,7 +64,7 @@ def reduced(edges: Rooms) -> dict[str, set[str]]:
     return {name: below - set().union(*(reach(other) for other in below)) for name, below in edges.items()}
 
 
-def picture() -> str:
+def drawing() -> str:
     """The SVG."""
     edges = rooms()
     level, arrows = floors(edges), reduced(edges)
@@ -108,4 +108,4 @@ def _middle(places: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    (DOCS / "architecture.svg").write_text(picture(), encoding="utf-8")
+    (DOCS / "architecture.svg").write_text(drawing(), encoding="utf-8")

@@ -15,12 +15,12 @@ PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", PAGE.partition("## The way of `show`")[2])))
 
 
-def test_the_picture_is_that_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_drawing_is_that_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(DOCS)
     architecture = importlib.import_module("architecture")
     sys.modules.pop("architecture")
     drawn = (DOCS / "architecture.svg").read_text(encoding="utf-8")
-    assert drawn == architecture.picture(), "run `make tables`"
+    assert drawn == architecture.drawing(), "run `make tables`"
 
 
 def test_the_table_has_every_room() -> None:

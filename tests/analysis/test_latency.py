@@ -107,7 +107,7 @@ def test_a_network_takes_the_sum_of_its_layers(calibration):
     assert prediction.seconds == pytest.approx(sum(map(seconds, works)), rel=0.1)
 
 
-def test_memory_that_is_fetched_anew_takes_its_time(calibration):
+def test_memory_that_is_fetched_again_takes_its_time(calibration):
     account = cn.network("mobilenet-v2").account()
     free = dataclasses.replace(calibration, page=1e-30)
     works = {row.path: work(row.node.layer, row.inputs, row.output, 16, 1) for row in account.rows}
@@ -137,7 +137,7 @@ def test_the_file_holds_the_whole_calibration(kept, calibration):
 
 
 @pytest.mark.parametrize("key", ["cpu", "cores", "threads", "torch"])
-def test_another_machine_has_to_be_measured_anew(kept, monkeypatch, key):
+def test_another_machine_has_to_be_measured_again(kept, monkeypatch, key):
     other = latency.machine() | {key: "other"}
     monkeypatch.setattr(latency, "machine", lambda: other)
     assert latency.load() is None

@@ -21,7 +21,7 @@ def conv(channels: int, kernel: int = 3) -> Chain:
     return Chain(Conv(channels, kernel, padding=kernel // 2), ReLU())
 
 
-def test_channels_that_grow_behind_the_pool_hold_no_more_than_it_let_through() -> None:
+def test_channels_that_grow_after_the_pool_hold_no_more_than_it_let_through() -> None:
     """768 values come in; 8x16x16 are pooled to 8x8x8 = 512, from which 32x8x8 = 2,048 are made."""
     design = network(conv(8), MaxPool(2), conv(32), conv(32))
     finding = only(lossy_down_sampling, design)

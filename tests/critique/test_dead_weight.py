@@ -73,7 +73,7 @@ def test_learned_tensors_that_no_layer_reads_are_named():
     assert finding.evidence == {"tensors": 2, "parameters": 55}
 
 
-def test_channels_that_a_slice_leaves_behind_need_not_be_made():
+def test_channels_that_a_slice_leaves_out_need_not_be_made():
     def describe(x):
         return Conv(2, 1)(Slice(0, 12)(ReLU()(BatchNorm()(Conv(16, 3, bias=False)(x)))))
 

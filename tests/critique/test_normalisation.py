@@ -241,7 +241,7 @@ def test_dropout_before_batch_norm_shifts_its_variance():
     assert kept.var().item() == pytest.approx(finding.evidence["variance_ratio"], rel=0.02)
 
 
-def test_dropout_behind_the_last_batch_norm_is_welcome():
+def test_dropout_after_the_last_batch_norm_is_welcome():
     for name in ("vgg-16-bn", "mobilenet-v2", "inception-v4", "alexnet"):
         assert findings(dropout_before_batch_norm, name) == []
     graph = trace(lambda x: BatchNorm()(Dropout(0.0)(x)), (3, 9, 9))
@@ -342,7 +342,7 @@ def test_resnet_110_with_relu_before_the_addition_only_ever_adds():
     assert findings(relu_before_addition, "resnet-110-cifar") == []
 
 
-def test_a_gate_behind_the_relu_does_not_hide_it():
+def test_a_gate_after_the_relu_does_not_hide_it():
     def describe(x):
         x = ReLU()(Conv(8, 1)(x))
         y = ReLU()(Conv(8, 3, padding=1)(x))

@@ -176,7 +176,7 @@ def test_parts_of_a_built_network_can_be_replaced() -> None:
     assert net(x).shape == (1, 3)
 
 
-def test_maps_are_let_go_after_their_last_reader() -> None:
+def test_maps_are_released_after_their_last_reader() -> None:
     """A chain holds two maps at a time, not all of them."""
     alive: Counter[int] = Counter()
     most = 0

@@ -140,7 +140,7 @@ def test_dropout_in_evaluation_is_the_identity() -> None:
     assert torch.equal(run(Dropout(0.9), x), x)
 
 
-def test_dropout_draws_anew_every_time() -> None:
+def test_dropout_draws_again_every_time() -> None:
     module, x = layer_module(Dropout(), (100,)).train(), torch.ones(1, 100, dtype=DOUBLE)
     assert not torch.equal(module(x), module(x))
 

@@ -102,7 +102,7 @@ def test_any_file_name_is_the_name_of_its_design(name, tmp_path):
     assert resolve(str(tmp_path / f"{name}.yaml")).name == name
 
 
-def test_nothing_is_overwritten_and_nothing_left_behind(tmp_path):
+def test_nothing_is_overwritten_and_nothing_half_written_is_left(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("precious")
     with pytest.raises(cn.UserError, match="is there already, and is not overwritten"):

@@ -96,7 +96,7 @@ def test_a_module_that_was_read_and_kept_as_yaml_computes_what_it_did(kind):
     torch.testing.assert_close(ours(x), module(x))
 
 
-def test_another_input_shape_is_described_anew():
+def test_another_input_shape_is_described_again():
     network = ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire")
     assert account(network.graph((3, 66, 62))).totals.macs > account(network.graph()).totals.macs
     assert ListedNetwork.of(cn.network("resnet-18").graph(), "").graph((3, 64, 64)).outputs[0].shape == (1000,)

@@ -63,7 +63,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
     if lost:
         most = float(max(share for share in shares.values() if share < 1))
         maps = sum(share < 1 for share in shares.values())
-        changes, moved = _mended(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
+        changes, moved = _every_pixel_read(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
         way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE_BEFORE
         yield Case(
             where=tuple(node.path for node in lost),
@@ -154,7 +154,7 @@ def _windows(window: Window, axis: int, size: int, node: Node) -> int:
     return _moved(every, -window.padding[axis]) & ((1 << size) - 1)
 
 
-def _mended(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Layer, ...]], int]:
+def _every_pixel_read(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, tuple[Layer, ...]], int]:
     """Changes after which every pixel is read, and how many of them move a stride.
 
     Of the layers that skip pixels of one map, those move their stride that have a convolution after them to move it to;

@@ -23,7 +23,7 @@ def with_gates(network: Network, gate: Layer | Block = SqueezeExcitation()) -> N
     body = network.body
     if any(hasattr(part, "gate") or isinstance(part, Residual) for part in _parts(body)):
         return network.replace(body=_inside(body, gate))
-    return network.replace(body=_behind(body, gate))
+    return network.replace(body=_with_gate_after(body, gate))
 
 
 def _parts(part: Any) -> Iterator[Any]:
@@ -55,7 +55,7 @@ def _inside(part: Any, gate: Layer | Block) -> Any:
     return part.replace(**changes)
 
 
-def _behind(part: Layer | Block, gate: Layer | Block) -> Chain:
+def _with_gate_after(part: Layer | Block, gate: Layer | Block) -> Chain:
     """A chain with a gate after each building block, or, where it has none, after each activation."""
     if not isinstance(part, Chain):
         return Chain(part, gate)
@@ -64,7 +64,7 @@ def _behind(part: Layer | Block, gate: Layer | Block) -> Chain:
     parts: list[Part] = []
     for piece, bare in zip(part.parts, inner, strict=True):
         if isinstance(bare, Chain) and any(isinstance(child, Block) for child in _parts(bare.parts)):
-            deeper = _behind(bare, gate)
+            deeper = _with_gate_after(bare, gate)
             parts.append(Named(piece.name, deeper) if isinstance(piece, Named) else deeper)
             continue
         parts.append(piece)

@@ -78,7 +78,7 @@ class Replay:
                     block.refs += 1
             self.tape.where = f"forward {node.path}"
             self._run(node, keep=self.training and i not in checkpointed)
-            self._let_go(i)
+            self._release(i)
         if self.training:
             self.tape.where = "forward loss"
             outputs = [x for x in self.graph.outputs if self._wants[x]]
@@ -88,7 +88,7 @@ class Replay:
     def _loss_bytes(self, x: FeatureMap) -> int:
         return elements(x.shape) * 4 * self.setting.batch  # the log of the softmax, always float32
 
-    def _let_go(self, i: int) -> None:
+    def _release(self, i: int) -> None:
         for x in self._freed[i]:
             block = self._maps.pop(x, None)
             if block:
@@ -196,7 +196,7 @@ class Replay:
         for i in range(first, last + 1):
             self.tape.where = f"backward {self.nodes[i].path}"
             self._run(self.nodes[i], keep=True)
-            self._let_go(i)
+            self._release(i)
         for block in self._maps.values():
             self.tape.release(block)
         self._maps = here

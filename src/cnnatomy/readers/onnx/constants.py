@@ -93,7 +93,7 @@ def _most(call: NodeCall) -> float:
         return sum(sizes)
 
 
-def _behind(call: NodeCall) -> tuple[tuple[str, Shape], ...]:
+def _learned(call: NodeCall) -> tuple[tuple[str, Shape], ...]:
     """The learned tensors that an output is computed from."""
     found = [value for value in call.inputs if isinstance(value, Known)]
     return tuple(dict.fromkeys(tensor for known in found for tensor in known.learned if elements(tensor[1]) > 1))
@@ -104,7 +104,7 @@ def _inferred(call: NodeCall, i: int) -> Known:
     name = call.node.output[i]
     first = call.known(0)
     dims = call.inferred(name) or (first.dims if first else ())
-    return Known(dims, name, None, _behind(call))
+    return Known(dims, name, None, _learned(call))
 
 
 def _constant(call: NodeCall) -> Known:
@@ -149,6 +149,6 @@ def _computed(call: NodeCall) -> list[Known]:
     computed = []
     for name, result in zip(node.output, results, strict=False):
         value = np.asarray(result)
-        learned = _behind(call) if np.issubdtype(value.dtype, np.floating) else ()
+        learned = _learned(call) if np.issubdtype(value.dtype, np.floating) else ()
         computed.append(Known(value.shape, name, value, learned))
     return computed
