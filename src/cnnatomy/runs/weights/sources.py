@@ -16,7 +16,7 @@ from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.files import new_name, open_regular, writing_to
 from cnnatomy.limits import MAX_WEIGHTS_BYTES
 from cnnatomy.runs import archives
-from cnnatomy.runs.folder import write_weights
+from cnnatomy.runs.folder import check_finite, write_weights
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
 
@@ -76,7 +76,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
         with open_regular(path, MAX_WEIGHTS_BYTES, "the weights"):
             try:
-                return _finite(path, load_file(path))
+                return _usable(path, load_file(path))
             except UserError:
                 raise
             except Exception as error:  # SafetensorError, or a type of numbers that torch has not
@@ -93,17 +93,17 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not tensors:
         what = "None" if content is None else type(content).__name__
         raise UserError(f"{path}: holds no state dict, only {what}")
-    return _finite(path, tensors)
+    return _usable(path, tensors)
 
 
-def _finite(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _usable(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors, if all have numbers, as many as they say, and finite ones."""
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise UserError(f"{path}: {shown(name)} is no ordinary tensor (sparse, quantised or without numbers)")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise UserError(f"{path}: {shown(name)} is said to be larger than what the file holds of it")
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{path}: {shown(name)} holds numbers that are not finite (NaN or infinite)")
+    check_finite(path, tensors)
     return tensors
 
 
