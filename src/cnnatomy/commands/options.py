@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.limits import MAX_BATCH, MAX_INPUT_SIZE
+from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE
 
 if TYPE_CHECKING:
     from cnnatomy.analysis import Account
@@ -72,7 +72,7 @@ SIDES = SidesType()
 SECONDS = SecondsType()
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
-classes_option = click.option("--classes", type=click.IntRange(1, 10_000_000), help="Classes of the classifier.")
+classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")
 
 
 batch_option = click.option(

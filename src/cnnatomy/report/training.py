@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and
     from cnnatomy.runs.weights.transplant import Transplant
     from cnnatomy.training import Recipe
 
-MAX_CLASSES = 25
+MAX_CLASSES_SHOWN = 25
 """Up to here the confusion matrix is printed; it is in summary.json in any case."""
 
 
@@ -66,7 +66,7 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         Column("recall", "recall", _share, number=True),
         Column("images", "images", "{:,}".format, number=True),
     ]
-    if len(result.classes) <= MAX_CLASSES:
+    if len(result.classes) <= MAX_CLASSES_SHOWN:
         columns.append(Column("taken_for", "taken for, in the order of the classes"))
     wide = len(str(max(max(row) for row in result.confusion)))
     records = [

@@ -29,6 +29,7 @@ from torch import nn
 from cnnatomy.errors import UserError
 from cnnatomy.files import read_bytes, read_text, write_json, write_text, write_whole, writing_to
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_RECORD_BYTES, MAX_WEIGHTS_BYTES
+from cnnatomy.readers import RUN_DESIGN
 from cnnatomy.readers.yaml import listed
 from cnnatomy.runs.archives import digest
 from cnnatomy.runs.run import FORMAT, Run, field
@@ -43,7 +44,7 @@ class RunFolder:
     @property
     def design(self) -> Path:
         """The network as YAML."""
-        return self.path / "design.yaml"
+        return self.path / RUN_DESIGN
 
     @property
     def run(self) -> Path:
