@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, shown
 from cnnatomy.files import read_bytes, read_text, write_json, write_text, write_whole, writing_to
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_RECORD_BYTES, MAX_WEIGHTS_BYTES
 from cnnatomy.readers import RUN_DESIGN
@@ -176,15 +176,11 @@ def read_run(path: str | Path) -> tuple[RunFolder, Run]:
     record = read_json(folder.run, "the run")
     version = field(record, "format", int, folder.run)
     if version > FORMAT:
-        raise UserError(f"{folder.run} was written by a newer cnnatomy: its format is {_number(version)}, not {FORMAT}")
+        raise UserError(f"{folder.run} was written by a newer cnnatomy: its format is {shown(version)}, not {FORMAT}")
     if version < 1:
-        raise UserError(f"{folder.run}: format: expected {FORMAT}, got {_number(version)}")
+        raise UserError(f"{folder.run}: format: expected {FORMAT}, got {shown(version)}")
     network = listed.read(read_text(folder.design, MAX_DESIGN_BYTES, "the design"), str(folder.design))
     return folder, Run.from_dict(record, network, folder.run)
-
-
-def _number(number: int) -> str:
-    return str(number) if abs(number) < 10**9 else "enormous"
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -95,15 +95,11 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _range(name: str) -> str:
     """What a field may be, in words."""
     low, high = _RANGES[name]
+    if isinstance(high, int):
+        return f"a whole number from {low:g} to {high:,}"
     if math.isfinite(high):
-        return (
-            f"a whole number from {low:g} to {high:,}"
-            if isinstance(high, int)
-            else f"a number from {low:g} to {high:g}"
-        )
-    if math.isfinite(low):
-        return "a finite number " + ("above 0" if name == "learning_rate" else f"of at least {low:g}")
-    return "a finite number"
+        return f"a number from {low:g} to {high:g}"
+    return "a finite number " + ("above 0" if name == "learning_rate" else f"of at least {low:g}")
 
 
 def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
