@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeVar, dataclass_transform
 
 from cnnatomy.errors import LimitError, ShapeError, UserError, shown
@@ -117,7 +117,7 @@ class Value:
     def _finite(self, least: float = -inf, **fields: object) -> None:
         """Refuses what is no number, endless, or below `least`."""
         for name, got in fields.items():
-            if not isinstance(got, (int, float)) or type(got) is bool or not isfinite(got) or got < least:
+            if not isinstance(got, (int, float)) or type(got) is bool or not -inf < got < inf or got < least:
                 what = "a finite number" if least == -inf else f"a finite number of at least {least:g}"
                 raise UserError(f"{type(self).__name__}: {name} must be {what}, got {shown(got)}")
 
