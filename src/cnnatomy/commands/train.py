@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
-from cnnatomy.errors import UserError
 
 if TYPE_CHECKING:
     from cnnatomy.data.dataset import Progress as Report
@@ -93,7 +92,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.run import image_shape, keepable
     from cnnatomy.training import fit
-    from cnnatomy.training.fitting import check_classes, check_resumable
+    from cnnatomy.training.fitting import check_classes, check_network, check_resumable
     from cnnatomy.training.memory import check_step
     from cnnatomy.training.progress import PipedConsole, ShowProgress
 
@@ -109,16 +108,14 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     chosen = _recipe(request, before)
     device = choose_device(request.device)
     source = request.source if request.source is not None else before.source if before else "digits"
-    if source == "":
-        raise UserError("--data names nothing: expected digits, fashion-mnist, or a folder")
     images = open_source(source)
     if before is not None:
         check_classes(place.path, before, images.classes, images.source)
     network = resolve(request.network, len(images.classes), request.shape or (before.shape if before else None))
     shape = image_shape(network)
     network = keepable(network, shape)
-    if before is not None and before.network != network:
-        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder with --out")
+    if before is not None:
+        check_network(place.path, before, network)
     check_image_shape(shape)
     check_step(network, shape, min(chosen.batch_size, len(images)), device)
     with _reading(console, len(images)) as report:

@@ -207,6 +207,8 @@ def open_source(source: str | Path) -> ImageSet:
     `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
     installed.
     """
+    if not str(source):
+        raise UserError(f"the name of the data is empty: expected {', '.join(NAMED)}, or a folder")
     path = Path(source)
     if path.is_dir():
         return read_idx_folder(path) if is_idx(path) else read_class_folders(path)

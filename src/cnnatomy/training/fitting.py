@@ -165,8 +165,7 @@ def _resumed(place: RunFolder, run: Run, start: Trained | None) -> Run:
     if start is None:  # the weights that it began with are in the checkpoint
         run = replace(run, parent=before.parent, change=before.change)
     check_classes(place.path, before, run.classes, run.source)
-    if before.network != run.network:
-        raise UserError(f"{place.path} holds a run of another network, {before.name}: name another folder")
+    check_network(place.path, before, run.network)
     old, new = replace(before, recipe=Recipe.of(before).as_dict()).as_dict(), run.as_dict()
     for key in ("input", "data", "normalisation", "recipe", "parent", "change"):
         if old.get(key) != new.get(key):
@@ -183,6 +182,12 @@ def check_resumable(place: RunFolder, before: Run) -> None:
             f"{place.path} holds weights without a training to go on with: {origin}. To train them further,"
             f" in Python: fit(design, data, recipe, another_folder, start=Trained.load({str(place.path)!r}))"
         )
+
+
+def check_network(path: Path, before: Run, network: Design) -> None:
+    """Raises `UserError` where a run is gone on with as another network than it was begun as."""
+    if before.network != network:
+        raise UserError(f"{path} holds a run of another network, {before.name}: name another folder")
 
 
 def check_classes(path: Path, before: Run, classes: tuple[str, ...], source: str) -> None:
