@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
 
 if TYPE_CHECKING:
@@ -172,12 +173,8 @@ def _reading(console: Any, count: int) -> Iterator[Report | None]:
     if not console.is_terminal or console.is_dumb_terminal or count < WORTH_A_BAR:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("reading images"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda done, total: bar.update(task, completed=done) if done % 256 == 0 or done == total else None
+    with images_bar("reading images", count, console) as tell:
+        yield lambda done, total: tell(done) if done % 256 == 0 or done == total else None
 
 
 COMMANDS = (train,)

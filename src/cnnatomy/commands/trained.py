@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.images import STDIN, NamedImage, named_images
 from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
 from cnnatomy.errors import UserError, printable
@@ -172,19 +173,17 @@ def _bar(names: Sequence[str | Path], batches: Iterator[list[NamedImage]]) -> It
         yield known
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = [TextColumn("images"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()]
-    # what is printed meanwhile on standard output must stay there
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=count)
-        yield _watched(known, lambda done: bar.advance(task, done))
+    with images_bar("images", count, Console(stderr=True)) as tell:
+        yield _watched(known, tell)
 
 
-def _watched(batches: list[list[NamedImage]], advance: Callable[[int], None]) -> Iterator[list[NamedImage]]:
+def _watched(batches: list[list[NamedImage]], tell: Callable[[int], None]) -> Iterator[list[NamedImage]]:
+    done = 0
     for batch in batches:
         yield batch
-        advance(len(batch))
+        done += len(batch)
+        tell(done)
 
 
 COMMANDS = (evaluate, predict, weights)

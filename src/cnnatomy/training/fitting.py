@@ -72,9 +72,7 @@ def fit(
         run = _resumed(place, run, start)
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
-        for context in (torch.random.fork_rng(), libraries.quiet(), _deterministic(chosen), out_of_memory(run.name)):
-            stack.enter_context(context)
-        stack.enter_context(writing_to(Path(folder or "."), remedy))
+        stack.enter_context(_surroundings(run.name, chosen, Path(folder or "."), remedy))
         check_step(run.network, run.shape, min(recipe.batch_size, len(data.train)), chosen)
         classifier = _classifier(run, recipe, start)
         ends = EpochEnd(recipe, place, run.name)
@@ -96,12 +94,24 @@ def fit(
             classifier.network.load_state_dict(ends.best_state)
         classifier.to(chosen).eval()
         test = evaluate(classifier, data.test.batches(EVALUATION_BATCH), data.classes)
-        early = len(ends.rows) < recipe.epochs
         summary = _summary(run, data, chosen, ends, test)
         if place is not None:
             write_json(place.summary, summary)
-    outcome = Outcome(tuple(ends.rows), ends.best, early, test, summary)
+    outcome = Outcome(tuple(ends.rows), ends.best, summary["training"]["stopped_early"], test, summary)
     return Trained(run, classifier, place.path if place is not None else None, outcome)
+
+
+@contextmanager
+def _surroundings(name: str, device: torch.device, folder: Path, remedy: str) -> Iterator[None]:
+    """Meanwhile random numbers are the training's own, algorithms deterministic, libraries quiet, and errors told."""
+    with (
+        torch.random.fork_rng(),
+        libraries.quiet(),
+        _deterministic(device),
+        out_of_memory(name),
+        writing_to(folder, remedy),
+    ):
+        yield
 
 
 def _classifier(run: Run, recipe: Recipe, start: Trained | None) -> Classifier:
