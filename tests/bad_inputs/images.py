@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -62,6 +63,11 @@ def png(columns: int, rows: int, pixels: bytes = b"", kind: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
+def predicted(what: str, file: str, content: Content) -> Case:
+    """An image that `predict` refuses by the name of its file."""
+    return case(f"predict: {what}", f"predict run {file}", {file: content}, says=re.escape(file), run=untouched)
+
+
 def single_images() -> Iterator[Case]:
     """One image for `predict`."""
     for name, content in {
@@ -72,41 +78,17 @@ def single_images() -> Iterator[Case]:
         "that is PostScript": "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "that is an SVG": '<svg xmlns="http://www.w3.org/2000/svg"/>', "with a chunk of 4 GB": b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIHDR" + b"\0" * 50,
         "of random bytes": bytes(range(256)) * 40,
     }.items():  # fmt: skip
-        yield case(
-            f"predict: an image {name}",
-            "predict run image.png",
-            {"image.png": content},
-            says=r"image\.png",
-            run=untouched,
-        )
+        yield predicted(f"an image {name}", "image.png", content)
     for name, content in {
         "cut to a half": cut(0.5, "JPEG"),
         "of only a header": b"\xff\xd8\xff\xe0",
         "that is a PNG cut short": cut(0.5),
         "of markers": b"\xff\xd8" + b"\xff\xe1\xff\xff" * 1_000,
     }.items():
-        yield case(
-            f"predict: a JPEG {name}",
-            "predict run image.jpg",
-            {"image.jpg": content},
-            says=r"image\.jpg",
-            run=untouched,
-        )
+        yield predicted(f"a JPEG {name}", "image.jpg", content)
     for what, make in NO_FILES.items():
-        yield case(
-            f"predict: an image that is {what}",
-            "predict run image.png",
-            {"image.png": make},
-            says=r"image\.png",
-            run=untouched,
-        )
-        yield case(
-            f"predict: an image without a suffix that is {what}",
-            "predict run image",
-            {"image": make},
-            says=r"image",
-            run=untouched,
-        )
+        yield predicted(f"an image that is {what}", "image.png", make)
+        yield predicted(f"an image without a suffix that is {what}", "image", make)
     for name, content in {
         "of one pixel": encoded(size=(1, 1)), "of 50,000 x 1 pixels": encoded(size=(50_000, 1)), "of 1 x 50,000 pixels": encoded(size=(1, 50_000)), "of 16 bits": encoded(mode="I;16"), "of one bit": encoded(mode="1"),
         "of a palette": encoded(mode="P"), "with transparency": encoded(mode="RGBA"), "of grey and transparency": encoded(mode="LA"), "that is larger than the input": encoded(mode="RGB", size=(2_000, 1_500)),
