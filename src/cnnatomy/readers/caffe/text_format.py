@@ -209,6 +209,7 @@ class _Parser:
             while self.next.kind == "string":  # neighbours are one string
                 parts.append(self.take().text)
             if (size := sum(map(len, parts))) > MAX_STRING_LENGTH:
+                self.next = token
                 self.fail(f"a string of {size:,} characters; at most {MAX_STRING_LENGTH:,} are expected")
             return "".join(map(_unquoted, parts))
         if token.kind == "number":
