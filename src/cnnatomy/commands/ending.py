@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -12,6 +13,9 @@ from typing import Any
 import click
 
 from cnnatomy.errors import UserError, printable
+
+OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+"""Errors that no reading has."""
 
 MAX_LINE = 1000
 """Characters of a line of a message, of which some may come from the user."""
@@ -63,9 +67,10 @@ def _told() -> Iterator[None]:
         _discard(sys.stdout)
         sys.exit(0)
     except OSError as error:
-        what = error.filename or "cannot read or write"
-        if error.filename is None:
+        what = error.filename
+        if what is None:
             _discard(sys.stdout)
+            what = "cannot write the output" if error.errno in OF_WRITING else "cannot read or write"
         raise UserError(f"{what}: {error.strerror or error}") from error
     except MemoryError:
         raise UserError("this takes more memory than there is: choose a smaller input, batch or network") from None
