@@ -24,6 +24,8 @@ ALL = [(kind, one) for kind in KINDS for one in cases(kind)]
 LAUNCH = "from {} import {} as run; run()".format(*entry_point())
 """What the console script does."""
 
+pytestmark = pytest.mark.slow  # a minute together
+
 HEAVY_SHARE, LIGHT_SHARE = 8, 3
 """`make test` runs one of so many cases, `make test-full` every one."""
 
