@@ -12,7 +12,7 @@ MAX_NESTING = 100
 """Blocks in blocks, messages in messages, lists in lists."""
 
 MAX_DESIGN_BYTES = 10_000_000
-"""Of a YAML design or a prototxt."""
+"""Of a YAML design, a recipe, or a prototxt."""
 
 MAX_RECORD_BYTES = 10_000_000
 """Of a file of JSON or YAML that cnnatomy itself wrote, such as run.json."""

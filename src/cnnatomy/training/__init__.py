@@ -7,6 +7,7 @@ libraries.load("lightning.pytorch", "torchmetrics.classification")  # with care,
 from cnnatomy.runs.trained import Trained  # noqa: E402
 from cnnatomy.training.fitting import fit  # noqa: E402
 from cnnatomy.training.initialisation import initialise  # noqa: E402
-from cnnatomy.training.recipes import RECIPES, Recipe, changed, recipe  # noqa: E402
+from cnnatomy.training.recipe import Recipe, changed  # noqa: E402
+from cnnatomy.training.recipes import RECIPES, recipe  # noqa: E402
 
 __all__ = ["RECIPES", "Recipe", "Trained", "changed", "fit", "initialise", "recipe"]

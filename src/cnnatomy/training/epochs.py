@@ -17,7 +17,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import write_text
 from cnnatomy.runs.folder import RunFolder, write_weights
 from cnnatomy.runs.trained import Epoch
-from cnnatomy.training.recipes import Recipe
+from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.task import Training
 
 STEPS_BETWEEN_POINTS = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -35,7 +36,7 @@ from cnnatomy.training.checkpoints import Checkpoints, has_checkpoint
 from cnnatomy.training.epochs import EpochEnd
 from cnnatomy.training.initialisation import initialise
 from cnnatomy.training.memory import check_step
-from cnnatomy.training.recipes import Recipe
+from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.task import Groups, Training
 
 
@@ -136,7 +137,7 @@ def _train(
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
-        max_epochs=recipe.epochs,
+        max_epochs=math.ceil(recipe.epochs),
         callbacks=[stopping, ends, *watch],
         plugins=[Checkpoints()],
         logger=False,

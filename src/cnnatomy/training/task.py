@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cnnatomy.data.augmentation import move
 from cnnatomy.data.batches import Batches, mix
 from cnnatomy.runs.classifier import Classifier
-from cnnatomy.training.recipes import Recipe
+from cnnatomy.training.recipe import Recipe
 
 BATCHES_AT_ONCE = 8
 """Batches that Lightning hands out at once. It does 0.5 ms of bookkeeping each time, a tenth of a step of LeNet-5."""
