@@ -79,6 +79,8 @@ class Request:
     device: str = "auto"
     resume: bool = False
     settings: tuple[str, ...] = ()
+    start: str | None = None
+    memory: int | None = None
     remedy: str = "add --resume to go on with it, or name another one with --out"
 
 
@@ -89,57 +91,74 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     from cnnatomy.machine import choose_device
     from cnnatomy.readers import resolve
     from cnnatomy.report import training
-    from cnnatomy.runs import Run, RunFolder
+    from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.runs.run import image_shape, keepable
-    from cnnatomy.training import fit
-    from cnnatomy.training.fitting import check_classes, check_network, check_resumable
-    from cnnatomy.training.memory import check_step
+    from cnnatomy.runs.run import image_shape
+    from cnnatomy.training import fit, preparing, resuming
     from cnnatomy.training.progress import PipedConsole, ShowProgress
 
     console = PipedConsole(highlight=False, soft_wrap=True)
     place = RunFolder(request.out or Path("runs") / _run_name(request.network))
     before = None
     if request.resume:
-        _, before = run_folder.read_run(place.path)
+        before = resuming.begun(place)
         run_folder.check_idle(place)
-        check_resumable(place, before)
     else:
         run_folder.check_free(place, request.remedy)
-    chosen = _recipe(request, before)
+    recipe = _recipe(request, before)
+    if before is not None:
+        recipe = resuming.settled(recipe, before)
     device = choose_device(request.device)
     source = request.source if request.source is not None else before.source if before else "digits"
     images = open_source(source)
     if before is not None:
-        check_classes(place.path, before, images.classes, images.source)
-    network = resolve(request.network, len(images.classes), request.shape or (before.shape if before else None))
+        resuming.check_classes(place.path, before, images.task.names, images.source)
+    network = resolve(request.network, images.outputs, request.shape or (before.shape if before else None))
     shape = image_shape(network)
-    network = keepable(network, shape)
     if before is not None:
-        check_network(place.path, before, network)
+        resuming.check_network(place.path, before, network)
     check_image_shape(shape)
-    check_step(network, shape, min(chosen.batch_size, len(images)), device)
+    preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, request.memory)
     with _reading(console, len(images)) as report:
         data = load(images, shape, progress=report)
-    for line in training.beginning(network, data, chosen):
+    start = _start(request)
+    plan = preparing.plan(network, data, recipe, device, start=start, limit=request.memory)
+    for line in training.beginning(plan, data):
         click.echo(line)
-    same = before == Run.of(network, data, chosen.as_dict(), *((before.parent, before.change) if before else ()))
-    if same and run_folder.is_complete(place):
-        click.echo(f"{place.path} is complete already: nothing to do")
+    if before is not None and before.recipe == plan.recipe.as_dict() and run_folder.is_complete(place):
+        click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
-    progress = [ShowProgress(console)]
     try:
-        trained = fit(network, data, chosen, place.path, resume=request.resume, device=request.device, watch=progress)
+        trained = fit(
+            network,
+            data,
+            plan.recipe,
+            place.path,
+            resume=request.resume,
+            start=start,
+            device=request.device,
+            watch=[ShowProgress(console)],
+            memory=request.memory,
+        )
     except KeyboardInterrupt:
         if run_folder.is_run(place):
-            click.echo("Interrupted; everything up to the last complete epoch is kept. To go on:")
+            click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
             click.echo(f"  cnnatomy train {request.network} --out {place.path} --resume")
         raise
     assert trained.outcome is not None
-    click.echo(training.ending(trained.outcome))
+    click.echo(training.ending(trained.outcome, trained.run.task.metric))
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))
     return place, trained
+
+
+def _start(request: Request) -> Trained | None:
+    """The trained network that gives the first weights, if one was named."""
+    if request.start is None:
+        return None
+    from cnnatomy.runs import Trained
+
+    return Trained.load(request.start, request.device)
 
 
 def what_next(place: RunFolder) -> str:

@@ -28,3 +28,16 @@ def move(images: Tensor, shift: float = 0.0, rotation: float = 0.0, scale: float
     down = torch.stack([-sine * stretch, cosine, uniform(2 * shift)], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
+
+
+def mirrored(images: Tensor, share: float) -> Tensor:
+    """Images of which each is mirrored, left to right, with this probability."""
+    chosen = torch.rand(len(images), device=images.device) < share
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+
+
+def augmented(images: Tensor, shift: float, rotation: float, scale: float, flip: float) -> Tensor:
+    """Images `(images, channels, rows, columns)` moved and mirrored; the same tensor where there is nothing to do."""
+    if shift or rotation or scale:
+        images = move(images.float(), shift, rotation, scale)
+    return mirrored(images, flip) if flip else images

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from cnnatomy.data.images import ImageError, ImageShape
 from cnnatomy.data.sources import ImageSet
 from cnnatomy.errors import UserError
+from cnnatomy.tasks.task import Target
 
 WORTH_WORKERS = 256
 """Images from which on worker processes decode them."""
@@ -78,14 +79,18 @@ def _start(worker: int) -> None:
 
 
 class Order:
-    """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated."""
+    """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated.
 
-    def __init__(self, indices: Tensor, batch_size: int, seed: int | None):
-        self.indices, self.batch_size, self.seed, self.epoch = indices, batch_size, seed, 0
+    With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """From now on the order is that of this epoch, counted from 0."""
-        self.epoch = epoch
+    def __init__(self, indices: Tensor, batch_size: int, seed: int | None, weights: Tensor | None = None):
+        self.indices, self.batch_size, self.seed, self.weights = indices, batch_size, seed, weights
+        self.epoch = self.first = 0
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """From now on the order is that of this epoch, beginning with its batch `first`; both are counted from 0."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         batches, rest = divmod(len(self.indices), self.batch_size)
@@ -97,27 +102,46 @@ class Order:
         if self.seed is None:
             return list(self.indices.split(self.batch_size))
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        order = self.indices[torch.randperm(len(self.indices), generator=generator)]
-        return list(order.split(self.batch_size))[: len(self)]
+        if self.weights is None:
+            order = self.indices[torch.randperm(len(self.indices), generator=generator)]
+        else:
+            drawn = torch.multinomial(self.weights, len(self.indices), replacement=True, generator=generator)
+            order = self.indices[drawn]
+        return list(order.split(self.batch_size))[self.first : len(self)]
 
     def _leaves_one_out(self) -> bool:
         return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
 
 
 class Batches:
-    """(images uint8, labels int64) for every batch of an epoch; shuffled where there is a seed."""
+    """(images uint8, target) for every batch of an epoch; shuffled where there is a seed."""
 
-    def __init__(self, store: Store, indices: Tensor, labels: Tensor, batch_size: int, seed: int | None = None):
-        self.store, self.labels = store, labels
-        self.order = Order(indices, batch_size, seed)
+    def __init__(
+        self,
+        store: Store,
+        indices: Tensor,
+        targets: Target,
+        batch_size: int,
+        seed: int | None = None,
+        weights: Tensor | None = None,
+    ):
+        self.store, self.targets = store, targets
+        self.order = Order(indices, batch_size, seed, weights)
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Target]]:
         order = self.order.batches()  # at the first batch, when the epoch is known
         for indices, images in zip(order, self.store.batches(order), strict=True):
-            yield images, self.labels.index_select(0, indices)
+            yield images, chosen(self.targets, indices)
+
+
+def chosen(targets: Target, indices: Tensor) -> Target:
+    """The targets of some images."""
+    if isinstance(targets, Tensor):
+        return targets.index_select(0, indices)
+    return {name: tensor.index_select(0, indices) for name, tensor in targets.items()}
 
 
 def mix(seed: int, epoch: int) -> int:

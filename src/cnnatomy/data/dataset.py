@@ -21,6 +21,8 @@ from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_image_sha
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
+from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.task import Target, Task
 
 MEMORY = 2 * 2**30
 """Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
@@ -40,18 +42,18 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: where its images are, and which (`indices` into the store; `labels` of the whole store)."""
+    """One split: where its images are, and which (`indices` into the store; `targets` of the whole store)."""
 
     store: Store
     indices: Tensor
-    labels: Tensor
+    targets: Target
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, batch_size: int, seed: int | None = None) -> Batches:
-        """(images uint8, labels) batch by batch, shuffled again in each epoch where there is a seed."""
-        return Batches(self.store, self.indices, self.labels, batch_size, seed)
+    def batches(self, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> Batches:
+        """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
+        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Data:
     """A data set in the network's input shape: three splits that share no image."""
 
     source: str
-    classes: tuple[str, ...]
+    task: Task
     shape: ImageShape
     split_seed: int
     train: Split
@@ -97,6 +99,11 @@ class Data:
     normalisation: Normalisation
     report: Report
     fingerprint: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what there is to learn, in the order of the outputs."""
+        return self.task.names
 
     def describe(self) -> dict[str, Any]:
         """What a run folder keeps of the data set."""
@@ -144,7 +151,7 @@ def load(
             raise UserError(f"{image_set.source}: no usable image is left in {name}")
     return Data(
         source=image_set.source,
-        classes=image_set.classes,
+        task=Label(image_set.classes),
         shape=shape,
         split_seed=split_seed,
         train=parts[TRAIN],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -18,77 +18,100 @@ from cnnatomy.report.tables import Column, render
 
 if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and `predict` does without
     from cnnatomy.data import Data
-    from cnnatomy.runs import Evaluation, Outcome, Prediction
+    from cnnatomy.runs import Outcome, Prediction
     from cnnatomy.runs.weights.transplant import Transplant
-    from cnnatomy.training import Recipe
+    from cnnatomy.tasks.task import Evaluation, Task
+    from cnnatomy.training.preparing import Plan
+    from cnnatomy.training.recipe import Recipe
 
 MAX_CLASSES_SHOWN = 25
 """Up to here the confusion matrix is printed; it is in summary.json in any case."""
 
 
-def beginning(network: Design, data: Data, recipe: Recipe) -> list[str]:
-    """Network, data and recipe in a few lines."""
+def beginning(plan: Plan, data: Data) -> list[str]:
+    """Network, data, recipe and what was decided, in a few lines."""
+    run, recipe = plan.run, plan.recipe
     sizes = ", ".join(f"{len(getattr(data, name)):,} {name}" for name in ("train", "val", "test"))
     shape = "x".join(map(str, data.shape))
-    counted = account(network.graph(data.shape), network.name)
-    first = f"{network.name}: {counted.totals.parameters:,} parameters, input {shape}"
-    if isinstance(network, ListedNetwork):
+    counted = account(run.network.graph(data.shape), run.name)
+    first = f"{run.name}: {counted.totals.parameters:,} parameters, input {shape}"
+    if isinstance(run.network, ListedNetwork):
         last = next((row for row in reversed(counted.rows) if row.parameters), counted.rows[-1])
         first += f"; classified by {last.path}, {last.layer}"
     return [
         first,
-        f"{data.source}: {len(data.classes)} classes, {sizes}",
+        f"{data.source}: {named(run.task)}, {sizes}",
         *data.report.lines(),
-        f"SGD, learning rate {recipe.learning_rate:g}, momentum {recipe.momentum:g},"
-        f" weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size},"
-        f" {recipe.epochs} epochs at most, seed {recipe.seed}",
+        recipe_line(recipe),
+        *plan.notes,
     ]
 
 
-def ending(outcome: Outcome) -> str:
-    """How long it took, and which epoch was kept."""
+def recipe_line(recipe: Recipe) -> str:
+    """The recipe in a line."""
+    warmup = f" after {recipe.warmup:g} epochs of warmup" if recipe.warmup else ""
+    return (
+        f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, {recipe.schedule} schedule{warmup}, momentum"
+        f" {recipe.momentum:g}, weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size},"
+        f" {recipe.epochs:g} epochs at most, seed {recipe.seed}"
+    )
+
+
+def named(task: Task) -> str:
+    """What there is to learn: `10 classes`, or the kind of target with its names."""
+    if task.kind == "label":
+        return f"{len(task.names)} classes"
+    some = ", ".join(task.names[:5]) + (", ..." if len(task.names) > 5 else "")
+    return f"{task.kind} ({some})"
+
+
+def ending(outcome: Outcome, metric: str) -> str:
+    """How long it took, which epoch was kept, and what memory it took."""
     count = len(outcome.epochs)
     seconds = sum(epoch.seconds for epoch in outcome.epochs)
     ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
+    memory = outcome.summary["training"]["memory"]
+    peak = f"; peak memory {memory['measured'] / 2**20:,.0f} MiB" if memory["measured"] is not None else ""
     return (
         f"{ended} epochs in {seconds:.1f} s; best by validation: epoch {outcome.best.epoch},"
-        f" loss {outcome.best.val_loss:.4f}, accuracy {outcome.best.val_accuracy:.2%}"
+        f" loss {outcome.best.val_loss:.4f}, {metric.replace('_', ' ')} {outcome.best.val_score:.2%}{peak}"
+        f" (predicted {memory['predicted'] / 2**20:,.0f} MiB a step)"
     )
 
 
 def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
-    """Top-1, top-5, a line a class, and the confusion matrix of a few classes; or everything as JSON."""
+    """The figures, a line for each class (or head, number, ...), and the confusion matrix of a few classes; or JSON."""
     if format == "json":
         return json.dumps({"data": what, **result.as_dict()}, indent=2, ensure_ascii=False)
-    columns = [
-        Column("class", "class"),
-        Column("precision", "precision", _share, number=True),
-        Column("recall", "recall", _share, number=True),
-        Column("images", "images", "{:,}".format, number=True),
-    ]
-    if len(result.classes) <= MAX_CLASSES_SHOWN:
-        columns.append(Column("taken_for", "taken for, in the order of the classes"))
-    wide = len(str(max(max(row) for row in result.confusion)))
+    figures = "  ".join(f"{name.replace('_', ' ')} {figure(value)}" for name, value in result.figures.items())
+    title = f"{what}: {result.images:,} images\n{figures}  loss {result.loss:.4f}"
+    if not result.rows:
+        return title
     records = [
-        {
-            "class": name,
-            "precision": precision,
-            "recall": recall,
-            "images": sum(row),
-            "taken_for": " ".join(f"{count or '.':>{wide}}" for count in row),
-        }
-        for name, precision, recall, row in zip(
-            result.classes, result.precision, result.recall, result.confusion, strict=True
-        )
+        {name: value for name, value in row.items() if not isinstance(value, (list, dict))} for row in result.rows
     ]
-    title = (
-        f"{what}: {result.images:,} images\ntop-1 {result.top_1:.2%}  top-5 {result.top_5:.2%}  loss {result.loss:.4f}"
-    )
+    columns = [
+        Column(name, name.replace("_", " "), figure, number=isinstance(value, (int, float)) or value is None)
+        for name, value in records[0].items()
+    ]
+    confusion = result.more.get("confusion_matrix")
+    if confusion is not None and len(confusion) <= MAX_CLASSES_SHOWN:
+        columns.append(Column("taken_for", "taken for, in the order of the classes"))
+        wide = len(str(max(max(row) for row in confusion)))
+        for record, row in zip(records, confusion, strict=True):
+            record["taken_for"] = " ".join(f"{count or '.':>{wide}}" for count in row)
     return render(columns, records, "table", title)
 
 
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def figure(value: Any) -> str:
+    """A share as a percentage, any other number briefly, nothing as -."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
 
 
 PREDICTION_FORMATS = ("table", "json", "jsonl", "csv")
@@ -124,25 +147,27 @@ def predictions(
         yield lambda answer: write(_line(answer, threshold))
 
 
-def _line(answer: Prediction, threshold: float) -> str:
-    if answer.error:
+def _line(prediction: Prediction, threshold: float) -> str:
+    if prediction.answer is None:
         return ""
-    if _known(answer, threshold) is None:
-        name, probability = answer.classes[0]
-        said = f"do not know (most likely {name}, {probability:.1%})"
-    else:
-        said = "  ".join(f"{name} {probability:.1%}" for name, probability in answer.classes)
-    return f"{printable(answer.path)}: {said}\n"
+    said = prediction.answer.text
+    if "predictions" in prediction.answer.record and _known(prediction.answer.record, threshold) is None:
+        likeliest = prediction.answer.record["predictions"][0]
+        said = f"do not know (most likely {likeliest['class']}, {likeliest['probability']:.1%})"
+    return f"{printable(prediction.path)}: {said}\n"
 
 
-def _csv(answer: Prediction, threshold: float) -> str:
-    """A line for each of its classes, or one that says what is wrong."""
-    if answer.error:
-        return _csv_line(answer.path, "", "", "", answer.error, "")
-    known = _known(answer, threshold) or ""
+def _csv(prediction: Prediction, threshold: float) -> str:
+    """A line for each of its classes, or one with the answer as JSON, or one that says what is wrong."""
+    if prediction.answer is None:
+        return _csv_line(prediction.path, "", "", "", prediction.error, "")
+    record = prediction.answer.record
+    if "predictions" not in record:
+        return _csv_line(prediction.path, "", "", "", "", json.dumps(record, ensure_ascii=False))
+    known = _known(record, threshold) or ""
     return "".join(
-        _csv_line(answer.path, rank, name, f"{probability:.6f}", "", known)
-        for rank, (name, probability) in enumerate(answer.classes, 1)
+        _csv_line(prediction.path, rank, said["class"], f"{said['probability']:.6f}", "", known)
+        for rank, said in enumerate(record["predictions"], 1)
     )
 
 
@@ -152,20 +177,22 @@ def _csv_line(*values: object) -> str:
     return _escaped(text.getvalue().removesuffix("\r\n") + "\n")
 
 
-def _json(answer: Prediction, threshold: float, indentation: int | None = None) -> str:
-    record: dict[str, Any] = {"image": str(answer.path)}
-    if answer.error:
-        record["error"] = answer.error
+def _json(prediction: Prediction, threshold: float, indentation: int | None = None) -> str:
+    record: dict[str, Any] = {"image": str(prediction.path)}
+    if prediction.answer is None:
+        record["error"] = prediction.error
     else:
-        record["class"] = _known(answer, threshold)
-        record["predictions"] = [{"class": name, "probability": probability} for name, probability in answer.classes]
+        record |= prediction.answer.record
+        if "predictions" in record:
+            record["class"] = _known(record, threshold)
     return _escaped(json.dumps(record, indent=indentation, ensure_ascii=False, allow_nan=False))
 
 
-def _known(answer: Prediction, threshold: float) -> str | None:
+def _known(record: Mapping[str, Any], threshold: float) -> str | None:
     """The likeliest class, if it is as likely as that."""
-    name, probability = answer.classes[0]
-    return name if probability >= threshold else None
+    likeliest = record["predictions"][0]
+    name: str = likeliest["class"]
+    return name if likeliest["probability"] >= threshold else None
 
 
 def _escaped(text: str) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from cnnatomy.data import Data, Normalisation
-from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import Graph
 from cnnatomy.design.listed import ListedNetwork
-from cnnatomy.design.network import Design, Network
+from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, shown
-from cnnatomy.layers.layer import Shape, dimensions, elements
+from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_CLASSES, MAX_IMAGE_PIXELS, MAX_INPUT_SIZE
 from cnnatomy.plain import checked, type_text
 from cnnatomy.readers.yaml import listed
+from cnnatomy.tasks import kinds
+from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.task import Task, outputs_of
 
 FORMAT = 1
 """Of run.json and summary.json; a reader refuses a higher one."""
@@ -33,7 +35,7 @@ class Run:
         network: the design.
         name: what tables call it.
         shape: of its input, (channels, rows, columns).
-        classes: what its outputs mean, in their order.
+        task: what the outputs mean, and what was learned.
         normalisation: what is done to an image, of pixels from 0 to 1.
         source, split_seed, fingerprint: the data, the seed of its splits, and what tells it from other data.
         recipe: the fields of a `training.Recipe`; empty where the weights were trained elsewhere.
@@ -44,7 +46,7 @@ class Run:
     network: Design
     name: str
     shape: tuple[int, int, int]
-    classes: tuple[str, ...]
+    task: Task
     normalisation: Normalisation
     source: str
     split_seed: int
@@ -53,6 +55,11 @@ class Run:
     parent: str = ""
     change: str = ""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the outputs mean, in their order."""
+        return self.task.names
+
     @classmethod
     def of(cls, network: Design, data: Data, recipe: Mapping[str, Any], parent: str = "", change: str = "") -> Self:
         """The run that trains `network` on `data` by a recipe."""
@@ -60,7 +67,7 @@ class Run:
             network=network,
             name=network.name or "the network",
             shape=data.shape,
-            classes=data.classes,
+            task=task_of(network, network.graph(data.shape), data.task, data.source),
             normalisation=data.normalisation,
             source=data.source,
             split_seed=data.split_seed,
@@ -79,6 +86,7 @@ class Run:
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "data": {"source": self.source, "split_seed": self.split_seed, "fingerprint": self.fingerprint},
+            "task": kinds.as_dict(self.task),
             "recipe": dict(self.recipe),
         }
         return record | ({"parent": self.parent, "change": self.change} if self.parent else {})
@@ -97,14 +105,14 @@ class Run:
             network=network,
             name=field(record, "network", str, source),
             shape=field(record, "input", tuple[int, int, int], source),
-            classes=field(record, "classes", tuple[str, ...], source),
+            task=_task(record, source),
             normalisation=Normalisation(
                 *(field(normalisation, key, tuple[float, ...], normal) for key in ("mean", "std"))
             ),
             source=field(about, "source", str, data),
             split_seed=field(about, "split_seed", int, data),
             fingerprint=field(about, "fingerprint", str, data),
-            recipe=field(record, "recipe", dict[str, str | int | float], source),
+            recipe=field(record, "recipe", dict[str, Any], source),
             parent=field({"parent": "", **record}, "parent", str, source),
             change=field({"change": "", **record}, "change", str, source),
         )
@@ -157,23 +165,22 @@ def field(record: Any, key: str, hint: Any, source: str | Path) -> Any:
     return checked(record[key], hint, f"{source}: {key}")
 
 
-def check_head(network: Design, graph: Graph, classes: tuple[str, ...], whose: str) -> None:
-    """Raises `UserError` unless the one main head gives one number for each class; `whose` classes they are."""
-    outputs = list(graph.outputs)
-    if isinstance(network, Network) and isinstance(network.head, Heads):
-        names = list(network.heads)
-        main = [name for name in names if name not in network.head.auxiliary]
-        outputs = [output for name, output in zip(names, outputs, strict=True) if name in main]
-        if len(main) != 1:
-            raise UserError(f"the network has several heads ({', '.join(main)}); one label needs one main head")
-    if len(outputs) != 1:
-        raise UserError(f"the network has {len(outputs)} outputs; one label needs one main head")
-    shape, needed = outputs[0].shape, len(classes)
-    if elements(shape) != needed:
-        known = ", ".join(classes[:5]) + (", ..." if needed > 5 else "")
-        raise UserError(
-            f"the head gives {dimensions(shape)}, one label needs {needed}: {whose} has the classes {known}"
-        )
+def _task(record: Mapping[str, Any], source: str | Path) -> Task:
+    """One label where the record is of a time that knew nothing else."""
+    names = field(record, "classes", tuple[str, ...], source)
+    return kinds.from_dict(record["task"], names, source) if "task" in record else Label(names)
+
+
+def task_of(network: Design, graph: Graph, task: Task, whose: str) -> Task:
+    """The task of data as this network does it; `whose` data it is, for messages.
+
+    Raises:
+        UserError: if the heads do not give what the task needs, with their shapes.
+    """
+    outputs = outputs_of(network, graph)
+    chosen = kinds.fitting(task, outputs, graph)
+    chosen.check(outputs, whose)
+    return chosen
 
 
 def image_shape(network: Design) -> tuple[int, int, int]:

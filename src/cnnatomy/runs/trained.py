@@ -20,11 +20,13 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
-from cnnatomy.runs.classifier import Classifier
-from cnnatomy.runs.evaluation import EVALUATION_BATCH, Evaluation, evaluate
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
-from cnnatomy.runs.run import Run, check_head, keepable
+from cnnatomy.runs.model import Model, check_finite
+from cnnatomy.runs.run import Run, keepable
+from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.task import Answer, Evaluation, outputs_of
 
 IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
@@ -32,14 +34,17 @@ IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: a row of metrics.csv. Losses are mean cross-entropies, accuracies 0 .. 1, `seconds` of all of it."""
+    """One epoch: a row of metrics.csv. Losses are means over the images, scores 0 .. 1, `seconds` of all of it.
+
+    What the scores are, the task says (`task.metric`): for one label the accuracy.
+    """
 
     epoch: int
     learning_rate: float
     train_loss: float
-    train_accuracy: float
+    train_score: float
     val_loss: float
-    val_accuracy: float
+    val_score: float
     images_per_second: float
     seconds: float
 
@@ -57,10 +62,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of one image, (name, probability), likeliest first; or what is wrong with the file."""
+    """What is said of one image; or what is wrong with the file."""
 
     path: Path
-    classes: tuple[tuple[str, float], ...] = ()
+    answer: Answer | None = None
     error: str = ""
 
 
@@ -71,20 +76,20 @@ class Trained:
     Attributes:
         run: the design, the data and the recipe; what is done to an image (`run.normalisation`, `run.shape`) and what
             the outputs mean (`run.classes`); what it was derived from (`run.parent`, `run.change`).
-        classifier: the built network with its normalisation before it, in evaluation.
+        model: the built network with its normalisation before it, in evaluation.
         path: the run folder, where it was trained into one or loaded from one.
         outcome: how the training went, where that was in this process.
     """
 
     run: Run
-    classifier: Classifier
+    model: Model
     path: Path | None = None
     outcome: Outcome | None = None
 
     @property
     def network(self) -> nn.Module:
         """The built network, which takes normalised images `(images, channels, rows, columns)`."""
-        return self.classifier.network
+        return self.model.network
 
     @property
     def name(self) -> str:
@@ -102,11 +107,11 @@ class Trained:
         chosen = choose_device(device)
         folder, run = run_folder.read_run(path)
         graph = run.network.graph(run.shape)
-        check_head(run.network, graph, run.classes, str(folder.run))
+        run.task.check(outputs_of(run.network, graph), str(folder.run))
         with out_of_memory(str(path)):
-            classifier = Classifier(build(graph), run.normalisation)
-            run_folder.read_weights(folder.model, classifier.network, run.name)
-        return cls(run, classifier.to(chosen).eval(), folder.path)
+            model = Model(build(graph), run.normalisation)
+            run_folder.read_weights(folder.model, model.network, run.name)
+        return cls(run, model.to(chosen).eval(), folder.path)
 
     def derived(self, network: Design, module: nn.Module, change: str) -> Self:
         """What some change makes of it: `module` is `network` built, with its weights; `change` says it in words.
@@ -118,7 +123,7 @@ class Trained:
             expected = network.build(self.run.shape)
         run_folder.check_weights("the module", module.state_dict(), expected, network.name)
         run = dataclasses.replace(self.run, network=network, name=network.name, parent=self.name, change=change)
-        return type(self)(run, Classifier(module, run.normalisation).eval())
+        return type(self)(run, Model(module, run.normalisation).eval())
 
     def save(self, path: str | Path) -> Self:
         """Writes a new run folder: design, run and weights.
@@ -138,10 +143,29 @@ class Trained:
         """Of each class, `(images, classes)`, for images of `(images, channels, rows, columns)`, 0 .. 255.
 
         Raises:
+            UserError: if the task is not one label, an output is no finite number, or the memory does not suffice.
+        """
+        if not isinstance(self.run.task, Label):
+            raise UserError(f"{self.name} does not classify: its task is {self.run.task.kind}")
+        with out_of_memory(self.name):
+            outputs, _ = self.model.heads(self.model(images))
+            check_finite(outputs)
+            if isinstance(outputs, (dict, tuple)):  # early exits: the last; localised labels: the scores
+                outputs = list(outputs.values())[-1] if isinstance(outputs, dict) else outputs[0]
+            probabilities: Tensor = outputs.flatten(1).softmax(1).cpu()
+            return probabilities
+
+    @torch.inference_mode()
+    def answers(self, images: Tensor, most: int = 5) -> list[Answer]:
+        """What the network says of images of `(images, channels, rows, columns)`, 0 .. 255.
+
+        Raises:
             UserError: if an output is no finite number, or the memory does not suffice.
         """
         with out_of_memory(self.name):
-            return self.classifier.logits(images).softmax(1).cpu()
+            outputs, _ = self.model.heads(self.run.task.run(self.network, self.model.normalised(images)))
+            check_finite(outputs)
+            return self.run.task.answers(outputs, most)
 
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing."""
@@ -165,7 +189,7 @@ class Trained:
         else:
             split, what = load_labelled(name, run.shape, run.classes)
         with out_of_memory(self.name):
-            return evaluate(self.classifier, split.batches(EVALUATION_BATCH), run.classes), what
+            return evaluate(self.model, split.batches(EVALUATION_BATCH), run.task), what
 
     def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
         found: dict[Path, np.ndarray] = {}
@@ -176,15 +200,10 @@ class Trained:
                     found[path] = read_image(path, self.run.shape)
                 except ImageError as error:
                     errors[path] = str(error)
-        shares = self.probabilities(torch.from_numpy(np.stack(list(found.values())))) if found else torch.empty(0)
-        likeliest = dict(zip(found, shares, strict=True))
+        said = self.answers(torch.from_numpy(np.stack(list(found.values()))), most) if found else []
+        answers = dict(zip(found, said, strict=True))
         for path in paths:
-            if path in errors:
-                yield Prediction(path, error=errors[path])
-                continue
-            values, places = likeliest[path].topk(min(most, len(self.run.classes)))
-            names = [self.run.classes[place] for place in places.tolist()]
-            yield Prediction(path, tuple(zip(names, values.tolist(), strict=True)))
+            yield Prediction(path, answers.get(path), errors.get(path, ""))
 
 
 def run_source(source: str | Path) -> str:

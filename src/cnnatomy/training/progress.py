@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 
-import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from cnnatomy.runs.trained import Epoch
-from cnnatomy.training.epochs import EpochEnd
-from cnnatomy.training.task import Training
+from cnnatomy.training.loop import Training
+from cnnatomy.training.watching import Watcher
 
 REFRESH = 0.1
 """Seconds between two drawings of the bar."""
@@ -33,78 +33,65 @@ class PipedConsole(Console):
         raise
 
 
-class ShowProgress(pl.Callback):
-    """Epoch, loss, accuracy, images per second and time left, on a rich console."""
+class ShowProgress(Watcher):
+    """Epoch, loss, score, images per second and time left, on a rich console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
         self._validation = ""
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def begin(self, training: Training) -> None:
         """Puts up the bar."""
-        assert isinstance(module, Training)
-        assert trainer.max_epochs is not None
-        module.listeners.append(self._after_step)
-        self._epochs, self._batches = trainer.max_epochs, len(trainer.train_dataloader.batches)  # type: ignore[union-attr]
-        self._first, self._started, self._drawn = trainer.current_epoch * self._batches, time.perf_counter(), 0.0
+        self._epochs, self._steps = math.ceil(training.recipe.epochs), training.total
+        self._first, self._started, self._drawn = training.steps, time.perf_counter(), 0.0
+        self._epoch_started, self._seen = time.perf_counter(), training.sums.images
+        self._score = training.objective.task.metric.replace("_", " ")
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             columns = [TextColumn("{task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[figures]}")]
             self._bar = Progress(*columns, console=self._console, auto_refresh=False, expand=True)
-            total = self._epochs * self._batches
-            epoch = f"epoch {trainer.current_epoch + 1}/{self._epochs}"
-            self._task = self._bar.add_task("", total=total, completed=self._first, epoch=epoch, figures="")
+            epoch = f"epoch {training.epochs + 1}/{self._epochs}"
+            self._task = self._bar.add_task("", total=self._steps, completed=self._first, epoch=epoch, figures="")
             self._bar.start()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Starts the clock for images per second."""
-        self._epoch_started = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Prints a line where there is no bar; the last epoch has one too where training stops early."""
-        row = next(callback for callback in trainer.callbacks if isinstance(callback, EpochEnd)).rows[-1]  # type: ignore[attr-defined]
-        self._validation = f"  validation {row.val_accuracy:.1%}"
-        if self._bar is None and (has_line(row.epoch, self._epochs) or trainer.should_stop):
-            self._console.print(self._line(row), soft_wrap=True, highlight=False, markup=False)
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Takes the bar down."""
-        self._stop()
-
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Takes the bar down."""
-        self._stop()
-
-    def _after_step(self, module: Training, loss: Tensor) -> None:
+    def step(self, training: Training, loss: Tensor) -> None:
         """Draws the bar, ten times a second at most."""
         now = time.perf_counter()
         if self._bar is None or now - self._drawn < REFRESH:
             return
         self._drawn = now
-        mean, accuracy = module.sums.measured()
-        rate = module.sums.images / (now - self._epoch_started)
-        left = self._left(module.steps)
-        figures = f"loss {mean:.3f}  accuracy {accuracy:6.1%}{self._validation}  {rate:,.0f} images/s  {left}"
-        epoch = f"epoch {module.current_epoch + 1}/{self._epochs}"
-        self._bar.update(self._task, completed=module.steps, epoch=epoch, figures=figures)
+        mean, score = training.sums.measured()
+        rate = (training.sums.images - self._seen) / (now - self._epoch_started)
+        figures = (
+            f"loss {mean:.3f}  {self._score} {score:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(training)}"
+        )
+        epoch = f"epoch {training.epochs + 1}/{self._epochs}"
+        self._bar.update(self._task, completed=training.steps, epoch=epoch, figures=figures)
         self._bar.refresh()
 
-    def _stop(self) -> None:
+    def epoch(self, training: Training, row: Epoch) -> None:
+        """Prints a line where there is no bar; the last epoch has one too where training stops early."""
+        self._epoch_started, self._seen = time.perf_counter(), 0
+        self._validation = f"  validation {row.val_score:.1%}"
+        if self._bar is None and (has_line(row.epoch, self._epochs) or training.is_over):
+            self._console.print(self._line(training, row), soft_wrap=True, highlight=False, markup=False)
+
+    def end(self, training: Training) -> None:
+        """Takes the bar down."""
         if self._bar is not None:
             bar, self._bar = self._bar, None
             bar.stop()
 
-    def _line(self, row: Epoch) -> str:
-        left = self._left(row.epoch * self._batches)
+    def _line(self, training: Training, row: Epoch) -> str:
         return (
-            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.1%}"
-            f"  validation loss {row.val_loss:.4f}  accuracy {row.val_accuracy:.1%}"
-            f"  learning rate {row.learning_rate:g}  {row.images_per_second:,.0f} images/s  {left}"
+            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  {self._score} {row.train_score:.1%}"
+            f"  validation loss {row.val_loss:.4f}  {self._score} {row.val_score:.1%}"
+            f"  learning rate {row.learning_rate:.3g}  {row.images_per_second:,.0f} images/s  {self._left(training)}"
         )
 
-    def _left(self, done: int) -> str:
-        """Time left until the last epoch; early stopping may end it before."""
-        one = (time.perf_counter() - self._started) / max(done - self._first, 1)
-        minutes, seconds = divmod(round(one * (self._epochs * self._batches - done)), 60)
+    def _left(self, training: Training) -> str:
+        """Time left until the last epoch, by the speed measured so far; early stopping may end it before."""
+        one = (time.perf_counter() - self._started) / max(training.steps - self._first, 1)
+        minutes, seconds = divmod(round(one * (self._steps - training.steps)), 60)
         hours, minutes = divmod(minutes, 60)
         return (f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}") + " left"

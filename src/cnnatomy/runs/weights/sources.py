@@ -17,6 +17,7 @@ from cnnatomy.files import new_name, open_regular, writing_to
 from cnnatomy.limits import MAX_WEIGHTS_BYTES
 from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
+from cnnatomy.tasks.label import Label
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
 
@@ -136,7 +137,7 @@ def as_run(network: Design, source: str) -> Run:
         network=network,
         name=network.name,
         shape=shape,
-        classes=imagenet_classes() if classes == 1000 else tuple(map(str, range(classes))),
+        task=Label(imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))),
         normalisation=IMAGENET if shape[0] == 3 else Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
         source=f"weights of {source}",
         split_seed=0,

@@ -1,0 +1,113 @@
+"""One label an image: the likeliest class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers.layer import elements
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_output
+
+@dataclass(frozen=True)
+class Label(Task):
+    """One class for each image: the head gives one number for each class.
+
+    `groups` may say which classes are of one kind (`{"animal": ("cat", "dog"), ...}`): then the loss of the kind, whose
+    probability is the sum of those of its classes, is added with `group_weight`.
+    """
+
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group_weight: float = 1.0
+
+    kind: ClassVar[str] = "label"
+    metric: ClassVar[str] = "accuracy"
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal", "expected-reward", "distance")
+
+    def __post_init__(self) -> None:
+        grouped = [name for names in self.groups.values() for name in names]
+        for name in grouped:
+            if name not in self.names:
+                raise UserError(f"groups: there is no class {name}.{nearest(name, self.names)}")
+        if self.groups and sorted(grouped) != sorted(self.names):
+            missing = [name for name in self.names if grouped.count(name) != 1]
+            raise UserError(f"groups: every class is in one group; these are not: {', '.join(missing[:5])}")
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """One number for each class."""
+        needed = len(self.names)
+        output = one_output(outputs, "one label")
+        for head in (output, *(output for output in outputs if output.auxiliary)):
+            if elements(head.shape) != needed:
+                raise mismatch(head, f"one label needs {needed}", f"{whose} has the classes", self.names)
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """That of the classes, and of the groups where there are some."""
+        logits, labels = outputs.flatten(1), target
+        assert isinstance(labels, Tensor)
+        value = criterion(logits, labels)
+        if self.groups:
+            of_class = self._group_of_class().to(logits.device)
+            logs = logits.log_softmax(1)
+            sums = torch.stack([logs[:, of_class == group].logsumexp(1) for group in range(len(self.groups))], 1)
+            value = value - self.group_weight * sums.gather(1, of_class[labels][:, None]).mean()
+        return value
+
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
+        """How many images are classified rightly."""
+        return (outputs.flatten(1).argmax(1) == target).sum()
+
+    def meter(self) -> LabelMeter:
+        """Everything that `metrics.classification` measures."""
+        return LabelMeter(self)
+
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """The likeliest classes with their probabilities."""
+        shares, places = outputs.flatten(1).softmax(1).topk(min(most, len(self.names)))
+        return [
+            self._answer(list(zip((self.names[place] for place in row), values, strict=True)))
+            for values, row in zip(shares.tolist(), places.tolist(), strict=True)
+        ]
+
+    @staticmethod
+    def _answer(classes: list[tuple[str, float]]) -> Answer:
+        record = {
+            "class": classes[0][0],
+            "predictions": [{"class": name, "probability": share} for name, share in classes],
+        }
+        return Answer(record, "  ".join(f"{name} {share:.1%}" for name, share in classes))
+
+    def _group_of_class(self) -> Tensor:
+        groups = list(self.groups.values())
+        return torch.tensor([next(i for i, group in enumerate(groups) if name in group) for name in self.names])
+
+
+class LabelMeter:
+    """Keeps the logits and labels of a split."""
+
+    def __init__(self, task: Label) -> None:
+        self.task = task
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        assert isinstance(target, Tensor)
+        self.logits.append(outputs.flatten(1).float().cpu())
+        self.labels.append(target.cpu())
+
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """What was measured on all batches."""
+        from cnnatomy.tasks.metrics import classification
+
+        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+        evaluation = classification(logits, labels, self.task.names, seconds, loss)
+        if self.task.groups:
+            of_class = self.task._group_of_class()
+            right = (of_class[logits.argmax(1)] == of_class[labels]).float().mean()
+            evaluation = evaluation.with_figures({"group_accuracy": float(right)})
+        return evaluation

@@ -1,0 +1,274 @@
+"""Several heads, each with a task of its own; early exits, which all say the same; a label with a class for each pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import elements
+from cnnatomy.tasks import losses
+from cnnatomy.tasks.label import Label, LabelMeter
+from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.maps import Mask
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, mismatch
+
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+"""Of the probability from which on an exit is taken, at which early exits are measured."""
+
+
+@dataclass(frozen=True)
+class Heads(Task):
+    """A task for each head, by its name; the sum of their losses, each with its weight, is what is trained."""
+
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "heads"
+    metric: ClassVar[str] = "mean_score"
+    losses: ClassVar[tuple[str, ...]] = ("each",)
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """A head for each task, which fits it."""
+        heads = {output.name: output for output in outputs}
+        if set(heads) != set(self.tasks):
+            raise UserError(
+                f"{whose} has targets for {', '.join(self.tasks)}; the network has the heads {', '.join(heads)}:"
+                " each target needs a head of its name"
+            )
+        for name, task in self.tasks.items():
+            try:
+                task.check([heads[name]], whose)
+            except UserError as error:
+                raise UserError(f"head {name}: {error}") from None
+
+    def criterion(self, name: str, options: Options) -> Criterion:
+        """That of each head, with its weight."""
+        for head in options.loss_weights:
+            if head not in self.tasks:
+                raise UserError(f"loss_weights: there is no head {head}: one of {', '.join(self.tasks)}")
+        if name not in ("", "each"):
+            raise UserError(f"several heads have a loss each: {name} cannot be that of all")
+        return {head: task.criterion("", options) for head, task in self.tasks.items()} | {"": options.loss_weights}
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """The weighted sum."""
+        assert isinstance(target, dict)
+        weights = criterion[""]
+        return torch.stack(
+            [
+                weights.get(name, 1.0) * task.loss(outputs[name], target[name], criterion[name])
+                for name, task in self.tasks.items()
+            ]
+        ).sum()
+
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
+        """The mean over the heads."""
+        assert isinstance(target, dict)
+        scores = [task.score(outputs[name], target[name]) for name, task in self.tasks.items()]
+        return torch.stack([score.float() for score in scores]).mean()
+
+    def meter(self) -> HeadsMeter:
+        """What each head's task measures."""
+        return HeadsMeter(self)
+
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """What each head says."""
+        each = {name: task.answers(outputs[name], most) for name, task in self.tasks.items()}
+        return [
+            Answer(
+                {"heads": {name: answers[i].record for name, answers in each.items()}},
+                "; ".join(f"{name}: {answers[i].text}" for name, answers in each.items()),
+            )
+            for i in range(len(next(iter(each.values()))))
+        ]
+
+
+class HeadsMeter:
+    """A meter for each head."""
+
+    def __init__(self, task: Heads) -> None:
+        self.meters: dict[str, Meter] = {name: part.meter() for name, part in task.tasks.items()}
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        assert isinstance(target, dict)
+        for name, meter in self.meters.items():
+            meter.update(outputs[name], target[name])
+
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """The evaluation of each head."""
+        rows = []
+        figures: dict[str, float | None] = {}
+        for name, meter in self.meters.items():
+            measured = meter.result(images, math.nan, seconds)
+            record = {key: value for key, value in measured.as_dict().items() if key not in ("images", "loss", "seconds")}
+            rows.append({"head": name, **record})
+            figures |= {f"{name}_{figure}": value for figure, value in measured.figures.items()}
+        return Evaluation(images, loss, seconds, figures, "head", tuple(rows))
+
+
+@dataclass(frozen=True)
+class Exits(Label):
+    """One label an image, said by each of several heads on the way up, all trained together (Huang et al. 2017).
+
+    An image leaves at the first exit whose largest probability is at least `threshold`. `macs` are the multiply-adds
+    that it has taken by then, for each exit.
+    """
+
+    threshold: float = 0.9
+    macs: tuple[int, ...] = ()
+
+    kind: ClassVar[str] = "exits"
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """One number for each class from each exit."""
+        for output in outputs:
+            if elements(output.shape) != len(self.names):
+                needs = f"an exit needs {len(self.names)}"
+                raise mismatch(output, needs, f"{whose} has the classes", self.names)
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """The sum over the exits (section 4.2 there: all weights are equal)."""
+        return torch.stack([Label.loss(self, logits, target, criterion) for logits in outputs.values()]).sum()
+
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
+        """Of the last exit."""
+        return super().score(list(outputs.values())[-1], target)
+
+    def meter(self) -> ExitsMeter:
+        """The accuracy of each exit, and what thresholds cost and bring."""
+        return ExitsMeter(self)
+
+    def run(self, network: nn.Module, images: Tensor) -> Outputs:
+        """Each image by its own exit: later blocks compute those that are left, and no others."""
+        from cnnatomy.catalogue.dense.msdnet import exit_early
+
+        return exit_early(network, images, self.threshold)
+
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """The likeliest classes, and the exit that said so, from 1, with the MACs that it took."""
+        logits, taken = outputs
+        answers = []
+        for answer, number in zip(super().answers(logits, most), taken.tolist(), strict=True):
+            cost = {"exit": number + 1} | ({"macs": self.macs[number]} if self.macs else {})
+            said = f"exit {number + 1}" + (f", {self.macs[number]:,} MACs" if self.macs else "")
+            answers.append(Answer({**answer.record, **cost}, f"{answer.text}  ({said})"))
+        return answers
+
+
+class ExitsMeter:
+    """Keeps what each exit says."""
+
+    def __init__(self, task: Exits) -> None:
+        self.task = task
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        assert isinstance(target, Tensor)
+        self.logits.append(torch.stack([logits.flatten(1).float().cpu() for logits in outputs.values()]))
+        self.labels.append(target.cpu())
+
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """What was measured on all batches."""
+        logits, labels = torch.cat(self.logits, 1), torch.cat(self.labels)  # (exits, images, classes)
+        right = logits.argmax(2) == labels
+        sureness = logits.softmax(2).amax(2)
+        macs = self.task.macs or (0,) * len(logits)
+        rows = [
+            {"exit": i + 1, "accuracy": float(share), "macs": cost or None}
+            for i, (share, cost) in enumerate(zip(right.float().mean(1), macs, strict=True))
+        ]
+        thresholds = [self._at(threshold, sureness, right, macs) for threshold in (*THRESHOLDS, self.task.threshold)]
+        chosen = thresholds.pop()
+        figures = {
+            "accuracy": float(right[-1].float().mean()),
+            "accuracy_at_threshold": chosen["accuracy"],
+            "mean_macs_at_threshold": chosen["mean_macs"],
+        }
+        return Evaluation(images, loss, seconds, figures, "exit", tuple(rows), {"thresholds": thresholds})
+
+    @staticmethod
+    def _at(threshold: float, sureness: Tensor, right: Tensor, macs: Sequence[int]) -> dict[str, Any]:
+        sure = sureness >= threshold
+        sure[-1] = True
+        taken = sure.int().argmax(0)
+        counts = torch.bincount(taken, minlength=len(macs))
+        return {
+            "threshold": threshold,
+            "accuracy": float(right.gather(0, taken[None]).float().mean()),
+            "mean_macs": float(torch.tensor(macs, dtype=torch.float64)[taken].mean()) if any(macs) else None,
+            "images_by_exit": counts.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Localised(Label):
+    """One label an image and a class for each pixel: a head that votes pixel by pixel and gives its class map, too.
+
+    The loss of the map is added with `map_weight` (lecture 000: "better classification error functions with training
+    data with localized labels").
+    """
+
+    map_weight: float = 1.0
+
+    kind: ClassVar[str] = "localised"
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """One number for each class, and a map of a channel for each."""
+        shapes = [output.shape for output in outputs]
+        if len(shapes) != 2 or elements(shapes[0]) != len(self.names) or shapes[1][:1] != (len(self.names),):
+            raise mismatch(
+                outputs[-1],
+                f"localised labels need scores of {len(self.names)} classes and their map, such as PixelHead(localise=True)",
+                f"{whose} has the classes",
+                self.names,
+            )
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """Of the label, and of the map."""
+        assert isinstance(target, dict)
+        scores, places = outputs
+        of_map = Mask(self.names).loss(places, target["mask"], losses.make("cross-entropy", Options()))
+        return Label.loss(self, scores, target["label"], criterion) + self.map_weight * of_map
+
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
+        """How many images are classified rightly."""
+        assert isinstance(target, dict)
+        return Label.score(self, outputs[0], target["label"])
+
+    def meter(self) -> LocalisedMeter:
+        """That of one label, and the accuracy of the pixels."""
+        return LocalisedMeter(self)
+
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """Those of one label."""
+        return Label.answers(self, outputs[0], most)
+
+
+class LocalisedMeter(LabelMeter):
+    """Measures the label as usual, and counts the pixels."""
+
+    def __init__(self, task: Localised) -> None:
+        super().__init__(task)
+        self.pixels = Mask(task.names).meter()
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        assert isinstance(target, dict)
+        super().update(outputs[0], target["label"])
+        self.pixels.update(outputs[1], target["mask"])
+
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """What was measured on all batches."""
+        measured = super().result(images, loss, seconds)
+        pixels = self.pixels.result(images, loss, seconds)
+        return measured.with_figures({name: pixels.figures[name] for name in ("pixel_accuracy", "mean_iou")})

@@ -1,0 +1,169 @@
+"""What a task is: it makes of a network's outputs and the targets a loss, a score, an evaluation and answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+from torch import Tensor, nn
+
+from cnnatomy.design.blocks import Heads
+from cnnatomy.design.graph import Graph
+from cnnatomy.design.network import Design, Network
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers.layer import Shape, dimensions
+from cnnatomy.tasks import losses
+from cnnatomy.tasks.losses import Options
+
+Target = Tensor | dict[str, Tensor]
+"""What is to be learned of some images: one tensor, or one for each head by its name."""
+Outputs = Any
+"""What a network gives for some images: a tensor, a tuple of them, or a dictionary by the names of its heads."""
+Criterion = Any
+"""What a task makes its loss of: a `losses.Loss`, or one for each head."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A head of a network, or one of the maps that it gives: its name and shape, without the batch."""
+
+    name: str
+    shape: Shape
+    auxiliary: bool = False
+
+
+def outputs_of(network: Design, graph: Graph) -> tuple[Output, ...]:
+    """What a network gives, in order."""
+    shapes = [output.shape for output in graph.outputs]
+    if isinstance(network, Network) and isinstance(network.head, Heads):
+        names = list(network.heads)
+        if len(names) == len(shapes):
+            auxiliary = set(network.head.auxiliary)
+            return tuple(Output(name, shape, name in auxiliary) for name, shape in zip(names, shapes, strict=True))
+    return tuple(Output(f"output {number}", shape) for number, shape in enumerate(shapes, 1))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on so many `images`.
+
+    Attributes:
+        loss: the mean over the images.
+        figures: what there is to say in a line, by name; None where it is not defined.
+        each: what the records of `rows` are about: a class, a number, a head.
+        rows: one record for each of them.
+        more: further plain data for summary.json.
+    """
+
+    images: int
+    loss: float
+    seconds: float
+    figures: Mapping[str, float | None]
+    each: str = "class"
+    rows: tuple[Mapping[str, Any], ...] = ()
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `test` in summary.json."""
+        rows = {f"per_{self.each}": [dict(row) for row in self.rows]} if self.rows else {}
+        return {"images": self.images, "loss": self.loss, **self.figures, **rows, **self.more, "seconds": self.seconds}
+
+    def with_figures(self, figures: Mapping[str, float | None]) -> Self:
+        """The same with more to say."""
+        return dataclasses.replace(self, figures={**self.figures, **figures})
+
+
+class Meter(Protocol):
+    """Takes a split batch by batch, and says what was measured on all of it, exactly."""
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """What was measured on all batches; the mean loss and the time that it took are given."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one image: plain data for JSON, and in a line."""
+
+    record: Mapping[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of target, with the names of what is told apart: plain data, which a run folder keeps.
+
+    Attributes:
+        names: of the classes, numbers or keypoints, in the order of the outputs.
+        kind: what run.json calls it.
+        metric: the score that is shown after every epoch, 0 .. 1, the higher the better.
+        losses: the names of the losses that fit, the default first.
+    """
+
+    names: tuple[str, ...]
+
+    kind: ClassVar[str]
+    metric: ClassVar[str]
+    losses: ClassVar[tuple[str, ...]]
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
+        raise NotImplementedError
+
+    def prepare(self, module: nn.Module) -> None:
+        """Gives a network that was initialised what the task wants it to begin with; mostly nothing."""
+
+    def criterion(self, name: str, options: Options) -> Criterion:
+        """What `loss` needs: the loss of this name, or the task's own where it is empty.
+
+        Raises:
+            UserError: if there is no such loss, or it does not fit the task.
+        """
+        if name and name not in self.losses:
+            hint = nearest(name, self.losses)
+            raise UserError(f"the loss {name} does not fit {self.kind}: one of {', '.join(self.losses)}.{hint}")
+        return losses.make(name or self.losses[0], options)
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """The mean loss of a batch, a scalar; `criterion` is what that method gave, or a loss of one's own."""
+        raise NotImplementedError
+
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
+        """The sum over the images of a score, 0 .. 1 each: what `metric` names."""
+        raise NotImplementedError
+
+    def meter(self) -> Meter:
+        """What measures a whole split."""
+        raise NotImplementedError
+
+    def run(self, network: nn.Module, images: Tensor) -> Outputs:
+        """What a network in evaluation gives for normalised images, from which `answers` are made."""
+        return network(images)
+
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """What the network says of each image of a batch; of classes the `most` likeliest."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """The fields beside `names`, as run.json keeps them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "names"}
+
+
+def one_output(outputs: Sequence[Output], needs: str) -> Output:
+    """The one main head; raises `UserError` where there are others. `needs` is what a task needs, for the message."""
+    main = [output for output in outputs if not output.auxiliary]
+    if len(main) != 1:
+        given = ", ".join(f"{output.name} {dimensions(output.shape)}" for output in main)
+        raise UserError(f"the network gives {len(main)} outputs ({given}); {needs} needs one main head")
+    return main[0]
+
+
+def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> UserError:
+    """The message for a head of the wrong shape."""
+    known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return UserError(f"the head gives {dimensions(output.shape)}, {needs}: {whose} has {known}")
+

@@ -1,0 +1,364 @@
+"""The loop: step by step through the epochs, such that it can be left at any step and gone on with, bit for bit.
+
+All that is random in a step (augmentation, dropout, stochastic depth) follows from the seed and the number of the step,
+and the order of the images from the seed and the number of the epoch. So the state of a training is its weights, what
+its optimizers keep, its sums since the epoch began, and a few counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cnnatomy.data.augmentation import augmented
+from cnnatomy.data.batches import Batches, mix
+from cnnatomy.errors import UserError
+from cnnatomy.runs.evaluation import moved
+from cnnatomy.runs.model import Model
+from cnnatomy.runs.trained import Epoch
+from cnnatomy.tasks.task import Criterion, Outputs, Target, Task
+from cnnatomy.training import divergence, optimizers, schedules
+from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.watching import Watcher
+
+LOOKS_EVERY = 50
+"""Steps between two looks at whether the loss is a number, on a GPU: each waits until it has computed everything."""
+
+
+class Sums:
+    """Loss, score and images since an epoch, or its validation, began. Kept on the device: reading them waits for it."""
+
+    def __init__(self) -> None:
+        self.loss: Any = 0.0
+        self.score: Any = 0.0
+        self.images = 0
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, score: Tensor, images: int) -> None:
+        """Counts a batch with its mean loss, and the sum of its scores."""
+        self.loss += loss.detach().double() * images
+        self.score += score.double()
+        self.images += images
+
+    def measured(self) -> tuple[float, float]:
+        """Mean loss, and mean score."""
+        return float(self.loss) / max(self.images, 1), float(self.score) / max(self.images, 1)
+
+    def state(self) -> dict[str, float | int]:
+        """For a checkpoint."""
+        return {"loss": float(self.loss), "score": float(self.score), "images": self.images}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Sums:
+        """What `state` gave."""
+        sums = cls()
+        sums.loss, sums.score, sums.images = state["loss"], state["score"], state["images"]
+        return sums
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is made small: the task, its loss in training, and the same as validation measures it."""
+
+    task: Task
+    criterion: Criterion
+    plain: Criterion
+
+
+class Training:
+    """A network in training.
+
+    Attributes:
+        model: the network with its normalisation, as the optimizers change it.
+        steps: those that are done, since the first.
+        epochs: those that are complete, with their validation.
+        rows: one for each of them.
+        begun: the epoch after which the present cycle of the schedule began; 0 at first.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        objective: Objective,
+        train: Batches,
+        val: Batches,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
+        self.model, self.recipe, self.objective, self.train, self.val = model, recipe, objective, train, val
+        self.watchers = list(watchers)
+        self.device = model.mean.device
+        self.optimizers = optimizers.make(recipe, model.network)
+        self.plateau = schedules.Plateau(recipe.cut_patience)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+        self._forward: Callable[[Tensor], Outputs] = torch.compile(model) if recipe.compile else model
+        self.parts = {name: part for name, part in model.network.named_children()}
+        self.rows: list[Epoch] = []
+        self.steps = self.begun = 0
+        self.sums = Sums()
+        self.step_in_epoch = 0
+
+    @property
+    def epochs(self) -> int:
+        """Complete epochs."""
+        return len(self.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many make an epoch."""
+        return len(self.train)
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training, early stopping aside."""
+        return max(1, round(self.recipe.epochs * self.steps_per_epoch))
+
+    @property
+    def evaluated(self) -> Model:
+        """The network that is validated and kept: the average of the weights where there is one."""
+        return self.average.module if self.average is not None else self.model
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the lowest validation loss, the first of equals."""
+        return min(self.rows, key=lambda row: row.val_loss, default=None)
+
+    @property
+    def waited(self) -> int:
+        """Epochs without a lower validation loss, in the present cycle."""
+        return self.epochs - max(self.best.epoch if self.best else 0, self.begun)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience ended it before the last epoch."""
+        return self.epochs < math.ceil(self.recipe.epochs)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or patience is at an end."""
+        return self.epochs >= math.ceil(self.recipe.epochs) or bool(self.recipe.patience and self.waited >= self.recipe.patience)
+
+    def run(self, epoch_done: Callable[[Epoch], None], between: Callable[[], None]) -> None:
+        """Trains until it is over; `epoch_done` keeps what is to be kept, `between` is called after every step.
+
+        Raises:
+            UserError: if the loss is no number any more, with the layer at which that began.
+        """
+        try:
+            for watcher in self.watchers:
+                watcher.begin(self)
+            while not self.is_over:
+                self._epoch(between)
+                row = self._validated()
+                self.rows.append(row)
+                self.step_in_epoch, self.sums = 0, Sums()
+                self.plateau.step(row.val_loss)
+                epoch_done(row)
+                for watcher in self.watchers:
+                    watcher.epoch(self, row)
+        finally:
+            for watcher in self.watchers:
+                watcher.end(self)
+
+    def _epoch(self, between: Callable[[], None]) -> None:
+        self.train.order.set_epoch(self.epochs, self.step_in_epoch)
+        self._set_training()
+        self._started, seen = time.perf_counter(), self.sums.images
+        for images, target in self.train:
+            self._step(images, target)
+            if self.step_in_epoch < self.steps_per_epoch and self.steps < self.total:
+                between()
+            elif self.steps >= self.total:
+                break
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self._speed = (self.sums.images - seen) / max(time.perf_counter() - self._started, 1e-9)
+
+    def _set_training(self) -> None:
+        """Training mode, and which parts are frozen in this epoch: those compute as they do in evaluation."""
+        self.model.train()
+        for name, module in frozen(self.model.network, self.recipe, self.epochs).items():
+            module.eval()
+        thawed = {id(p) for p in self.model.network.parameters()}
+        for module in frozen(self.model.network, self.recipe, self.epochs).values():
+            thawed -= {id(p) for p in module.parameters()}
+        for parameter in self.model.network.parameters():
+            parameter.requires_grad_(id(parameter) in thawed)
+
+    def _step(self, images: Tensor, target: Target) -> None:
+        recipe = self.recipe
+        seed(mix(recipe.seed, self.steps), self.device)
+        rate = schedules.rate(
+            recipe, self.steps / self.steps_per_epoch, self.steps_per_epoch, self.plateau.cuts, self.begun
+        )
+        optimizers.set_rate(self.optimizers, rate)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        images, target = images.to(self.device, non_blocking=True), moved(target, self.device)
+        images = augmented(images, recipe.shift, recipe.rotation, recipe.scale, recipe.flip)
+        total: Any = 0.0
+        for part, goal in parts(images, target, recipe.accumulate):
+            share = len(part) / len(images)
+            loss, score = self._loss(part, goal)
+            self.scaler.scale(loss * share if share < 1 else loss).backward()
+            self.sums.add(loss, score, len(part))
+            total = total + loss.detach() * share
+        if self.device.type == "cpu" or self.steps % LOOKS_EVERY == 0:
+            self._check(total, images, target)
+        if recipe.clip:
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.model.network.parameters(), recipe.clip)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.rate = rate
+        self.steps += 1
+        self.step_in_epoch += 1
+        for watcher in self.watchers:
+            watcher.step(self, total)
+
+    def _loss(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """The mean loss with all that is added to it, and the sum of the scores."""
+        recipe, objective = self.recipe, self.objective
+        if recipe.memory_format == "channels_last":
+            images = images.to(memory_format=torch.channels_last)
+        with self._precision():
+            outputs, auxiliary = self.model.heads(self._forward(images))
+            outputs, auxiliary = in_float32(outputs), [in_float32(other) for other in auxiliary]
+        loss = objective.task.loss(outputs, target, objective.criterion)
+        score = objective.task.score(outputs, target)
+        for other in auxiliary:
+            loss = loss + recipe.auxiliary_weight * objective.task.loss(other, target, objective.criterion)
+        if recipe.l1:
+            loss = loss + recipe.l1 * optimizers.l1_penalty(self.model.network)
+        return loss, score
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.recipe.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.recipe.precision))
+
+    def _check(self, loss: Tensor, images: Tensor, target: Target) -> None:
+        """Raises `UserError` where the loss is no number, naming the layer at which it began."""
+        if not math.isfinite(float(loss)):
+            seed(mix(self.recipe.seed, self.steps), self.device)
+            where = divergence.first(self.model, images)
+            raise UserError(
+                f"training diverged in epoch {self.epochs + 1}, batch {self.step_in_epoch + 1} (step {self.steps + 1}):"
+                f" the loss is {float(loss):g}; {where}. {divergence.remedy(self.recipe, getattr(self, 'rate', self.recipe.learning_rate))}"
+            )
+
+    def _validated(self) -> Epoch:
+        """The row of the epoch whose steps are done."""
+        trained = self.sums.measured()
+        model, objective, sums = self.evaluated, self.objective, Sums()
+        model.eval()
+        with torch.inference_mode(), self._precision():
+            for images, given in self.val:
+                target = moved(given, self.device)
+                outputs, _ = model.heads(model(images))
+                outputs = in_float32(outputs)
+                sums.add(
+                    objective.task.loss(outputs, target, objective.plain),
+                    objective.task.score(outputs, target),
+                    len(images),
+                )
+        loss, score = sums.measured()
+        row = Epoch(
+            epoch=self.epochs + 1,
+            learning_rate=self.rate,
+            train_loss=trained[0],
+            train_score=trained[1],
+            val_loss=loss,
+            val_score=score,
+            images_per_second=self._speed,
+            seconds=time.perf_counter() - self._started,
+        )
+        if not math.isfinite(loss):
+            where = divergence.first(model, next(iter(self.val))[0])
+            raise UserError(
+                f"training diverged in epoch {row.epoch}: the loss is {trained[0]:g} in training, {loss:g} in"
+                f" validation; {where}. {divergence.remedy(self.recipe, self.rate)}"
+            )
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "network": self.model.network.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else {},
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "scaler": self.scaler.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "rows": [vars(row) for row in self.rows],
+            "sums": self.sums.state(),
+            "steps": self.steps,
+            "step_in_epoch": self.step_in_epoch,
+            "begun": self.begun,
+            "rate": getattr(self, "rate", self.recipe.learning_rate),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """What `state` gave."""
+        self.model.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.scaler.load_state_dict(state["scaler"])
+        self.plateau.load_state_dict(state["plateau"])
+        self.rows = [Epoch(**row) for row in state["rows"]]
+        self.sums = Sums.of(state["sums"])
+        self.steps, self.step_in_epoch = state["steps"], state["step_in_epoch"]
+        self.begun, self.rate = state["begun"], state["rate"]
+
+
+def seed(number: int, device: torch.device) -> None:
+    """Seeds torch's generator of the device that computes, and of the CPU: as `torch.manual_seed`, but for no other."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """Outputs as the loss reads them, whatever they were computed in."""
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    if isinstance(outputs, dict):
+        return {name: output.float() for name, output in outputs.items()}
+    return tuple(output.float() for output in outputs)
+
+
+def parts(images: Tensor, target: Target, count: int) -> list[tuple[Tensor, Target]]:
+    """A batch in so many parts, of nearly the same size."""
+    if count <= 1:
+        return [(images, target)]
+    cut = images.tensor_split(min(count, len(images)))
+    if isinstance(target, Tensor):
+        return list(zip(cut, target.tensor_split(len(cut)), strict=True))
+    each = {name: tensor.tensor_split(len(cut)) for name, tensor in target.items()}
+    return [(part, {name: tensors[i] for name, tensors in each.items()}) for i, part in enumerate(cut)]
+
+
+def frozen(network: nn.Module, recipe: Recipe, epoch: int) -> dict[str, nn.Module]:
+    """The parts that are frozen in an epoch, counted from 0, by path.
+
+    With `unfreeze`, after every so many epochs the last of those that `freeze` names is trained again.
+    """
+    paths = list(recipe.freeze)
+    if recipe.unfreeze:
+        paths = paths[: max(0, len(paths) - int(epoch / recipe.unfreeze))]
+    modules = dict(network.named_modules())
+    return {path: modules[path] for path in paths}

@@ -1,0 +1,272 @@
+"""What is decided before the first step: what the recipe leaves open, what does not fit, and what is to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from cnnatomy import machine
+from cnnatomy.analysis import memory
+from cnnatomy.data import Data
+from cnnatomy.design.blocks import Chain, Named
+from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.design.network import Design, Network
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers import Softmax
+from cnnatomy.layers.layer import Shape
+from cnnatomy.runs.run import Run, keepable
+from cnnatomy.runs.trained import Trained
+from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.task import Criterion, Task
+from cnnatomy.training.loop import Objective
+from cnnatomy.training.recipe import Recipe
+
+RARE = 10
+"""How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""
+MOVABLE = ("label", "labels", "numbers", "exits")
+"""Tasks whose targets stay as they are when an image is moved."""
+PYTHON = "python:"
+STATES = {"sgd": "momentum", "nesterov": "momentum", "muon": "momentum", "rmsprop": "adam", "adam": "adam", "adamw": "adam"}
+"""What an optimizer keeps, as the memory model calls it (rmsprop: the mean square, and the momentum)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training before its first step.
+
+    Attributes:
+        run: what will be kept of it, with the recipe in which nothing is left open.
+        notes: what was decided, a line each.
+        predicted: bytes that a step needs at its peak, by the memory model.
+        weights: of each class in the loss; none where all count alike.
+    """
+
+    run: Run
+    recipe: Recipe
+    notes: tuple[str, ...]
+    predicted: int
+    weights: tuple[float, ...] = ()
+
+
+def plan(
+    design: Design,
+    data: Data,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    start: Trained | None = None,
+    limit: int | None = None,
+    keep: bool = True,
+) -> Plan:
+    """Decides what the recipe leaves open: class weights, and in how many parts a batch is computed.
+
+    `limit` are the bytes of memory to stay within, by default all that there are; with `keep` the network must be one
+    that a run folder can hold.
+
+    Raises:
+        UserError: if the network does not fit the data's task, a field of the recipe does not fit the network, or not
+            even a single image fits into memory.
+    """
+    notes = []
+    network, removed = without_softmax(design, data.shape, data.task)
+    if removed:
+        notes.append(f"the softmax at the end ({removed}) is left to the loss, which computes it")
+    network = keepable(network, data.shape) if keep else network
+    weights, recipe, note = _balanced(data, recipe)
+    notes += note
+    run = Run.of(network, data, recipe.as_dict())
+    _check(run, recipe)
+    if start is not None:
+        run = replace(run, parent=start.name, change="trained further")
+        if len(start.run.normalisation.mean) == run.shape[0]:
+            run = replace(run, normalisation=start.run.normalisation)
+    batch = min(recipe.batch_size, len(data.train))
+    parts, predicted = split(run.network, run.shape, batch, recipe, device, limit)
+    if recipe.accumulate == 0:
+        recipe = replace(recipe, accumulate=parts)
+        if parts > 1:
+            there = _there(device, limit)
+            whole = needed(run.network, run.shape, batch, recipe, device).total
+            notes.append(
+                f"a step with {batch:,} images needs {_size(whole)}, and there are {_size(there or 0)}: each batch is"
+                f" computed in {parts} parts, whose gradients are added up ({_size(predicted)}); batch normalisation"
+                f" sees {-(-batch // parts)} images at a time"
+            )
+    notes.append(f"predicted peak of a step: {_size(predicted)}")
+    return Plan(replace(run, recipe=recipe.as_dict()), recipe, tuple(notes), predicted, weights)
+
+
+def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: Criterion = None) -> Objective:
+    """What training makes small, and what validation measures; `own` is a loss of one's own.
+
+    Raises:
+        UserError: if the loss does not fit the task, or is the name of code that was not given.
+    """
+    if own is not None:
+        return Objective(task, own, own)
+    if recipe.loss.startswith(PYTHON):
+        raise UserError(
+            f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
+            f" give it on the command line, --loss {recipe.loss}, or in Python fit(..., loss=...)"
+        )
+    options = Options(
+        label_smoothing=recipe.label_smoothing,
+        focal_gamma=recipe.focal_gamma,
+        huber_delta=recipe.huber_delta,
+        norm=recipe.norm,
+        weights=weights,
+        loss_weights=recipe.loss_weights,
+    )
+    return Objective(task, task.criterion(recipe.loss, options), task.criterion(recipe.loss, options.plain()))
+
+
+def _balanced(data: Data, recipe: Recipe) -> tuple[tuple[float, ...], Recipe, list[str]]:
+    """Weights of the classes, the recipe that says so, and a line where the recipe had left it open."""
+    notes: list[str] = []
+    if not isinstance(data.task, Label):
+        if recipe.class_weights == "balanced" or recipe.sampler == "balanced":
+            raise UserError(f"recipe: class_weights and sampler are for one label; the task is {data.task.kind}")
+        return (), replace(recipe, class_weights="none"), notes
+    counts = class_counts(data)
+    chosen = recipe.class_weights
+    if chosen == "auto":
+        most, least = max(counts), min(counts)
+        chosen = "balanced" if most >= RARE * least and recipe.sampler == "none" else "none"
+        if chosen == "balanced":
+            rare, often = (data.classes[counts.index(count)] for count in (least, most))
+            notes.append(
+                f"{rare} has {least:,} training images, {often} {most:,}: classes are weighted in the loss, so that all"
+                " count alike (--set class_weights=none: each image alike)"
+            )
+    weights = balanced(counts) if chosen == "balanced" else ()
+    return weights, replace(recipe, class_weights=chosen), notes
+
+
+def class_counts(data: Data) -> list[int]:
+    """Training images of each class."""
+    targets = data.train.targets
+    labels = targets["label"] if isinstance(targets, Mapping) else targets
+    return torch.bincount(labels[data.train.indices], minlength=len(data.classes)).tolist()
+
+
+def balanced(counts: list[int]) -> tuple[float, ...]:
+    """Weights inversely proportional to how often a class is there, whose mean over all images is 1."""
+    return tuple(sum(counts) / (len(counts) * count) for count in counts)
+
+
+def draws(data: Data, recipe: Recipe) -> torch.Tensor | None:
+    """How often each training image is drawn, relative to the others; None where all are seen equally often."""
+    if recipe.sampler == "none":
+        return None
+    targets = data.train.targets
+    labels = targets["label"] if isinstance(targets, Mapping) else targets
+    return torch.tensor(balanced(class_counts(data)), dtype=torch.float64)[labels[data.train.indices]]
+
+
+def _check(run: Run, recipe: Recipe) -> None:
+    """Raises `UserError` where a field of the recipe does not fit the network or its task."""
+    moves = [name for name in ("shift", "rotation", "scale", "flip") if getattr(recipe, name)]
+    if moves and run.task.kind not in MOVABLE:
+        raise UserError(
+            f"recipe: {moves[0]} moves the image and not its target; the task {run.task.kind} has targets with places:"
+            f" set {' and '.join(f'{name}=0' for name in moves)}"
+        )
+    if recipe.label_smoothing and not isinstance(run.task, Label) and run.task.kind not in ("labels", "mask"):
+        raise UserError(f"recipe: label_smoothing is for labels; the task is {run.task.kind}")
+    names = _paths(run.network, run.shape)
+    for name in (*recipe.freeze, *recipe.rates):
+        if name not in names:
+            raise UserError(f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ...")
+    if set(recipe.freeze) >= {"tail", "body", "head"}:
+        raise UserError("recipe: freeze names tail, body and head, so that there is nothing to train")
+
+
+def _paths(network: Design, shape: Shape) -> set[str]:
+    """Every path of a layer or block."""
+    paths = set()
+    for node in network.graph(shape).nodes:
+        path = node.path
+        while path:
+            paths.add(path)
+            path = path.rpartition(".")[0]
+    return paths
+
+
+def without_softmax(network: Design, shape: Shape, task: Task) -> tuple[Design, str]:
+    """The network without a softmax at its end, where the task's loss computes it; and the path of that softmax."""
+    graph = network.graph(shape)
+    node = graph.outputs[0].node if len(graph.outputs) == 1 else None
+    if not isinstance(task, Label) or node is None or not isinstance(node.layer, Softmax):
+        return network, ""
+    if isinstance(network, Network):
+        head = _without_last(network.head)
+        if head is not None:
+            return network.replace(head=head), node.path
+    listed = network if isinstance(network, ListedNetwork) else ListedNetwork.of(graph, network.name)
+    return listed.for_classes(None), node.path
+
+
+def _without_last(part: Any) -> Any:
+    """A chain without the softmax at its end; None where it is in a block of another form."""
+    if isinstance(part, Softmax):
+        return Chain()
+    if not isinstance(part, Chain) or not part.parts:
+        return None
+    *before, last = part.parts
+    inner = last.part if isinstance(last, Named) else last
+    shorter = _without_last(inner)
+    if shorter is None:
+        return None
+    if shorter == Chain():
+        return Chain(*before)
+    return Chain(*before, Named(last.name, shorter) if isinstance(last, Named) else shorter)
+
+
+def _there(device: torch.device, limit: int | None) -> int | None:
+    if limit is not None:
+        return limit
+    return machine.memory() if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
+
+
+def needed(design: Design, shape: Shape, images: int, recipe: Recipe, device: torch.device) -> memory.Footprint:
+    """What a step needs, by the memory model."""
+    setting = memory.Setting(images, dtype=recipe.precision, optimizer=STATES[recipe.optimizer], device=device.type)
+    if recipe.optimizer == "sgd" and recipe.momentum == 0:
+        setting = setting.replace(optimizer="sgd")
+    return memory.training(design.graph(shape), setting)
+
+
+def split(
+    design: Design, shape: Shape, batch: int, recipe: Recipe, device: torch.device, limit: int | None
+) -> tuple[int, int]:
+    """In how many parts a batch fits into memory, and the bytes that a step then needs.
+
+    Raises:
+        UserError: naming the layer at which most is needed, where not even one image fits, or the recipe's parts don't.
+    """
+    there = _there(device, limit)
+    parts = max(recipe.accumulate, 1)
+    step = needed(design, shape, -(-batch // parts), recipe, device)
+    if there is None or step.total <= there:
+        return parts, step.total
+    one = needed(design, shape, 1, recipe, device)
+    if one.total > there or recipe.accumulate:
+        images = 1 if one.total > there else -(-batch // parts)
+        worst = one if one.total > there else step
+        remedy = "choose a smaller input or a smaller network" if one.total > there else "set accumulate=0"
+        raise UserError(
+            f"a training step of {design.name or 'the network'} with {images:,} image{'s' * (images > 1)} of"
+            f" {'x'.join(map(str, shape))} needs {_size(worst.total)}, most at {worst.at} ({worst.phase}), and there"
+            f" are {_size(there)}: {remedy}"
+        )
+    largest = memory.largest_batch(lambda images: needed(design, shape, images, recipe, device), there)
+    parts = -(-batch // largest)
+    return parts, needed(design, shape, -(-batch // parts), recipe, device).total
+
+
+def _size(bytes: int) -> str:
+    return f"{bytes / 2**30:,.1f} GiB" if bytes >= 2**30 else f"{bytes / 2**20:,.1f} MiB"

@@ -1,0 +1,133 @@
+"""Going on with a run: from a sound state, with the same data and network, and with what may be changed on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnnatomy.design.network import Design
+from cnnatomy.errors import UserError
+from cnnatomy.files import write_json
+from cnnatomy.runs import folder as run_folder
+from cnnatomy.runs.folder import RunFolder
+from cnnatomy.runs.run import Run
+from cnnatomy.runs.trained import Trained
+from cnnatomy.training import checkpoints
+from cnnatomy.training.checkpoints import has_checkpoint
+from cnnatomy.training.loop import Training
+from cnnatomy.training.recipe import Recipe
+
+CYCLES = ("cosine", "one-cycle", "polynomial")
+"""Schedules that end at a given epoch, and so begin again where a run goes on after it."""
+AMENDABLE = ("epochs", "patience", "learning_rate", "clip", "cut", "cut_patience")
+"""Fields of a recipe that may be others when a run goes on."""
+
+
+def begun(place: RunFolder) -> Run:
+    """The run in a folder, with its recipe complete; raises `UserError` where no training was begun there."""
+    _, before = run_folder.read_run(place.path)
+    if not before.recipe or (before.parent and place.model.exists() and not has_checkpoint(place)):
+        origin = f"made from {before.parent} ({before.change})" if before.parent else before.source
+        raise UserError(
+            f"{place.path} holds weights without a training to go on with: {origin}. To train them further:"
+            f" cnnatomy train {place.path} --start {place.path} --out ANOTHER_FOLDER"
+        )
+    return replace(before, recipe=Recipe.of(before).as_dict())
+
+
+def settled(recipe: Recipe, before: Run) -> Recipe:
+    """A recipe with what it leaves open as it was decided when the run was begun."""
+    old = Recipe.of(before)
+    parts = recipe.accumulate or old.accumulate
+    weights = old.class_weights if recipe.class_weights == "auto" else recipe.class_weights
+    return replace(recipe, accumulate=parts, class_weights=weights)
+
+
+def same_run(place: RunFolder, before: Run, run: Run, start: Trained | None) -> Run:
+    """The run that is gone on with; raises `UserError` where that in the folder is another one."""
+    if start is None:  # the weights that it began with are in the checkpoint
+        run = replace(run, parent=before.parent, change=before.change, normalisation=before.normalisation)
+    check_classes(place.path, before, run.classes, run.source)
+    check_network(place.path, before, run.network)
+    old, new = before.as_dict(), run.as_dict()
+    for key in AMENDABLE:
+        old["recipe"].pop(key), new["recipe"].pop(key)
+    for key in ("input", "data", "task", "normalisation", "recipe", "parent", "change"):
+        if old.get(key) != new.get(key):
+            was, now = _difference(old.get(key), new.get(key))
+            raise UserError(f"{place.path} was begun with {key} {was}, now {now}: give the same, or another folder")
+    return run
+
+
+def check_network(path: Path, before: Run, network: Design) -> None:
+    """Raises `UserError` where a run is gone on with as another network than it was begun as."""
+    if before.network != network:
+        raise UserError(f"{path} holds a run of another network, {before.name}: name another folder")
+
+
+def check_classes(path: Path, before: Run, classes: tuple[str, ...], source: str) -> None:
+    """Raises `UserError` where a run is gone on with on other classes than it was begun on."""
+    if before.classes != classes:
+        was, now = (", ".join(names[:8]) + (", ..." if len(names) > 8 else "") for names in (before.classes, classes))
+        raise UserError(
+            f"{path} was begun on {len(before.classes)} classes ({was}), but {source} has {len(classes)} ({now}):"
+            " give the same data, or another folder"
+        )
+
+
+def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: Trained | None) -> None:
+    """Loads the last state, and begins a new cycle where a run that had ended is to go on.
+
+    Raises:
+        UserError: if the state is another network's, or the recipe cannot be amended as it was.
+    """
+    state = checkpoints.latest(place)
+    if state is None:
+        if run.parent and start is None:
+            raise UserError(
+                f"{place.path} began with the weights of {run.parent}, and no state is kept yet. To begin again,"
+                f" remove it and name those weights: --start {run.parent}"
+            )
+    else:
+        run_folder.check_weights(place.last, state["network"], training.model.network, run.name)
+        try:
+            training.load(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+            raise UserError(
+                f"{place.last}: training cannot go on from it ({type(error).__name__}: {error})"
+            ) from None
+    if run.recipe != before.recipe:
+        _amend(training, place, before, run)
+
+
+def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
+    """Goes on with another recipe than before: the state says where a cycle began, and run.json what holds now."""
+    old, recipe = Recipe.of(before), training.recipe
+    if recipe.epochs != old.epochs:
+        ended = was_over(training, old)
+        if not ended and recipe.schedule in CYCLES:
+            raise UserError(
+                f"{place.path}: its {recipe.schedule} schedule was made for {old.epochs:g} epochs, of which"
+                f" {training.epochs} are done: finish it (--resume without --epochs), then go on with more"
+            )
+        if ended and (recipe.schedule in CYCLES or training.epochs < old.epochs):
+            training.begun = training.epochs
+            if training.epochs:
+                checkpoints.write(place, training.state())
+    place.summary.unlink(missing_ok=True)
+    write_json(place.run, run.as_dict())
+
+
+def was_over(training: Training, old: Recipe) -> bool:
+    """Whether training had ended by the recipe that it had."""
+    return training.epochs >= old.epochs or bool(old.patience and training.waited >= old.patience)
+
+
+def _difference(old: Any, new: Any) -> tuple[str, str]:
+    """The parts of two JSON values that differ, briefly."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        was, now = (", ".join(f"{key} {value.get(key, 'none')}" for key in keys) for value in (old, new))
+        return was, now
+    return str(old), str(new)

@@ -1,0 +1,30 @@
+"""What may look on while a network trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cnnatomy.runs.trained import Epoch
+    from cnnatomy.training.loop import Training
+
+
+class Watcher:
+    """Told of what happens in a training. Each method may be left out; none may change anything, or draw at random.
+
+    The gradients of a step are there until the next begins, in the parameters of `training.model`.
+    """
+
+    def begin(self, training: Training) -> None:
+        """Before the first step, or the first after `--resume`."""
+
+    def step(self, training: Training, loss: Tensor) -> None:
+        """After every step, with its mean loss; `training.steps` are done."""
+
+    def epoch(self, training: Training, row: Epoch) -> None:
+        """After every epoch and its validation."""
+
+    def end(self, training: Training) -> None:
+        """When training is over, whatever ended it."""
