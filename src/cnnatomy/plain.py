@@ -24,7 +24,14 @@ def checked(got: Any, hint: Any, name: str) -> Any:
         raise UserError(f"{name}: expected {type_text(hint)}, got {what}") from None
 
 
-_WORDS = {int: "int", float: "float", str: "text", bool: "true or false", type(None): "null"}
+_WORDS: dict[Any, str] = {
+    Any: "anything",
+    int: "int",
+    float: "float",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 def type_text(hint: Any) -> str:
@@ -46,6 +53,8 @@ def type_text(hint: Any) -> str:
 def _fitted(got: Any, hint: Any) -> Any:
     """The same; raises ValueError or OverflowError for what does not fit."""
     origin, of = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return got
     if origin in (Union, UnionType):
         for option in of:
             with suppress(ValueError, OverflowError):

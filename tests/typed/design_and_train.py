@@ -61,9 +61,9 @@ def train(folder: Path) -> None:
     data = load("digits", (1, 32, 32))
     trained = fit(cn.network("lenet-5", classes=10), data, Recipe(epochs=2), folder)
     if trained.outcome is not None:
-        print(trained.outcome.test.top_1 + 1.0, trained.outcome.best.epoch + 1, trained.run.classes[0].upper())
+        print(trained.outcome.test["top_1"] + 1.0, trained.outcome.best.epoch + 1, trained.run.classes[0].upper())
     again = Trained.load(folder)
     for prediction in again.predict(["photo.jpg"]):
         print(prediction.path.name.upper(), prediction.classes[0][1] + 1.0)
     result, what = again.evaluate()
-    print(result.top_5 + 1.0, what.upper())
+    print(result["top_5"] + 1.0, what.upper())

@@ -52,8 +52,8 @@ def demo(out: Path | None, seed: int, device: str) -> None:
         paths = _save_examples(trained, place / "examples")
     print_predictions(trained, paths, top=3)
     test = trained.outcome.test
-    right = round(test.top_1 * test.images)
-    click.echo(f"\nMeasured: {test.top_1:.2%} of the test split, {right} of {test.images} digits, are recognised.")
+    right = round(test["top_1"] * test.images)
+    click.echo(f"\nMeasured: {test['top_1']:.2%} of the test split, {right} of {test.images} digits, are recognised.")
     click.echo(what_next(folder))
     click.echo(f"  cnnatomy predict {place} {paths[0]}")
     click.echo("  cnnatomy train lenet-5 --data fashion-mnist     (after apt-get install dataset-fashion-mnist)")
@@ -70,6 +70,7 @@ def _save_examples(trained: Trained, folder: Path, count: int = 6) -> list[Path]
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     images, labels = next(iter(data.test.batches(count)))
+    assert not isinstance(labels, dict)
     for number, (image, label) in enumerate(zip(images.numpy(), labels.tolist(), strict=True), 1):
         paths.append(folder / f"example-{number}-of-class-{data.classes[label]}.png")
         Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(paths[-1])

@@ -21,7 +21,6 @@ from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_image_sha
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import Target, Task
 
 MEMORY = 2 * 2**30
@@ -151,7 +150,7 @@ def load(
             raise UserError(f"{image_set.source}: no usable image is left in {name}")
     return Data(
         source=image_set.source,
-        task=Label(image_set.classes),
+        task=image_set.task,
         shape=shape,
         split_seed=split_seed,
         train=parts[TRAIN],

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnatomy.data.images import ImageShape, Pixels, fit_image, read_image
+from cnnatomy.tasks.label import Label
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")
@@ -55,6 +56,16 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def task(self) -> Label:
+        """One label an image."""
+        return Label(self.classes)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for an image."""
+        return len(self.classes)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ class Prediction:
     answer: Answer | None = None
     error: str = ""
 
+    @property
+    def classes(self) -> tuple[tuple[str, float], ...]:
+        """The likeliest classes with their probabilities, likeliest first, where there is one label."""
+        said = self.answer.record.get("predictions", ()) if self.answer is not None else ()
+        return tuple((each["class"], each["probability"]) for each in said)
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:

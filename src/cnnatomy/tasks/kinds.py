@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -36,7 +36,7 @@ def from_dict(record: Any, names: tuple[str, ...], source: str | Path) -> Task:
     Raises:
         UserError: naming what `as_dict` does not give.
     """
-    fields = checked(record, dict[str, Any], f"{source}: task") if isinstance(record, Mapping) else {}
+    fields = checked(record, dict[str, Any], f"{source}: task")
     kind = fields.pop("kind", None)
     if kind not in KINDS:
         hint = nearest(str(kind), KINDS)
@@ -48,13 +48,16 @@ def from_dict(record: Any, names: tuple[str, ...], source: str | Path) -> Task:
         if name not in known:
             raise UserError(f"{source}: task: {kind} has no {quoted(name)}.{nearest(name, known)}")
     if "tasks" in fields:
-        fields["tasks"] = {name: _part(part, f"{source}: task {name}") for name, part in fields["tasks"].items()}
+        fields["tasks"] = {
+            name: _part(part, f"{source}: task {name}")
+            for name, part in checked(fields["tasks"], dict[str, Any], f"{source}: task: tasks").items()
+        }
         return Heads(names, **fields)
     return chosen(names, **{name: checked(got, hints[name], f"{source}: task: {name}") for name, got in fields.items()})
 
 
 def _part(record: Any, source: str) -> Task:
-    fields = dict(record) if isinstance(record, Mapping) else {}
+    fields = checked(record, dict[str, Any], source)
     return from_dict(fields, checked(fields.pop("names", None), tuple[str, ...], f"{source}: names"), source)
 
 

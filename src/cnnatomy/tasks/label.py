@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,7 +11,19 @@ from torch import Tensor
 
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers.layer import elements
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_output
+from cnnatomy.tasks.task import (
+    Answer,
+    Criterion,
+    Evaluation,
+    Meter,
+    Output,
+    Outputs,
+    Target,
+    Task,
+    mismatch,
+    one_output,
+)
+
 
 @dataclass(frozen=True)
 class Label(Task):
@@ -21,7 +33,7 @@ class Label(Task):
     probability is the sum of those of its classes, is added with `group_weight`.
     """
 
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     group_weight: float = 1.0
 
     kind: ClassVar[str] = "label"
@@ -49,19 +61,20 @@ class Label(Task):
         """That of the classes, and of the groups where there are some."""
         logits, labels = outputs.flatten(1), target
         assert isinstance(labels, Tensor)
-        value = criterion(logits, labels)
+        value: Tensor = criterion(logits, labels)
         if self.groups:
             of_class = self._group_of_class().to(logits.device)
             logs = logits.log_softmax(1)
             sums = torch.stack([logs[:, of_class == group].logsumexp(1) for group in range(len(self.groups))], 1)
-            value = value - self.group_weight * sums.gather(1, of_class[labels][:, None]).mean()
+            of_group: Tensor = sums.gather(1, of_class[labels][:, None])
+            value = value - self.group_weight * of_group.mean()
         return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """How many images are classified rightly."""
         return (outputs.flatten(1).argmax(1) == target).sum()
 
-    def meter(self) -> LabelMeter:
+    def meter(self) -> Meter:
         """Everything that `metrics.classification` measures."""
         return LabelMeter(self)
 

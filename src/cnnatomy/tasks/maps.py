@@ -48,7 +48,8 @@ class Mask(Task):
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the pixels of each image."""
         assert isinstance(target, Tensor)
-        return criterion(enlarged(outputs, target), target)
+        value: Tensor = criterion(enlarged(outputs, target), target)
+        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of pixels that are right, summed over the images."""
@@ -113,7 +114,8 @@ class Map(Task):
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the pixels of each image."""
         assert isinstance(target, Tensor)
-        return criterion(enlarged(outputs, target), target)
+        value: Tensor = criterion(enlarged(outputs, target), target)
+        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """1 / (1 + mean absolute error) of each image, summed."""
@@ -208,7 +210,8 @@ class Keypoints(Task):
         places, known = self._compared(outputs, target)
         assert isinstance(target, Tensor)
         wanted = torch.where(known[..., None], target[..., :2], torch.nan)
-        return criterion(places / max(self.size), wanted / max(self.size))
+        value: Tensor = criterion(places / max(self.size), wanted / max(self.size))
+        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of the visible keypoints that are right, summed over the images."""

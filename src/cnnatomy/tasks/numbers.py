@@ -54,7 +54,8 @@ class Labels(Task):
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the labels."""
         assert isinstance(target, Tensor)
-        return criterion(outputs.flatten(1), target)
+        value: Tensor = criterion(outputs.flatten(1), target)
+        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of labels that are right, summed over the images."""
@@ -106,7 +107,8 @@ class Numbers(Task):
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the numbers."""
         assert isinstance(target, Tensor)
-        return criterion(outputs.flatten(1), target)
+        value: Tensor = criterion(outputs.flatten(1), target)
+        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """1 / (1 + mean absolute error) of each image, summed."""

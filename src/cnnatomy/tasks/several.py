@@ -1,9 +1,9 @@
-"""Several heads, each with a task of its own; early exits, which all say the same; a label with a class for each pixel."""
+"""Several heads with a task each; early exits, which all say the same; a label with a class for each pixel."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 class Heads(Task):
     """A task for each head, by its name; the sum of their losses, each with its weight, is what is trained."""
 
-    tasks: Mapping[str, Task] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
 
     kind: ClassVar[str] = "heads"
     metric: ClassVar[str] = "mean_score"
@@ -106,7 +106,9 @@ class HeadsMeter:
         figures: dict[str, float | None] = {}
         for name, meter in self.meters.items():
             measured = meter.result(images, math.nan, seconds)
-            record = {key: value for key, value in measured.as_dict().items() if key not in ("images", "loss", "seconds")}
+            record = {
+                key: value for key, value in measured.as_dict().items() if key not in ("images", "loss", "seconds")
+            }
             rows.append({"head": name, **record})
             figures |= {f"{name}_{figure}": value for figure, value in measured.figures.items()}
         return Evaluation(images, loss, seconds, figures, "head", tuple(rows))
@@ -141,7 +143,7 @@ class Exits(Label):
         """Of the last exit."""
         return super().score(list(outputs.values())[-1], target)
 
-    def meter(self) -> ExitsMeter:
+    def meter(self) -> Meter:
         """The accuracy of each exit, and what thresholds cost and bring."""
         return ExitsMeter(self)
 
@@ -228,7 +230,7 @@ class Localised(Label):
         if len(shapes) != 2 or elements(shapes[0]) != len(self.names) or shapes[1][:1] != (len(self.names),):
             raise mismatch(
                 outputs[-1],
-                f"localised labels need scores of {len(self.names)} classes and their map, such as PixelHead(localise=True)",
+                f"localised labels need scores of {len(self.names)} classes and their map: PixelHead(localise=True)",
                 f"{whose} has the classes",
                 self.names,
             )
@@ -245,7 +247,7 @@ class Localised(Label):
         assert isinstance(target, dict)
         return Label.score(self, outputs[0], target["label"])
 
-    def meter(self) -> LocalisedMeter:
+    def meter(self) -> Meter:
         """That of one label, and the accuracy of the pixels."""
         return LocalisedMeter(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
@@ -69,6 +70,11 @@ class Evaluation:
         """As `test` in summary.json."""
         rows = {f"per_{self.each}": [dict(row) for row in self.rows]} if self.rows else {}
         return {"images": self.images, "loss": self.loss, **self.figures, **rows, **self.more, "seconds": self.seconds}
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by its name; nan where it is not defined."""
+        value = self.figures[name]
+        return math.nan if value is None else value
 
     def with_figures(self, figures: Mapping[str, float | None]) -> Self:
         """The same with more to say."""
@@ -166,4 +172,3 @@ def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> Us
     """The message for a head of the wrong shape."""
     known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return UserError(f"the head gives {dimensions(output.shape)}, {needs}: {whose} has {known}")
-

@@ -62,7 +62,9 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path} is broken (it holds no checkpoint)")
     if "format" not in state and "pytorch-lightning_version" in state:
-        raise UserError(f"{path} is that of an older cnnatomy, which trained by Lightning: begin again in another folder")
+        raise UserError(
+            f"{path} is that of an older cnnatomy, which trained by Lightning: begin again in another folder"
+        )
     checksum = state.pop(CHECKSUM, None)
     if checksum is not None and checksum != digest(state):
         raise UserError(f"{path} is broken (checksum)")

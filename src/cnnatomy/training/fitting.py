@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +140,9 @@ def _model(run: Run, recipe: Recipe, start: Trained | None, device: torch.device
     if start is not None:
         transfer.take_weights(module, run, start)
     model = Model(module, run.normalisation).to(device)
-    return model.to(memory_format=torch.channels_last) if recipe.memory_format == "channels_last" else model
+    if recipe.memory_format == "channels_last":
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def _summary(

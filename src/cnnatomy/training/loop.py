@@ -34,7 +34,10 @@ LOOKS_EVERY = 50
 
 
 class Sums:
-    """Loss, score and images since an epoch, or its validation, began. Kept on the device: reading them waits for it."""
+    """Loss, score and images since an epoch, or its validation, began.
+
+    Kept on the device: reading them waits for it.
+    """
 
     def __init__(self) -> None:
         self.loss: Any = 0.0
@@ -90,7 +93,7 @@ class Training:
         recipe: Recipe,
         objective: Objective,
         train: Batches,
-        val: Batches,
+        val: Batches | None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
         self.model, self.recipe, self.objective, self.train, self.val = model, recipe, objective, train, val
@@ -99,11 +102,15 @@ class Training:
         self.optimizers = optimizers.make(recipe, model.network)
         self.plateau = schedules.Plateau(recipe.cut_patience)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+            if recipe.ema
+            else None
+        )
         self._forward: Callable[[Tensor], Outputs] = torch.compile(model) if recipe.compile else model
-        self.parts = {name: part for name, part in model.network.named_children()}
         self.rows: list[Epoch] = []
         self.steps = self.begun = 0
+        self.rate = recipe.learning_rate
         self.sums = Sums()
         self.step_in_epoch = 0
 
@@ -125,11 +132,16 @@ class Training:
     @property
     def evaluated(self) -> Model:
         """The network that is validated and kept: the average of the weights where there is one."""
-        return self.average.module if self.average is not None else self.model
+        if self.average is None:
+            return self.model
+        averaged: Model = self.average.module  # type: ignore[assignment]
+        return averaged
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest validation loss, the first of equals."""
+        """The epoch with the lowest validation loss, the first of equals; the last where nothing is validated."""
+        if self.val is None:
+            return self.rows[-1] if self.rows else None
         return min(self.rows, key=lambda row: row.val_loss, default=None)
 
     @property
@@ -145,7 +157,9 @@ class Training:
     @property
     def is_over(self) -> bool:
         """Whether all epochs are done, or patience is at an end."""
-        return self.epochs >= math.ceil(self.recipe.epochs) or bool(self.recipe.patience and self.waited >= self.recipe.patience)
+        return self.epochs >= math.ceil(self.recipe.epochs) or bool(
+            self.recipe.patience and self.waited >= self.recipe.patience
+        )
 
     def run(self, epoch_done: Callable[[Epoch], None], between: Callable[[], None]) -> None:
         """Trains until it is over; `epoch_done` keeps what is to be kept, `between` is called after every step.
@@ -161,7 +175,7 @@ class Training:
                 row = self._validated()
                 self.rows.append(row)
                 self.step_in_epoch, self.sums = 0, Sums()
-                self.plateau.step(row.val_loss)
+                self.plateau.step(row.train_loss if self.val is None else row.val_loss)
                 epoch_done(row)
                 for watcher in self.watchers:
                     watcher.epoch(self, row)
@@ -186,13 +200,10 @@ class Training:
     def _set_training(self) -> None:
         """Training mode, and which parts are frozen in this epoch: those compute as they do in evaluation."""
         self.model.train()
-        for name, module in frozen(self.model.network, self.recipe, self.epochs).items():
-            module.eval()
-        thawed = {id(p) for p in self.model.network.parameters()}
-        for module in frozen(self.model.network, self.recipe, self.epochs).values():
-            thawed -= {id(p) for p in module.parameters()}
         for parameter in self.model.network.parameters():
-            parameter.requires_grad_(id(parameter) in thawed)
+            parameter.requires_grad_(True)
+        for part in frozen(self.model.network, self.recipe, self.epochs):
+            part.eval().requires_grad_(False)
 
     def _step(self, images: Tensor, target: Target) -> None:
         recipe = self.recipe
@@ -201,6 +212,7 @@ class Training:
             recipe, self.steps / self.steps_per_epoch, self.steps_per_epoch, self.plateau.cuts, self.begun
         )
         optimizers.set_rate(self.optimizers, rate)
+        self.rate = rate
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         images, target = images.to(self.device, non_blocking=True), moved(target, self.device)
@@ -223,7 +235,6 @@ class Training:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        self.rate = rate
         self.steps += 1
         self.step_in_epoch += 1
         for watcher in self.watchers:
@@ -257,12 +268,33 @@ class Training:
             where = divergence.first(self.model, images)
             raise UserError(
                 f"training diverged in epoch {self.epochs + 1}, batch {self.step_in_epoch + 1} (step {self.steps + 1}):"
-                f" the loss is {float(loss):g}; {where}. {divergence.remedy(self.recipe, getattr(self, 'rate', self.recipe.learning_rate))}"
+                f" the loss is {float(loss):g}; {where}. {divergence.remedy(self.recipe, self.rate)}"
             )
 
     def _validated(self) -> Epoch:
         """The row of the epoch whose steps are done."""
-        trained = self.sums.measured()
+        (train_loss, train_score), (loss, score) = self.sums.measured(), self._validation()
+        if self.val is not None and not math.isfinite(loss):
+            where = divergence.first(self.evaluated, next(iter(self.val))[0])
+            raise UserError(
+                f"training diverged in epoch {self.epochs + 1}: the loss is {train_loss:g} in training, {loss:g} in"
+                f" validation; {where}. {divergence.remedy(self.recipe, self.rate)}"
+            )
+        return Epoch(
+            epoch=self.epochs + 1,
+            learning_rate=self.rate,
+            train_loss=train_loss,
+            train_score=train_score,
+            val_loss=loss,
+            val_score=score,
+            images_per_second=self._speed,
+            seconds=time.perf_counter() - self._started,
+        )
+
+    def _validation(self) -> tuple[float, float]:
+        """Mean loss and score on the validation split; nan where there is none."""
+        if self.val is None:
+            return math.nan, math.nan
         model, objective, sums = self.evaluated, self.objective, Sums()
         model.eval()
         with torch.inference_mode(), self._precision():
@@ -270,29 +302,9 @@ class Training:
                 target = moved(given, self.device)
                 outputs, _ = model.heads(model(images))
                 outputs = in_float32(outputs)
-                sums.add(
-                    objective.task.loss(outputs, target, objective.plain),
-                    objective.task.score(outputs, target),
-                    len(images),
-                )
-        loss, score = sums.measured()
-        row = Epoch(
-            epoch=self.epochs + 1,
-            learning_rate=self.rate,
-            train_loss=trained[0],
-            train_score=trained[1],
-            val_loss=loss,
-            val_score=score,
-            images_per_second=self._speed,
-            seconds=time.perf_counter() - self._started,
-        )
-        if not math.isfinite(loss):
-            where = divergence.first(model, next(iter(self.val))[0])
-            raise UserError(
-                f"training diverged in epoch {row.epoch}: the loss is {trained[0]:g} in training, {loss:g} in"
-                f" validation; {where}. {divergence.remedy(self.recipe, self.rate)}"
-            )
-        return row
+                loss = objective.task.loss(outputs, target, objective.plain)
+                sums.add(loss, objective.task.score(outputs, target), len(images))
+        return sums.measured()
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -307,7 +319,7 @@ class Training:
             "steps": self.steps,
             "step_in_epoch": self.step_in_epoch,
             "begun": self.begun,
-            "rate": getattr(self, "rate", self.recipe.learning_rate),
+            "rate": self.rate,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -352,8 +364,8 @@ def parts(images: Tensor, target: Target, count: int) -> list[tuple[Tensor, Targ
     return [(part, {name: tensors[i] for name, tensors in each.items()}) for i, part in enumerate(cut)]
 
 
-def frozen(network: nn.Module, recipe: Recipe, epoch: int) -> dict[str, nn.Module]:
-    """The parts that are frozen in an epoch, counted from 0, by path.
+def frozen(network: nn.Module, recipe: Recipe, epoch: int) -> list[nn.Module]:
+    """The parts that are frozen in an epoch, counted from 0.
 
     With `unfreeze`, after every so many epochs the last of those that `freeze` names is trained again.
     """
@@ -361,4 +373,4 @@ def frozen(network: nn.Module, recipe: Recipe, epoch: int) -> dict[str, nn.Modul
     if recipe.unfreeze:
         paths = paths[: max(0, len(paths) - int(epoch / recipe.unfreeze))]
     modules = dict(network.named_modules())
-    return {path: modules[path] for path in paths}
+    return [modules[path] for path in paths]

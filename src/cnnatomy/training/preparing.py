@@ -30,7 +30,14 @@ RARE = 10
 MOVABLE = ("label", "labels", "numbers", "exits")
 """Tasks whose targets stay as they are when an image is moved."""
 PYTHON = "python:"
-STATES = {"sgd": "momentum", "nesterov": "momentum", "muon": "momentum", "rmsprop": "adam", "adam": "adam", "adamw": "adam"}
+STATES = {
+    "sgd": "momentum",
+    "nesterov": "momentum",
+    "muon": "momentum",
+    "rmsprop": "adam",
+    "adam": "adam",
+    "adamw": "adam",
+}
 """What an optimizer keeps, as the memory model calls it (rmsprop: the mean square, and the momentum)."""
 
 
@@ -180,7 +187,9 @@ def _check(run: Run, recipe: Recipe) -> None:
     names = _paths(run.network, run.shape)
     for name in (*recipe.freeze, *recipe.rates):
         if name not in names:
-            raise UserError(f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ...")
+            raise UserError(
+                f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ..."
+            )
     if set(recipe.freeze) >= {"tail", "body", "head"}:
         raise UserError("recipe: freeze names tail, body and head, so that there is nothing to train")
 

@@ -62,9 +62,8 @@ class ShowProgress(Watcher):
         self._drawn = now
         mean, score = training.sums.measured()
         rate = (training.sums.images - self._seen) / (now - self._epoch_started)
-        figures = (
-            f"loss {mean:.3f}  {self._score} {score:6.1%}{self._validation}  {rate:,.0f} images/s  {self._left(training)}"
-        )
+        figures = f"loss {mean:.3f}  {self._score} {score:6.1%}{self._validation}  {rate:,.0f} images/s"
+        figures += f"  {self._left(training)}"
         epoch = f"epoch {training.epochs + 1}/{self._epochs}"
         self._bar.update(self._task, completed=training.steps, epoch=epoch, figures=figures)
         self._bar.refresh()

@@ -94,9 +94,7 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
         try:
             training.load(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
-            raise UserError(
-                f"{place.last}: training cannot go on from it ({type(error).__name__}: {error})"
-            ) from None
+            raise UserError(f"{place.last}: training cannot go on from it ({type(error).__name__}: {error})") from None
     if run.recipe != before.recipe:
         _amend(training, place, before, run)
 

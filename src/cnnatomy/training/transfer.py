@@ -22,7 +22,9 @@ def take_weights(module: nn.Module, run: Run, start: Trained) -> list[str]:
     """
     weights, wanted = start.network.state_dict(), module.state_dict()
     same_head = all(
-        name in wanted and wanted[name].shape == tensor.shape for name, tensor in weights.items() if name.startswith(HEAD)
+        name in wanted and wanted[name].shape == tensor.shape
+        for name, tensor in weights.items()
+        if name.startswith(HEAD)
     )
     is_part = not any(name.startswith(HEAD) for name in (*weights, *wanted))
     new = []

@@ -17,9 +17,9 @@ from cnnatomy.files import new_name, open_regular, writing_to
 from cnnatomy.limits import MAX_WEIGHTS_BYTES
 from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
-from cnnatomy.tasks.label import Label
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
+from cnnatomy.tasks.label import Label
 
 LIBRARIES = ("torchvision", "timm")
 SUFFIXES = (".safetensors", ".pth", ".pt")
