@@ -72,7 +72,8 @@ class Label(Task):
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """How many images are classified rightly."""
-        return (outputs.flatten(1).argmax(1) == target).sum()
+        right: Tensor = outputs.flatten(1).argmax(1) == target
+        return right.sum()
 
     def meter(self) -> Meter:
         """Everything that `metrics.classification` measures."""

@@ -59,7 +59,9 @@ class Labels(Task):
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of labels that are right, summed over the images."""
-        return ((outputs.flatten(1) > 0) == (target > 0)).float().mean(1).sum()  # type: ignore[operator]
+        assert isinstance(target, Tensor)
+        right: Tensor = (outputs.flatten(1) > 0) == (target > 0)
+        return right.float().mean(1).sum()
 
     def meter(self) -> LabelsMeter:
         """Precision, recall, F1, ROC and PR area of each label."""
