@@ -123,3 +123,6 @@ MAX_WEIGHTS_BYTES = 2**37
 
 MAX_CLASSES = 10_000_000
 """Of a classifier."""
+
+MAX_SCENES_BYTES = 2**31
+"""Of drawn scenes with their targets, which are kept in memory."""
