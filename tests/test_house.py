@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "edits": {"analysis"},
     "timing": {"analysis"},
     "critique": {"edits", "timing"},
-    "data": {"files", "limits", "machine"},
+    "data": {"files", "limits", "machine", "plain"},
     "runs": {"readers", "data"},
     "training": {"runs", "analysis", "timing"},
     "explain": {"runs", "analysis"},
