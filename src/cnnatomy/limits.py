@@ -123,3 +123,12 @@ MAX_WEIGHTS_BYTES = 2**37
 
 MAX_CLASSES = 10_000_000
 """Of a classifier."""
+
+MAX_SCENES_BYTES = 2**31
+"""Of drawn scenes with their targets, which are kept in memory."""
+
+MAX_COCO_BYTES = 2**30
+"""Of a file of COCO annotations; those of COCO's 118,287 training images have 469 million."""
+
+MAX_OBJECTS = 1_000
+"""Boxes of one image; COCO has 93 at most."""
