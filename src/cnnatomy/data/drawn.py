@@ -1,0 +1,130 @@
+"""Drawn scenes as a data set: `scenes:KIND`, made for the network's input."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnatomy.data import scenes
+from cnnatomy.data.batches import InMemory
+from cnnatomy.data.images import ImageShape
+from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.tasks.maps import Keypoints, Map, Mask
+from cnnatomy.tasks.numbers import Labels, Numbers
+from cnnatomy.tasks.objects import Objects
+from cnnatomy.tasks.several import Heads, Localised
+from cnnatomy.tasks.task import Target, Task
+
+PREFIX = "scenes:"
+DIGITS = scenes.DIGITS
+HEADS = ("labels", "numbers", "mask")
+"""The heads of `scenes:heads`, each with the targets of that kind."""
+KINDS = (*scenes.KINDS, "localised", "heads")
+
+
+@dataclass(frozen=True)
+class DrawnScenes:
+    """Scenes with targets of one kind, drawn by the project; see `cnnatomy.data.scenes`."""
+
+    kind: str
+
+    @property
+    def source(self) -> str:
+        """What a run folder calls it."""
+        return PREFIX + self.kind
+
+    @property
+    def outputs(self) -> int | None:
+        """How many numbers a network gives for an image; None where its head must be of another form."""
+        return len(scenes.KINDS[self.kind].names) if self.kind in ("labels", "numbers") else None
+
+    def __len__(self) -> int:
+        return sum(scenes.SCENES.values())
+
+    def task(self, shape: ImageShape) -> Task:
+        """What there is to learn of images of this shape."""
+        if self.kind == "heads":
+            return Heads(HEADS, {name: DrawnScenes(name).task(shape) for name in HEADS})
+        if self.kind == "localised":
+            return Localised(DIGITS)
+        names = scenes.KINDS[self.kind].names
+        if self.kind == "keypoints":
+            return Keypoints(names, size=shape[1:])
+        kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers, "objects": Objects}
+        return kinds.get(self.kind, Map)(names)
+
+    def load(self, shape: ImageShape, split_seed: int = 0) -> Data:
+        """Draws every scene; the seed of the splits is that of the scenes."""
+        images, targets, splits, start = [], [], {}, 0
+        for split in (TRAIN, VAL, TEST):
+            drawn, target = self._drawn(shape, split, split_seed)
+            images.append(drawn)
+            targets.append(target)
+            splits[split] = torch.arange(start, start + len(drawn))
+            start += len(drawn)
+        store, together = InMemory(torch.cat(images)), joined(targets)
+        pixels = images[0].double().transpose(0, 1).flatten(1) / 255
+        normalisation = Normalisation(tuple(pixels.mean(1).tolist()), tuple(pixels.std(1, correction=0).tolist()))
+        parts = [Split(store, splits[split], together) for split in (TRAIN, VAL, TEST)]
+        counts = {name: {"scenes": len(part)} for name, part in zip(SPLITS, parts, strict=True)}
+        return Data(
+            source=self.source,
+            task=self.task(shape),
+            shape=shape,
+            split_seed=split_seed,
+            train=parts[TRAIN],
+            val=parts[VAL],
+            test=parts[TEST],
+            normalisation=normalisation,
+            report=Report(counts),
+            fingerprint=fingerprint(store.images, together),
+        )
+
+    def _drawn(self, shape: ImageShape, split: int, seed: int) -> tuple[Tensor, Target]:
+        if self.kind == "heads":
+            each = {name: scenes.draw(name, shape, split, seed=seed) for name in HEADS}
+            return each[HEADS[0]].images, {name: drawn.targets for name, drawn in each.items()}
+        if self.kind == "localised":
+            return _localised(shape, split, seed)
+        drawn = scenes.draw(self.kind, shape, split, seed=seed)
+        return drawn.images, drawn.targets
+
+
+def _localised(shape: ImageShape, split: int, seed: int) -> tuple[Tensor, Target]:
+    """Scenes of one digit: its class, and the class of each of its pixels, 255 elsewhere."""
+    drawn = [scenes.draw_scene(shape, split, number, seed, most=1) for number in range(scenes.SCENES[split])]
+    images = np.stack([np.concatenate(scene.frames) for scene in drawn])
+    labels = np.array([scene.classes[0] for scene in drawn])
+    masks = np.stack([np.where(scene.owner == 0, scene.classes[0], 255).astype(np.uint8) for scene in drawn])
+    return torch.from_numpy(images), {"label": torch.from_numpy(labels), "mask": torch.from_numpy(masks)}
+
+
+def joined(targets: list[Target]) -> Target:
+    """The targets of several splits, one after another."""
+    if isinstance(targets[0], Tensor):
+        return torch.cat([target for target in targets if isinstance(target, Tensor)])
+    return {name: torch.cat([target[name] for target in targets]) for name in targets[0]}  # type: ignore[index]
+
+
+def fingerprint(images: Tensor, targets: Target) -> str:
+    """What tells these images and targets from others."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for tensor in (images, *(targets.values() if isinstance(targets, dict) else (targets,))):
+        hashed.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return hashed.hexdigest()
+
+
+def open_scenes(name: str) -> DrawnScenes:
+    """The scenes that `scenes:KIND` names; raises `UserError` with the nearest for an unknown kind."""
+    kind = name.removeprefix(PREFIX)
+    if kind not in KINDS:
+        raise UserError(f"no drawn scenes of {kind}: one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    return DrawnScenes(kind)
+
+
