@@ -112,7 +112,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     source = request.source if request.source is not None else before.source if before else "digits"
     images = open_source(source)
     if before is not None:
-        resuming.check_classes(place.path, before, images.task.names, images.source)
+        resuming.check_classes(place.path, before, images.task(before.shape).names, images.source)
     network = resolve(request.network, images.outputs, request.shape or (before.shape if before else None))
     shape = image_shape(network)
     if before is not None:

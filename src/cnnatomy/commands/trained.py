@@ -33,7 +33,7 @@ WORTH_A_BAR = 256
     "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
 )
 def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
-    """Evaluate RUN, a run folder: top-1, top-5, precision and recall by class, confusion matrix."""
+    """Evaluate RUN, a run folder: what its task measures, such as top-1, F1 and ROC area of every class."""
     needs_training()
     from cnnatomy.report import training
     from cnnatomy.runs import Trained

@@ -7,21 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cnnatomy.data.batches import Batches, InMemory, OnDemand, Store
+from cnnatomy.data.batches import InMemory, OnDemand, Store
+from cnnatomy.data.drawn import PREFIX, DrawnScenes, open_scenes
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
 from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_image_shape, quiet_decoders
+from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.tasks.task import Target, Task
 
 MEMORY = 2 * 2**30
 """Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
@@ -31,93 +30,12 @@ Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Per channel, of pixels scaled to 0 .. 1: what is subtracted and what is divided by."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One split: where its images are, and which (`indices` into the store; `targets` of the whole store)."""
-
-    store: Store
-    indices: Tensor
-    targets: Target
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def batches(self, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> Batches:
-        """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
-        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of the files: counts per split and class, and everything that was not used."""
-
-    counts: dict[str, dict[str, int]]
-    skipped: tuple[tuple[str, str], ...] = ()
-    ignored: int = 0
-    duplicates: int = 0
-    left_out: int = 0
-    conflicts: int = 0
-
-    def lines(self, most: int = 5) -> list[str]:
-        """What a user should know, a line each; nothing where all is well. `most` broken images are named."""
-        lines = []
-        if self.skipped:
-            lines.append(f"{len(self.skipped):,} broken images skipped:")
-            lines += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
-            lines += [f"  and {len(self.skipped) - most:,} more"] if len(self.skipped) > most else []
-        if self.ignored:
-            lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
-        if self.duplicates:
-            lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
-        if self.left_out:
-            lines.append(f"{self.left_out:,} images left out that are in a later split too")
-        if self.conflicts:
-            lines.append(f"{self.conflicts:,} images are in two classes at once")
-        return lines
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A data set in the network's input shape: three splits that share no image."""
-
-    source: str
-    task: Task
-    shape: ImageShape
-    split_seed: int
-    train: Split
-    val: Split
-    test: Split
-    normalisation: Normalisation
-    report: Report
-    fingerprint: str
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of what there is to learn, in the order of the outputs."""
-        return self.task.names
-
-    def describe(self) -> dict[str, Any]:
-        """What a run folder keeps of the data set."""
-        return {
-            "source": self.source,
-            "classes": list(self.classes),
-            "split_seed": self.split_seed,
-            "splits": {name: len(getattr(self, name)) for name in SPLITS},
-            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
-            "fingerprint": self.fingerprint,
-        }
+Source = ImageSet | DrawnScenes
+"""What `open_source` gives: the images of a data set, of which none is decoded yet."""
 
 
 def load(
-    source: str | Path | ImageSet,
+    source: str | Path | Source,
     shape: ImageShape,
     split_seed: int = 0,
     memory: int = MEMORY,
@@ -131,7 +49,9 @@ def load(
     Raises `UserError` where that cannot be done.
     """
     check_image_shape(shape)
-    image_set = source if isinstance(source, ImageSet) else open_source(source)
+    image_set = open_source(source) if isinstance(source, (str, Path)) else source
+    if isinstance(image_set, DrawnScenes):
+        return image_set.load(shape, split_seed)
     _check_classes(image_set)
     survey = _survey(image_set, shape, memory, progress)
     try:
@@ -150,7 +70,7 @@ def load(
             raise UserError(f"{image_set.source}: no usable image is left in {name}")
     return Data(
         source=image_set.source,
-        task=image_set.task,
+        task=image_set.task(shape),
         shape=shape,
         split_seed=split_seed,
         train=parts[TRAIN],
@@ -177,7 +97,7 @@ def _check_classes(image_set: ImageSet) -> None:
 
 
 def load_labelled(
-    source: str | Path | ImageSet,
+    source: str | Path | Source,
     shape: ImageShape,
     classes: Sequence[str],
     memory: int = MEMORY,
@@ -189,7 +109,9 @@ def load_labelled(
     Raises `UserError` where it has a class that is not among `classes`, or no usable image.
     """
     check_image_shape(shape)
-    image_set = source if isinstance(source, ImageSet) else open_source(source)
+    image_set = open_source(source) if isinstance(source, (str, Path)) else source
+    if isinstance(image_set, DrawnScenes):
+        raise UserError(f"{image_set.source} has no labels of one class an image, which this network was trained on")
     unknown = [name for name in image_set.classes if name not in classes]
     if unknown:
         raise UserError(f"{image_set.source} has classes that the network does not know: {', '.join(unknown[:5])}")
@@ -207,7 +129,7 @@ def load_labelled(
     ), what
 
 
-def open_source(source: str | Path) -> ImageSet:
+def open_source(source: str | Path) -> Source:
     """Finds the images of a data set without decoding any; raises `UserError` where there is none.
 
     `source` is `digits`, a folder of IDX files, a folder of class folders, or `fashion-mnist` where Debian's package is
@@ -215,6 +137,8 @@ def open_source(source: str | Path) -> ImageSet:
     """
     if not str(source):
         raise UserError(f"the name of the data is empty: expected {', '.join(NAMED)}, or a folder")
+    if str(source).startswith(PREFIX):
+        return open_scenes(str(source))
     path = Path(source)
     if path.is_dir():
         return read_idx_folder(path) if is_idx(path) else read_class_folders(path)

@@ -56,7 +56,9 @@ class DrawnScenes:
         names = scenes.KINDS[self.kind].names
         if self.kind == "keypoints":
             return Keypoints(names, size=shape[1:])
-        kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers, "objects": Objects}
+        if self.kind == "objects":
+            return Objects(names, size=shape[1:])
+        kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers}
         return kinds.get(self.kind, Map)(names)
 
     def load(self, shape: ImageShape, split_seed: int = 0) -> Data:
@@ -126,5 +128,3 @@ def open_scenes(name: str) -> DrawnScenes:
     if kind not in KINDS:
         raise UserError(f"no drawn scenes of {kind}: one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     return DrawnScenes(kind)
-
-

@@ -57,9 +57,8 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def task(self) -> Label:
-        """One label an image."""
+    def task(self, shape: ImageShape) -> Label:
+        """One label an image, of whatever shape."""
         return Label(self.classes)
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cnnatomy.data import Data, Normalisation
-from cnnatomy.design.graph import Graph
+from cnnatomy.data.batches import chosen as chosen_of
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, shown
@@ -67,7 +67,7 @@ class Run:
             network=network,
             name=network.name or "the network",
             shape=data.shape,
-            task=task_of(network, network.graph(data.shape), data.task, data.source),
+            task=task_of(network, data),
             normalisation=data.normalisation,
             source=data.source,
             split_seed=data.split_seed,
@@ -171,15 +171,16 @@ def _task(record: Mapping[str, Any], source: str | Path) -> Task:
     return kinds.from_dict(record["task"], names, source) if "task" in record else Label(names)
 
 
-def task_of(network: Design, graph: Graph, task: Task, whose: str) -> Task:
-    """The task of data as this network does it; `whose` data it is, for messages.
+def task_of(network: Design, data: Data) -> Task:
+    """The task of data as this network does it.
 
     Raises:
         UserError: if the heads do not give what the task needs, with their shapes.
     """
+    graph = network.graph(data.shape)
     outputs = outputs_of(network, graph)
-    chosen = kinds.fitting(task, outputs, graph)
-    chosen.check(outputs, whose)
+    chosen = kinds.fitting(data.task, outputs, graph, chosen_of(data.train.targets, data.train.indices))
+    chosen.check(outputs, data.source)
     return chosen
 
 

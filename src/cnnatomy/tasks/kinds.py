@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from torch import Tensor
+
 from cnnatomy.design.graph import Graph, Node, Scope
 from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers.layer import elements
@@ -14,11 +16,12 @@ from cnnatomy.plain import checked
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.maps import Keypoints, Map, Mask
 from cnnatomy.tasks.numbers import Labels, Numbers
+from cnnatomy.tasks.objects import Objects
 from cnnatomy.tasks.several import Exits, Heads, Localised
-from cnnatomy.tasks.task import Output, Task
+from cnnatomy.tasks.task import Output, Target, Task
 
 KINDS: dict[str, type[Task]] = {
-    kind.kind: kind for kind in (Label, Labels, Numbers, Mask, Map, Keypoints, Exits, Localised, Heads)
+    kind.kind: kind for kind in (Label, Labels, Numbers, Mask, Map, Keypoints, Objects, Exits, Localised, Heads)
 }
 
 
@@ -61,8 +64,16 @@ def _part(record: Any, source: str) -> Task:
     return from_dict(fields, checked(fields.pop("names", None), tuple[str, ...], f"{source}: names"), source)
 
 
-def fitting(task: Task, outputs: Sequence[Output], graph: Graph) -> Task:
-    """The task of a network and its data: several heads that all say the one label are early exits."""
+def fitting(task: Task, outputs: Sequence[Output], graph: Graph, target: Target) -> Task:
+    """The task of a network and its data: several heads that all say the one label are early exits.
+
+    For objects the anchors are chosen for those of the training split, `target`, as many as the head has.
+    """
+    if isinstance(task, Objects):
+        channels = {output.name: output.shape for output in outputs}.get("classes", (0, 0, 0))
+        assert isinstance(target, Tensor)
+        if len(channels) == 3 and channels[0] and channels[0] % len(task.names) == 0:
+            return Objects.fitted(task.names, task.size, channels[1:], channels[0] // len(task.names), target)
     main = [output for output in outputs if not output.auxiliary]
     if type(task) is Label and len(main) > 1 and all(elements(output.shape) == len(task.names) for output in main):
         macs = macs_by_exit(graph)

@@ -156,7 +156,8 @@ def lp(options: Options) -> Loss:
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         difference = torch.where(targets.isnan(), 0.0, outputs - targets)
-        return torch.linalg.vector_norm(difference.flatten(1), options.norm, dim=1).mean()
+        norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), options.norm, dim=1)
+        return norms.mean()
 
     return loss
 

@@ -1,0 +1,98 @@
+"""A data set that is ready for training: three splits that share no image, and what became of the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cnnatomy.data.batches import Batches, Store
+from cnnatomy.data.images import ImageShape
+from cnnatomy.data.sources import SPLITS
+from cnnatomy.tasks.task import Target, Task
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per channel, of pixels scaled to 0 .. 1: what is subtracted and what is divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split: where its images are, and which (`indices` into the store; `targets` of the whole store)."""
+
+    store: Store
+    indices: Tensor
+    targets: Target
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> Batches:
+        """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
+        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the files: counts per split and class, and everything that was not used."""
+
+    counts: dict[str, dict[str, int]]
+    skipped: tuple[tuple[str, str], ...] = ()
+    ignored: int = 0
+    duplicates: int = 0
+    left_out: int = 0
+    conflicts: int = 0
+
+    def lines(self, most: int = 5) -> list[str]:
+        """What a user should know, a line each; nothing where all is well. `most` broken images are named."""
+        lines = []
+        if self.skipped:
+            lines.append(f"{len(self.skipped):,} broken images skipped:")
+            lines += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
+            lines += [f"  and {len(self.skipped) - most:,} more"] if len(self.skipped) > most else []
+        if self.ignored:
+            lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
+        if self.left_out:
+            lines.append(f"{self.left_out:,} images left out that are in a later split too")
+        if self.conflicts:
+            lines.append(f"{self.conflicts:,} images are in two classes at once")
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in the network's input shape: three splits that share no image."""
+
+    source: str
+    task: Task
+    shape: ImageShape
+    split_seed: int
+    train: Split
+    val: Split
+    test: Split
+    normalisation: Normalisation
+    report: Report
+    fingerprint: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what there is to learn, in the order of the outputs."""
+        return self.task.names
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder keeps of the data set."""
+        return {
+            "source": self.source,
+            "classes": list(self.classes),
+            "split_seed": self.split_seed,
+            "splits": {name: len(getattr(self, name)) for name in SPLITS},
+            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
+            "fingerprint": self.fingerprint,
+        }
