@@ -20,6 +20,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
+from cnnatomy.runs.choices import chosen
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
@@ -85,12 +86,14 @@ class Trained:
         model: the built network with its normalisation before it, in evaluation.
         path: the run folder, where it was trained into one or loaded from one.
         outcome: how the training went, where that was in this process.
+        choices: what was chosen on validation at its end; see `runs.choices`.
     """
 
     run: Run
     model: Model
     path: Path | None = None
     outcome: Outcome | None = None
+    choices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def network(self) -> nn.Module:
@@ -110,14 +113,24 @@ class Trained:
             UserError: if the folder is no run, its network gives other outputs than it has classes, or its weights are
                 missing, broken, another network's, or not finite.
         """
-        chosen = choose_device(device)
+        where = choose_device(device)
         folder, run = run_folder.read_run(path)
         graph = run.network.graph(run.shape)
         run.task.check(outputs_of(run.network, graph), str(folder.run))
         with out_of_memory(str(path)):
             model = Model(build(graph), run.normalisation)
             run_folder.read_weights(folder.model, model.network, run.name)
-        return cls(run, model.to(chosen).eval(), folder.path)
+        made = run_folder.read_json(folder.summary, "the result") if run_folder.is_complete(folder) else {}
+        return cls(run, model.to(where).eval(), folder.path, choices=made.get("validation", {}))
+
+    def as_chosen(self) -> tuple[Self, float]:
+        """The same with the temperature or thresholds of validation, and the probability below which it is not sure.
+
+        Raises:
+            UserError: if nothing was chosen.
+        """
+        task, threshold = chosen(self.run.task, self.choices)
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, task=task)), threshold
 
     def derived(self, network: Design, module: nn.Module, change: str) -> Self:
         """What some change makes of it: `module` is `network` built, with its weights; `change` says it in words.
@@ -195,7 +208,8 @@ class Trained:
         else:
             split, what = load_labelled(name, run.shape, run.classes)
         with out_of_memory(self.name):
-            return evaluate(self.model, split.batches(EVALUATION_BATCH), run.task), what
+            task = chosen(run.task, self.choices)[0] if "thresholds" in self.choices else run.task
+            return evaluate(self.model, split.batches(EVALUATION_BATCH), task), what
 
     def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
         found: dict[Path, np.ndarray] = {}

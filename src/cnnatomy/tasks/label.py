@@ -30,11 +30,13 @@ class Label(Task):
     """One class for each image: the head gives one number for each class.
 
     `groups` may say which classes are of one kind (`{"animal": ("cat", "dog"), ...}`): then the loss of the kind, whose
-    probability is the sum of those of its classes, is added with `group_weight`.
+    probability is the sum of those of its classes, is added with `group_weight`. `temperature` divides the numbers before
+    they are told as probabilities.
     """
 
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     group_weight: float = 1.0
+    temperature: float = 1.0
 
     kind: ClassVar[str] = "label"
     metric: ClassVar[str] = "accuracy"
@@ -81,7 +83,7 @@ class Label(Task):
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """The likeliest classes with their probabilities."""
-        shares, places = outputs.flatten(1).softmax(1).topk(min(most, len(self.names)))
+        shares, places = (outputs.flatten(1) / self.temperature).softmax(1).topk(min(most, len(self.names)))
         return [
             self._answer(list(zip((self.names[place] for place in row), values, strict=True)))
             for values, row in zip(shares.tolist(), places.tolist(), strict=True)

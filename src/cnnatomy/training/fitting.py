@@ -20,6 +20,7 @@ from cnnatomy.files import write_json, writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs import libraries
+from cnnatomy.runs.choices import choices, chosen
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
@@ -73,7 +74,7 @@ def fit(
             there, `start` is another network, there is no space, or the loss is no longer a number.
         KeyboardInterrupt: after Ctrl-C, with everything up to the last checkpoint kept.
     """
-    chosen = choose_device(device)
+    where = choose_device(device)
     place = RunFolder(Path(folder)) if folder is not None else None
     before = None
     if place is not None and resume:
@@ -81,15 +82,15 @@ def fit(
         recipe = resuming.settled(recipe, before)
     elif place is not None:
         run_folder.check_free(place)
-    planned = preparing.plan(design, data, recipe, chosen, start=start, limit=memory, keep=place is not None)
+    planned = preparing.plan(design, data, recipe, where, start=start, limit=memory, keep=place is not None)
     run, recipe = planned.run, planned.recipe
     if place is not None and before is not None:
         run = resuming.same_run(place, before, run, start)
     objective = preparing.objective(run.task, recipe, planned.weights, loss)
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
-        stack.enter_context(_surroundings(run.name, chosen, Path(folder or "."), remedy))
-        model = _model(run, recipe, start, chosen)
+        stack.enter_context(_surroundings(run.name, where, Path(folder or "."), remedy))
+        model = _model(run, recipe, start, where)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(EVALUATION_BATCH) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, watch)
@@ -100,7 +101,7 @@ def fit(
             else:
                 run_folder.create(place, run)
         keeper = Keeper(training, place, run.name, checkpoint_every)
-        with Peak(chosen) as peak:
+        with Peak(where) as peak:
             training.run(keeper.epoch_done, keeper.between)
         best = training.evaluated
         if place is not None:
@@ -108,13 +109,15 @@ def fit(
         else:
             best.network.load_state_dict(keeper.best_state)
         best.eval()
-        test = evaluate(best, data.test.batches(EVALUATION_BATCH), run.task, objective.plain)
-        summary = _summary(run, data, chosen, training, test, planned, peak)
+        made = choices(best, data.val.batches(EVALUATION_BATCH), run.task) if validation is not None else {}
+        task = chosen(run.task, made)[0] if "thresholds" in made else run.task
+        test = evaluate(best, data.test.batches(EVALUATION_BATCH), task, objective.plain)
+        summary = _summary(run, data, where, training, test, planned, peak) | {"validation": made}
         if place is not None:
             write_json(place.summary, summary)
     assert training.best is not None
     outcome = Outcome(tuple(training.rows), training.best, summary["training"]["stopped_early"], test, summary)
-    return Trained(run, best, place.path if place is not None else None, outcome)
+    return Trained(run, best, place.path if place is not None else None, outcome, made)
 
 
 @contextmanager
