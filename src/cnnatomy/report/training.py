@@ -70,12 +70,12 @@ def ending(outcome: Outcome, metric: str) -> str:
     count = len(outcome.epochs)
     seconds = sum(epoch.seconds for epoch in outcome.epochs)
     ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
-    memory = outcome.summary["training"]["memory"]
-    peak = f"; peak memory {memory['measured'] / 2**20:,.0f} MiB" if memory["measured"] is not None else ""
+    predicted, taken = (outcome.summary["training"][key] for key in ("predicted_bytes", "peak_bytes"))
+    peak = f"; at the peak {taken / 2**20:,.0f} MiB" if taken is not None else ""
     return (
         f"{ended} epochs in {seconds:.1f} s; best by validation: epoch {outcome.best.epoch},"
         f" loss {outcome.best.val_loss:.4f}, {metric.replace('_', ' ')} {outcome.best.val_score:.2%}{peak}"
-        f" (predicted {memory['predicted'] / 2**20:,.0f} MiB a step)"
+        f" (predicted {predicted / 2**20:,.0f} MiB)"
     )
 
 

@@ -93,7 +93,7 @@ class Trained:
     model: Model
     path: Path | None = None
     outcome: Outcome | None = None
-    choices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    choices: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @property
     def network(self) -> nn.Module:

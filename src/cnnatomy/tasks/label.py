@@ -30,8 +30,8 @@ class Label(Task):
     """One class for each image: the head gives one number for each class.
 
     `groups` may say which classes are of one kind (`{"animal": ("cat", "dog"), ...}`): then the loss of the kind, whose
-    probability is the sum of those of its classes, is added with `group_weight`. `temperature` divides the numbers before
-    they are told as probabilities.
+    probability is the sum of those of its classes, is added with `group_weight`. `temperature` divides the numbers
+    before they are told as probabilities.
     """
 
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)

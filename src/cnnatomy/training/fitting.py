@@ -178,7 +178,8 @@ def _summary(
         "images_per_second": sum(row.images_per_second for row in rows) / len(rows),
         "val_loss": best.val_loss,
         f"val_{metric}": best.val_score,
-        "memory": {"predicted": planned.predicted, "measured": peak.bytes},
+        "predicted_bytes": planned.predicted,
+        "peak_bytes": peak.bytes,
     }
     return record | {
         "training": trained,
