@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ from torch import Tensor
 from cnnatomy.data.images import ImageShape
 from cnnatomy.errors import UserError, printable, quoted, shown
 from cnnatomy.files import read_text
-from cnnatomy.limits import MAX_COCO_BYTES, MAX_IMAGE_PIXELS, MAX_OBJECTS
+from cnnatomy.limits import MAX_COCO_BYTES, MAX_IMAGE_PIXELS, MAX_INTEGER, MAX_OBJECTS
 from cnnatomy.plain import checked
 
 Boxes = NDArray[np.float32]
@@ -103,7 +102,7 @@ def read_coco(path: Path, images: Path) -> Annotated:
             image = _known(entry, "image_id", places, what, "images")
             label = _known(entry, "category_id", numbers, what, "categories")
             label = -2 - label if _flag(entry, "iscrowd", what) else label
-            box = _box(_field(entry, "bbox", tuple[float, float, float, float], what), sizes[image], what)
+            box = _box(entry, sizes[image], what)
             if box is None:
                 skipped.append((what, "its box has no width or no height"))
                 continue
@@ -218,15 +217,23 @@ def _images(entries: list[dict[str, Any]]) -> tuple[list[str], list[tuple[int, i
     return names, sizes, places
 
 
-def _box(box: tuple[float, ...], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | None:
+def _box(entry: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | None:
     """x1, y1, x2, y2 within the image; None where it has no area."""
+    if "bbox" not in entry:
+        raise UserError(f"{what} has no bbox")
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or box[2] < 0 or box[3] < 0:
+        raise UserError(f"{what}: bbox: expected x, y, width and height in pixels, got {shown(box)}")
     x, y, width, height = box
     rows, columns = size
-    if not all(map(math.isfinite, box)) or width < 0 or height < 0:
-        raise UserError(f"{what}: bbox: expected x, y, width and height in pixels, got {shown(list(box))}")
     if x >= columns or y >= rows or x + width < 0 or y + height < 0:
         raise UserError(
-            f"{what}: bbox {shown(list(box))} lies outside its image of {columns} x {rows} pixels (width x height)"
+            f"{what}: bbox {shown(box)} lies outside its image of {columns} x {rows} pixels (width x height)"
         )
     x1, y1, x2, y2 = max(0.0, x), max(0.0, y), min(columns, x + width), min(rows, y + height)
     return (x1, y1, x2, y2) if np.float32(x1) < np.float32(x2) and np.float32(y1) < np.float32(y2) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Neither nan nor without end, nor an integer that no float holds."""
+    return type(value) in (int, float) and -MAX_INTEGER <= value <= MAX_INTEGER

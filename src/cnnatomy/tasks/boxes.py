@@ -157,6 +157,8 @@ def detect(
     classes = scores.shape[2]
     flat = scores.flatten(1)
     best, places = flat.topk(min(candidates, flat.shape[1]))
+    most = max(1, int((best > least_score).sum(1).max()))  # most images have far fewer, which `nms` goes through
+    best, places = best[:, :most], places[:, :most]
     labels = (places % classes).masked_fill(~(best > least_score), -1)  # nan neither
     where = (places // classes)[:, :, None].expand(-1, -1, 4)
     rows, columns = size
