@@ -7,41 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked, type_text
 from cnnatomy.training.recipe import Recipe, plain, values_of
+from cnnatomy.training.shipped import SHIPPED, Shipped
 
-RECIPES = {
-    "default": Recipe(),
-    # Ours, for small networks of tanh on small images such as digits; measured in docs/training.md.
-    "lenet-5": Recipe(
-        learning_rate=0.05,
-        batch_size=32,
-        epochs=60,
-        cut_patience=6,
-        patience=20,
-        initialisation="xavier",
-        shift=0.06,
-        rotation=10,
-        scale=0.1,
-    ),
-    # Krizhevsky et al. 2012, section 5: "divide the learning rate by 10 when the validation error rate stopped
-    # improving", about 90 epochs. There weights begin as N(0, 0.01) and some biases at 1; here by He.
-    "alexnet": Recipe(learning_rate=0.01, weight_decay=5e-4, batch_size=128, epochs=90),
-    # Simonyan and Zisserman 2014, section 3.1: 370,000 iterations, 74 epochs.
-    "vgg": Recipe(learning_rate=0.01, weight_decay=5e-4, batch_size=256, epochs=74),
-    # He et al. 2015, section 3.4: 600,000 iterations, 120 epochs. The lecture's slide prints a weight decay of 1e-5.
-    "resnet": Recipe(learning_rate=0.1, weight_decay=1e-4, batch_size=256, epochs=120),
-}
+RECIPES: dict[str, Recipe] = {name: one.recipe for name, one in SHIPPED.items()}
 
 
 def recipe(name: str) -> Recipe:
     """The recipe of this name; raises `UserError` with the nearest name for an unknown one."""
     if name not in RECIPES:
-        raise UserError(f"no recipe {name}: one of {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
+        raise UserError(f"no recipe {quoted(name)}: one of {', '.join(RECIPES)}.{nearest(name, RECIPES)}")
     return RECIPES[name]
+
+
+def find(name: str) -> Shipped:
+    """The recipe of this name, or of a file that ends in .yaml or .yml, with what is said of it.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if name.lower().endswith((".yaml", ".yml")):
+        return Shipped(recipe=read(Path(name)), title="a file of yours")
+    recipe(name)
+    return SHIPPED[name]
 
 
 def read(path: Path) -> Recipe:
