@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks import boxes
-from cnnatomy.tasks.boxes import IGNORED, Detections, Precision
+from cnnatomy.tasks.boxes import IGNORED, Detections
+from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss (Lin et al. 2017, section 5.1)."""
@@ -25,17 +27,8 @@ FOUND = 0.5
 """Overlap from which on an object counts as found, for `Objects.score`."""
 
 
-class HeadOutput(Protocol):
-    """A head's name, and the shape of what it gives, without the batch."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
 @dataclass(frozen=True)
-class Objects:
+class Objects(Task):
     """Boxes of objects of the classes `names` in images of `size` (rows, columns).
 
     The network gives three maps of the same rows and columns, by name, for A anchors (scales times ratios, in the order
@@ -56,8 +49,7 @@ class Objects:
         overlap: of two detections of a class, above which the lower one is left out.
     """
 
-    names: tuple[str, ...]
-    size: tuple[int, int]
+    size: tuple[int, int] = (0, 0)
     scales: tuple[float, ...] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3))  # RetinaNet's, section 4
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     positive: float = boxes.POSITIVE
@@ -85,7 +77,7 @@ class Objects:
         """For each pixel of the map."""
         return len(self.scales) * len(self.ratios)
 
-    def check(self, outputs: Sequence[HeadOutput], whose: str) -> None:
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
         """Raises `UserError` unless there are the heads `classes` and `boxes`, with channels for the anchors."""
         shapes = {output.name: tuple(output.shape) for output in outputs}
         per_anchor = {"classes": len(self.names), "boxes": 4, "objectness": 1}
@@ -102,11 +94,25 @@ class Objects:
                     f" {self.anchors} anchors needs {needed} channels, and the rows and columns of the head classes"
                 )
 
-    def loss(self, outputs: Mapping[str, Tensor], target: Tensor, gamma: float = GAMMA) -> Tensor:
+    def prepare(self, module: nn.Module) -> None:
+        """Makes an untrained head say that objects are rare (`begin_rare`)."""
+        for name in ("classes", "objectness"):
+            head = getattr(getattr(module, "head", None), name, None)
+            convolutions = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)] if head else []
+            if convolutions:
+                begin_rare(convolutions[-1])
+
+    def criterion(self, name: str, options: Options) -> Criterion:
+        """The gamma of the focal loss."""
+        super().criterion(name, options)
+        return options.focal_gamma
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion = GAMMA) -> Tensor:
         """Focal loss of the classes, smooth L1 of the boxes of positives, focal loss of objectness.
 
         Each is the sum over the anchors of an image divided by its positives (1 at least), then the mean over images.
         """
+        assert isinstance(target, Tensor)
         parts = self.split(outputs)
         objects = target.float()
         anchors = self.grid(outputs)
@@ -116,13 +122,13 @@ class Objects:
         positives = positive.sum(1).clamp(min=1)
 
         wanted = F.one_hot(own[..., 4].long().clamp(min=0), len(self.names)) * positive[:, :, None]
-        loss = (focal(parts["classes"], wanted, gamma) * counted).sum((1, 2))
+        loss = (focal(parts["classes"], wanted, criterion) * counted).sum((1, 2))
         # anchors of no object stand for themselves, as a box without sides has no logarithm
         truth = boxes.encode(torch.where(positive[:, :, None], own[..., :4], anchors), anchors)
         difference = F.smooth_l1_loss(parts["boxes"], truth, reduction="none", beta=BETA)
         loss = loss + (difference * positive[:, :, None]).sum((1, 2))
         if "objectness" in parts:
-            loss = loss + (focal(parts["objectness"], positive[:, :, None], gamma) * counted).sum((1, 2))
+            loss = loss + (focal(parts["objectness"], positive[:, :, None], criterion) * counted).sum((1, 2))
         return (loss / positives).mean()
 
     def detect(self, outputs: Mapping[str, Tensor], least_score: float | None = None) -> Detections:
@@ -135,11 +141,12 @@ class Objects:
         least = self.least_score if least_score is None else least_score
         return boxes.detect(decoded, scores, self.size, least, self.overlap)
 
-    def score(self, outputs: Mapping[str, Tensor], target: Tensor) -> Tensor:
+    def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The F1 of each image, summed: of detections above `shown_score` and of objects, by those that are found.
 
         An object is found by one of its class that overlaps it by half; two may be found by one detection.
         """
+        assert isinstance(target, Tensor)
         detections = self.detect(outputs, self.shown_score)
         objects = target.float()
         known = objects[..., 4] >= 0
@@ -150,21 +157,26 @@ class Objects:
         # nothing said of an image with nothing in it is all right
         return torch.where(everything > 0, (2 * found / everything.clamp(min=1)).clamp(max=1), 1.0).sum()
 
-    def meter(self) -> ObjectsMeter:
+    def meter(self) -> Meter:
         """What measures the average precision of a split."""
         return ObjectsMeter(self)
 
-    def answers(self, outputs: Mapping[str, Tensor]) -> list[list[dict[str, Any]]]:
-        """For each image its detections above `shown_score`: `class`, `score` and `box` (x1, y1, x2, y2)."""
+    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
+        """Detections above `shown_score`: `class`, `score` and `box` (x1, y1, x2, y2 in pixels of the input)."""
         found = self.detect(outputs, self.shown_score)
-        return [
-            [
+        answers = []
+        for image in zip(*(part.tolist() for part in found), strict=True):
+            objects = [
                 {"class": self.names[label], "score": score, "box": box}
                 for box, score, label in zip(*image, strict=True)
                 if label >= 0
             ]
-            for image in zip(*(part.tolist() for part in found), strict=True)
-        ]
+            said = (
+                f"{each['class']} {each['score']:.1%} at {', '.join(f'{x:.0f}' for x in each['box'])}"
+                for each in objects
+            )
+            answers.append(Answer({"objects": objects}, "; ".join(said) or "no objects"))
+        return answers
 
     def split(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each map `(n, A * numbers, rows, columns)` as `(n, rows * columns * A, numbers)` float32, by its name."""
@@ -187,14 +199,21 @@ class ObjectsMeter:
         self._detections: list[Detections] = []
         self._targets: list[Tensor] = []
 
-    def update(self, outputs: Mapping[str, Tensor], target: Tensor) -> None:
+    def update(self, outputs: Outputs, target: Target) -> None:
         """Adds a batch."""
+        assert isinstance(target, Tensor)
         self._detections.append(Detections(*(part.cpu() for part in self.task.detect(outputs))))
         self._targets.append(target.cpu())
 
-    def measured(self) -> Precision:
-        """The average precision on all batches."""
-        return boxes.average_precision(self._detections, self._targets, len(self.task.names))
+    def result(self, images: int, loss: float, seconds: float) -> Evaluation:
+        """The average precision on all batches, as COCO measures it."""
+        measured = boxes.average_precision(self._detections, self._targets, len(self.task.names))
+        figures = {"average_precision": measured.ap, "ap_50": measured.ap_50, "ap_75": measured.ap_75}
+        rows = tuple(
+            {"class": name, "average_precision": ap, "ap_50": ap_50, "ap_75": ap_75}
+            for name, (ap, ap_50, ap_75) in zip(self.task.names, measured.by_class, strict=True)
+        )
+        return Evaluation(images, loss, seconds, figures, "class", rows)
 
 
 def focal(logits: Tensor, wanted: Tensor, gamma: float = GAMMA, alpha: float = ALPHA) -> Tensor:
