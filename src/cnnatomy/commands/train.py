@@ -87,7 +87,6 @@ class Request:
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
     from cnnatomy.data import load, open_source
-    from cnnatomy.data.images import check_image_shape
     from cnnatomy.machine import choose_device
     from cnnatomy.readers import resolve
     from cnnatomy.report import training
@@ -117,7 +116,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     shape = image_shape(network)
     if before is not None:
         resuming.check_network(place.path, before, network)
-    check_image_shape(shape)
+    images.check(shape)
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, request.memory)
     with _reading(console, len(images)) as report:
         data = load(images, shape, progress=report)

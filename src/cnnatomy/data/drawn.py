@@ -61,6 +61,10 @@ class DrawnScenes:
         kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers}
         return kinds.get(self.kind, Map)(names)
 
+    def check(self, shape: ImageShape) -> None:
+        """Raises `UserError` where scenes cannot have that shape."""
+        scenes.check(HEADS[-1] if self.kind in ("heads", "localised") else self.kind, shape)
+
     def load(self, shape: ImageShape, split_seed: int = 0) -> Data:
         """Draws every scene; the seed of the splits is that of the scenes."""
         images, targets, splits, start = [], [], {}, 0

@@ -83,7 +83,7 @@ def draw(kind: str, shape: ImageShape, split: int, count: int | None = None, see
         raise UserError(f"no drawn scenes of {kind}: one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     what = KINDS[kind]
     count = SCENES[split] if count is None else count
-    _check(kind, what, shape, count)
+    check(kind, shape, count)
     images = np.empty((count, *shape), np.uint8)
     targets = []
     for number in range(count):
@@ -93,7 +93,9 @@ def draw(kind: str, shape: ImageShape, split: int, count: int | None = None, see
     return Drawn(torch.from_numpy(images), torch.from_numpy(np.stack(targets)), what.names)
 
 
-def _check(kind: str, what: Kind, shape: ImageShape, count: int) -> None:
+def check(kind: str, shape: ImageShape, count: int = 0) -> None:
+    """Raises `UserError` where scenes of a kind cannot have that shape, or so many take too much memory."""
+    what = KINDS[kind]
     channels, rows, columns = shape
     if channels not in what.channels:
         expected = " or ".join(map(str, what.channels))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnatomy.data.images import ImageShape, Pixels, fit_image, read_image
+from cnnatomy.data.images import ImageShape, Pixels, check_image_shape, fit_image, read_image
 from cnnatomy.tasks.label import Label
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
@@ -60,6 +60,10 @@ class ImageSet:
     def task(self, shape: ImageShape) -> Label:
         """One label an image, of whatever shape."""
         return Label(self.classes)
+
+    def check(self, shape: ImageShape) -> None:
+        """Raises `UserError` where images cannot be given that shape."""
+        check_image_shape(shape)
 
     @property
     def outputs(self) -> int:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     """The figures, a line for each class (or head, number, ...), and the confusion matrix of a few classes; or JSON."""
     if format == "json":
         return json.dumps({"data": what, **result.as_dict()}, indent=2, ensure_ascii=False)
-    figures = "  ".join(f"{name.replace('_', ' ')} {figure(value)}" for name, value in result.figures.items())
+    figures = "  ".join(f"{name.replace('_', ' ')} {figure(value, name)}" for name, value in result.figures.items())
     title = f"{what}: {result.images:,} images\n{figures}  loss {result.loss:.4f}"
     if not result.rows:
         return title
@@ -91,7 +92,12 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         {name: value for name, value in row.items() if not isinstance(value, (list, dict))} for row in result.rows
     ]
     columns = [
-        Column(name, name.replace("_", " "), figure, number=isinstance(value, (int, float)) or value is None)
+        Column(
+            name,
+            name.replace("_", " "),
+            partial(figure, name=name),
+            number=isinstance(value, (int, float)) or value is None,
+        )
         for name, value in records[0].items()
     ]
     confusion = result.more.get("confusion_matrix")
@@ -103,7 +109,11 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     return render(columns, records, "table", title)
 
 
-def figure(value: Any) -> str:
+NO_SHARES = ("mean_absolute_error", "root_mean_square_error", "mean_distance", "mean_macs_at_threshold")
+"""Figures that are in the unit of what is measured."""
+
+
+def figure(value: Any, name: str = "") -> str:
     """A share as a percentage, any other number briefly, nothing as -."""
     if value is None:
         return "-"
@@ -111,7 +121,7 @@ def figure(value: Any) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
+    return f"{value:,.4g}" if any(name.endswith(other) for other in NO_SHARES) else f"{value:.2%}"
 
 
 PREDICTION_FORMATS = ("table", "json", "jsonl", "csv")
