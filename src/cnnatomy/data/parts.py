@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cnnatomy.data.batches import Batches, Store
@@ -85,6 +86,11 @@ class Data:
     def classes(self) -> tuple[str, ...]:
         """The names of what there is to learn, in the order of the outputs."""
         return self.task.names
+
+    def joined(self) -> Data:
+        """Training and validation together as the training split, and no validation; the normalisation stays."""
+        indices = torch.cat([self.train.indices, self.val.indices])
+        return replace(self, train=replace(self.train, indices=indices), val=replace(self.val, indices=indices[:0]))
 
     def describe(self) -> dict[str, Any]:
         """What a run folder keeps of the data set."""

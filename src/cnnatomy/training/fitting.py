@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ def fit(
     loss: Loss | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     memory: int | None = None,
+    final: bool = False,
 ) -> Trained:
     """Trains `design` on the training split, choosing on validation, and evaluates the best epoch once on test.
 
@@ -68,6 +71,8 @@ def fit(
         loss: one's own, of (outputs, targets) to the mean over the images.
         checkpoint_every: seconds after which the state is kept inside an epoch, too.
         memory: bytes to stay within; a batch that needs more is computed in parts.
+        final: trains on training and validation together, to the last epoch of the recipe, and keeps that: after all
+            choices are made.
 
     Raises:
         UserError: where the folder exists or holds another run, the network does not fit the data or cannot be kept
@@ -75,6 +80,8 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, with everything up to the last checkpoint kept.
     """
     where = choose_device(device)
+    if final:
+        data, recipe = data.joined(), replace(recipe, patience=0)
     place = RunFolder(Path(folder)) if folder is not None else None
     before = None
     if place is not None and resume:
@@ -176,8 +183,8 @@ def _summary(
         "stopped_early": training.stopped_early,
         "seconds": sum(row.seconds for row in rows),
         "images_per_second": sum(row.images_per_second for row in rows) / len(rows),
-        "val_loss": best.val_loss,
-        f"val_{metric}": best.val_score,
+        "val_loss": None if math.isnan(best.val_loss) else best.val_loss,
+        f"val_{metric}": None if math.isnan(best.val_score) else best.val_score,
         "predicted_bytes": planned.predicted,
         "peak_bytes": peak.bytes,
     }
