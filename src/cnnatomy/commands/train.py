@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,58 +13,129 @@ import click
 
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
+from cnnatomy.errors import UserError, quoted
 
 if TYPE_CHECKING:
+    import torch
+
+    from cnnatomy.data import Data
     from cnnatomy.data.dataset import Progress as Report
+    from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.training import Recipe
+    from cnnatomy.training.preparing import Plan
 
+FINAL = "trained on training and validation together"
+"""What run.json says of a run by --final."""
 WORTH_A_BAR = 5_000
 """Images whose reading takes long enough to show."""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class DurationType(click.ParamType[float]):
+    """`90s`, `20m`, `1.5h`: seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([smhd])\s*", str(value).lower(), re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{quoted(value)} is not a time; write a number and s, m, h or d, such as 20m", param, ctx)
+        return float(match[1]) * UNITS[match[2]]
+
+
+DURATION = DurationType()
+
+
+def _recipe_options(command: Any) -> Any:
+    """What `train` and `find-rate` have in common."""
+    for option in reversed(
+        (
+            click.option("--data", help=DATA_HELP),
+            click.option("--recipe", help="By name (`cnnatomy recipe` lists them) or a YAML file; options change it."),
+            click.option("--batch-size", type=click.IntRange(1), help="Images a step."),
+            click.option("--optimizer", help="sgd, nesterov, rmsprop, adam, adamw or muon."),
+            click.option("--momentum", type=float, help="Of sgd, nesterov, rmsprop and muon; beta 1 of adam."),
+            click.option("--weight-decay", type=float, help="L2; added to the gradient, or decoupled from it (adamw)."),
+            click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch."),
+            click.option("--loss", help="By name, such as focal or huber, or python:package.module:callable."),
+            click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout."),
+            click.option("--start", help="Begin with the weights of a run, a file, or `pretrained`; see above."),
+            click.option("--freeze", help="Parts that are not trained: tail, tail,body, or paths."),
+            click.option("--memory", help="Stay within it, such as 8GiB: batches are computed in parts."),
+            click.option(
+                "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; can be repeated."
+            ),
+            input_option,
+            device_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+DATA_HELP = (
+    "digits, fashion-mnist, a folder of class folders or of IDX files, scenes:KIND (drawn), or COCO annotations."
+    "  [default: digits]"
+)
 
 
 @click.command()
 @network_argument
-@click.option("--data", help="digits, fashion-mnist, a folder of class folders or of IDX files.  [default: digits]")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs at most; early stopping may end before.")
-@click.option("--batch-size", type=click.IntRange(1), help="Images a step.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Epochs at most; early stopping may end before.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NETWORK]")
-@click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout.")
-@device_option
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run, as it was begun.")
-@click.option("--recipe", help="default, lenet-5, alexnet, vgg or resnet; other options change it.")
-@click.option("--learning-rate", type=float, help="Of the first epochs; cut to a tenth on a plateau.")
-@click.option("--momentum", type=float, help="Of SGD.")
-@click.option("--weight-decay", type=float, help="L2, added to the gradient.")
-@click.option("--patience", type=click.IntRange(1), help="Epochs without a lower validation loss before it stops.")
-@click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; see above.")
-@input_option
-def train(
-    network: str,
-    data: str | None,
-    out: Path | None,
-    device: str,
-    resume: bool,
-    recipe: str | None,
-    input: Any,
-    settings: tuple[str, ...],
-    **changes: Any,
-) -> None:
+@click.option("--resume", is_flag=True, help="Go on with a run, as it was begun; a complete one with more --epochs.")
+@click.option("--learning-rate", type=float, help="After the warmup; the schedule changes it.")
+@click.option("--schedule", help="constant, step, plateau, cosine, one-cycle or polynomial.")
+@click.option("--patience", type=click.IntRange(0), help="Epochs without a lower validation loss before it stops.")
+@click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
+@click.option("--final", type=click.Path(path_type=Path), help="Train again as this run chose, on validation data too.")
+@click.option(
+    "--checkpoint-every", type=DURATION, default="5m", show_default=True, help="How often the state is kept in an epoch."
+)
+@_recipe_options
+def train(**options: Any) -> None:
     """Train NETWORK on real images; keeps everything in one run folder.
 
-    Choices are made on the validation split; the test split is used once, at the end. What others made (.onnx,
-    .prototxt, python:) begins with new weights, where all its layers are ours: a softmax at its end is left to the
-    loss, and its last layer gets the classes of the data.
+    NETWORK is one of the catalogue, a YAML design, what others made (.onnx, .prototxt, python:), or a YAML file with
+    design, data and recipe. Choices are made on the validation split; the test split is used once, at the end. What
+    there is to learn (labels, numbers, masks, objects, ...), the data say; the head has to fit it.
 
-    The fields of a recipe for --set, which can be repeated, with what they are by default: learning_rate=0.01,
-    momentum=0.9, weight_decay=5e-4, batch_size=64, epochs=30, cut=0.1 (of the learning rate, after cut_patience=3
-    epochs without a lower validation loss), patience=10, initialisation=he, bias=0 (of every layer at the start),
-    shift=0, rotation=0 (degrees), scale=0 (of training images, at random), seed=0.
+    --start takes the weights of tail and body; of the head, too, where the classes are the same. `pretrained` asks
+    torchvision or timm for their weights of NETWORK.
+
+    \b
+    cnnatomy train lenet-5 --data digits --recipe lenet-5
+    cnnatomy train resnet-18 --data photos/ --start pretrained --freeze tail,body --time 20m
+    cnnatomy train my.yaml --recipe modern --set label_smoothing=0.1 --set cut_at='[30, 60]'
+    cnnatomy train run.yaml
     """
     needs_training()
-    place, _ = trained_by(Request(network, data, out, input, recipe, changes, device, resume, settings))
+    place, _ = trained_by(request_of(**options))
     click.echo(what_next(place))
+
+
+@click.command("find-rate")
+@_recipe_options
+@network_argument
+@click.option("--format", type=click.Choice(("table", "json", "csv")), default="table", show_default=True)
+def find_rate(format: str, **options: Any) -> None:
+    """Find a learning rate for NETWORK: train with a rising one for some steps, until the loss rises.
+
+    The network is thrown away afterwards. What is suggested is a tenth of the rate at which the loss is lowest (Smith
+    2017, "Cyclical learning rates for training neural networks", section 3.3, for the test).
+
+    \b
+    cnnatomy find-rate lenet-5 --data digits
+    cnnatomy find-rate resnet-20-cifar --data fashion-mnist --optimizer adamw --batch-size 128
+    """
+    needs_training()
+    from cnnatomy.report import training
+    from cnnatomy.training import pace
+
+    ready = prepared(request_of(**options))
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start)
+    click.echo(training.rates(found, format))
 
 
 @dataclass(frozen=True)
@@ -71,73 +143,144 @@ class Request:
     """What `train` was asked for: names as the user typed them."""
 
     network: str
-    source: str | None = None
+    data: str | None = None
     out: Path | None = None
-    shape: tuple[int, int, int] | None = None
+    input: tuple[int, int, int] | None = None
     recipe: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     resume: bool = False
     settings: tuple[str, ...] = ()
     start: str | None = None
-    memory: int | None = None
+    memory: str | None = None
+    loss: str | None = None
+    seconds: float | None = None
+    final: Path | None = None
+    checkpoint_every: float = 300.0
     remedy: str = "add --resume to go on with it, or name another one with --out"
+    design: Design | None = None
+    base: Recipe | None = None
+
+
+def request_of(**options: Any) -> Request:
+    """What was typed, or what a run file says, which options change."""
+    known = {each.name for each in fields(Request)} - {"changes", "design", "base"}
+    given = {name: value for name, value in options.items() if name in known and value is not None}
+    changes = {name: value for name, value in options.items() if name not in known and value is not None}
+    if "freeze" in changes:
+        changes["freeze"] = tuple(part.strip() for part in changes["freeze"].split(",") if part.strip())
+    if "loss" in given:
+        changes["loss"] = given["loss"]
+    request = Request(**given, changes=changes)
+    from cnnatomy.training import runfile
+
+    if not runfile.is_run_file(request.network):
+        return request
+    said = runfile.read(request.network)
+    name = said.design if isinstance(said.design, str) else request.network
+    return replace(
+        request,
+        network=name,
+        design=None if isinstance(said.design, str) else said.design,
+        data=request.data or said.data,
+        out=request.out or (Path(said.out) if said.out else Path("runs") / Path(request.network).stem),
+        input=request.input or said.input,
+        start=request.start or said.start,
+        base=said.recipe,
+        device=request.device if request.device != "auto" else said.device or "auto",
+    )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything that training needs, and what is said of it."""
+
+    network: Design
+    data: Data
+    plan: Plan
+    device: torch.device
+    start: Trained | None
+    loss: Any
+    memory: int | None
+    before: Run | None
+    console: Any
+
+
+def prepared(request: Request, place: RunFolder | None = None) -> Ready:
+    """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
+    from cnnatomy.data import load, open_source
+    from cnnatomy.machine import choose_device
+    from cnnatomy.runs.run import image_shape
+    from cnnatomy.training import preparing, resuming
+    from cnnatomy.training.progress import PipedConsole
+
+    console = PipedConsole(highlight=False, soft_wrap=True)
+    before = resuming.begun(place) if request.resume and place is not None else None
+    recipe = _recipe(request, before)
+    if before is not None:
+        recipe = resuming.settled(recipe, before)
+    limit = memory.size(request.memory) if request.memory else None
+    device = choose_device(request.device)
+    images = open_source(request.data if request.data is not None else before.source if before else "digits")
+    network = _network(request, images.outputs, before)
+    shape = image_shape(network)
+    images.check(shape)
+    if before is not None and place is not None:
+        resuming.check_classes(place.path, before, images.task(shape).names, images.source)
+        resuming.check_network(place.path, before, preparing.without_softmax(network, shape, images.task(shape))[0])
+    start = _start(request, network)
+    preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
+    with _reading(console, len(images)) as report:
+        data = load(images, shape, progress=report)
+    if request.final is not None or (before is not None and before.change == FINAL):
+        data = data.joined()
+    plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
+    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, console)
 
 
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
-    from cnnatomy.data import load, open_source
-    from cnnatomy.machine import choose_device
-    from cnnatomy.readers import resolve
     from cnnatomy.report import training
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.runs.run import image_shape
-    from cnnatomy.training import fit, preparing, resuming
-    from cnnatomy.training.progress import PipedConsole, ShowProgress
+    from cnnatomy.training import fit, pace
+    from cnnatomy.training.progress import ShowProgress
 
-    console = PipedConsole(highlight=False, soft_wrap=True)
+    if request.final is not None:
+        request = _again(request)
     place = RunFolder(request.out or Path("runs") / _run_name(request.network))
-    before = None
     if request.resume:
-        before = resuming.begun(place)
         run_folder.check_idle(place)
     else:
         run_folder.check_free(place, request.remedy)
-    recipe = _recipe(request, before)
-    if before is not None:
-        recipe = resuming.settled(recipe, before)
-    device = choose_device(request.device)
-    source = request.source if request.source is not None else before.source if before else "digits"
-    images = open_source(source)
-    if before is not None:
-        resuming.check_classes(place.path, before, images.task(before.shape).names, images.source)
-    network = resolve(request.network, images.outputs, request.shape or (before.shape if before else None))
-    shape = image_shape(network)
-    if before is not None:
-        resuming.check_network(place.path, before, network)
-    images.check(shape)
-    preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, request.memory)
-    with _reading(console, len(images)) as report:
-        data = load(images, shape, progress=report)
-    start = _start(request)
-    plan = preparing.plan(network, data, recipe, device, start=start, limit=request.memory)
+    ready = prepared(request, place)
+    plan, data = ready.plan, ready.data
+    recipe = plan.recipe
+    if request.seconds is not None:
+        if request.resume:
+            raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
+        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start)
+        plan = replace(plan, recipe=recipe, notes=(*plan.notes, f"in {request.seconds:g} s: {recipe.epochs:g} epochs"))
     for line in training.beginning(plan, data):
         click.echo(line)
-    if before is not None and before.recipe == plan.recipe.as_dict() and run_folder.is_complete(place):
+    before = ready.before
+    if before is not None and before.recipe == recipe.as_dict() and run_folder.is_complete(place):
         click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
     try:
         trained = fit(
-            network,
+            ready.network,
             data,
-            plan.recipe,
+            recipe,
             place.path,
             resume=request.resume,
-            start=start,
+            start=ready.start,
             device=request.device,
-            watch=[ShowProgress(console)],
-            memory=request.memory,
+            watch=[ShowProgress(ready.console)],
+            loss=ready.loss,
+            checkpoint_every=request.checkpoint_every,
+            memory=ready.memory,
+            final=request.final is not None or (before is not None and before.change == FINAL),
         )
     except KeyboardInterrupt:
         if run_folder.is_run(place):
@@ -151,13 +294,55 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     return place, trained
 
 
-def _start(request: Request) -> Trained | None:
+def _network(request: Request, outputs: int | None, before: Run | None) -> Design:
+    from cnnatomy.readers import resolve
+
+    shape = request.input or (before.shape if before else None)
+    if request.design is not None:
+        return request.design.replace(input=shape) if shape else request.design
+    return resolve(request.network, outputs, shape)
+
+
+def _start(request: Request, network: Design) -> Trained | None:
     """The trained network that gives the first weights, if one was named."""
     if request.start is None:
         return None
-    from cnnatomy.runs import Trained
+    from cnnatomy.readers import resolve
+    from cnnatomy.runs.weights.start import open_start
 
-    return Trained.load(request.start, request.device)
+    whole = network if request.design is not None or Path(request.network).exists() else resolve(request.network)
+    return open_start(request.start, whole, request.device)
+
+
+def _own_loss(request: Request) -> Any:
+    """A loss of one's own, where one was given on the command line."""
+    if request.loss is None or not request.loss.startswith("python:"):
+        return None
+    from cnnatomy.readers.torch.names import load_callable
+
+    return load_callable(request.loss)
+
+
+def _again(request: Request) -> Request:
+    """The request that trains once more what a run has chosen: its network, data, recipe, best epoch and cuts."""
+    from cnnatomy.runs import RunFolder
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.training import resuming
+
+    assert request.final is not None
+    place, run = run_folder.read_run(request.final)
+    if not run_folder.is_complete(RunFolder(request.final)):
+        raise UserError(f"{request.final} is not complete: its choices are not made. Finish it with --resume")
+    return replace(
+        request,
+        network=str(place.design),
+        design=run.network,
+        data=request.data or run.source,
+        input=run.shape,
+        base=resuming.as_chosen(place, run),
+        out=request.out or request.final.with_name(request.final.name + "-final"),
+        start=request.start or run.parent or None,
+    )
 
 
 def what_next(place: RunFolder) -> str:
@@ -171,13 +356,17 @@ def what_next(place: RunFolder) -> str:
 
 
 def _recipe(request: Request, before: Run | None) -> Recipe:
-    """The named recipe, else that of the run that is resumed, else the default, with whatever was asked to change."""
-    from cnnatomy.training import Recipe, changed, recipe
+    """The recipe that is named, else that of the run that goes on or of the run file, else the default; changed."""
+    from cnnatomy.training import Recipe, changed
+    from cnnatomy.training.recipes import find
 
-    name = request.recipe
-    base = Recipe.of(before) if before is not None and name is None else recipe("default" if name is None else name)
-    changes = {key: value for key, value in request.changes.items() if value is not None}
-    return changed(replace(base, **changes), request.settings)
+    if request.recipe is not None:
+        base = find(request.recipe).recipe
+    elif before is not None:
+        base = Recipe.of(before)
+    else:
+        base = request.base or find("default").recipe
+    return changed(replace(base, **request.changes), request.settings)
 
 
 def _run_name(network: str) -> str:
@@ -195,4 +384,4 @@ def _reading(console: Any, count: int) -> Iterator[Report | None]:
         yield lambda done, total: tell(done) if done % 256 == 0 or done == total else None
 
 
-COMMANDS = (train,)
+COMMANDS = (train, find_rate)

@@ -96,8 +96,8 @@ def fit(
     objective = preparing.objective(run.task, recipe, planned.weights, loss)
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
-        stack.enter_context(_surroundings(run.name, where, Path(folder or "."), remedy))
-        model = _model(run, recipe, start, where)
+        stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
+        model = built(run, recipe, start, where)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(EVALUATION_BATCH) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, watch)
@@ -128,7 +128,7 @@ def fit(
 
 
 @contextmanager
-def _surroundings(name: str, device: torch.device, folder: Path, remedy: str) -> Iterator[None]:
+def surroundings(name: str, device: torch.device, folder: Path = Path("."), remedy: str = "") -> Iterator[None]:
     """Meanwhile random numbers are the training's own, algorithms deterministic, libraries quiet, and errors told."""
     with (
         torch.random.fork_rng(),
@@ -140,7 +140,8 @@ def _surroundings(name: str, device: torch.device, folder: Path, remedy: str) ->
         yield
 
 
-def _model(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:
+def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:
+    """The network of a run before its first step, by its recipe and with the weights of `start`."""
     torch.manual_seed(recipe.seed)
     module: nn.Module = run.network.build(run.shape)
     if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -1,0 +1,96 @@
+"""A training as one file: YAML with the design, the data and the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnnatomy.design.network import Design
+from cnnatomy.errors import UserError, nearest, quoted
+from cnnatomy.files import read_text
+from cnnatomy.limits import MAX_DESIGN_BYTES
+from cnnatomy.plain import checked
+from cnnatomy.readers.yaml import listed
+from cnnatomy.readers.yaml import source as yaml_source
+from cnnatomy.training.recipe import Recipe, plain
+from cnnatomy.training.recipes import from_record, recipe
+
+SUFFIXES = (".yaml", ".yml")
+KEYS: dict[str, Any] = {
+    "design": Any,
+    "data": str,
+    "recipe": Any,
+    "out": str,
+    "input": tuple[int, int, int],
+    "start": str,
+    "device": str,
+}
+"""What a run file may say, by type; the design is needed."""
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a run file says: `design` is the name of a network, or a whole design."""
+
+    design: str | Design
+    data: str | None = None
+    recipe: Recipe | None = None
+    out: str | None = None
+    input: tuple[int, int, int] | None = None
+    start: str | None = None
+    device: str | None = None
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a name is that of a YAML file with a `design` in it; a design itself has none."""
+    path = Path(name)
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    text = read_text(path, MAX_DESIGN_BYTES, "the run file")
+    node = yaml_source.parse(text, name)
+    return isinstance(node, yaml.MappingNode) and any(key.value == "design" for key, _ in node.value)
+
+
+def read(name: str) -> RunFile:
+    """A run file; what it names lies beside it, where it is not found from here.
+
+    Raises:
+        UserError: with the file and the key, if something is missing, unknown, or of another type.
+    """
+    path = Path(name)
+    record = checked(plain(read_text(path, MAX_DESIGN_BYTES, "the run file"), name), dict[str, Any], name)
+    for key in record:
+        if key not in KEYS:
+            raise UserError(f"{name}: a run file has no {quoted(key)}.{nearest(key, KEYS)} It has {', '.join(KEYS)}")
+    values = {key: checked(value, KEYS[key], f"{name}: {key}") for key, value in record.items()}
+    values["design"] = _design(values["design"], path)
+    if "recipe" in values:
+        values["recipe"] = _recipe(values["recipe"], path)
+    for key in ("data", "start"):
+        if key in values:
+            values[key] = _beside(values[key], path)
+    return RunFile(**values)
+
+
+def _design(said: Any, path: Path) -> str | Design:
+    if isinstance(said, Mapping):
+        return listed.read(yaml.safe_dump(said, sort_keys=False), f"{path}: design")
+    return _beside(checked(said, str, f"{path}: design"), path)
+
+
+def _recipe(said: Any, path: Path) -> Recipe:
+    if isinstance(said, str):
+        from cnnatomy.training.recipes import find
+
+        return find(_beside(said, path)).recipe
+    return from_record(checked(said, dict[str, Any], f"{path}: recipe"), f"{path}: recipe", recipe("default"))
+
+
+def _beside(name: str, path: Path) -> str:
+    """A file or folder beside the run file, where there is none of that name here."""
+    beside = path.parent / name
+    return str(beside) if not Path(name).exists() and beside.exists() else name
