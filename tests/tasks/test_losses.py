@@ -63,9 +63,7 @@ def test_label_smoothing_is_least_at_the_smoothed_distribution() -> None:
 
 def test_cross_entropy_of_pixels_is_the_mean_over_images_of_the_mean_over_labelled_pixels() -> None:
     logits, mask = maps_and_masks()
-    each = [
-        F.cross_entropy(x[None], y[None].long(), ignore_index=IGNORED) for x, y in zip(logits, mask, strict=True)
-    ]
+    each = [F.cross_entropy(x[None], y[None].long(), ignore_index=IGNORED) for x, y in zip(logits, mask, strict=True)]
     torch.testing.assert_close(make("cross-entropy", Options())(logits, mask), torch.stack(each).mean())
 
 
@@ -319,5 +317,5 @@ def test_every_loss_is_looked_at_here() -> None:
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="no loss cross-entrpy.*cross-entropy"):
+    with pytest.raises(UserError, match=r"no loss cross-entrpy.*cross-entropy"):
         make("cross-entrpy", Options())

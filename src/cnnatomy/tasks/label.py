@@ -21,7 +21,7 @@ from cnnatomy.tasks.task import (
     Target,
     Task,
     mismatch,
-    one_output,
+    one_main,
 )
 
 
@@ -52,10 +52,9 @@ class Label(Task):
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class."""
         needed = len(self.names)
-        output = one_output(outputs, "one label")
-        for head in (output, *(output for output in outputs if output.auxiliary)):
-            if elements(head.shape) != needed:
-                raise mismatch(head, f"one label needs {needed}", f"{whose} has the classes", self.names)
+        for output in one_main(outputs, "one label"):
+            if elements(output.shape) != needed:
+                raise mismatch(output, f"one label needs {needed}", f"{whose} has the classes", self.names)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """That of the classes, and of the groups where there are some."""
