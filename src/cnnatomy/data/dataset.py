@@ -48,10 +48,10 @@ def load(
     the training split alone.
     Raises `UserError` where that cannot be done.
     """
-    check_image_shape(shape)
     image_set = open_source(source) if isinstance(source, (str, Path)) else source
     if isinstance(image_set, DrawnScenes):
         return image_set.load(shape, split_seed)
+    check_image_shape(shape)
     _check_classes(image_set)
     survey = _survey(image_set, shape, memory, progress)
     try:

@@ -76,7 +76,7 @@ class Heads(Task):
 
     def by_head(self, outputs: Outputs) -> dict[str, Any]:
         """Outputs by the names of their heads; a network with a single one gives its output itself."""
-        return outputs if isinstance(outputs, dict) else {name: outputs for name in self.tasks}
+        return outputs if isinstance(outputs, dict) else dict.fromkeys(self.tasks, outputs)
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The mean over the heads."""
