@@ -24,10 +24,10 @@ def shortened(split: Split, count: int) -> Split:
 
 @cache
 def few(kind: str) -> Data:
-    """300 scenes of a kind to train on, 60 to validate and 60 to test, of 32 x 32 pixels."""
+    """600 scenes of a kind to train on, 100 to validate and 100 to test, of 32 x 32 pixels."""
     data = load(f"scenes:{kind}", (2 if kind == "motion" else 1, 32, 32))
     return dataclasses.replace(
-        data, train=shortened(data.train, 300), val=shortened(data.val, 60), test=shortened(data.test, 60)
+        data, train=shortened(data.train, 600), val=shortened(data.val, 100), test=shortened(data.test, 100)
     )
 
 
