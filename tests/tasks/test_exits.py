@@ -82,7 +82,7 @@ def test_the_macs_of_each_exit_are_those_counted_by_hand() -> None:
     graph = network().graph()
     found = macs_by_exit(graph)
     assert list(found) == counted(network().build(), torch.zeros(1, 1, 16, 16))
-    assert found[-1] == network().account().total_macs
+    assert found[-1] == network().account().totals.macs
 
 
 def test_heads_that_all_say_the_label_are_exits(trained: Trained, folder: Path) -> None:

@@ -174,7 +174,21 @@ def test_lp_is_the_norm_of_each_image() -> None:
     torch.testing.assert_close(slopes, torch.tensor([[1.0, -1.0], [0.0, 1.0]]) / 2)
 
 
-@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, 100.0])
+def test_lp_is_that_of_torch_however_large_the_power(p: float) -> None:
+    outputs, targets = (30 * torch.randn(2, 5, 4, dtype=torch.float64, generator=generator())).unbind()
+
+    def wanted(outputs: Tensor, targets: Tensor) -> Tensor:
+        norms: Tensor = torch.linalg.vector_norm(outputs - targets, p, dim=1)
+        return norms.mean()
+
+    loss = make("lp", Options(norm=p))
+    torch.testing.assert_close(loss(outputs, targets), wanted(outputs, targets))
+    torch.testing.assert_close(gradient(loss, outputs, targets), gradient(wanted, outputs, targets))
+    torch.testing.assert_close(loss(outputs.float(), targets.float()), wanted(outputs, targets).float())
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, 100.0])
 def test_lp_has_a_gradient_where_nothing_is_wrong(p: float) -> None:
     zero = torch.zeros(2, 3)
     assert gradient(make("lp", Options(norm=p)), zero, zero).isfinite().all()

@@ -95,8 +95,8 @@ class Label(Task):
         return Answer(record, "  ".join(f"{name} {share:.1%}" for name, share in classes))
 
     def _group_of_class(self) -> Tensor:
-        groups = list(self.groups.values())
-        return torch.tensor([next(i for i, group in enumerate(groups) if name in group) for name in self.names])
+        numbers = {name: number for number, group in enumerate(self.groups.values()) for name in group}
+        return torch.tensor([numbers[name] for name in self.names])
 
 
 class LabelMeter:

@@ -174,9 +174,10 @@ def lp(options: Options) -> Loss:
     """The p-norm of the difference of an image, (sum of |e|^p)^(1/p)."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        difference = torch.where(targets.isnan(), 0.0, outputs - targets)
-        norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), options.norm, dim=1)
-        return norms.mean()
+        difference = torch.where(targets.isnan(), 0.0, outputs - targets).flatten(1)
+        largest = difference.detach().abs().amax(1, keepdim=True).clamp(min=torch.finfo(difference.dtype).tiny)
+        norms: Tensor = torch.linalg.vector_norm(difference / largest, options.norm, dim=1)  # no power is too large
+        return (largest[:, 0] * norms).mean()
 
     return loss
 
