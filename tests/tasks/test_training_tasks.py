@@ -121,7 +121,7 @@ def test_segmentation_is_learned(scenes: Scenes) -> None:
     data = scenes("mask")
     brief, longer = (
         fit(network_for("mask"), data, dataclasses.replace(RECIPE, epochs=epochs, schedule="constant"))
-        for epochs in (1, 10)
+        for epochs in (1, 8)
     )
     falls(longer)
     assert figures_of(longer)["mean_iou"] > figures_of(brief)["mean_iou"]
@@ -164,16 +164,16 @@ def test_a_label_with_its_pixels_is_learned(scenes: Scenes) -> None:
 
 
 @pytest.mark.slow
-def test_one_encoder_serves_every_head(scenes: Scenes, tmp_path: Path) -> None:
+def test_one_encoder_serves_every_head(scenes: Scenes) -> None:
     data = scenes("heads")
-    trained = fit(network_for("heads"), data, RECIPE)
+    trained = fit(network_for("heads"), data, dataclasses.replace(RECIPE, epochs=5))
     falls(trained)
     figures = figures_of(trained)
     assert figures["numbers_r_squared"] > 0
     assert figures["mask_mean_iou"] > 1 / 11
     calls: list[int] = []
-    trained.network.body.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr, operator]
-    said = trained.answers(data.test.store.images[:3])  # type: ignore[attr-defined]
+    trained.network.body.register_forward_hook(lambda *_: calls.append(1))
+    said = trained.answers(data.test.store.images[:3])
     assert calls == [1]
     assert [set(answer.record["heads"]) for answer in said] == [{"labels", "numbers", "mask"}] * 3
 
@@ -185,12 +185,12 @@ def test_heads_trained_together_are_measured_as_alone(scenes: Scenes) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1, loss_weights={"mask": 0.5, "labels": 2.0})
     trained = fit(network_for("heads"), data, recipe)
     assert trained.outcome is not None
-    images = torch.stack([data.test.store.images[i] for i in data.test.indices])  # type: ignore[attr-defined]
+    images = torch.stack([data.test.store.images[i] for i in data.test.indices])
     with torch.inference_mode():
         outputs, _ = trained.model.heads(trained.model(images))
     loss, weights = 0.0, {"labels": 2.0, "numbers": 1.0, "mask": 0.5}
-    for name, task in data.task.tasks.items():  # type: ignore[attr-defined]
-        target = data.test.targets[name][data.test.indices]  # type: ignore[call-overload, index]
+    for name, task in data.task.tasks.items():
+        target = data.test.targets[name][data.test.indices]
         loss += weights[name] * float(task.loss(outputs[name], target, task.criterion("", Options())))
         meter = task.meter()
         meter.update(outputs[name], target)
@@ -229,14 +229,14 @@ def test_a_loss_of_ones_own_gets_every_head(scenes: Scenes) -> None:
     def only_numbers(outputs: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
         return F.l1_loss(outputs["numbers"], target["numbers"])
 
-    trained = fit(network_for("heads"), scenes("heads"), dataclasses.replace(RECIPE, epochs=4), loss=only_numbers)  # type: ignore[arg-type]
+    trained = fit(network_for("heads"), scenes("heads"), dataclasses.replace(RECIPE, epochs=4), loss=only_numbers)
     falls(trained)
 
 
 @pytest.mark.slow
 def test_auxiliary_heads_learn_the_same_task(scenes: Scenes) -> None:
     heads = Heads(main=MapHead(11, 4), side=MapHead(11, 4), auxiliary=("side",))
-    falls(fit(small(heads), scenes("mask"), RECIPE))
+    falls(fit(small(heads), scenes("mask"), dataclasses.replace(RECIPE, epochs=3)))
     for side, needs in ((MapHead(3, 4), "3x32x32"), (LinearHead(11), "11")):
         with pytest.raises(UserError, match=f"auxiliary head side gives {needs}.*11 channels"):
             fit(small(Heads(main=MapHead(11, 4), side=side, auxiliary=("side",))), scenes("mask"), RECIPE)
@@ -281,7 +281,7 @@ def test_codes_are_learned(owners: tuple[int, ...], loss: str, digits: Data) -> 
 
 @pytest.mark.slow
 def test_two_classes_are_learned(digits: Data) -> None:
-    data = with_task(digits, Label(("even", "odd")), digits.train.targets % 2)  # type: ignore[operator]
+    data = with_task(digits, Label(("even", "odd")), digits.train.targets % 2)
     trained = fit(small(LinearHead(2), size=16), data, dataclasses.replace(RECIPE, epochs=3))
     assert figures_of(trained)["top_1"] > 0.8
     assert figures_of(trained)["top_5"] == 1
@@ -341,7 +341,7 @@ def strict(path: Path) -> Any:
 def test_a_run_folder_answers_for_an_image(kind: str, scenes: Scenes, tmp_path: Path) -> None:
     data = scenes(kind)
     trained = fit(network_for(kind), data, dataclasses.replace(RECIPE, epochs=1), tmp_path / "run")
-    image = data.test.store.images[data.test.indices[0]]  # type: ignore[attr-defined]
+    image = data.test.store.images[data.test.indices[0]]
     Image.fromarray(image[0].numpy()).save(tmp_path / "image.png")
     read = Trained.load(tmp_path / "run")
     assert read.run.task == trained.run.task
@@ -357,7 +357,7 @@ def test_a_run_folder_answers_for_an_image(kind: str, scenes: Scenes, tmp_path: 
 
 def test_motion_is_of_two_images_and_no_file_has_them(scenes: Scenes, tmp_path: Path) -> None:
     trained = fit(network_for("motion"), scenes("motion"), dataclasses.replace(RECIPE, epochs=1))
-    (answer,) = trained.answers(scenes("motion").test.store.images[:1])  # type: ignore[attr-defined]
+    (answer,) = trained.answers(scenes("motion").test.store.images[:1])
     json.dumps(answer.record, allow_nan=False)
     Image.new("L", (32, 32)).save(tmp_path / "image.png")
     with pytest.raises(UserError, match="the network takes 2 channels"):
@@ -406,7 +406,7 @@ def test_scores_may_have_rows_and_columns(digits: Data) -> None:
     head = Chain(conv=Conv(10, 1), pool=GlobalAvgPool())
     trained = fit(small(head, size=16), digits, dataclasses.replace(RECIPE, epochs=1))
     assert isinstance(trained.network, nn.Module)
-    assert len(trained.probabilities(digits.test.store.images[:2])[0]) == 10  # type: ignore[attr-defined]
+    assert len(trained.probabilities(digits.test.store.images[:2])[0]) == 10
 
 
 def test_a_head_of_a_vector_is_as_good(digits: Data) -> None:

@@ -112,6 +112,6 @@ def test_it_is_said_and_the_run_is_of_the_network_without_it(
     trained = fit(made, digits, Recipe(epochs=1), tmp_path / "run")
     assert trained.run.network == planned.run.network
     read = Trained.load(tmp_path / "run")
-    images = digits.test.store.images[:4]  # type: ignore[attr-defined]
+    images = digits.test.store.images[:4]
     torch.testing.assert_close(read.probabilities(images), trained.probabilities(images))
     torch.testing.assert_close(read.probabilities(images).sum(1), torch.ones(4))
