@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnatomy.data import ImageError, load, load_labelled, open_source, read_image
-from cnnatomy.data.images import quiet_decoders
+from cnnatomy.data.images import check_image_shape, quiet_decoders
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
@@ -187,7 +187,11 @@ class Trained:
             return self.run.task.answers(outputs, most)
 
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
-        """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing."""
+        """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing.
+
+        Raises `UserError` where the network takes what no image file gives, or it cannot `answer`.
+        """
+        check_image_shape(self.run.shape)
         for start in range(0, len(paths), IMAGES_AT_ONCE):
             yield from self._predict([Path(path) for path in paths[start : start + IMAGES_AT_ONCE]], most)
 

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from torch import Tensor
 
-from cnnatomy.design.graph import Graph, Node, Scope
+from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers.layer import elements
 from cnnatomy.plain import checked
@@ -83,7 +83,7 @@ def fitting(task: Task, outputs: Sequence[Output], graph: Graph, target: Target)
 
 
 def macs_by_exit(graph: Graph) -> tuple[int, ...]:
-    """What an image has cost at each head, where block by block of the body is followed by a head of its own.
+    """What an image has cost at each head, where each block of the body reads the one before and has a head of its own.
 
     Empty where the network is not of that form.
     """
@@ -92,18 +92,19 @@ def macs_by_exit(graph: Graph) -> tuple[int, ...]:
     if not isinstance(body, Scope) or not isinstance(head, Scope) or tail is None:
         return ()
     blocks, heads = list(body.children), list(head.children)
-    if len(blocks) != len(heads) or any(
-        not set(exit.inputs) <= set(_made(block)) for block, exit in zip(blocks, heads, strict=True)
-    ):
+    if len(blocks) != len(heads):
         return ()
-    spent, costs = _macs(tail), []
+    spent, costs, before = _macs(tail), [], _made(tail)
     for block, exit in zip(blocks, heads, strict=True):
-        spent += _macs(block) + _macs(exit)
+        if tuple(block.inputs) != before or tuple(exit.inputs) != _made(block)[-1:]:
+            return ()
+        spent, before = spent + _macs(block), _made(block)
+        spent += _macs(exit)
         costs.append(spent)
     return tuple(costs)
 
 
-def _made(part: Node | Scope) -> tuple[Any, ...]:
+def _made(part: Node | Scope) -> tuple[FeatureMap, ...]:
     return (part.output,) if isinstance(part, Node) else part.outputs
 
 

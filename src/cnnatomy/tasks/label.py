@@ -21,7 +21,7 @@ from cnnatomy.tasks.task import (
     Target,
     Task,
     mismatch,
-    one_output,
+    one_main,
 )
 
 
@@ -54,10 +54,9 @@ class Label(Task):
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class."""
         needed = len(self.names)
-        output = one_output(outputs, "one label")
-        for head in (output, *(output for output in outputs if output.auxiliary)):
-            if elements(head.shape) != needed:
-                raise mismatch(head, f"one label needs {needed}", f"{whose} has the classes", self.names)
+        for output in one_main(outputs, "one label"):
+            if elements(output.shape) != needed:
+                raise mismatch(output, f"one label needs {needed}", f"{whose} has the classes", self.names)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """That of the classes, and of the groups where there are some."""
@@ -98,8 +97,8 @@ class Label(Task):
         return Answer(record, "  ".join(f"{name} {share:.1%}" for name, share in classes))
 
     def _group_of_class(self) -> Tensor:
-        groups = list(self.groups.values())
-        return torch.tensor([next(i for i, group in enumerate(groups) if name in group) for name in self.names])
+        numbers = {name: number for number, group in enumerate(self.groups.values()) for name in group}
+        return torch.tensor([numbers[name] for name in self.names])
 
 
 class LabelMeter:

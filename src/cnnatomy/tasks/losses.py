@@ -39,10 +39,12 @@ def make(name: str, options: Options) -> Loss:
     """The loss of this name.
 
     Raises:
-        UserError: with the nearest name for an unknown one.
+        UserError: with the nearest name for an unknown one; if labels are to be smoothed and it knows no smoothing.
     """
     if name not in LOSSES:
         raise UserError(f"no loss {name}: one of {', '.join(LOSSES)}.{nearest(name, LOSSES)}")
+    if options.label_smoothing and name not in SMOOTHED:
+        raise UserError(f"label_smoothing is for the losses {' and '.join(SMOOTHED)}; the loss {name} needs 0")
     return LOSSES[name](options)
 
 
@@ -78,30 +80,46 @@ def focal(options: Options) -> Loss:
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         if labels.is_floating_point() or labels.shape == logits.shape:  # several labels, each of them yes or no
             each = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
-            return per_image(each * (1 - torch.exp(-each)) ** options.focal_gamma)
+            return per_image(each * _unsure(each) ** options.focal_gamma)
         each = F.cross_entropy(
             logits, labels.long(), ignore_index=IGNORED if logits.dim() > 2 else -100, reduction="none"
         )
-        return _weighted(each * (1 - torch.exp(-each)) ** options.focal_gamma, labels, weights)
+        return _weighted(each * _unsure(each) ** options.focal_gamma, labels, weights)
 
     return loss
+
+
+def _unsure(each: Tensor) -> Tensor:
+    """1 - p of a cross entropy; above 0, where a power below 1 has no derivative."""
+    return -torch.expm1(-each.clamp(min=torch.finfo(each.dtype).tiny))
 
 
 def _weighted(each: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     counted = labels != IGNORED if each.dim() > 1 else None
     if weights is not None:
-        known = labels.long().clamp(max=len(weights) - 1)
-        each = each * weights.to(each.device, each.dtype)[known]
+        each = each * _weight_of(labels, weights, each)
     return per_image(each, counted)
 
 
+def _weight_of(labels: Tensor, weights: Tensor, like: Tensor) -> Tensor:
+    return weights.to(like)[labels.long().clamp(max=len(weights) - 1)]
+
+
 def expected_reward(options: Options) -> Loss:
-    """Minus the expected reward, 1 where the class that is drawn is right, by the score function (REINFORCE)."""
+    """Minus the expected reward, 1 (or the weight of the class) where the class that is drawn is right (REINFORCE).
 
-    def reward(drawn: Tensor, labels: Tensor) -> Tensor:
-        return (drawn == labels).float()
+    The gradient is estimated by the score function, for which a reward is all that is needed; the value is exact, so
+    that epochs can be compared.
+    """
+    weights = torch.tensor(options.weights) if options.weights else None
 
-    return lambda logits, labels: score_function(logits, lambda drawn: reward(drawn, labels))
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        worth = torch.ones_like(logits[:, 0]) if weights is None else _weight_of(labels, weights, logits)
+        drawn = score_function(logits, lambda drawn: (drawn == labels) * worth)
+        exact = -(worth * logits.detach().softmax(1).gather(1, labels.long()[:, None])[:, 0]).mean()
+        return exact + (drawn - drawn.detach())
+
+    return loss
 
 
 def score_function(logits: Tensor, reward: Callable[[Tensor], Tensor]) -> Tensor:
@@ -121,7 +139,8 @@ def distance(options: Options) -> Loss:
 
     Equation 8 of LeCun et al. 1998.
     """
-    return lambda scores, labels: -scores.gather(1, labels.long()[:, None]).mean()
+    weights = torch.tensor(options.weights) if options.weights else None
+    return lambda scores, labels: _weighted(-scores.gather(1, labels.long()[:, None])[:, 0], labels, weights)
 
 
 def binary_cross_entropy(options: Options) -> Loss:
@@ -155,9 +174,10 @@ def lp(options: Options) -> Loss:
     """The p-norm of the difference of an image, (sum of |e|^p)^(1/p)."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        difference = torch.where(targets.isnan(), 0.0, outputs - targets)
-        norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), options.norm, dim=1)
-        return norms.mean()
+        difference = torch.where(targets.isnan(), 0.0, outputs - targets).flatten(1)
+        largest = difference.detach().abs().amax(1, keepdim=True).clamp(min=torch.finfo(difference.dtype).tiny)
+        norms: Tensor = torch.linalg.vector_norm(difference / largest, options.norm, dim=1)  # no power is too large
+        return (largest[:, 0] * norms).mean()
 
     return loss
 
@@ -174,3 +194,5 @@ LOSSES: dict[str, Callable[[Options], Loss]] = {
     "lp": lp,
 }
 """Every loss by name; which of them fit, a task says."""
+SMOOTHED = ("cross-entropy", "binary-cross-entropy")
+"""Losses that know label smoothing."""

@@ -14,14 +14,15 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks.losses import IGNORED
 from cnnatomy.tasks.numbers import closeness
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_output
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
 
 
-def _check_map(output: Output, task: Task, needs: str, whose: str) -> None:
+def _check_map(outputs: Sequence[Output], task: Task, needs: str, whose: str) -> None:
     """A map of one channel a name."""
-    if len(output.shape) != 3 or output.shape[0] != len(task.names):
-        channels = f"{needs} needs a map of {len(task.names)} channels"
-        raise mismatch(output, channels, f"{whose} has {needs} of", task.names)
+    for output in one_main(outputs, needs):
+        if len(output.shape) != 3 or output.shape[0] != len(task.names):
+            channels = f"{needs} needs a map of {len(task.names)} channels"
+            raise mismatch(output, channels, f"{whose} has", task.names)
 
 
 def enlarged(outputs: Tensor, target: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class Mask(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """A map of a channel for each class."""
-        _check_map(one_output(outputs, "segmentation"), self, "segmentation", whose)
+        _check_map(outputs, self, "segmentation", whose)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the pixels of each image."""
@@ -109,7 +110,7 @@ class Map(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """A map of a channel for each number."""
-        _check_map(one_output(outputs, "a regression map"), self, "a regression map", whose)
+        _check_map(outputs, self, "a regression map", whose)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the pixels of each image."""
@@ -193,7 +194,7 @@ class Keypoints(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """A heat map for each keypoint."""
-        _check_map(one_output(outputs, "a task of keypoints"), self, "keypoints", whose)
+        _check_map(outputs, self, "a task of keypoints", whose)
         if min(self.size) < 1:
             raise UserError(f"keypoints: the size of the input is {dimensions(self.size)}, expected rows and columns")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnatomy.layers.layer import elements
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_output
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
 
 
 class WholeSplit:
@@ -47,9 +47,9 @@ class Labels(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each label."""
-        output = one_output(outputs, "a task of several labels")
-        if elements(output.shape) != len(self.names):
-            raise mismatch(output, f"several labels need {len(self.names)}", f"{whose} has the labels", self.names)
+        for output in one_main(outputs, "a task of several labels"):
+            if elements(output.shape) != len(self.names):
+                raise mismatch(output, f"several labels need {len(self.names)}", f"{whose} has the labels", self.names)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the labels."""
@@ -71,7 +71,7 @@ class Labels(Task):
         """The labels above their thresholds, and the probability of each."""
         thresholds = self.thresholds or (0.5,) * len(self.names)
         answers = []
-        for row in outputs.flatten(1).sigmoid().tolist():
+        for row in outputs.flatten(1).double().sigmoid().tolist():  # as the thresholds were chosen
             shares = dict(zip(self.names, row, strict=True))
             said = [name for name, least in zip(self.names, thresholds, strict=True) if shares[name] >= least]
             text = "  ".join(f"{name} {shares[name]:.1%}" for name in said) or "none of the labels"
@@ -102,9 +102,9 @@ class Numbers(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """As many numbers as there are names."""
-        output = one_output(outputs, "regression")
-        if elements(output.shape) != len(self.names):
-            raise mismatch(output, f"regression needs {len(self.names)}", f"{whose} has the numbers", self.names)
+        for output in one_main(outputs, "regression"):
+            if elements(output.shape) != len(self.names):
+                raise mismatch(output, f"regression needs {len(self.names)}", f"{whose} has the numbers", self.names)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,29 +48,41 @@ class Heads(Task):
                 raise UserError(f"head {name}: {error}") from None
 
     def criterion(self, name: str, options: Options) -> Criterion:
-        """That of each head, with its weight."""
+        """That of each head, with its weight; none for a head of weight 0."""
         for head in options.loss_weights:
             if head not in self.tasks:
                 raise UserError(f"loss_weights: there is no head {head}: one of {', '.join(self.tasks)}")
         if name not in ("", "each"):
             raise UserError(f"several heads have a loss each: {name} cannot be that of all")
-        return {head: task.criterion("", options) for head, task in self.tasks.items()} | {"": options.loss_weights}
+        weights = {head: options.loss_weights.get(head, 1.0) for head in self.tasks}
+        if not any(weights.values()):
+            raise UserError(f"loss_weights: {', '.join(weights)} have weight 0, so that there is nothing to train")
+        own = dataclasses.replace(options, loss_weights={})
+        return {head: (weight, self.tasks[head].criterion("", own)) for head, weight in weights.items() if weight}
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
-        """The weighted sum."""
+        """The weighted sum; a loss of one's own gets everything by head."""
         assert isinstance(target, dict)
-        weights = criterion[""]
+        by_head = self.by_head(outputs)
+        if callable(criterion):
+            own: Tensor = criterion(by_head, target)
+            return own
         return torch.stack(
             [
-                weights.get(name, 1.0) * task.loss(outputs[name], target[name], criterion[name])
-                for name, task in self.tasks.items()
+                weight * self.tasks[name].loss(by_head[name], target[name], loss)
+                for name, (weight, loss) in criterion.items()
             ]
         ).sum()
+
+    def by_head(self, outputs: Outputs) -> dict[str, Any]:
+        """Outputs by the names of their heads; a network with a single one gives its output itself."""
+        return outputs if isinstance(outputs, dict) else dict.fromkeys(self.tasks, outputs)
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The mean over the heads."""
         assert isinstance(target, dict)
-        scores = [task.score(outputs[name], target[name]) for name, task in self.tasks.items()]
+        by_head = self.by_head(outputs)
+        scores = [task.score(by_head[name], target[name]) for name, task in self.tasks.items()]
         return torch.stack([score.float() for score in scores]).mean()
 
     def meter(self) -> HeadsMeter:
@@ -78,7 +91,8 @@ class Heads(Task):
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """What each head says."""
-        each = {name: task.answers(outputs[name], most) for name, task in self.tasks.items()}
+        by_head = self.by_head(outputs)
+        each = {name: task.answers(by_head[name], most) for name, task in self.tasks.items()}
         return [
             Answer(
                 {"heads": {name: answers[i].record for name, answers in each.items()}},
@@ -92,13 +106,15 @@ class HeadsMeter:
     """A meter for each head."""
 
     def __init__(self, task: Heads) -> None:
+        self.task = task
         self.meters: dict[str, Meter] = {name: part.meter() for name, part in task.tasks.items()}
 
     def update(self, outputs: Outputs, target: Target) -> None:
         """Adds a batch."""
         assert isinstance(target, dict)
+        by_head = self.task.by_head(outputs)
         for name, meter in self.meters.items():
-            meter.update(outputs[name], target[name])
+            meter.update(by_head[name], target[name])
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """The evaluation of each head."""
@@ -227,7 +243,8 @@ class Localised(Label):
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class, and a map of a channel for each."""
         shapes = [output.shape for output in outputs]
-        if len(shapes) != 2 or elements(shapes[0]) != len(self.names) or shapes[1][:1] != (len(self.names),):
+        classes = len(self.names)
+        if len(shapes) != 2 or elements(shapes[0]) != classes or len(shapes[1]) != 3 or shapes[1][0] != classes:
             raise mismatch(
                 outputs[-1],
                 f"localised labels need scores of {len(self.names)} classes and their map: PixelHead(localise=True)",
@@ -238,14 +255,14 @@ class Localised(Label):
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """Of the label, and of the map."""
         assert isinstance(target, dict)
-        scores, places = outputs
+        scores, places = _two(outputs)
         of_map = Mask(self.names).loss(places, target["mask"], losses.make("cross-entropy", Options()))
         return Label.loss(self, scores, target["label"], criterion) + self.map_weight * of_map
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """How many images are classified rightly."""
         assert isinstance(target, dict)
-        return Label.score(self, outputs[0], target["label"])
+        return Label.score(self, _two(outputs)[0], target["label"])
 
     def meter(self) -> Meter:
         """That of one label, and the accuracy of the pixels."""
@@ -253,7 +270,13 @@ class Localised(Label):
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """Those of one label."""
-        return Label.answers(self, outputs[0], most)
+        return Label.answers(self, _two(outputs)[0], most)
+
+
+def _two(outputs: Outputs) -> tuple[Tensor, Tensor]:
+    """Scores and class map, of one head that gives both or of two heads in this order."""
+    scores, places = outputs.values() if isinstance(outputs, dict) else outputs
+    return scores, places
 
 
 class LocalisedMeter(LabelMeter):
@@ -266,8 +289,9 @@ class LocalisedMeter(LabelMeter):
     def update(self, outputs: Outputs, target: Target) -> None:
         """Adds a batch."""
         assert isinstance(target, dict)
-        super().update(outputs[0], target["label"])
-        self.pixels.update(outputs[1], target["mask"])
+        scores, places = _two(outputs)
+        super().update(scores, target["label"])
+        self.pixels.update(places, target["mask"])
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """What was measured on all batches."""

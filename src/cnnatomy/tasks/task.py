@@ -127,11 +127,13 @@ class Task:
         """What `loss` needs: the loss of this name, or the task's own where it is empty.
 
         Raises:
-            UserError: if there is no such loss, or it does not fit the task.
+            UserError: if there is no such loss, or it or an option does not fit the task.
         """
         if name and name not in self.losses:
             hint = nearest(name, self.losses)
             raise UserError(f"the loss {name} does not fit {self.kind}: one of {', '.join(self.losses)}.{hint}")
+        if options.loss_weights:
+            raise UserError(f"loss_weights are of several heads, each with targets of its own; the task is {self.kind}")
         return losses.make(name or self.losses[0], options)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
@@ -159,16 +161,20 @@ class Task:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "names"}
 
 
-def one_output(outputs: Sequence[Output], needs: str) -> Output:
-    """The one main head; raises `UserError` where there are others. `needs` is what a task needs, for the message."""
+def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
+    """All heads, of which one is a main head: the auxiliary ones learn the same, and so must fit as well.
+
+    Raises `UserError` where there are other main heads; `needs` is what a task needs, for the message.
+    """
     main = [output for output in outputs if not output.auxiliary]
     if len(main) != 1:
         given = ", ".join(f"{output.name} {dimensions(output.shape)}" for output in main)
         raise UserError(f"the network gives {len(main)} outputs ({given}); {needs} needs one main head")
-    return main[0]
+    return outputs
 
 
 def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> UserError:
     """The message for a head of the wrong shape."""
     known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return UserError(f"the head gives {dimensions(output.shape)}, {needs}: {whose} has {known}")
+    head = f"the auxiliary head {output.name}" if output.auxiliary else "the head"
+    return UserError(f"{head} gives {dimensions(output.shape)}, {needs}: {whose} {known}")

@@ -161,8 +161,12 @@ def class_counts(data: Data) -> list[int]:
 
 
 def balanced(counts: list[int]) -> tuple[float, ...]:
-    """Weights inversely proportional to how often a class is there, whose mean over all images is 1."""
-    return tuple(sum(counts) / (len(counts) * count) for count in counts)
+    """Weights inversely proportional to how often a class is there, whose mean over all images is 1.
+
+    A class without an image has 0.
+    """
+    there = sum(count > 0 for count in counts)
+    return tuple(sum(counts) / (there * count) if count else 0.0 for count in counts)
 
 
 def draws(data: Data, recipe: Recipe) -> torch.Tensor | None:

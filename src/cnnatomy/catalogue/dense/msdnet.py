@@ -183,7 +183,7 @@ def exit_early(module: torch.nn.Module, x: torch.Tensor, threshold: float) -> tu
     logits: torch.Tensor | None = None
     for number, (block, head) in enumerate(zip(blocks, parts.head.children(), strict=True)):
         maps = as_tuple(block(*maps))
-        here = head(maps[-1])
+        here = head(maps[-1]).flatten(1)
         logits = x.new_zeros(len(x), here.shape[1]) if logits is None else logits
         sure = here.softmax(1).amax(1) >= threshold
         if number == len(blocks) - 1:
