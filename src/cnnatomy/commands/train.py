@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.training import Recipe
     from cnnatomy.training.preparing import Plan
-
-FINAL = "trained on training and validation together"
-"""What run.json says of a run by --final."""
 WORTH_A_BAR = 5_000
 """Images whose reading takes long enough to show."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -64,7 +61,11 @@ def _recipe_options(command: Any) -> Any:
             click.option("--freeze", help="Parts that are not trained: tail, tail,body, or paths."),
             click.option("--memory", help="Stay within it, such as 8GiB: batches are computed in parts."),
             click.option(
-                "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; can be repeated."
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="FIELD=VALUE",
+                help="Any field of the recipe; can be repeated.",
             ),
             input_option,
             device_option,
@@ -82,7 +83,9 @@ DATA_HELP = (
 
 @click.command()
 @network_argument
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Epochs at most; early stopping may end before.")
+@click.option(
+    "--epochs", type=click.FloatRange(0, min_open=True), help="Epochs at most; early stopping may end before."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NETWORK]")
 @click.option("--resume", is_flag=True, help="Go on with a run, as it was begun; a complete one with more --epochs.")
 @click.option("--learning-rate", type=float, help="After the warmup; the schedule changes it.")
@@ -91,7 +94,11 @@ DATA_HELP = (
 @click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
 @click.option("--final", type=click.Path(path_type=Path), help="Train again as this run chose, on validation data too.")
 @click.option(
-    "--checkpoint-every", type=DURATION, default="5m", show_default=True, help="How often the state is kept in an epoch."
+    "--checkpoint-every",
+    type=DURATION,
+    default="5m",
+    show_default=True,
+    help="How often the state is kept in an epoch.",
 )
 @_recipe_options
 def train(**options: Any) -> None:
@@ -203,6 +210,7 @@ class Ready:
     loss: Any
     memory: int | None
     before: Run | None
+    final: bool
     console: Any
 
 
@@ -210,6 +218,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
     from cnnatomy.data import load, open_source
     from cnnatomy.machine import choose_device
+    from cnnatomy.report.memory import parse_size
     from cnnatomy.runs.run import image_shape
     from cnnatomy.training import preparing, resuming
     from cnnatomy.training.progress import PipedConsole
@@ -219,7 +228,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     recipe = _recipe(request, before)
     if before is not None:
         recipe = resuming.settled(recipe, before)
-    limit = memory.size(request.memory) if request.memory else None
+    limit = parse_size(request.memory) if request.memory else None
     device = choose_device(request.device)
     images = open_source(request.data if request.data is not None else before.source if before else "digits")
     network = _network(request, images.outputs, before)
@@ -232,10 +241,10 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
         data = load(images, shape, progress=report)
-    if request.final is not None or (before is not None and before.change == FINAL):
-        data = data.joined()
+    final = request.final is not None or (before is not None and before.change == preparing.FINAL)
+    data = data.joined() if final else data
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
-    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, console)
+    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, final, console)
 
 
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
@@ -280,7 +289,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             loss=ready.loss,
             checkpoint_every=request.checkpoint_every,
             memory=ready.memory,
-            final=request.final is not None or (before is not None and before.change == FINAL),
+            final=ready.final,
         )
     except KeyboardInterrupt:
         if run_folder.is_run(place):

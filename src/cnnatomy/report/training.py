@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and
     from cnnatomy.runs import Outcome, Prediction
     from cnnatomy.runs.weights.transplant import Transplant
     from cnnatomy.tasks.task import Evaluation, Task
+    from cnnatomy.training.pace import Found
     from cnnatomy.training.preparing import Plan
     from cnnatomy.training.recipe import Recipe
 
@@ -107,6 +108,24 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         for record, row in zip(records, confusion, strict=True):
             record["taken_for"] = " ".join(f"{count or '.':>{wide}}" for count in row)
     return render(columns, records, "table", title)
+
+
+def rates(found: Found, format: str) -> str:
+    """What a range test found: the suggestion, and some of the losses; all of them as JSON or CSV."""
+    records = [{"learning_rate": rate, "loss": loss} for rate, loss in zip(found.rates, found.losses, strict=True)]
+    if format == "json":
+        record = {"suggested": found.suggested, "steepest": found.steepest, "losses": records}
+        return json.dumps(record, indent=2)
+    columns = [
+        Column("learning_rate", "learning rate", "{:.3g}".format, number=True),
+        Column("loss", "loss", "{:.4g}".format, number=True),
+    ]
+    title = (
+        f"suggested: --learning-rate {found.suggested:.2g} (a tenth of where the loss is lowest); it falls fastest at"
+        f" {found.steepest:.2g}"
+    )
+    some = records if format == "csv" else records[:: max(1, len(records) // 20)]
+    return render(columns, some, format, title)
 
 
 NO_SHARES = ("mean_absolute_error", "root_mean_square_error", "mean_distance", "mean_macs_at_threshold")

@@ -89,7 +89,7 @@ class Run:
             "task": kinds.as_dict(self.task),
             "recipe": dict(self.recipe),
         }
-        return record | ({"parent": self.parent, "change": self.change} if self.parent else {})
+        return record | ({"parent": self.parent, "change": self.change} if self.change else {})
 
     @classmethod
     def from_dict(cls, record: Any, network: Design, source: str | Path = "run.json") -> Self:

@@ -91,6 +91,8 @@ def fit(
         run_folder.check_free(place)
     planned = preparing.plan(design, data, recipe, where, start=start, limit=memory, keep=place is not None)
     run, recipe = planned.run, planned.recipe
+    if final:
+        run = replace(run, change=preparing.FINAL)
     if place is not None and before is not None:
         run = resuming.same_run(place, before, run, start)
     objective = preparing.objective(run.task, recipe, planned.weights, loss)

@@ -30,6 +30,8 @@ RARE = 10
 MOVABLE = ("label", "labels", "numbers", "exits")
 """Tasks whose targets stay as they are when an image is moved."""
 PYTHON = "python:"
+FINAL = "trained on training and validation together"
+"""What a run says of itself for which all choices were made before."""
 STATES = {
     "sgd": "momentum",
     "nesterov": "momentum",

@@ -60,6 +60,26 @@ def same_run(place: RunFolder, before: Run, run: Run, start: Trained | None) -> 
     return run
 
 
+def as_chosen(place: RunFolder, run: Run) -> Recipe:
+    """The recipe of a complete run with what it chose on validation: its best epoch, and when the rate was cut.
+
+    Raises:
+        UserError: if its last state, which knows that, cannot be read.
+    """
+    recipe = Recipe.of(run)
+    state = checkpoints.latest(place)
+    if state is None:
+        raise UserError(f"{place.last} is missing: it says which epoch was the best")
+    rows = state["rows"]
+    best = min(rows, key=lambda row: row["val_loss"])["epoch"]
+    if recipe.schedule != "plateau":  # the others end with their last epoch, whatever validation says
+        return replace(recipe, patience=0, epochs=best if recipe.schedule in ("constant", "step") else recipe.epochs)
+    rates = [row["learning_rate"] for row in rows[:best]]
+    cuts = tuple(i for i in range(1, best) if rates[i] < rates[i - 1] * (1 + recipe.cut) / 2)
+    schedule = {"schedule": "step", "cut_at": cuts} if cuts else {"schedule": "constant"}
+    return replace(recipe, patience=0, epochs=best, **schedule)
+
+
 def check_network(path: Path, before: Run, network: Design) -> None:
     """Raises `UserError` where a run is gone on with as another network than it was begun as."""
     if before.network != network:

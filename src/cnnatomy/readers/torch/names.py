@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,22 @@ from torch import nn
 from cnnatomy.errors import UserError, nearest, quoted, shown
 
 PREFIX = "python:"
+
+
+def load_callable(name: str) -> Callable[..., Any]:
+    """The function of one's own that `python:package.module:callable` names.
+
+    Raises:
+        UserError: if there is nothing of that name, or it cannot be called.
+    """
+    place, colon, what = name.removeprefix(PREFIX).partition(":")
+    if not place or not colon or not what:
+        raise UserError(f"{name}: write python:package.module:callable")
+    found = _attribute(name, _imported(name, place), what)
+    if not callable(found):
+        raise UserError(f"{name} is {_kind(found)}, nothing that can be called")
+    function: Callable[..., Any] = found
+    return function
 
 
 def load(name: str) -> nn.Module:
