@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import click
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.images import STDIN, NamedImage, named_images
 from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
-from cnnatomy.errors import UserError, printable
+from cnnatomy.errors import UserError, printable, quoted
 from cnnatomy.files import check_new
 
 if TYPE_CHECKING:
@@ -23,22 +24,28 @@ if TYPE_CHECKING:
 
 WORTH_A_BAR = 256
 """Images whose prediction takes long enough to show."""
+AUTO = "auto"
+
+exit_option = click.option(
+    "--exit-threshold", type=click.FloatRange(0, 1), help="Of early exits: how likely a class must be to leave there."
+)
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@exit_option
 @device_option
 @click.option(
     "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
 )
-def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
+def evaluate(run: Path, data: str | None, exit_threshold: float | None, device: str, format: str) -> None:
     """Evaluate RUN, a run folder: what its task measures, such as top-1, F1 and ROC area of every class."""
     needs_training()
     from cnnatomy.report import training
     from cnnatomy.runs import Trained
 
-    result, what = Trained.load(run, device).evaluate(data)
+    result, what = _with_exits(Trained.load(run, device), exit_threshold).evaluate(data)
     click.echo(training.evaluation(result, what, format))
 
 
@@ -46,7 +53,8 @@ def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Say `do not know` where no class is as likely as that.")
+@click.option("--threshold", help="Say `do not know` where no class is as likely as that; auto: as validation chose.")
+@exit_option
 @device_option
 @click.option(
     "--format",
@@ -55,7 +63,15 @@ def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
     show_default=True,
     help="How to print it; jsonl is an object a line.",
 )
-def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | None, device: str, format: str) -> None:
+def predict(
+    run: Path,
+    images: tuple[str, ...],
+    top: int,
+    threshold: str | None,
+    exit_threshold: float | None,
+    device: str,
+    format: str,
+) -> None:
     """Say what is on IMAGES, with the network of RUN: the likeliest classes.
 
     IMAGES are files, folders (all images in them, however deep), or - for names on standard input, one a line or ended
@@ -70,10 +86,37 @@ def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | Non
     needs_training()
     from cnnatomy.runs import Trained
 
-    if threshold is not None and math.isnan(threshold):
-        raise UserError("--threshold is no number; expected a probability from 0 to 1")
-    if not print_predictions(Trained.load(run, device), images, format, top, threshold or 0.0):
+    least = _probability(threshold)
+    trained = _with_exits(Trained.load(run, device), exit_threshold)
+    if threshold == AUTO:
+        trained, least = trained.as_chosen()
+    if not print_predictions(trained, images, format, top, least):
         sys.exit(2)
+
+
+def _probability(text: str | None) -> float:
+    """What --threshold says, 0 where it is absent or `auto`."""
+    if text is None or text == AUTO:
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise UserError(f"--threshold {quoted(text)}: expected a probability from 0 to 1, or {AUTO}")
+    return value
+
+
+def _with_exits(trained: Trained, threshold: float | None) -> Trained:
+    """With another probability from which on early exits are taken; raises `UserError` where there are none."""
+    if threshold is None:
+        return trained
+    from cnnatomy.tasks.several import Exits
+
+    task = trained.run.task
+    if not isinstance(task, Exits):
+        raise UserError(f"--exit-threshold is for networks with early exits; the task of {trained.name} is {task.kind}")
+    return replace(trained, run=replace(trained.run, task=replace(task, threshold=threshold)))
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -74,11 +75,11 @@ def ending(outcome: Outcome, metric: str) -> str:
     ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
     predicted, taken = (outcome.summary["training"][key] for key in ("predicted_bytes", "peak_bytes"))
     peak = f"; at the peak {taken / 2**20:,.0f} MiB" if taken is not None else ""
-    return (
-        f"{ended} epochs in {seconds:.1f} s; best by validation: epoch {outcome.best.epoch},"
-        f" loss {outcome.best.val_loss:.4f}, {metric.replace('_', ' ')} {outcome.best.val_score:.2%}{peak}"
-        f" (predicted {predicted / 2**20:,.0f} MiB)"
-    )
+    best = outcome.best
+    kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {metric.replace('_', ' ')} {best.val_score:.2%}"
+    if math.isnan(best.val_loss):
+        kept = "the last is kept"
+    return f"{ended} epochs in {seconds:.1f} s; {kept}{peak} (predicted {predicted / 2**20:,.0f} MiB)"
 
 
 def evaluation(result: Evaluation, what: str, format: str = "table") -> str:

@@ -71,7 +71,7 @@ class ShowProgress(Watcher):
     def epoch(self, training: Training, row: Epoch) -> None:
         """Prints a line where there is no bar; the last epoch has one too where training stops early."""
         self._epoch_started, self._seen = time.perf_counter(), 0
-        self._validation = f"  validation {row.val_score:.1%}"
+        self._validation = "" if math.isnan(row.val_loss) else f"  validation {row.val_score:.1%}"
         if self._bar is None and (has_line(row.epoch, self._epochs) or training.is_over):
             self._console.print(self._line(training, row), soft_wrap=True, highlight=False, markup=False)
 
@@ -84,9 +84,14 @@ class ShowProgress(Watcher):
     def _line(self, training: Training, row: Epoch) -> str:
         return (
             f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  {self._score} {row.train_score:.1%}"
-            f"  validation loss {row.val_loss:.4f}  {self._score} {row.val_score:.1%}"
-            f"  learning rate {row.learning_rate:.3g}  {row.images_per_second:,.0f} images/s  {self._left(training)}"
+            f"{self._validated(row)}  learning rate {row.learning_rate:.3g}  {row.images_per_second:,.0f} images/s  {self._left(training)}"
         )
+
+    def _validated(self, row: Epoch) -> str:
+        """What validation says, where there is one."""
+        if math.isnan(row.val_loss):
+            return ""
+        return f"  validation loss {row.val_loss:.4f}  {self._score} {row.val_score:.1%}"
 
     def _left(self, training: Training) -> str:
         """Time left until the last epoch, by the speed measured so far; early stopping may end it before."""
