@@ -76,7 +76,8 @@ def ending(outcome: Outcome, metric: str) -> str:
     predicted, taken = (outcome.summary["training"][key] for key in ("predicted_bytes", "peak_bytes"))
     peak = f"; at the peak {taken / 2**20:,.0f} MiB" if taken is not None else ""
     best = outcome.best
-    kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {metric.replace('_', ' ')} {best.val_score:.2%}"
+    score = f"{metric.replace('_', ' ')} {best.val_score:.2%}"
+    kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {score}"
     if math.isnan(best.val_loss):
         kept = "the last is kept"
     return f"{ended} epochs in {seconds:.1f} s; {kept}{peak} (predicted {predicted / 2**20:,.0f} MiB)"

@@ -82,9 +82,10 @@ class ShowProgress(Watcher):
             bar.stop()
 
     def _line(self, training: Training, row: Epoch) -> str:
+        trained = f"loss {row.train_loss:.4f}  {self._score} {row.train_score:.1%}{self._validated(row)}"
         return (
-            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.4f}  {self._score} {row.train_score:.1%}"
-            f"{self._validated(row)}  learning rate {row.learning_rate:.3g}  {row.images_per_second:,.0f} images/s  {self._left(training)}"
+            f"epoch {row.epoch}/{self._epochs}  {trained}  learning rate {row.learning_rate:.3g}"
+            f"  {row.images_per_second:,.0f} images/s  {self._left(training)}"
         )
 
     def _validated(self, row: Epoch) -> str:
