@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cnnatomy.data.batches import InMemory, OnDemand, Store
+from cnnatomy.data.detection import CocoSet, is_coco, open_coco
 from cnnatomy.data.drawn import PREFIX, DrawnScenes, open_scenes
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
@@ -61,9 +62,9 @@ def load(
     except UserError as error:
         broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(survey.broken.items())[:5]]
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
-    labels = torch.from_numpy(image_set.labels)
+    targets = image_set.targets(shape)
     parts = [
-        Split(survey.store, torch.from_numpy(np.flatnonzero(splits == split)), labels) for split in (TRAIN, VAL, TEST)
+        Split(survey.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
     ]
     for name, part in zip(SPLITS, parts, strict=True):
         if len(part) == 0:
@@ -79,7 +80,7 @@ def load(
         normalisation=_normalisation(survey, splits == TRAIN, shape),
         report=_report(image_set, survey, splits),
         fingerprint=hashlib.blake2b(
-            b"".join(survey.digests) + splits.tobytes() + image_set.labels.tobytes(), digest_size=16
+            b"".join(survey.digests) + splits.tobytes() + targets.numpy().tobytes(), digest_size=16
         ).hexdigest(),
     )
 
@@ -110,7 +111,7 @@ def load_labelled(
     """
     check_image_shape(shape)
     image_set = open_source(source) if isinstance(source, (str, Path)) else source
-    if isinstance(image_set, DrawnScenes):
+    if isinstance(image_set, (DrawnScenes, CocoSet)):
         raise UserError(f"{image_set.source} has no labels of one class an image, which this network was trained on")
     unknown = [name for name in image_set.classes if name not in classes]
     if unknown:
@@ -140,6 +141,8 @@ def open_source(source: str | Path) -> Source:
     if str(source).startswith(PREFIX):
         return open_scenes(str(source))
     path = Path(source)
+    if path.exists() and is_coco(path):
+        return open_coco(path)
     if path.is_dir():
         return read_idx_folder(path) if is_idx(path) else read_class_folders(path)
     if path.exists():

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from cnnatomy.data.images import ImageShape, Pixels, check_image_shape, fit_image, read_image
 from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.task import Task
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")
@@ -57,16 +60,20 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def task(self, shape: ImageShape) -> Label:
-        """One label an image, of whatever shape."""
+    def task(self, shape: ImageShape) -> Task:
+        """What there is to learn of images of this shape: one label."""
         return Label(self.classes)
 
     def check(self, shape: ImageShape) -> None:
         """Raises `UserError` where images cannot be given that shape."""
         check_image_shape(shape)
 
+    def targets(self, shape: ImageShape) -> Tensor:
+        """What there is to learn of each image."""
+        return torch.from_numpy(self.labels)
+
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int | None:
         """How many numbers a network gives for an image."""
         return len(self.classes)
 
