@@ -31,10 +31,12 @@ from cnnatomy.tasks.task import Evaluation
 from cnnatomy.training import preparing, resuming, transfer
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
+from cnnatomy.training.layers import Layers
 from cnnatomy.training.loop import Training
 from cnnatomy.training.peak import Peak
 from cnnatomy.training.preparing import Plan
 from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.tensorboard import TensorBoard
 from cnnatomy.training.watching import Watcher
 
 CHECKPOINT_EVERY = 300.0
@@ -92,7 +94,7 @@ def fit(
         model = _model(run, recipe, start, chosen)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(EVALUATION_BATCH) if len(data.val) else None
-        training = Training(model, recipe, objective, batches, validation, watch)
+        training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)])
         if place is not None:
             stack.enter_context(run_folder.locked(place))
             if before is not None:
@@ -128,6 +130,14 @@ def _surroundings(name: str, device: torch.device, folder: Path, remedy: str) ->
         writing_to(folder, remedy),
     ):
         yield
+
+
+def _kept(place: RunFolder | None) -> list[Watcher]:
+    """What a run folder keeps of a training beside its state."""
+    if place is None:
+        return []
+    layers = Layers(place.layers)
+    return [layers, TensorBoard(place.tensorboard, layers)]
 
 
 def _model(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cnnatomy.runs.trained import Epoch
+    from cnnatomy.tasks.task import Outputs, Target
     from cnnatomy.training.loop import Training
 
 
@@ -20,8 +21,14 @@ class Watcher:
     def begin(self, training: Training) -> None:
         """Before the first step, or the first after `--resume`."""
 
+    def before_step(self, training: Training) -> None:
+        """Before the optimizers change the weights, with the gradients as they are before clipping."""
+
     def step(self, training: Training, loss: Tensor) -> None:
         """After every step, with its mean loss; `training.steps` are done."""
+
+    def validated(self, training: Training, images: Tensor, outputs: Outputs, target: Target) -> None:
+        """After every batch of validation, with the images as they are stored."""
 
     def epoch(self, training: Training, row: Epoch) -> None:
         """After every epoch and its validation."""
