@@ -116,10 +116,10 @@ def weights(network: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def some(weight: Tensor) -> Tensor:
-    """At most `MAX_COMPARED` numbers of a tensor, evenly spaced through all of its axes."""
+def some(weight: Tensor, most: int = MAX_COMPARED) -> Tensor:
+    """At most so many numbers of a tensor, evenly spaced through all of its axes."""
     flat = weight.detach().reshape(-1)
-    spacing = max(1, math.ceil(len(flat) / MAX_COMPARED))
+    spacing = max(1, math.ceil(len(flat) / most))
     while math.gcd(spacing, len(flat)) > 1:  # else always the same place of a kernel
         spacing += 1
     return flat[::spacing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,21 +26,29 @@ IMAGES_LOOKED_AT = 32
 """Of validation, the first: for the histograms of activations."""
 LAYERS_LOOKED_AT = 8
 """Whose activations are shown: the first, the last, and some between."""
+NUMBERS_LOOKED_AT = 4096
+"""Of the activations of a layer; the histogram of more takes longer than small networks train."""
 WRONG_SHOWN = 16
 """Images that are wrong with the highest probability."""
 MAX_MATRIX = 1_000
 """Classes of a confusion matrix that is shown."""
-SIDE = 320
-"""Pixels that a side of a confusion matrix is enlarged towards; of an image of the grid, half of it."""
+MATRIX_SIDE, IMAGE_SIDE = 256, 96
+"""Pixels that the longer side of a confusion matrix, and of an image of the grid, is enlarged towards."""
+SHARE = 0.01
+"""Of the time of a training that histograms and images may take at most; an epoch that comes too soon has none."""
 
 
 class TensorBoard(Watcher):
-    """Writes event files into a folder, to be shown by `tensorboard --logdir`."""
+    """Writes event files into a folder, to be shown by `tensorboard --logdir`.
 
-    def __init__(self, folder: Path, layers: Layers | None = None) -> None:
+    Histograms and images are made of the first epoch, the last, and as many between as `share` of the time allows.
+    """
+
+    def __init__(self, folder: Path, layers: Layers | None = None, share: float = SHARE) -> None:
         from torch.utils.tensorboard import SummaryWriter  # here, so that it counts neither as time nor as memory
 
-        self.folder, self.layers = folder, layers
+        self.folder, self.layers, self.share = folder, layers, share
+        self._next = 0.0
         self._open = SummaryWriter
         self._writer: Any = None
         self._images: Tensor | None = None
@@ -76,10 +85,12 @@ class TensorBoard(Watcher):
         ):
             if value == value:
                 self._writer.add_scalar(name, value, training.steps)
-        if self._images is not None:
-            for path, values in activations(training.evaluated, self._images).items():
-                self._writer.add_histogram(f"activations/{path}", values, training.steps)
-        self._show_answers(training)
+        answers, self._answers = self._answers, Answers()
+        started = time.monotonic()
+        if started >= self._next or training.is_over:
+            self._show_activations(training)
+            self._show_answers(training, answers)
+            self._next = time.monotonic() + (time.monotonic() - started) / self.share
         self._writer.flush()
 
     def end(self, training: Training) -> None:
@@ -88,8 +99,12 @@ class TensorBoard(Watcher):
             writer, self._writer = self._writer, None
             writer.close()
 
-    def _show_answers(self, training: Training) -> None:
-        answers, self._answers = self._answers, Answers()
+    def _show_activations(self, training: Training) -> None:
+        if self._images is not None:
+            for path, values in activations(training.evaluated, self._images).items():
+                self._writer.add_histogram(f"activations/{path}", values, training.steps)
+
+    def _show_answers(self, training: Training, answers: Answers) -> None:
         names, step = training.objective.task.names, training.steps
         if answers.counts is not None:
             matrix = matrix_image(answers.counts.numpy())
@@ -148,7 +163,7 @@ def activations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     def keep(path: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                seen[path] = some(output.float()).cpu()
+                seen[path] = some(output.float(), NUMBERS_LOOKED_AT).cpu()
 
         return hook
 
@@ -182,13 +197,13 @@ def matrix_image(counts: NDArray[Any]) -> NDArray[np.uint8]:
     right = np.eye(len(counts), dtype=bool)[..., None]
     colour = np.where(right, np.array([0, 110, 60]), np.array([190, 20, 30]))
     pixels = np.round(255 + ink * (colour - 255)).astype(np.uint8)
-    return enlarged(pixels, SIDE)
+    return enlarged(pixels, MATRIX_SIDE)
 
 
 def grid_image(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Images `(channels, rows, columns)` side by side, in rows of four, as `(rows, columns, 3)`: three channels are
     colours, of others the first is shown."""
-    tiles = [enlarged(_colours(image), SIDE // 2) for image in images]
+    tiles = [enlarged(_colours(image), IMAGE_SIDE) for image in images]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
     framed = [np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]
     return np.concatenate([np.concatenate(framed[i : i + 4], 1) for i in range(0, len(framed), 4)], 0)
