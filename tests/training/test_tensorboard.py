@@ -99,7 +99,8 @@ def test_the_relative_change_of_plain_sgd_is_rate_times_gradient_over_weight(dig
 
         def before_step(self, training: Training) -> None:
             self.sizes = {
-                path: float(weight.detach().norm()) for path, weight in layers_of.weights(training.model.network).items()
+                path: float(weight.detach().norm())
+                for path, weight in layers_of.weights(training.model.network).items()
             }
 
         def epoch(self, training: Training, row: object) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnnatomy.data.dataset import Progress as Report
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.training import Recipe
+    from cnnatomy.training.watching import Watcher
 
 WORTH_A_BAR = 5_000
 """Images whose reading takes long enough to show."""
@@ -38,6 +39,13 @@ WORTH_A_BAR = 5_000
 @click.option("--patience", type=click.IntRange(1), help="Epochs without a lower validation loss before it stops.")
 @click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe; see above.")
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice(("csv", "wandb", "mlflow", "comet", "neptune")),
+    help="Another tracker beside TensorBoard, through Lightning; can be repeated.",
+)
 @input_option
 def train(
     network: str,
@@ -48,6 +56,7 @@ def train(
     recipe: str | None,
     input: Any,
     settings: tuple[str, ...],
+    loggers: tuple[str, ...],
     **changes: Any,
 ) -> None:
     """Train NETWORK on real images; keeps everything in one run folder.
@@ -62,7 +71,9 @@ def train(
     shift=0, rotation=0 (degrees), scale=0 (of training images, at random), seed=0.
     """
     needs_training()
-    place, _ = trained_by(Request(network, data, out, input, recipe, changes, device, resume, settings))
+    place, _ = trained_by(
+        Request(network, data, out, input, recipe, changes, device, resume, settings, loggers=loggers)
+    )
     click.echo(what_next(place))
 
 
@@ -81,6 +92,7 @@ class Request:
     settings: tuple[str, ...] = ()
     start: str | None = None
     memory: int | None = None
+    loggers: tuple[str, ...] = ()
     remedy: str = "add --resume to go on with it, or name another one with --out"
 
 
@@ -105,6 +117,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         run_folder.check_idle(place)
     else:
         run_folder.check_free(place, request.remedy)
+    trackers = _trackers(request, place.path)
     recipe = _recipe(request, before)
     if before is not None:
         recipe = resuming.settled(recipe, before)
@@ -137,7 +150,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             resume=request.resume,
             start=start,
             device=request.device,
-            watch=[ShowProgress(console)],
+            watch=[ShowProgress(console), *trackers],
             memory=request.memory,
         )
     except KeyboardInterrupt:
@@ -150,6 +163,14 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))
     return place, trained
+
+
+def _trackers(request: Request, run: Path) -> list[Watcher]:
+    if not request.loggers:
+        return []
+    from cnnatomy.training import trackers
+
+    return [trackers.named(name, run) for name in request.loggers]
 
 
 def _start(request: Request) -> Trained | None:

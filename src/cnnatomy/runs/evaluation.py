@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnatomy.runs import libraries
 from cnnatomy.runs.model import Model, check_finite
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.task import Criterion, Evaluation, Target, Task
@@ -39,7 +40,7 @@ def evaluate(
     started, loss, count = time.perf_counter(), 0.0, 0
     training = model.training
     model.eval()
-    with torch.inference_mode(), libraries.quiet():
+    with torch.inference_mode(), quiet():
         for images, given in batches:
             target = moved(given, device)
             outputs, _ = model.heads(model(images.to(device)) if turns is None else turns(model, images.to(device)))
@@ -56,3 +57,11 @@ def moved(target: Target, device: torch.device) -> Target:
     if isinstance(target, Tensor):
         return target.to(device)
     return {name: tensor.to(device) for name, tensor in target.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The warnings of libraries stay off the user's screen; as it was afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

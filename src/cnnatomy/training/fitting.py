@@ -19,8 +19,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import write_json, writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
-from cnnatomy.runs import libraries
-from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate, quiet
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.runs.model import Model
@@ -124,7 +123,7 @@ def _surroundings(name: str, device: torch.device, folder: Path, remedy: str) ->
     """Meanwhile random numbers are the training's own, algorithms deterministic, libraries quiet, and errors told."""
     with (
         torch.random.fork_rng(),
-        libraries.quiet(),
+        quiet(),
         _deterministic(device),
         out_of_memory(name),
         writing_to(folder, remedy),

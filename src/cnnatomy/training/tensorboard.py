@@ -18,10 +18,8 @@ from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import Outputs, Target
 from cnnatomy.training.layers import Layers, some, weights
 from cnnatomy.training.loop import Training
-from cnnatomy.training.watching import Watcher
+from cnnatomy.training.watching import STEPS_BETWEEN_POINTS, Watcher, points
 
-STEPS_BETWEEN_POINTS = 50
-"""How often there is a point of the loss of a single batch."""
 IMAGES_LOOKED_AT = 32
 """Of validation, the first: for the histograms of activations."""
 LAYERS_LOOKED_AT = 8
@@ -75,16 +73,8 @@ class TensorBoard(Watcher):
 
     def epoch(self, training: Training, row: Epoch) -> None:
         """The points of an epoch."""
-        metric = training.objective.task.metric
-        for name, value in (
-            ("loss/train", row.train_loss),
-            ("loss/val", row.val_loss),
-            (f"{metric}/train", row.train_score),
-            (f"{metric}/val", row.val_score),
-            ("learning_rate", row.learning_rate),
-        ):
-            if value == value:
-                self._writer.add_scalar(name, value, training.steps)
+        for name, value in points(training, row).items():
+            self._writer.add_scalar(name, value, training.steps)
         answers, self._answers = self._answers, Answers()
         started = time.monotonic()
         if started >= self._next or training.is_over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from cnnatomy.runs.trained import Epoch
     from cnnatomy.tasks.task import Outputs, Target
     from cnnatomy.training.loop import Training
+
+
+STEPS_BETWEEN_POINTS = 50
+"""How often a curve has a point of the loss of a single batch."""
 
 
 class Watcher:
@@ -35,3 +40,16 @@ class Watcher:
 
     def end(self, training: Training) -> None:
         """When training is over, whatever ended it."""
+
+
+def points(training: Training, row: Epoch) -> dict[str, float]:
+    """What the curves show of an epoch, by name; without validation what was measured in training."""
+    metric = training.objective.task.metric
+    values = {
+        "loss/train": row.train_loss,
+        "loss/val": row.val_loss,
+        f"{metric}/train": row.train_score,
+        f"{metric}/val": row.val_score,
+        "learning_rate": row.learning_rate,
+    }
+    return {name: value for name, value in values.items() if not math.isnan(value)}
