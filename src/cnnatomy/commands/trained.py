@@ -14,7 +14,14 @@ import click
 
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.images import STDIN, NamedImage, named_images
-from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
+from cnnatomy.commands.options import (
+    classes_option,
+    device_option,
+    input_option,
+    needs_training,
+    network_argument,
+    report_format_option,
+)
 from cnnatomy.errors import UserError, printable
 from cnnatomy.files import check_new
 
@@ -25,21 +32,52 @@ WORTH_A_BAR = 256
 """Images whose prediction takes long enough to show."""
 
 
+average_option = click.option(
+    "--average",
+    type=click.Choice(("flip", "shifts")),
+    help="Average probabilities over each image and its mirror; shifts: both moved to the corners, too.",
+)
+
+
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@average_option
 @device_option
-@click.option(
-    "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
-)
-def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
+@report_format_option("json")
+def evaluate(run: Path, data: str | None, average: str | None, device: str, format: str) -> None:
     """Evaluate RUN, a run folder: what its task measures, such as top-1, F1 and ROC area of every class."""
     needs_training()
     from cnnatomy.report import training
-    from cnnatomy.runs import Trained
 
-    result, what = Trained.load(run, device).evaluate(data)
+    result, what = _loaded(run, device, average).evaluate(data)
     click.echo(training.evaluation(result, what, format))
+
+
+def _loaded(run: Path, device: str, average: str | None = None) -> Trained:
+    from cnnatomy.runs import Trained
+    from cnnatomy.runs.averages import averaged
+
+    trained = Trained.load(run, device)
+    return averaged(trained, average) if average else trained
+
+
+@click.command()
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", help="Other data with the same classes.  [default: the runs' own test split]")
+@device_option
+@report_format_option("json")
+def ensemble(runs: tuple[Path, ...], data: str | None, device: str, format: str) -> None:
+    """Evaluate several runs together: the mean of their probabilities, beside each of them alone.
+
+    They have the same classes; their networks, and the sizes of their inputs, may differ.
+    """
+    needs_training()
+    from cnnatomy.report import runs as report
+    from cnnatomy.runs.averages import Ensemble
+
+    together, what = Ensemble([_loaded(run, device) for run in runs]).evaluate(data)
+    click.echo(report.ensemble([str(run) for run in runs], together, what, format))
 
 
 @click.command()
@@ -47,6 +85,7 @@ def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Say `do not know` where no class is as likely as that.")
+@average_option
 @device_option
 @click.option(
     "--format",
@@ -55,7 +94,15 @@ def evaluate(run: Path, data: str | None, device: str, format: str) -> None:
     show_default=True,
     help="How to print it; jsonl is an object a line.",
 )
-def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | None, device: str, format: str) -> None:
+def predict(
+    run: Path,
+    images: tuple[str, ...],
+    top: int,
+    threshold: float | None,
+    average: str | None,
+    device: str,
+    format: str,
+) -> None:
     """Say what is on IMAGES, with the network of RUN: the likeliest classes.
 
     IMAGES are files, folders (all images in them, however deep), or - for names on standard input, one a line or ended
@@ -68,11 +115,9 @@ def predict(run: Path, images: tuple[str, ...], top: int, threshold: float | Non
     find ~ -name '*.jpg' -print0 | cnnatomy predict runs/mine - --format jsonl
     """
     needs_training()
-    from cnnatomy.runs import Trained
-
     if threshold is not None and math.isnan(threshold):
         raise UserError("--threshold is no number; expected a probability from 0 to 1")
-    if not print_predictions(Trained.load(run, device), images, format, top, threshold or 0.0):
+    if not print_predictions(_loaded(run, device, average), images, format, top, threshold or 0.0):
         sys.exit(2)
 
 
@@ -186,4 +231,4 @@ def _watched(batches: list[list[NamedImage]], tell: Callable[[int], None]) -> It
         tell(done)
 
 
-COMMANDS = (evaluate, predict, weights)
+COMMANDS = (evaluate, ensemble, predict, weights)

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,12 +23,10 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Target]],
     task: Task,
     criterion: Criterion = None,
-    turns: Any = None,
 ) -> Evaluation:
     """Runs every batch of (images uint8, target) through the network, on the device that it is on.
 
-    `criterion` is the loss, by default the task's own; `turns` changes images before the network sees them and
-    averages its answers: see `runs.averages`.
+    `criterion` is the loss, by default the task's own.
 
     Raises:
         UserError: if an output is no finite number.
@@ -43,7 +40,7 @@ def evaluate(
     with torch.inference_mode(), quiet():
         for images, given in batches:
             target = moved(given, device)
-            outputs, _ = model.heads(model(images.to(device)) if turns is None else turns(model, images.to(device)))
+            outputs, _ = model.heads(model(images.to(device)))
             check_finite(outputs)
             loss += float(task.loss(outputs, target, criterion)) * len(images)
             count += len(images)
