@@ -34,7 +34,9 @@ class Told:
 
 
 def trained(logger: Any) -> Trained:
-    network = Network(tail=Chain(flatten=Flatten()), body=Chain(), head=Chain(output=FullyConnected(10)), input=(1, 8, 8))
+    network = Network(
+        tail=Chain(flatten=Flatten()), body=Chain(), head=Chain(output=FullyConnected(10)), input=(1, 8, 8)
+    )
     recipe = Recipe(epochs=3)
     return fit(network, load("digits", (1, 8, 8)), recipe, watch=[trackers.Tracker(logger)])
 
