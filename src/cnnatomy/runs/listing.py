@@ -88,10 +88,8 @@ def ordered(runs: Sequence[Listed]) -> list[Listed]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    count = 0
-    for place, folders, files in os.walk(folder):
-        count += 1
-        if count > MAX_FOLDERS:
+    for count, (place, folders, files) in enumerate(os.walk(folder)):
+        if count >= MAX_FOLDERS:
             raise UserError(f"{folder} has more than {MAX_FOLDERS:,} folders in it: name one with fewer")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if "run.json" in files:

@@ -106,7 +106,7 @@ def is_measured(training: Training) -> bool:
 
 
 def weights(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of each layer that multiplies by some, in order: a kernel or a matrix; no bias, no scale of a norm."""
+    """The weights of each layer that multiplies by some, in order: kernels and matrices, no scale of a norm."""
     found: dict[str, nn.Parameter] = {}
     for path, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -1,8 +1,8 @@
 """Lightning, imported so that a torchvision made for another torch does not stop it.
 
-Its torchmetrics imports torchvision wherever it is installed. The wheel on PyPI is built against the CUDA build of torch;
-beside a CPU build it fails at import with `operator torchvision::nms does not exist`. Nothing here needs torchvision,
-so in that case an empty stand-in takes its place while it is imported, and is removed again.
+Its torchmetrics imports torchvision wherever it is installed. The wheel on PyPI is built against the CUDA build of
+torch; beside a CPU build it fails at import with `operator torchvision::nms does not exist`. Nothing here needs
+torchvision, so in that case an empty stand-in takes its place while Lightning is imported, and is removed again.
 """
 
 from __future__ import annotations
