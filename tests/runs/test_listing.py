@@ -94,7 +94,7 @@ def test_comparing_says_what_differs_in_recipe_and_design(runs: Path) -> None:
     assert seeds["designs"] == {}
     larger = run_command("runs", "--compare", runs / "seed0", runs / "deep" / "larger").stdout
     assert "recipe.epochs" in larger
-    assert "32" in [line for line in larger.splitlines() if line.startswith("+") and "32" in line][0]
+    assert any(line.startswith("+") and "32" in line for line in larger.splitlines())
 
 
 def test_curves_are_drawn(runs: Path, tmp_path: Path) -> None:

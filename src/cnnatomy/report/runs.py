@@ -126,6 +126,7 @@ def draw(runs: Sequence[Listed], file: Path) -> str:
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     known = [one for one in runs if one.curves]
     if not known:
@@ -149,6 +150,7 @@ def draw(runs: Sequence[Listed], file: Path) -> str:
         axes.set_ylabel(what)
         axes.set_title(f"{what}: validation; dashed: training")
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     scores.legend(fontsize=9)
     plot.write(drawing, file, [str(one.path) for one in known])
     return f"Learning curves of {_count_of(len(known), 'run')}: {file}"

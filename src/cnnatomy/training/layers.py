@@ -81,13 +81,13 @@ class Layers(Watcher):
         now = weights(training.model.network)
         figures = []
         for path, (gradient, before) in self._before.items():
-            changed, size = torch.linalg.vector_norm(some(now[path]) - before), torch.linalg.vector_norm(before)
-            figures += [gradient, changed / size.clamp_min(torch.finfo(size.dtype).tiny)]
+            change, size = torch.linalg.vector_norm(some(now[path]) - before), torch.linalg.vector_norm(before)
+            figures += [gradient, change / size.clamp_min(torch.finfo(size.dtype).tiny)]
         values = torch.stack(figures).tolist()  # the only time that the device is waited for
         self.latest = dict(zip(self._before, zip(values[::2], values[1::2], strict=True), strict=True))
-        for path, (gradient, change) in self.latest.items():
-            gradients, changes, count = self._sums.get(path, (0.0, 0.0, 0))
-            self._sums[path] = gradients + gradient, changes + change, count + 1
+        for path, (norm, relative) in self.latest.items():
+            norms, relatives, count = self._sums.get(path, (0.0, 0.0, 0))
+            self._sums[path] = norms + norm, relatives + relative, count + 1
         self._before = {}
 
     def epoch(self, training: Training, row: Epoch) -> None:
