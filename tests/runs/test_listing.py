@@ -67,6 +67,7 @@ def test_figures_are_those_of_the_summary(runs: Path) -> None:
     assert record["val_score"] == summary["training"]["val_accuracy"]
     assert record["val_loss"] == summary["training"]["val_loss"]
     assert record["test_score"] == summary["test"]["top_1"]
+    assert record["test_figure"] == "top_1"
     assert record["seconds"] == pytest.approx(summary["training"]["seconds"])
 
 

@@ -34,6 +34,7 @@ def table(runs: Sequence[Listed], format: str = "table") -> str:
         Column("val_score", "validation", training.figure, number=True),
         Column("val_loss", "loss", _loss, number=True),
         Column("test_score", "test", training.figure, number=True),
+        Column("test_figure", "of", _text, beside=True),
         Column("seconds", "seconds", _seconds, number=True),
         Column("state", "state", shortest=20),
     ]
@@ -54,6 +55,7 @@ def record(one: Listed) -> dict[str, Any]:
         "best_epoch": int(one.best["epoch"]) if one.best else None,
         "metric": one.run.task.metric,
         **{name: getattr(one, name) for name in FIGURES},
+        "test_figure": one.test[0][0] if one.test else None,
         "state": state,
     }
 
