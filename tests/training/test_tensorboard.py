@@ -147,7 +147,7 @@ def test_a_run_that_goes_on_has_every_point_once(fitted: Trained, digits: Data, 
         assert points[0] == points[1], tag
 
 
-def test_a_layers_csv_that_is_another_file_is_written_anew(digits: Data, tmp_path: Path) -> None:
+def test_a_layers_csv_that_is_another_file_is_replaced(digits: Data, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(network(), digits, RECIPE, tmp_path / "run", watch=[Press(27)])
     (tmp_path / "run" / "layers.csv").write_text("notes\nmine\n")
