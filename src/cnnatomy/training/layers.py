@@ -135,7 +135,7 @@ def as_csv(rows: list[Learning]) -> str:
 
 
 def read(file: Path) -> list[Learning]:
-    """What `as_csv` wrote; nothing where there is no such file, or what is there is another file, which is then replaced."""
+    """What `as_csv` wrote; nothing where there is no such file, or another one, which is then replaced."""
     if not os.path.lexists(file):
         return []
     try:
