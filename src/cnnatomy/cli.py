@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnnatomy.commands import cost, criticise, demo, describe, recipes, train, trained
+from cnnatomy.commands import cost, criticise, demo, describe, recipes, runs, train, trained
 from cnnatomy.commands.ending import Verbs
 
 
@@ -27,6 +27,6 @@ def main() -> None:
     """
 
 
-for group in (describe, criticise, cost, recipes, train, trained, demo):
+for group in (describe, criticise, cost, recipes, train, trained, runs, demo):
     for command in group.COMMANDS:
         main.add_command(command)

@@ -132,3 +132,6 @@ MAX_COCO_BYTES = 2**30
 
 MAX_OBJECTS = 1_000
 """Boxes of one image; COCO has 93 at most."""
+
+MAX_FOLDERS = 100_000
+"""Folders in which runs are looked for."""

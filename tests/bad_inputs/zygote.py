@@ -49,15 +49,22 @@ def import_all(*packages: str) -> None:
                 importlib.import_module(found.name)
 
 
+TENSORBOARD = "torch.utils.tensorboard"
+
+
 def warm_up(heavy: bool) -> None:
     """Imports what the commands import, and runs nothing: a process with threads cannot be forked."""
     import_all(*LIGHT, *LIGHT_READERS, "report", "commands")
     if heavy:
-        from cnnatomy.runs import libraries
-
-        libraries.load("torchmetrics", "torchmetrics.classification", "lightning.pytorch", "lightning.pytorch.loggers")
         import_all("readers.onnx", "readers.torch", "timing", "data", "runs", "training")
-        for name in ("onnx.reference", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "sklearn.datasets", "rich.console"):
+        for name in (
+            "onnx.reference",
+            "PIL.PngImagePlugin",
+            "PIL.JpegImagePlugin",
+            "sklearn.datasets",
+            "rich.console",
+            TENSORBOARD,
+        ):
             importlib.import_module(name)
     gc.collect()
     gc.freeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import cnnatomy.training  # noqa: F401  before any test imports Lightning itself: see `cnnatomy/training/libraries.py`
+import cnnatomy.training  # noqa: F401  before any test imports Lightning itself: see its `libraries.py`
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.training import Recipe
     from cnnatomy.training.preparing import Plan
+    from cnnatomy.training.watching import Watcher
 WORTH_A_BAR = 5_000
 """Images whose reading takes long enough to show."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -93,6 +94,13 @@ DATA_HELP = (
 @click.option("--patience", type=click.IntRange(0), help="Epochs without a lower validation loss before it stops.")
 @click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
 @click.option("--final", type=click.Path(path_type=Path), help="Train again as this run chose, on validation data too.")
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice(("csv", "wandb", "mlflow", "comet", "neptune")),
+    help="Another tracker beside TensorBoard, through Lightning; can be repeated.",
+)
 @click.option(
     "--checkpoint-every",
     type=DURATION,
@@ -164,6 +172,7 @@ class Request:
     seconds: float | None = None
     final: Path | None = None
     checkpoint_every: float = 300.0
+    loggers: tuple[str, ...] = ()
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
@@ -262,6 +271,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         run_folder.check_idle(place)
     else:
         run_folder.check_free(place, request.remedy)
+    trackers = _trackers(request, place.path)
     ready = prepared(request, place)
     plan, data = ready.plan, ready.data
     recipe = plan.recipe
@@ -285,7 +295,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             resume=request.resume,
             start=ready.start,
             device=request.device,
-            watch=[ShowProgress(ready.console)],
+            watch=[ShowProgress(ready.console), *trackers],
             loss=ready.loss,
             checkpoint_every=request.checkpoint_every,
             memory=ready.memory,
@@ -301,6 +311,14 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))
     return place, trained
+
+
+def _trackers(request: Request, run: Path) -> list[Watcher]:
+    if not request.loggers:
+        return []
+    from cnnatomy.training import trackers
+
+    return [trackers.named(name, run) for name in request.loggers]
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:

@@ -15,7 +15,14 @@ import click
 
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.images import STDIN, NamedImage, named_images
-from cnnatomy.commands.options import classes_option, device_option, input_option, needs_training, network_argument
+from cnnatomy.commands.options import (
+    classes_option,
+    device_option,
+    input_option,
+    needs_training,
+    network_argument,
+    report_format_option,
+)
 from cnnatomy.errors import UserError, printable, quoted
 from cnnatomy.files import check_new
 
@@ -26,6 +33,11 @@ WORTH_A_BAR = 256
 """Images whose prediction takes long enough to show."""
 AUTO = "auto"
 
+average_option = click.option(
+    "--average",
+    type=click.Choice(("flip", "shifts")),
+    help="Average probabilities over each image and its mirror; shifts: both moved to the corners, too.",
+)
 exit_option = click.option(
     "--exit-threshold", type=click.FloatRange(0, 1), help="Of early exits: how likely a class must be to leave there."
 )
@@ -34,19 +46,45 @@ exit_option = click.option(
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", help="Other data with the same classes.  [default: the run's own test split]")
+@average_option
 @exit_option
 @device_option
-@click.option(
-    "--format", type=click.Choice(("table", "json")), default="table", show_default=True, help="How to print it."
-)
-def evaluate(run: Path, data: str | None, exit_threshold: float | None, device: str, format: str) -> None:
+@report_format_option("json")
+def evaluate(
+    run: Path, data: str | None, average: str | None, exit_threshold: float | None, device: str, format: str
+) -> None:
     """Evaluate RUN, a run folder: what its task measures, such as top-1, F1 and ROC area of every class."""
     needs_training()
     from cnnatomy.report import training
-    from cnnatomy.runs import Trained
 
-    result, what = _with_exits(Trained.load(run, device), exit_threshold).evaluate(data)
+    result, what = _with_exits(_loaded(run, device, average), exit_threshold).evaluate(data)
     click.echo(training.evaluation(result, what, format))
+
+
+def _loaded(run: Path, device: str, average: str | None = None) -> Trained:
+    from cnnatomy.runs import Trained
+    from cnnatomy.runs.averages import averaged
+
+    trained = Trained.load(run, device)
+    return averaged(trained, average) if average else trained
+
+
+@click.command()
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", help="Other data with the same classes.  [default: the runs' own test split]")
+@device_option
+@report_format_option("json")
+def ensemble(runs: tuple[Path, ...], data: str | None, device: str, format: str) -> None:
+    """Evaluate several runs together: the mean of their probabilities, beside each of them alone.
+
+    They have the same classes; their networks, and the sizes of their inputs, may differ.
+    """
+    needs_training()
+    from cnnatomy.report import runs as report
+    from cnnatomy.runs.averages import Ensemble
+
+    together, what = Ensemble([_loaded(run, device) for run in runs]).evaluate(data)
+    click.echo(report.ensemble([str(run) for run in runs], together, what, format))
 
 
 @click.command()
@@ -54,6 +92,7 @@ def evaluate(run: Path, data: str | None, exit_threshold: float | None, device: 
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
 @click.option("--threshold", help="Say `do not know` where no class is as likely as that; auto: as validation chose.")
+@average_option
 @exit_option
 @device_option
 @click.option(
@@ -68,6 +107,7 @@ def predict(
     images: tuple[str, ...],
     top: int,
     threshold: str | None,
+    average: str | None,
     exit_threshold: float | None,
     device: str,
     format: str,
@@ -84,12 +124,14 @@ def predict(
     find ~ -name '*.jpg' -print0 | cnnatomy predict runs/mine - --format jsonl
     """
     needs_training()
-    from cnnatomy.runs import Trained
-
     least = _probability(threshold)
-    trained = _with_exits(Trained.load(run, device), exit_threshold)
+    trained = _with_exits(_loaded(run, device), exit_threshold)
     if threshold == AUTO:
         trained, least = trained.as_chosen()
+    if average:
+        from cnnatomy.runs.averages import averaged
+
+        trained = averaged(trained, average)
     if not print_predictions(trained, images, format, top, least):
         sys.exit(2)
 
@@ -229,4 +271,4 @@ def _watched(batches: list[list[NamedImage]], tell: Callable[[int], None]) -> It
         tell(done)
 
 
-COMMANDS = (evaluate, predict, weights)
+COMMANDS = (evaluate, ensemble, predict, weights)

@@ -71,11 +71,20 @@ def plot(networks: Sequence[Plotted], file: Path) -> list[str]:
     Raises:
         UserError: if the file cannot be written.
     """
+    write(figure(networks), file, [network.name for network in networks])
+    return [network.name for network in networks if network.top1 is None]
+
+
+def write(drawing: Figure, file: Path, names: Sequence[str]) -> None:
+    """Writes a drawing of what has these names into an SVG, PNG or HTML file, whole or not at all.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
     check(file)
-    content = _rendered(figure(networks), file.suffix.lower()[1:], [network.name for network in networks])
+    content = _rendered(drawing, file.suffix.lower()[1:], names)
     with writing_to(file), new_name(file):
         write_whole(file, lambda out: out.write(content))
-    return [network.name for network in networks if network.top1 is None]
 
 
 def figure(networks: Sequence[Plotted]) -> Figure:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from cnnatomy.runs import libraries
 from cnnatomy.runs.model import Model, check_finite
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.task import Criterion, Evaluation, Target, Task
@@ -23,12 +23,10 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Target]],
     task: Task,
     criterion: Criterion = None,
-    turns: Any = None,
 ) -> Evaluation:
     """Runs every batch of (images uint8, target) through the network, on the device that it is on.
 
-    `criterion` is the loss, by default the task's own; `turns` changes images before the network sees them and
-    averages its answers: see `runs.averages`.
+    `criterion` is the loss, by default the task's own.
 
     Raises:
         UserError: if an output is no finite number.
@@ -39,10 +37,10 @@ def evaluate(
     started, loss, count = time.perf_counter(), 0.0, 0
     training = model.training
     model.eval()
-    with torch.inference_mode(), libraries.quiet():
+    with torch.inference_mode(), quiet():
         for images, given in batches:
             target = moved(given, device)
-            outputs, _ = model.heads(model(images.to(device)) if turns is None else turns(model, images.to(device)))
+            outputs, _ = model.heads(model(images.to(device)))
             check_finite(outputs)
             loss += float(task.loss(outputs, target, criterion)) * len(images)
             count += len(images)
@@ -56,3 +54,11 @@ def moved(target: Target, device: torch.device) -> Target:
     if isinstance(target, Tensor):
         return target.to(device)
     return {name: tensor.to(device) for name, tensor in target.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The warnings of libraries stay off the user's screen; as it was afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -6,7 +6,8 @@ model.safetensors   the weights of the best epoch
 last.ckpt           the state after the last complete epoch, to go on from
 before-last.ckpt    the same of the epoch before, should last.ckpt break
 metrics.csv         one row an epoch
-tensorboard/        the same and the loss in between, for `tensorboard --logdir`
+layers.csv          for each layer with weights its gradient and its change, by epoch
+tensorboard/        all of that as curves, and more, for `tensorboard --logdir`
 summary.json        the result; it exists when the run is complete
 .lock               held by the process that trains in the folder; it means nothing once that has ended
 """
@@ -75,6 +76,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.path / "metrics.csv"
+
+    @property
+    def layers(self) -> Path:
+        """A row for each layer with weights and each epoch."""
+        return self.path / "layers.csv"
 
     @property
     def tensorboard(self) -> Path:
@@ -163,7 +169,7 @@ def is_complete(folder: RunFolder) -> bool:
     """Whether training has ended and its result is there; raises `UserError` where summary.json is broken."""
     if not os.path.lexists(folder.summary):
         return False
-    field(read_json(folder.summary, "the result"), "training", dict[str, bool | int | float | None], folder.summary)
+    field(read_json(folder.summary, "the result"), "training", dict[str, Any], folder.summary)
     return True
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnatomy.data import ImageError, load, load_labelled, open_source, read_image
+from cnnatomy.data import ImageError, Split, load, load_labelled, open_source, read_image
 from cnnatomy.data.images import check_image_shape, quiet_decoders
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
@@ -201,19 +201,20 @@ class Trained:
         Of other data the test split is taken where it brings one along, else every image.
         Raises `UserError` where the run's own data has changed since, so that its splits may be others.
         """
-        run, name = self.run, run_source(self.run.source if source is None else source)
-        if name == run.source:
-            data = load(name, run.shape, run.split_seed)
-            if data.fingerprint != run.fingerprint:
-                raise UserError(
-                    f"{name} has changed since this run was trained: its test split may hold training images"
-                )
-            split, what = data.test, f"test split of {name}"
-        else:
-            split, what = load_labelled(name, run.shape, run.classes)
+        split, what = self.test_split(source)
         with out_of_memory(self.name):
-            task = chosen(run.task, self.choices)[0] if "thresholds" in self.choices else run.task
+            task = chosen(self.run.task, self.choices)[0] if "thresholds" in self.choices else self.run.task
             return evaluate(self.model, split.batches(EVALUATION_BATCH), task), what
+
+    def test_split(self, source: str | Path | None = None) -> tuple[Split, str]:
+        """What `evaluate` evaluates on, in the shape of the network's input, and in words what that is."""
+        run, name = self.run, run_source(self.run.source if source is None else source)
+        if name != run.source:
+            return load_labelled(name, run.shape, run.classes)
+        data = load(name, run.shape, run.split_seed)
+        if data.fingerprint != run.fingerprint:
+            raise UserError(f"{name} has changed since this run was trained: its test split may hold training images")
+        return data.test, f"test split of {name}"
 
     def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
         found: dict[Path, np.ndarray] = {}

@@ -21,9 +21,8 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import write_json, writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
-from cnnatomy.runs import libraries
 from cnnatomy.runs.choices import choices, chosen
-from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate, quiet
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.runs.model import Model
@@ -34,10 +33,12 @@ from cnnatomy.tasks.task import Evaluation
 from cnnatomy.training import preparing, resuming, transfer
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
+from cnnatomy.training.layers import Layers
 from cnnatomy.training.loop import Training
 from cnnatomy.training.peak import Peak
 from cnnatomy.training.preparing import Plan
 from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.tensorboard import TensorBoard
 from cnnatomy.training.watching import Watcher
 
 CHECKPOINT_EVERY = 300.0
@@ -102,7 +103,7 @@ def fit(
         model = built(run, recipe, start, where)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(EVALUATION_BATCH) if len(data.val) else None
-        training = Training(model, recipe, objective, batches, validation, watch)
+        training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)])
         if place is not None:
             stack.enter_context(run_folder.locked(place))
             if before is not None:
@@ -134,12 +135,20 @@ def surroundings(name: str, device: torch.device, folder: Path = Path("."), reme
     """Meanwhile random numbers are the training's own, algorithms deterministic, libraries quiet, and errors told."""
     with (
         torch.random.fork_rng(),
-        libraries.quiet(),
+        quiet(),
         _deterministic(device),
         out_of_memory(name),
         writing_to(folder, remedy),
     ):
         yield
+
+
+def _kept(place: RunFolder | None) -> list[Watcher]:
+    """What a run folder keeps of a training beside its state."""
+    if place is None:
+        return []
+    layers = Layers(place.layers)
+    return [layers, TensorBoard(place.tensorboard, layers)]
 
 
 def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:

@@ -226,9 +226,11 @@ class Training:
             total = total + loss.detach() * share
         if self.device.type == "cpu" or self.steps % LOOKS_EVERY == 0:
             self._check(total, images, target)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        for watcher in self.watchers:
+            watcher.before_step(self)
         if recipe.clip:
-            for optimizer in self.optimizers:
-                self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.model.network.parameters(), recipe.clip)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
@@ -304,6 +306,8 @@ class Training:
                 outputs = in_float32(outputs)
                 loss = objective.task.loss(outputs, target, objective.plain)
                 sums.add(loss, objective.task.score(outputs, target), len(images))
+                for watcher in self.watchers:
+                    watcher.validated(self, images, outputs, target)
         return sums.measured()
 
     def state(self) -> dict[str, Any]:

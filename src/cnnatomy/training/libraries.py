@@ -1,8 +1,8 @@
-"""Lightning and torchmetrics, imported so that a torchvision made for another torch does not stop them.
+"""Lightning, imported so that a torchvision made for another torch does not stop it.
 
-torchmetrics imports torchvision wherever it is installed. The wheel on PyPI is built against the CUDA build of torch;
-beside a CPU build it fails at import with `operator torchvision::nms does not exist`. Nothing here needs torchvision,
-so in that case an empty stand-in takes its place while they are imported, and is removed again.
+Its torchmetrics imports torchvision wherever it is installed. The wheel on PyPI is built against the CUDA build of
+torch; beside a CPU build it fails at import with `operator torchvision::nms does not exist`. Nothing here needs
+torchvision, so in that case an empty stand-in takes its place while Lightning is imported, and is removed again.
 """
 
 from __future__ import annotations
@@ -51,8 +51,12 @@ def _forget_torchvision() -> None:
 
 def load(*names: str) -> list[ModuleType]:
     """Imports modules that may import torchvision, and returns them in the same order."""
-    with quiet(), _without_broken_torchvision():
-        return [importlib.import_module(name) for name in names]
+    with warnings.catch_warnings(), _without_broken_torchvision():
+        warnings.simplefilter("ignore")
+        modules = [importlib.import_module(name) for name in names]
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # its advice is about what is not used here
+    return modules
 
 
 @contextmanager
@@ -74,19 +78,3 @@ def _without_broken_torchvision() -> Iterator[None]:
     finally:
         sys.meta_path.remove(stand_in)
         _forget_torchvision()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Lightning's advice and torch's warnings stay off the user's screen; as it was afterwards."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
