@@ -56,6 +56,17 @@ def residual_network() -> cn.Network:
     )
 
 
+class Truncated(Watcher):
+    """Cuts off the end of a file after a step."""
+
+    def __init__(self, step: int, path: str) -> None:
+        self.at, self.path = step, path
+
+    def step(self, training: Training, loss: torch.Tensor) -> None:
+        if training.steps == self.at:
+            os.truncate(self.path, os.path.getsize(self.path) // 2)
+
+
 class Killed(Watcher):
     """Kills its process after a step, as the system does where memory does not suffice: without any warning."""
 
@@ -105,16 +116,17 @@ class Trainings:
         step: int = 0,
         write: tuple[str, int] = ("", 0),
         seconds: float = SECONDS,
+        truncated: tuple[int, str] = (0, ""),
     ) -> tuple[int, str]:
         """How a training ends: 0, 2 with a message, or -9 where it was killed.
 
         `data` is `memory`, `workers` or a folder; the process is killed after a step, at a call that writes, or after
-        so many seconds.
+        so many seconds. A file is `truncated` after a step.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         job = {"folder": str(folder), "recipe": recipe.as_dict(), "data": data, "resume": resume}
-        job |= {"every": every, "step": step, "write": write, "seconds": seconds}
+        job |= {"every": every, "step": step, "write": write, "seconds": seconds, "truncated": truncated}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         code, said = json.loads(self.process.stdout.readline())
@@ -135,7 +147,7 @@ def _train(job: dict[str, Any], digits: dict[str, Data]) -> str:
             job["folder"],
             resume=job["resume"],
             device="cpu",
-            watch=[Killed(job["step"])],
+            watch=[Killed(job["step"]), Truncated(*job["truncated"])],
             checkpoint_every=job["every"],
         )
     except UserError as error:

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from cnnatomy.training import Recipe
+from cnnatomy.training import Recipe, schedules
 from cnnatomy.training.recipe import OPTIMIZERS, SCHEDULES
 from kills import Trainings
 
@@ -115,3 +116,85 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     assert trainings.run(folder, recipe, resume=begun) == (0, "")
     assert_same(folder, whole(recipe))
     assert not list(folder.glob(".*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("torn", ["inside.ckpt", "last.ckpt"])
+def test_a_torn_checkpoint_changes_nothing(trainings: Trainings, whole: Whole, tmp_path: Path, torn: str) -> None:
+    """A state inside the second epoch, and that of the first: either is enough."""
+    recipe = replace(EVERYTHING, optimizer="adam", epochs=2)
+    folder = tmp_path / "run"
+    assert trainings.run(folder, recipe, step=30)[0] == KILLED
+    assert {"inside.ckpt", "last.ckpt"} <= {path.name for path in folder.iterdir()}
+    (folder / torn).write_bytes((folder / torn).read_bytes()[:-500])
+    assert trainings.run(folder, recipe, resume=True) == (0, "")
+    assert_same(folder, whole(recipe))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "step", "plateau"])
+def test_more_epochs_equal_a_run_asked_for_them_at_first(
+    trainings: Trainings, whole: Whole, tmp_path: Path, schedule: str
+) -> None:
+    """Killed right after it went on, before its first checkpoint, too."""
+    recipe = replace(EVERYTHING, optimizer="sgd", schedule=schedule, cut_every=1, cut_patience=0, epochs=2)
+    more, folder = replace(recipe, epochs=4), tmp_path / "run"
+    assert trainings.run(folder, recipe) == (0, "")
+    assert trainings.run(folder, more, resume=True, step=41, every=1e9)[0] == KILLED
+    assert trainings.run(folder, more, resume=True) == (0, "")
+    assert_same(folder, whole(more))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle", "polynomial"])
+def test_more_epochs_are_another_cycle_wherever_it_was_killed(
+    trainings: Trainings, tmp_path: Path, schedule: str
+) -> None:
+    recipe = replace(EVERYTHING, schedule=schedule, epochs=1, warmup=0.0, unfreeze=0, freeze=())
+    more = replace(recipe, epochs=3)
+    for name, moments in (("at once", []), ("killed", [("replace", n) for n in range(1, 10)])):
+        folder = tmp_path / name
+        assert trainings.run(folder, recipe) == (0, "")
+        for moment in moments:
+            assert trainings.run(folder, more, resume=True, every=1e9, write=moment)[0] == KILLED
+        assert trainings.run(folder, more, resume=True) == (0, "")
+    assert_same(tmp_path / "at once", tmp_path / "killed")
+    rates = [float(row["learning_rate"]) for row in rows(folder)]
+    assert rates[:1] == [pytest.approx(schedules.rate(recipe, 19 / 20, 20))]
+    assert rates[1:] == [pytest.approx(schedules.rate(more, epochs, 20, begin=1)) for epochs in (39 / 20, 59 / 20)]
+    assert rates[1] > rates[0]
+
+
+@pytest.mark.slow
+def test_an_unreadable_image_in_mid_epoch_is_named_and_repaired_changes_nothing(
+    trainings: Trainings, tmp_path: Path
+) -> None:
+    random, images = Random(0), tmp_path / "images"
+    for name, light in (("dark", 60), ("light", 190)):
+        (images / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = bytes(random.randint(light - 60, light + 60) for _ in range(64))
+            Image.frombytes("L", (8, 8), pixels).save(images / name / f"{number}.png")
+    recipe = replace(EVERYTHING, optimizer="muon", batch_size=4)
+    assert trainings.run(tmp_path / "whole", recipe, str(images)) == (0, "")
+
+    broken = images / "dark" / "7.png"
+    sound = broken.read_bytes()
+    code, said = trainings.run(tmp_path / "run", recipe, str(images), truncated=(25, str(broken)))
+    assert code == 2
+    assert "dark/7.png could be read at the start, but no more: broken or truncated" in said
+    assert "\n" not in said
+    broken.write_bytes(sound)
+    assert trainings.run(tmp_path / "run", recipe, str(images), resume=True) == (0, "")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_epochs(trainings: Trainings, tmp_path: Path) -> None:
+    recipe, folder = Recipe(learning_rate=1e-9, epochs=20, patience=1, schedule="constant"), tmp_path / "run"
+    recipe = replace(recipe, dropout=0.9)
+    assert trainings.run(folder, recipe, every=1e9) == (0, "")
+    before = len(rows(folder))
+    if before == 20:
+        pytest.fail("it should have stopped early")
+    assert trainings.run(folder, replace(recipe, epochs=21), resume=True, every=1e9) == (0, "")
+    assert len(rows(folder)) > before

@@ -26,7 +26,7 @@ def test_resnets_recipe_is_that_of_its_paper() -> None:
 
 def test_a_recipe_survives_being_written_down() -> None:
     for value in RECIPES.values():
-        assert Recipe(**value.as_dict()) == value
+        assert Recipe.from_dict(value.as_dict(), "it") == value
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_recipe_survives_being_written_down() -> None:
         {"momentum": 1.5},
         {"epochs": 0},
         {"batch_size": 0},
-        {"patience": 0},
+        {"patience": -1},
         {"seed": -1},
         {"rotation": 200.0},
     ],

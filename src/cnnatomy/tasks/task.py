@@ -171,4 +171,4 @@ def one_output(outputs: Sequence[Output], needs: str) -> Output:
 def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> UserError:
     """The message for a head of the wrong shape."""
     known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return UserError(f"the head gives {dimensions(output.shape)}, {needs}: {whose} has {known}")
+    return UserError(f"the head gives {dimensions(output.shape)}, {needs}: {whose} {known}")
