@@ -112,7 +112,7 @@ class Trainings:
         recipe: Recipe,
         data: str = "memory",
         resume: bool = False,
-        every: float = 0.0,
+        every: float = 1e9,
         step: int = 0,
         write: tuple[str, int] = ("", 0),
         seconds: float = SECONDS,
