@@ -205,7 +205,7 @@ def test_other_data_is_matched_by_the_names_of_its_classes(tmp_path: Path) -> No
     folder = class_folders(tmp_path, {"dog": 3, "ant": 2})
     (folder / "ant" / "broken.png").write_text("")
     split, what = load_labelled(folder, (3, 10, 10), ("ant", "cat", "dog"))
-    assert split.labels[split.indices].tolist() == [0, 0, 2, 2, 2]
+    assert split.targets[split.indices].tolist() == [0, 0, 2, 2, 2]
     assert what.startswith("all of ")
     assert what.endswith("without 1 broken images")
     with pytest.raises(UserError, match="does not know: dog"):

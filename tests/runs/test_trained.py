@@ -79,7 +79,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path, digits: Data) -> None:
     again = fit(network(), digits, more, tmp_path / "parts", resume=True)
     assert again.outcome is not None
     assert whole.outcome is not None
-    assert again.outcome.test.confusion == whole.outcome.test.confusion
+    assert again.outcome.test.more["confusion_matrix"] == whole.outcome.test.more["confusion_matrix"]
 
 
 def test_what_cannot_be_kept_is_refused_before_the_first_step(tmp_path: Path, digits: Data) -> None:

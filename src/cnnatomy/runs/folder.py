@@ -5,6 +5,7 @@ run.json            how it is trained: data, normalisation, recipe
 model.safetensors   the weights of the best epoch
 last.ckpt           the state after the last complete epoch, to go on from
 before-last.ckpt    the same of the epoch before, should last.ckpt break
+inside.ckpt         a state inside the epoch that was not complete yet
 metrics.csv         one row an epoch
 layers.csv          for each layer with weights its gradient and its change, by epoch
 tensorboard/        all of that as curves, and more, for `tensorboard --logdir`
@@ -66,6 +67,11 @@ class RunFolder:
     def before_last(self) -> Path:
         """The state after the complete epoch before that."""
         return self.path / "before-last.ckpt"
+
+    @property
+    def inside(self) -> Path:
+        """A state inside the epoch after that of `last`."""
+        return self.path / "inside.ckpt"
 
     @property
     def lock(self) -> Path:

@@ -1,4 +1,4 @@
-"""last.ckpt and before-last.ckpt: written whole, with a checksum, and read as data alone."""
+"""last.ckpt, before-last.ckpt and inside.ckpt: written whole, with a checksum, and read as data alone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ FORMAT = 2
 KEYS: dict[str, type] = {
     "network": Mapping,
     "average": Mapping,
+    "best": Mapping,
     "optimizers": list,
     "scaler": Mapping,
     "plateau": Mapping,
@@ -38,18 +39,27 @@ log = logging.getLogger(__name__)
 
 
 def write(place: RunFolder, state: Mapping[str, Any]) -> None:
-    """Writes last.ckpt, whole or not at all; what it was is before-last.ckpt from then on.
+    """Writes a state after an epoch as last.ckpt, whole or not at all; what that was is before-last.ckpt from then on.
 
-    Raises OSError where there is no space.
+    A state inside an epoch becomes inside.ckpt, so that there is one before it to go back to. Raises OSError where
+    there is no space.
     """
     content = {"format": FORMAT, **state}
     content[CHECKSUM] = digest(content)
+    path, before = (place.inside, None) if state["step_in_epoch"] else (place.last, place.before_last)
     try:
-        write_whole(place.last, lambda file: torch.save(content, file), place.before_last)
+        write_whole(path, lambda file: torch.save(content, file), before)
     except RuntimeError as error:  # torch, closing its archive after a write that failed
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
+    if path == place.last:
+        forget_inside(place)
+
+
+def forget_inside(place: RunFolder) -> None:
+    """Removes the state inside an epoch: that epoch is complete, or was no good."""
+    place.inside.unlink(missing_ok=True)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -80,34 +90,44 @@ def read(path: Path) -> dict[str, Any]:
 
 def has_checkpoint(place: RunFolder) -> bool:
     """Whether there is a state to go on from."""
-    return any(os.path.lexists(path) for path in (place.last, place.before_last))
+    return any(os.path.lexists(path) for path in (place.inside, place.last, place.before_last))
 
 
 def latest(place: RunFolder) -> dict[str, Any] | None:
-    """What last.ckpt holds; where that is broken, what before-last.ckpt holds, which then takes its place.
+    """The state that is furthest; of broken checkpoints it says what it goes on from instead.
 
-    None where there is none.
+    Where last.ckpt is broken, before-last.ckpt takes its place. None where there is none.
 
     Raises:
-        UserError: if neither can be used.
+        UserError: if there are some, and none can be used.
     """
-    problems = []
-    for path in (place.last, place.before_last):
-        if not os.path.lexists(path):
-            continue
-        try:
-            state = read(path)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if path == place.before_last:
-            problem = problems[0] if problems else f"{place.last} is missing"
-            log.warning("%s; going on %s from %s", problem, reached(state), path.name)
-            os.replace(path, place.last)
-        return state
-    if problems:
+    problems: list[str] = []
+    inside, last = (_read_or_none(path, problems) for path in (place.inside, place.last))
+    state, name = last, place.last.name
+    if inside is not None and (last is None or inside["steps"] > last["steps"]):
+        state, name = inside, place.inside.name
+    if state is None and os.path.lexists(place.before_last):
+        if not os.path.lexists(place.last):
+            problems.append(f"{place.last} is missing")
+        state, name = _read_or_none(place.before_last, problems), place.before_last.name
+        if state is not None:
+            os.replace(place.before_last, place.last)
+    if state is None and problems:
         raise UserError("; ".join(problems) + ". Remove what is broken, and training begins again with epoch 1")
-    return None
+    if state is not None and problems:
+        log.warning("%s; going on %s from %s", "; ".join(problems), reached(state), name)
+    return state
+
+
+def _read_or_none(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    """A checkpoint; None where there is none, or it is broken, which is added to `problems`."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read(path)
+    except UserError as error:
+        problems.append(str(error))
+        return None
 
 
 def reached(state: Mapping[str, Any]) -> str:

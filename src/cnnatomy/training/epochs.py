@@ -7,8 +7,6 @@ import io
 import time
 from dataclasses import asdict
 
-import torch
-
 from cnnatomy.files import write_text
 from cnnatomy.runs.folder import RunFolder, write_weights
 from cnnatomy.runs.trained import Epoch
@@ -17,30 +15,26 @@ from cnnatomy.training.loop import Training
 
 
 class Keeper:
-    """Keeps a training in its run folder, if there is one, else its best weights in memory."""
+    """Keeps a training in its run folder, if there is one."""
 
     def __init__(self, training: Training, folder: RunFolder | None, network: str, every: float) -> None:
         self.training, self.folder, self.network, self.every = training, folder, network, every
-        self.best_state: dict[str, torch.Tensor] = {}
         self._written = time.monotonic()
 
     def epoch_done(self, row: Epoch) -> None:
-        """Keeps the best and the last state, and writes the row."""
+        """Keeps the best weights and the state, and writes the row."""
         training = self.training
-        state = training.evaluated.network.state_dict()
-        is_best = training.best is row
         if self.folder is None:
-            if is_best:
-                self.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
             return
-        if is_best:
-            write_weights(self.folder.model, state, self.network)
+        self._write()  # first: from it what follows can be written again
+        if training.best is row:
+            write_weights(self.folder.model, training.best_weights, self.network)
         write_text(self.folder.metrics, as_csv(training.rows, training.objective.task.metric))
-        self._write()
 
     def between(self) -> None:
-        """Keeps the state inside an epoch, now and then."""
+        """Keeps the state inside an epoch, now and then, if it is one to go on from."""
         if self.folder is not None and time.monotonic() - self._written >= self.every:
+            self.training.check_weights()
             self._write()
 
     def _write(self) -> None:

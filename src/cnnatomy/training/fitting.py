@@ -16,6 +16,7 @@ from torch import nn
 
 from cnnatomy import machine
 from cnnatomy.data import Data
+from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.files import write_json, writing_to
@@ -30,7 +31,8 @@ from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Outcome, Trained
 from cnnatomy.tasks.losses import Loss
 from cnnatomy.tasks.task import Evaluation
-from cnnatomy.training import preparing, resuming, transfer
+from cnnatomy.training import checkpoints, divergence, preparing, regularisation, resuming, transfer
+from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
 from cnnatomy.training.layers import Layers
@@ -111,13 +113,10 @@ def fit(
             else:
                 run_folder.create(place, run)
         keeper = Keeper(training, place, run.name, checkpoint_every)
-        with Peak(where) as peak:
+        with Peak(where) as peak, _saying_what_to_do(recipe, training, place):
             training.run(keeper.epoch_done, keeper.between)
         best = training.evaluated
-        if place is not None:
-            run_folder.read_weights(place.model, best.network, run.name)
-        else:
-            best.network.load_state_dict(keeper.best_state)
+        best.network.load_state_dict(training.best_weights)
         best.eval()
         made = choices(best, data.val.batches(EVALUATION_BATCH), run.task) if validation is not None else {}
         task = chosen(run.task, made)[0] if "thresholds" in made else run.task
@@ -151,16 +150,32 @@ def _kept(place: RunFolder | None) -> list[Watcher]:
     return [layers, TensorBoard(place.tensorboard, layers)]
 
 
+@contextmanager
+def _saying_what_to_do(recipe: Recipe, training: Training, place: RunFolder | None) -> Iterator[None]:
+    """Where training diverged, what can be done, which then works: the state inside the epoch is no use any more."""
+    try:
+        yield
+    except DivergenceError as error:
+        if place is not None:
+            checkpoints.forget_inside(place)
+        raise UserError(f"{error}. {divergence.remedy(recipe, training.epochs, place)}") from None
+
+
 def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:
     """The network of a run before its first step, by its recipe and with the weights of `start`."""
     torch.manual_seed(recipe.seed)
-    module: nn.Module = run.network.build(run.shape)
+    graph = run.network.graph(run.shape)
+    module: nn.Module = build(graph)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise UserError(f"{run.name} has no parameters, so there is nothing to train: add layers with weights")
     initialise(module, recipe.initialisation, recipe.bias)
     run.task.prepare(module)
     if start is not None:
         transfer.take_weights(module, run, start)
+    if recipe.dropout is not None:
+        regularisation.set_dropout(module, recipe.dropout)
+    if recipe.stochastic_depth:
+        regularisation.stochastic_depth(graph, module, recipe.stochastic_depth)
     model = Model(module, run.normalisation).to(device)
     if recipe.memory_format == "channels_last":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

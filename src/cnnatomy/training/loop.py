@@ -20,12 +20,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.batches import Batches, mix
-from cnnatomy.errors import UserError
 from cnnatomy.runs.evaluation import moved
 from cnnatomy.runs.model import Model
 from cnnatomy.runs.trained import Epoch
 from cnnatomy.tasks.task import Criterion, Outputs, Target, Task
 from cnnatomy.training import divergence, optimizers, schedules
+from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.watching import Watcher
 
@@ -84,6 +84,7 @@ class Training:
         steps: those that are done, since the first.
         epochs: those that are complete, with their validation.
         rows: one for each of them.
+        best_weights: of the best epoch, and its buffers; none before the first is complete.
         begun: the epoch after which the present cycle of the schedule began; 0 at first.
     """
 
@@ -109,6 +110,7 @@ class Training:
         )
         self._forward: Callable[[Tensor], Outputs] = torch.compile(model) if recipe.compile else model
         self.rows: list[Epoch] = []
+        self.best_weights: dict[str, Tensor] = {}
         self.steps = self.begun = 0
         self.rate = recipe.learning_rate
         self.sums = Sums()
@@ -165,7 +167,7 @@ class Training:
         """Trains until it is over; `epoch_done` keeps what is to be kept, `between` is called after every step.
 
         Raises:
-            UserError: if the loss is no number any more, with the layer at which that began.
+            DivergenceError: if the loss is no number any more, with the layer at which that began.
         """
         try:
             for watcher in self.watchers:
@@ -174,6 +176,9 @@ class Training:
                 self._epoch(between)
                 row = self._validated()
                 self.rows.append(row)
+                if self.best is row:
+                    weights = self.evaluated.network.state_dict()
+                    self.best_weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
                 self.step_in_epoch, self.sums = 0, Sums()
                 self.plateau.step(row.train_loss if self.val is None else row.val_loss)
                 epoch_done(row)
@@ -264,24 +269,28 @@ class Training:
         return torch.autocast(self.device.type, getattr(torch, self.recipe.precision))
 
     def _check(self, loss: Tensor, images: Tensor, target: Target) -> None:
-        """Raises `UserError` where the loss is no number, naming the layer at which it began."""
+        """Raises `DivergenceError` where the loss is no number, naming the layer at which it began."""
         if not math.isfinite(float(loss)):
             seed(mix(self.recipe.seed, self.steps), self.device)
-            where = divergence.first(self.model, images)
-            raise UserError(
+            cut = parts(images, target, self.recipe.accumulate)
+            with self._precision():
+                where = divergence.first(self.model, [part for part, _ in cut])
+            raise DivergenceError(
                 f"training diverged in epoch {self.epochs + 1}, batch {self.step_in_epoch + 1} (step {self.steps + 1}):"
-                f" the loss is {float(loss):g}; {where}. {divergence.remedy(self.recipe, self.rate)}"
+                f" the loss is {float(loss):g}; {where}"
             )
 
     def _validated(self) -> Epoch:
         """The row of the epoch whose steps are done."""
         (train_loss, train_score), (loss, score) = self.sums.measured(), self._validation()
-        if self.val is not None and not math.isfinite(loss):
-            where = divergence.first(self.evaluated, next(iter(self.val))[0])
-            raise UserError(
+        if not math.isfinite(train_loss) or (self.val is not None and not math.isfinite(loss)):
+            with self._precision():
+                where = divergence.first(self.evaluated.eval(), [next(iter(self.val or self.train))[0]])
+            raise DivergenceError(
                 f"training diverged in epoch {self.epochs + 1}: the loss is {train_loss:g} in training, {loss:g} in"
-                f" validation; {where}. {divergence.remedy(self.recipe, self.rate)}"
+                f" validation; {where}"
             )
+        self.check_weights()
         return Epoch(
             epoch=self.epochs + 1,
             learning_rate=self.rate,
@@ -292,6 +301,15 @@ class Training:
             images_per_second=self._speed,
             seconds=time.perf_counter() - self._started,
         )
+
+    def check_weights(self) -> None:
+        """Raises `DivergenceError` where a weight is no number any more: the loss of the next step would be none."""
+        for name, tensor in self.model.network.state_dict().items():
+            if not tensor.isfinite().all():
+                raise DivergenceError(
+                    f"training diverged in epoch {self.epochs + 1}, batch {self.step_in_epoch} (step {self.steps}):"
+                    f" after it {name} is no number any more"
+                )
 
     def _validation(self) -> tuple[float, float]:
         """Mean loss and score on the validation split; nan where there is none."""
@@ -315,6 +333,7 @@ class Training:
         return {
             "network": self.model.network.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
+            "best": self.best_weights,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "plateau": self.plateau.state_dict(),
@@ -331,6 +350,7 @@ class Training:
         self.model.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.best_weights = dict(state["best"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.scaler.load_state_dict(state["scaler"])

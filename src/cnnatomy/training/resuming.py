@@ -8,13 +8,14 @@ from typing import Any
 
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
-from cnnatomy.files import write_json
+from cnnatomy.files import write_json, write_text
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Trained
 from cnnatomy.training import checkpoints
 from cnnatomy.training.checkpoints import has_checkpoint
+from cnnatomy.training.epochs import as_csv
 from cnnatomy.training.loop import Training
 from cnnatomy.training.recipe import Recipe
 
@@ -110,11 +111,17 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
                 f" remove it and name those weights: --start {run.parent}"
             )
     else:
-        run_folder.check_weights(place.last, state["network"], training.model.network, run.name)
+        for weights in [state["network"]] + [state["best"]] * bool(state["rows"]):
+            run_folder.check_weights(place.last, weights, training.model.network, run.name)
         try:
             training.load(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
             raise UserError(f"{place.last}: training cannot go on from it ({type(error).__name__}: {error})") from None
+    for part in place.path.glob(".*.part"):  # what was being written when a process was killed
+        part.unlink()
+    if training.rows:  # a state may be from before what else is in the folder
+        run_folder.write_weights(place.model, training.best_weights, run.name)
+        write_text(place.metrics, as_csv(training.rows, training.objective.task.metric))
     if run.recipe != before.recipe:
         _amend(training, place, before, run)
 
@@ -123,7 +130,7 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
     """Goes on with another recipe than before: the state says where a cycle began, and run.json what holds now."""
     old, recipe = Recipe.of(before), training.recipe
     if recipe.epochs != old.epochs:
-        ended = was_over(training, old)
+        ended = was_over(training, old) or 0 < training.begun == training.epochs  # or ended while this was being done
         if not ended and recipe.schedule in CYCLES:
             raise UserError(
                 f"{place.path}: its {recipe.schedule} schedule was made for {old.epochs:g} epochs, of which"
