@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cnnatomy.training import Recipe, schedules
-from cnnatomy.training.recipe import OPTIMIZERS, SCHEDULES
+from cnnatomy.training.schema import OPTIMIZERS, SCHEDULES
 from kills import Trainings
 
 EVERYTHING = Recipe(

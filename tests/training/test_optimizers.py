@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import cnnatomy
 from cnnatomy.errors import UserError
 from cnnatomy.training.optimizers import l1_penalty, make, set_rate
-from cnnatomy.training.recipe import OPTIMIZERS, Recipe
+from cnnatomy.training.schema import OPTIMIZERS, Recipe
 
 RATE, MOMENTUM, SECOND, EPSILON, DECAY = 0.1, 0.9, 0.8, 0.01, 0.02
 

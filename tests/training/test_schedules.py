@@ -11,8 +11,8 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from cnnatomy.training.recipe import Recipe
 from cnnatomy.training.schedules import Plateau, Stopping, rate
+from cnnatomy.training.schema import Recipe
 
 STEPS = 7
 """Steps an epoch."""

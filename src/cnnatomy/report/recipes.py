@@ -91,7 +91,7 @@ def _heading(name: str, found: Shipped) -> list[str]:
 
 def _records(found: Shipped) -> list[dict[str, Any]]:
     """The fields that differ from the default, or have a source."""
-    from cnnatomy.training.recipe import Recipe, about
+    from cnnatomy.training.schema import Recipe, about
 
     values, usual = found.recipe.as_dict(), Recipe().as_dict()
     return [
@@ -107,8 +107,8 @@ def difference(first: str, second: str, format: str) -> str:
     Raises:
         UserError: if there is no such recipe, or a file is none.
     """
-    from cnnatomy.training.recipe import Recipe, about
     from cnnatomy.training.recipes import find
+    from cnnatomy.training.schema import Recipe, about
 
     names, found = (first, second), (find(first), find(second))
     changed = [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and
     from cnnatomy.tasks.task import Evaluation, Task
     from cnnatomy.training.pace import Found
     from cnnatomy.training.preparing import Plan
-    from cnnatomy.training.recipe import Recipe
+    from cnnatomy.training.schema import Recipe
 
 MAX_CLASSES_SHOWN = 25
 """Up to here the confusion matrix is printed; it is in summary.json in any case."""

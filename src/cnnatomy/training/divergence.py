@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cnnatomy.errors import UserError
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.model import Model
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 USUAL = {"sgd": 0.01, "nesterov": 0.01, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001, "muon": 0.001}
 """Learning rates that are rarely too high."""

@@ -39,7 +39,7 @@ from cnnatomy.training.layers import Layers
 from cnnatomy.training.loop import Training
 from cnnatomy.training.peak import Peak
 from cnnatomy.training.preparing import Plan
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 from cnnatomy.training.tensorboard import TensorBoard
 from cnnatomy.training.watching import Watcher
 

@@ -26,7 +26,7 @@ from cnnatomy.runs.trained import Epoch
 from cnnatomy.tasks.task import Criterion, Outputs, Target, Task
 from cnnatomy.training import divergence, optimizers, schedules
 from cnnatomy.training.divergence import DivergenceError
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 from cnnatomy.training.watching import Watcher
 
 LOOKS_EVERY = 50

@@ -16,7 +16,7 @@ from torch.optim.adam import Adam
 
 from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.training.initialisation import CONVOLUTIONS, TRANSPOSED
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 WEIGHTS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)

@@ -17,7 +17,7 @@ from cnnatomy.training import preparing
 from cnnatomy.training.fitting import built, surroundings
 from cnnatomy.training.loop import Training
 from cnnatomy.training.preparing import Plan
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 from cnnatomy.training.watching import Watcher
 
 MEASURED = 4.0

@@ -23,7 +23,7 @@ from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.task import Criterion, Task
 from cnnatomy.training.loop import Objective
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 RARE = 10
 """How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""

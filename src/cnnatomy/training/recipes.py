@@ -11,7 +11,7 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked, type_text
-from cnnatomy.training.recipe import Recipe, plain, values_of
+from cnnatomy.training.schema import Recipe, plain, values_of
 from cnnatomy.training.shipped import SHIPPED, Shipped
 
 RECIPES: dict[str, Recipe] = {name: one.recipe for name, one in SHIPPED.items()}

@@ -17,7 +17,7 @@ from cnnatomy.training import checkpoints
 from cnnatomy.training.checkpoints import has_checkpoint
 from cnnatomy.training.epochs import as_csv
 from cnnatomy.training.loop import Training
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 CYCLES = ("cosine", "one-cycle", "polynomial")
 """Schedules that end at a given epoch, and so begin again where a run goes on after it."""

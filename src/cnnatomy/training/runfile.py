@@ -16,8 +16,8 @@ from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked
 from cnnatomy.readers.yaml import listed
 from cnnatomy.readers.yaml import source as yaml_source
-from cnnatomy.training.recipe import Recipe, plain
 from cnnatomy.training.recipes import from_record, recipe
+from cnnatomy.training.schema import Recipe, plain
 
 SUFFIXES = (".yaml", ".yml")
 KEYS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 RISING, FIRST, LAST = 0.3, 1 / 25, 1 / 25 / 1e4
 """Of one-cycle: the share of the steps in which the rate rises, and with what share of the highest it begins and ends.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cnnatomy.training.recipe import Recipe
+from cnnatomy.training.schema import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
