@@ -132,7 +132,7 @@ def test_a_torn_checkpoint_changes_nothing(trainings: Trainings, whole: Whole, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["constant", "step", "plateau"])
+@pytest.mark.parametrize("schedule", ["plateau", pytest.param("step", marks=pytest.mark.full)])
 def test_more_epochs_equal_a_run_asked_for_them_at_first(
     trainings: Trainings, whole: Whole, tmp_path: Path, schedule: str
 ) -> None:
@@ -146,7 +146,9 @@ def test_more_epochs_equal_a_run_asked_for_them_at_first(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["cosine", "one-cycle", "polynomial"])
+@pytest.mark.parametrize(
+    "schedule", ["one-cycle", *(pytest.param(name, marks=pytest.mark.full) for name in ("cosine", "polynomial"))]
+)
 def test_more_epochs_are_another_cycle_wherever_it_was_killed(
     trainings: Trainings, tmp_path: Path, schedule: str
 ) -> None:
