@@ -189,8 +189,8 @@ def test_resuming_a_complete_run_does_nothing_and_another_network_is_refused(run
     assert "is complete already" in run("train", "lenet-5", "--out", trained, "--resume").output
     result = run("train", "lenet-5-1998", "--out", trained, "--resume", code=2)
     assert "holds a run of another network, lenet-5" in result.stderr
-    result = run("train", "lenet-5", "--out", trained, "--resume", "--epochs", "9", code=2)
-    assert "was begun with recipe epochs 6, now epochs 9" in result.stderr
+    result = run("train", "lenet-5", "--out", trained, "--resume", "--seed", "9", code=2)
+    assert "was begun with recipe seed 0, now seed 9" in result.stderr
 
 
 def test_without_a_gpu_cuda_is_refused(run: Command, trained: Path) -> None:

@@ -84,6 +84,8 @@ def test_a_run_folder_holds_everything(tmp_path: Path, tiny: Network, digits: Da
         "before-last.ckpt",
         ".lock",
         "metrics.csv",
+        "layers.csv",
+        "tensorboard",
         "summary.json",
     }
     assert run.network == tiny

@@ -87,8 +87,12 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     """The figures, a line for each class (or head, number, ...), and the confusion matrix of a few classes; or JSON."""
     if format == "json":
         return json.dumps({"data": what, **result.as_dict()}, indent=2, ensure_ascii=False)
-    figures = "  ".join(f"{name.replace('_', ' ')} {figure(value, name)}" for name, value in result.figures.items())
-    title = f"{what}: {result.images:,} images\n{figures}  loss {result.loss:.4f}"
+    figures = "  ".join(f"{titled(name)} {figure(value, name)}" for name, value in result.figures.items())
+    figures += f"  loss {result.loss:.4f}"
+    if "interval" in result.more:
+        low, high = result.more["interval"]
+        figures += f"\ntop-1 is between {low:.1%} and {high:.1%} with a confidence of 95 %"
+    title = f"{what}: {result.images:,} images\n{figures}"
     if not result.rows:
         return title
     records = [
@@ -97,11 +101,11 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     columns = [
         Column(
             name,
-            name.replace("_", " "),
+            titled(name),
             partial(figure, name=name),
-            number=isinstance(value, (int, float)) or value is None,
+            number=not any(isinstance(record.get(name), str) for record in records),
         )
-        for name, value in records[0].items()
+        for name in dict.fromkeys(name for record in records for name in record)
     ]
     confusion = result.more.get("confusion_matrix")
     if confusion is not None and len(confusion) <= MAX_CLASSES_SHOWN:
@@ -110,6 +114,27 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         for record, row in zip(records, confusion, strict=True):
             record["taken_for"] = " ".join(f"{count or '.':>{wide}}" for count in row)
     return render(columns, records, "table", title)
+
+
+TITLES = {
+    "top_1": "top-1",
+    "top_5": "top-5",
+    "f1": "F1",
+    "roc_auc": "ROC area",
+    "pr_auc": "PR area",
+    "iou": "IoU",
+    "mean_iou": "mean IoU",
+    "ap_50": "AP50",
+    "ap_75": "AP75",
+    "mean_macs_at_threshold": "mean MACs at threshold",
+    "macs": "MACs",
+}
+"""Figures that are written otherwise than they are called."""
+
+
+def titled(name: str) -> str:
+    """What people call a figure."""
+    return TITLES.get(name) or name.replace("_", " ")
 
 
 def rates(found: Found, format: str) -> str:

@@ -41,7 +41,7 @@ class Peak:
             self.bytes = torch.cuda.max_memory_allocated(self.device)
         elif self._before is not None:
             peak = _status("VmHWM")
-            self.bytes = peak - self._before if peak is not None else None
+            self.bytes = max(0, peak - self._before) if peak is not None else None
 
 
 def _status(name: str) -> int | None:
