@@ -1,0 +1,72 @@
+"""COCO's annotations with images beside them, read as a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnatomy.data import load, open_source
+from cnnatomy.errors import UserError
+
+
+def annotated(folder: Path, count: int, file: str = "boxes.json", images: str = "images", first: int = 0) -> Path:
+    """Dark images of 40 x 60 pixels with one bright rectangle each, and what COCO's format says of them."""
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(first)
+    record: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": []}
+    record["categories"] = [{"id": 7, "name": "lamp"}, {"id": 3, "name": "sun"}]
+    for number in range(first, first + count):
+        pixels = generator.integers(0, 40, (40, 60), np.uint8)
+        pixels[10:20, 15:40] = 250
+        Image.fromarray(pixels).save(folder / images / f"{number}.png")
+        record["images"].append({"id": number, "file_name": f"{number}.png", "width": 60, "height": 40})
+        record["annotations"].append({"id": number, "image_id": number, "category_id": 7, "bbox": [15, 10, 25, 10]})
+    path = folder / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_a_file_of_annotations_is_a_data_set_whose_boxes_fit_the_fitted_images(tmp_path: Path) -> None:
+    data = load(annotated(tmp_path, 20), (1, 40, 40))
+    assert data.task.kind == "objects"
+    assert data.classes == ("sun", "lamp")
+    assert sorted(len(getattr(data, name)) for name in ("train", "val", "test")) == [2, 4, 14]
+    images, target = next(iter(data.train.batches(14)))
+    assert isinstance(target, torch.Tensor)
+    # of 60 columns the middle 40 are kept: from column 10 on
+    assert target[:, 0].tolist() == [[5, 10, 30, 20, 1]] * 14
+    assert images[:, 0, 10:20, 5:30].min() > 200
+
+
+def test_coco_as_it_lies_has_its_own_splits(tmp_path: Path) -> None:
+    annotated(tmp_path, 6, "annotations/instances_train2017.json", "train2017")
+    annotated(tmp_path, 3, "annotations/instances_val2017.json", "val2017", first=100)
+    data = load(tmp_path, (1, 40, 40))
+    assert len(data.val) == 3
+    assert len(data.train) + len(data.test) == 6
+
+
+def test_a_broken_image_is_left_out_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    broken = tmp_path / "images" / "4.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    (tmp_path / "images" / "5.png").unlink()
+    data = load(path, (1, 40, 40))
+    assert {Path(name).name for name, _ in data.report.skipped} == {"4.png", "5.png"}
+    assert sum(len(getattr(data, name)) for name in ("train", "val", "test")) == 18
+
+
+def test_splits_of_other_categories_are_refused(tmp_path: Path) -> None:
+    annotated(tmp_path, 6, "annotations/instances_train.json", "train")
+    path = annotated(tmp_path, 3, "annotations/instances_val.json", "val", first=100)
+    record = json.loads(path.read_text())
+    record["categories"][0]["name"] = "moon"
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="tells of other categories than"):
+        open_source(tmp_path)
