@@ -27,7 +27,8 @@ from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.runs.model import Model, check_finite
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.task import Answer, Evaluation, outputs_of
+from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, outputs_of
 
 IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
@@ -204,7 +205,13 @@ class Trained:
         split, what = self.test_split(source)
         with out_of_memory(self.name):
             task = chosen(self.run.task, self.choices)[0] if "thresholds" in self.choices else self.run.task
-            return evaluate(self.model, split.batches(EVALUATION_BATCH), task), what
+            return evaluate(self.model, split.batches(EVALUATION_BATCH), task, self._criterion()), what
+
+    def _criterion(self) -> Criterion:
+        """The loss that was trained, as validation measured it; the task's own where it was one of the user's."""
+        name = str(self.run.recipe.get("loss", ""))
+        options = Options.of(self.run.recipe).plain()
+        return self.run.task.criterion("" if name.startswith("python:") else name, options)
 
     def test_split(self, source: str | Path | None = None) -> tuple[Split, str]:
         """What `evaluate` evaluates on, in the shape of the network's input, and in words what that is."""

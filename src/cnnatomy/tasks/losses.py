@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,12 @@ class Options:
     norm: float = 2.0
     weights: tuple[float, ...] = ()
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], weights: tuple[float, ...] = ()) -> Options:
+        """What a recipe says of them; the default where it says nothing."""
+        names = [each.name for each in dataclasses.fields(cls) if each.name in recipe]
+        return cls(**{name: recipe[name] for name in names}, weights=weights)
 
     def plain(self) -> Options:
         """For evaluation: every label counts as it is."""

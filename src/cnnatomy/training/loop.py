@@ -231,13 +231,14 @@ class Training:
             total = total + loss.detach() * share
         if self.device.type == "cpu" or self.steps % LOOKS_EVERY == 0:
             self._check(total, images, target)
-        for optimizer in self.optimizers:
+        stepping = [one for one in self.optimizers if has_gradients(one)]  # of what is frozen, nothing has any
+        for optimizer in stepping:
             self.scaler.unscale_(optimizer)
         for watcher in self.watchers:
             watcher.before_step(self)
         if recipe.clip:
             nn.utils.clip_grad_norm_(self.model.network.parameters(), recipe.clip)
-        for optimizer in self.optimizers:
+        for optimizer in stepping:
             self.scaler.step(optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -366,6 +367,11 @@ def seed(number: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
+
+
+def has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether there is anything to step on."""
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
 
 def in_float32(outputs: Outputs) -> Outputs:

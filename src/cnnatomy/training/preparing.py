@@ -15,7 +15,7 @@ from cnnatomy.design.blocks import Chain, Named
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers import Softmax
+from cnnatomy.layers import BatchNorm, Softmax
 from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
@@ -102,8 +102,8 @@ def plan(
             whole = needed(run.network, run.shape, batch, recipe, device).total
             notes.append(
                 f"a step with {batch:,} images needs {_size(whole)}, and there are {_size(there or 0)}: each batch is"
-                f" computed in {parts} parts, whose gradients are added up ({_size(predicted)}); batch normalisation"
-                f" sees {-(-batch // parts)} images at a time"
+                f" computed in {parts} parts, whose gradients are added up ({_size(predicted)})"
+                + _seen_by_norms(run, -(-batch // parts))
             )
     notes.append(f"predicted peak of a step: {_size(predicted)}")
     return Plan(replace(run, recipe=recipe.as_dict()), recipe, tuple(notes), predicted, weights)
@@ -122,14 +122,7 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
             f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
             f" give it on the command line, --loss {recipe.loss}, or in Python fit(..., loss=...)"
         )
-    options = Options(
-        label_smoothing=recipe.label_smoothing,
-        focal_gamma=recipe.focal_gamma,
-        huber_delta=recipe.huber_delta,
-        norm=recipe.norm,
-        weights=weights,
-        loss_weights=recipe.loss_weights,
-    )
+    options = Options.of(recipe.as_dict(), weights)
     return Objective(task, task.criterion(recipe.loss, options), task.criterion(recipe.loss, options.plain()))
 
 
@@ -281,6 +274,12 @@ def split(
     largest = memory.largest_batch(lambda images: needed(design, shape, images, recipe, device), there)
     parts = -(-batch // largest)
     return parts, needed(design, shape, -(-batch // parts), recipe, device).total
+
+
+def _seen_by_norms(run: Run, images: int) -> str:
+    """What a smaller part of a batch means for batch normalisation, where there is some."""
+    has_some = any(isinstance(node.layer, BatchNorm) for node in run.network.graph(run.shape).nodes)
+    return f"; batch normalisation sees {images} images at a time" if has_some else ""
 
 
 def _size(bytes: int) -> str:
