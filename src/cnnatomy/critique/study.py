@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cnnatomy.analysis.time.latency import Calibration
     from cnnatomy.analysis.time.roofline import Device
 
-Task = Literal["classification", "segmentation", "detection"]
+PurposeTask = Literal["classification", "segmentation", "detection"]
 
 SPATIAL = (Conv, DepthwiseConv)
 """Convolutions whose rules of thumb are about kernels, strides and normalisation."""
@@ -47,7 +47,7 @@ class Purpose:
         UserError: if there is no such task or device, or a number makes no sense.
     """
 
-    task: Task | None = None
+    task: PurposeTask | None = None
     classes: int | None = None
     objects: tuple[int, int] | None = None
     device: str | None = None
@@ -55,8 +55,8 @@ class Purpose:
     latency: float | None = None
 
     def __post_init__(self) -> None:
-        if self.task is not None and self.task not in get_args(Task):
-            tasks = get_args(Task)
+        if self.task is not None and self.task not in get_args(PurposeTask):
+            tasks = get_args(PurposeTask)
             raise UserError(f"task is one of {', '.join(tasks)}, got {self.task!r}.{nearest(str(self.task), tasks)}")
         if self.objects is not None and not 0 < self.objects[0] <= self.objects[1]:
             raise UserError(f"objects are from the smallest side to the largest in pixels, got {self.objects}")
@@ -143,7 +143,7 @@ class Study:
         return None
 
     @property
-    def task(self) -> Task:
+    def task(self) -> PurposeTask:
         """What was said, or what the shape of the output says."""
         given = self.purpose.task
         return given or ("segmentation" if pixels(self.output.shape) > 1 else "classification")
@@ -299,4 +299,4 @@ def pixels(shape: Shape) -> int:
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "Task", "depthwise", "pixels"]
+__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "PurposeTask", "depthwise", "pixels"]

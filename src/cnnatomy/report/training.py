@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and
     from cnnatomy.runs import Outcome, Prediction
     from cnnatomy.runs.weights.transplant import Transplant
     from cnnatomy.tasks.task import Evaluation, Task
-    from cnnatomy.training.pace import Found
+    from cnnatomy.training.pace import RangeTest
     from cnnatomy.training.preparing import Plan
     from cnnatomy.training.schema import Recipe
 
@@ -137,7 +137,7 @@ def titled(name: str) -> str:
     return TITLES.get(name) or name.replace("_", " ")
 
 
-def rates(found: Found, format: str) -> str:
+def rates(found: RangeTest, format: str) -> str:
     """What a range test found: the suggestion, and some of the losses; all of them as JSON or CSV."""
     records = [{"learning_rate": rate, "loss": loss} for rate, loss in zip(found.rates, found.losses, strict=True)]
     if format == "json":

@@ -109,7 +109,7 @@ class _Clock(Watcher):
 
 
 @dataclass(frozen=True)
-class Found:
+class RangeTest:
     """What a range test found (Smith 2017): losses by learning rate, smoothed, and the rate that it suggests.
 
     `steepest` is where the loss falls fastest; `suggested` a tenth of the rate at which it is lowest.
@@ -121,7 +121,7 @@ class Found:
     suggested: float
 
 
-def find_rate(plan: Plan, data: Data, device: torch.device, start: Trained | None = None) -> Found:
+def find_rate(plan: Plan, data: Data, device: torch.device, start: Trained | None = None) -> RangeTest:
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
@@ -136,7 +136,7 @@ def find_rate(plan: Plan, data: Data, device: torch.device, start: Trained | Non
     lowest = min(range(len(losses)), key=losses.__getitem__)
     slopes = [losses[i + 1] - losses[i - 1] for i in range(1, max(2, lowest))]
     steepest = 1 + min(range(len(slopes)), key=slopes.__getitem__)
-    return Found(tuple(rates), tuple(losses), rates[steepest], rates[lowest] / 10)
+    return RangeTest(tuple(rates), tuple(losses), rates[steepest], rates[lowest] / 10)
 
 
 class _Range(Watcher):

@@ -124,7 +124,7 @@ def _made(tracer: Tracer, scopes: Scopes, about: About, module: Any, x: Any) -> 
         torch._C._push_on_torch_function_stack(mode)
 
 
-class Plan(NamedTuple):
+class PlannedCall(NamedTuple):
     """What a module of certain settings makes of a map of a certain shape; the names of its tensors, and which of them
     are learned; no layer where that cannot be told without running it."""
 
@@ -135,14 +135,14 @@ class Plan(NamedTuple):
     learned: tuple[bool, ...] = ()
 
 
-def _planned(key: Any, spec: CallSpec | None, tensors: tuple[torch.Tensor | None, ...]) -> Plan:
+def _planned(key: Any, spec: CallSpec | None, tensors: tuple[torch.Tensor | None, ...]) -> PlannedCall:
     """What a rule says, kept for the same settings and shapes."""
-    plan = Plan()
+    plan = PlannedCall()
     if spec is not None:
         of = {id(x): name for name, x in spec.tensors}
         names = tuple(of.get(id(x), "") for x in tensors)
         shape = spec.shape or spec.layer.output_shape(*[x.shape for x in spec.maps])
-        plan = Plan(spec.layer, shape, spec.inplace, names, tuple(name not in STORED for name in names))
+        plan = PlannedCall(spec.layer, shape, spec.inplace, names, tuple(name not in STORED for name in names))
     if len(_PLANS) >= MAX_PLANS:
         _PLANS.clear()
     _PLANS[key] = plan
@@ -150,7 +150,7 @@ def _planned(key: Any, spec: CallSpec | None, tensors: tuple[torch.Tensor | None
 
 
 MAX_PLANS = 4096
-_PLANS: dict[Any, Plan] = {}
+_PLANS: dict[Any, PlannedCall] = {}
 
 
 @dataclass(frozen=True, eq=False)
