@@ -299,4 +299,4 @@ def pixels(shape: Shape) -> int:
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "Study", "PurposeTask", "depthwise", "pixels"]
+__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "pixels"]
