@@ -244,3 +244,18 @@ def test_the_l1_penalty_is_of_weights_alone() -> None:
     penalty.backward()  # type: ignore[no-untyped-call]
     assert torch.equal(weights[0].grad, weights[0].sign())  # type: ignore[arg-type]
     assert module.get_parameter("0.0.bias").grad is None
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_part_that_is_unfrozen_begins_to_learn_beside_the_others(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1))
+    optimizers = make(Recipe(optimizer=name, freeze=("0",), unfreeze=1), network)
+    before = network[0].weight.detach().clone()
+    for trained in (False, True):
+        network[0].requires_grad_(trained)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        network(torch.randn(2, 3, 8, 8)).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        assert torch.equal(network[0].weight, before) is not trained
