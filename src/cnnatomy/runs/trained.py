@@ -28,7 +28,7 @@ from cnnatomy.runs.model import Model, check_finite
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, outputs_of
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Task, outputs_of
 
 IMAGES_AT_ONCE = 64
 """Images that are decoded and run at once."""
@@ -105,6 +105,11 @@ class Trained:
     def name(self) -> str:
         """What messages, and runs that derive from it, call it: its folder, else the name of its network."""
         return str(self.path) if self.path is not None else self.run.name
+
+    @property
+    def task(self) -> Task:
+        """What it does: that of the run, of several labels with the thresholds that were chosen on validation."""
+        return chosen(self.run.task, self.choices)[0] if "thresholds" in self.choices else self.run.task
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
@@ -183,9 +188,9 @@ class Trained:
             UserError: if an output is no finite number, or the memory does not suffice.
         """
         with out_of_memory(self.name):
-            outputs, _ = self.model.heads(self.run.task.run(self.network, self.model.normalised(images)))
+            outputs, _ = self.model.heads(self.task.run(self.network, self.model.normalised(images)))
             check_finite(outputs)
-            return self.run.task.answers(outputs, most)
+            return self.task.answers(outputs, most)
 
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing.
@@ -204,8 +209,7 @@ class Trained:
         """
         split, what = self.test_split(source)
         with out_of_memory(self.name):
-            task = chosen(self.run.task, self.choices)[0] if "thresholds" in self.choices else self.run.task
-            return evaluate(self.model, split.batches(EVALUATION_BATCH), task, self._criterion()), what
+            return evaluate(self.model, split.batches(EVALUATION_BATCH), self.task, self._criterion()), what
 
     def _criterion(self) -> Criterion:
         """The loss that was trained, as validation measured it; the task's own where it was one of the user's."""
