@@ -337,8 +337,9 @@ def _start(request: Request, network: Design) -> Trained | None:
     from cnnatomy.readers import resolve
     from cnnatomy.runs.weights.start import open_start
 
-    whole = network if request.design is not None or Path(request.network).exists() else resolve(request.network)
-    return open_start(request.start, whole, request.device)
+    if request.design is None and not request.network.startswith("python:"):
+        network = resolve(request.network)  # for its own input, as the weights are
+    return open_start(request.start, network, request.device)
 
 
 def _own_loss(request: Request) -> Any:
