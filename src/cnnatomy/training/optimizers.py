@@ -120,11 +120,13 @@ def _sgd(recipe: Recipe, groups: list[dict[str, Any]]) -> Optimizer:
     """Fused on any device: on a CPU twice as fast, and equal to the last bit.
 
     Without that where the decay is decoupled: a fused step is taken also where gradients of float16 overflow, and
-    changes nothing then, but the decay before it would.
+    changes nothing then, but the decay before it would. And without it where parts are trained later than others: a
+    fused step takes either first steps only or none.
     """
     decoupled, nesterov = recipe.decays_decoupled, recipe.optimizer == "nesterov"
+    fused = not decoupled and not recipe.unfreeze
     return _decoupled(
-        lambda: SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=nesterov, fused=not decoupled),
+        lambda: SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=nesterov, fused=fused),
         groups,
         decoupled,
     )
