@@ -22,6 +22,7 @@ from cnnatomy.design import LinearHead
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU
+from cnnatomy.readers.yaml import design
 from cnnatomy.runs.weights.sources import imagenet_classes, save
 from cnnatomy.runs.weights.start import open_start
 from cnnatomy.training import Recipe, Trained, fit
@@ -333,3 +334,17 @@ def test_final_finds_the_file_that_a_run_began_with(tmp_path: Path, digits: Data
     assert Trained.load(tmp_path / "run").run.parent == str(file)
     run_command("train", "lenet-5", "--final", tmp_path / "run")
     assert Trained.load(tmp_path / "run-final").run.parent == str(file)
+
+
+def test_a_design_of_ten_classes_gets_a_head_for_two_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    folder = class_folder(tmp_path / "images", {"dark": 0, "light": 120}, side=12)
+    (tmp_path / "small.yaml").write_text(design.write(network()))
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_command("train", tmp_path / "small.yaml", "--epochs", "1", "--out", first)
+    refused = run_command("train", tmp_path / "small.yaml", "--data", folder, "--out", second, code=2).stderr
+    assert "one label of 2 classes needs 2" in refused
+    options = ("--data", folder, "--input", "1x12x12", "--out", second, "--set", "epochs=1", "--freeze", "tail,body")
+    run_command("train", tmp_path / "small.yaml", *options, "--start", first)
+    assert Trained.load(second).run.network == network(2, side=12)
+    run_command("train", tmp_path / "small.yaml", "--out", second, "--resume", "--epochs", "2")
+    assert len((second / "metrics.csv").read_text().splitlines()) == 3

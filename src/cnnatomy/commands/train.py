@@ -116,8 +116,8 @@ def train(**options: Any) -> None:
     design, data and recipe. Choices are made on the validation split; the test split is used once, at the end. What
     there is to learn (labels, numbers, masks, objects, ...), the data say; the head has to fit it.
 
-    --start takes the weights of tail and body; of the head, too, where the classes are the same. `pretrained` asks
-    torchvision or timm for their weights of NETWORK.
+    --start takes the weights of tail and body; of the head, too, where the classes are the same, else it is replaced.
+    `pretrained` asks torchvision or timm for their weights of NETWORK.
 
     \b
     cnnatomy train lenet-5 --data digits --recipe lenet-5
@@ -327,7 +327,8 @@ def _network(request: Request, outputs: int | None, before: Run | None) -> Desig
     shape = request.input or (before.shape if before else None)
     if request.design is not None:
         return request.design.replace(input=shape) if shape else request.design
-    return resolve(request.network, outputs, shape)
+    begun_elsewhere = request.start is not None or (before is not None and before.parent != "")
+    return resolve(request.network, outputs, shape, new_head=begun_elsewhere)
 
 
 def _start(request: Request, network: Design) -> Trained | None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cnnatomy.data import Normalisation
-from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.design.listed import for_classes
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.files import new_name, open_regular, read_text, writing_to
@@ -67,7 +67,7 @@ def with_their_outputs(network: Design, theirs: nn.Module | dict[str, torch.Tens
     outputs = outputs_there(ours, state)
     if outputs is None or outputs == outputs_there(ours, ours.state_dict()):
         return network
-    return ListedNetwork.of(network.graph(), network.name).for_classes(outputs)
+    return for_classes(network, outputs)
 
 
 def _model(library: str, name: str, pretrained: bool) -> nn.Module:
