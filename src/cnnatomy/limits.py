@@ -17,6 +17,9 @@ MAX_DESIGN_BYTES = 10_000_000
 MAX_RECORD_BYTES = 10_000_000
 """Of a file of JSON or YAML that cnnatomy itself wrote, such as run.json."""
 
+MAX_NAMES_BYTES = 10_000_000
+"""Of a file of class names."""
+
 MAX_ONNX_BYTES = 2**31
 """A protocol buffer cannot be larger."""
 

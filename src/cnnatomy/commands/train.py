@@ -116,8 +116,8 @@ def train(**options: Any) -> None:
     design, data and recipe. Choices are made on the validation split; the test split is used once, at the end. What
     there is to learn (labels, numbers, masks, objects, ...), the data say; the head has to fit it.
 
-    --start takes the weights of tail and body; of the head, too, where the classes are the same. `pretrained` asks
-    torchvision or timm for their weights of NETWORK.
+    --start takes the weights of tail and body; of the head, too, where the classes are the same, else it is replaced.
+    `pretrained` asks torchvision or timm for their weights of NETWORK.
 
     \b
     cnnatomy train lenet-5 --data digits --recipe lenet-5
@@ -327,7 +327,8 @@ def _network(request: Request, outputs: int | None, before: Run | None) -> Desig
     shape = request.input or (before.shape if before else None)
     if request.design is not None:
         return request.design.replace(input=shape) if shape else request.design
-    return resolve(request.network, outputs, shape)
+    begun_elsewhere = request.start is not None or (before is not None and before.parent != "")
+    return resolve(request.network, outputs, shape, new_head=begun_elsewhere)
 
 
 def _start(request: Request, network: Design) -> Trained | None:
@@ -337,8 +338,9 @@ def _start(request: Request, network: Design) -> Trained | None:
     from cnnatomy.readers import resolve
     from cnnatomy.runs.weights.start import open_start
 
-    whole = network if request.design is not None or Path(request.network).exists() else resolve(request.network)
-    return open_start(request.start, whole, request.device)
+    if request.design is None and not request.network.startswith("python:"):
+        network = resolve(request.network)  # for its own input, as the weights are
+    return open_start(request.start, network, request.device)
 
 
 def _own_loss(request: Request) -> Any:

@@ -167,6 +167,7 @@ def _with_exits(trained: Trained, threshold: float | None) -> Trained:
 @click.option("--pretrained", is_flag=True, help="Let torchvision or timm fetch its trained weights.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the weights to this .safetensors file.")
 @click.option("--run", type=click.Path(path_type=Path), help="Write a run folder, for `predict` and `evaluate --data`.")
+@click.option("--names", help="Class names in the order of the outputs, for --run: a,b,c, or a file with one a line.")
 @click.option("--pairs", is_flag=True, help="Print which layer took the weights of which.")
 @input_option
 @classes_option
@@ -176,6 +177,7 @@ def weights(
     pretrained: bool,
     out: Path | None,
     run: Path | None,
+    names: str | None,
     pairs: bool,
     input: Any,
     classes: int | None,
@@ -190,22 +192,27 @@ def weights(
     \b
     cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
     cnnatomy weights mobilenet-v2 --from mobilenet_v2-b0353104.pth --out mobilenet-v2.safetensors
+    cnnatomy weights lenet-5 --from mine.pth --names cat,dog --run runs/mine
     """
     from cnnatomy.readers import resolve
 
-    ours = resolve(network, classes, input)
     needs_training()
     from cnnatomy.report import training
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
 
+    if names is not None and run is None:
+        raise UserError("--names is kept in a run folder: name one with --run")
+    named = sources.class_names(names) if names is not None else ()
+    ours = resolve(network, classes or len(named) or None, input)
     if out is not None:
         if out.suffix != ".safetensors":
             raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
         check_new(out)
     if run is not None:
         run_folder.check_free(RunFolder(run))
+    described = sources.as_run(ours, source, named) if run is not None else None
     done = sources.transplant(ours, source, pretrained)
     for our_path, path_there in done.pairs if pairs else ():
         click.echo(f"{our_path:<40} {path_there}")
@@ -214,9 +221,9 @@ def weights(
     if out is not None:
         sources.save(done.state, out, ours.name)
         click.echo(f"Weights: {out}")
-    if run is not None:
+    if run is not None and described is not None:
         place = RunFolder(run)
-        run_folder.create(place, sources.as_run(ours, source))
+        run_folder.create(place, described)
         sources.save(done.state, place.model, ours.name)
         click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from cnnatomy.design.builder import Builder, free
 from cnnatomy.design.graph import Graph, Node, Scope, check_shape
-from cnnatomy.design.network import Design
+from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer, Softmax
 from cnnatomy.layers.layer import Shape, Value, elements, value
@@ -94,6 +94,16 @@ class ListedNetwork(Design):
         for entry in self.entries:
             maps.append(builder.put(entry.layer, [maps[i] for i in entry.reads], tuple(entry.path.split("."))))
         return builder.finish(maps[-1:])
+
+
+def for_classes(network: Design, classes: int) -> Design:
+    """The same network with so many classes: by the `classes` of its head, or else of its last layer, as nodes.
+
+    Paths stay as they are, and so do the names of weights.
+    """
+    if isinstance(network, Network) and hasattr(network.head, "classes"):
+        return network.replace(head=network.head.replace(classes=classes))
+    return ListedNetwork.of(network.graph(), network.name).for_classes(classes)
 
 
 def _needed(graph: Graph) -> list[Node]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnatomy import catalogue
 from cnnatomy.design import Graph
-from cnnatomy.design.listed import ListedNetwork
+from cnnatomy.design.listed import ListedNetwork, for_classes
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
 from cnnatomy.files import read_text
@@ -65,19 +65,22 @@ def _open(module: str, name: str, input: Shape | None) -> Graph:
     return graph
 
 
-def resolve(name: str, classes: int | None = None, input: Shape | None = None) -> Design:
+def resolve(name: str, classes: int | None = None, input: Shape | None = None, new_head: bool = False) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
     A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which a softmax at the end is
-    left to the loss and the last layer gets `classes`.
+    left to the loss and the last layer gets `classes`. A design has the classes that it says; with `new_head` it gets
+    `classes` too.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.
     """
-    return _resolve(name, classes, input)[0]
+    return _resolve(name, classes, input, new_head)[0]
 
 
-def _resolve(name: str, classes: int | None, input: Shape | None) -> tuple[Design, Graph | None]:
+def _resolve(
+    name: str, classes: int | None, input: Shape | None, new_head: bool = False
+) -> tuple[Design, Graph | None]:
     """The network, and its graph where that was made on the way."""
     module, file = _other(name), design_file(name)
     if module is not None:
@@ -99,6 +102,10 @@ def _resolve(name: str, classes: int | None, input: Shape | None) -> tuple[Desig
         line = next((f", line {lines[id(part)]}" for part in error.parts if id(part) in lines), "")
         raise type(error)(f"{file}{line}: {error}") from None
     wrong = [x for x in graph.outputs if classes is not None and x.shape != (classes,)]
+    if classes is not None and wrong and new_head:
+        network = for_classes(network, classes)
+        graph = network.graph()
+        wrong = [x for x in graph.outputs if x.shape != (classes,)]
     if wrong:
         node = wrong[0].node
         raise UserError(

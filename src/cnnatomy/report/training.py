@@ -267,5 +267,6 @@ def transplanted(done: Transplant, network: Design, source: str) -> list[str]:
     if done.difference is not None:
         lines.append(f"Outputs on random input are equal: largest difference {done.difference:.1e}, relative, float64.")
     else:
-        lines.append("A file cannot be run: layers were matched by shape and order, and no outputs were compared.")
+        how = "name" if all(ours == theirs for ours, theirs in done.pairs) else "shape and order"
+        lines.append(f"A file cannot be run: layers were matched by {how}, and no outputs were compared.")
     return lines

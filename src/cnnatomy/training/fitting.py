@@ -36,7 +36,7 @@ from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
 from cnnatomy.training.layers import Layers
-from cnnatomy.training.loop import Training
+from cnnatomy.training.loop import Training, frozen
 from cnnatomy.training.peak import Peak
 from cnnatomy.training.preparing import Plan
 from cnnatomy.training.schema import Recipe
@@ -169,6 +169,11 @@ def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise UserError(f"{run.name} has no parameters, so there is nothing to train: add layers with weights")
     initialise(module, recipe.initialisation, recipe.bias)
+    held = {parameter for part in frozen(module, recipe, 0) for parameter in part.parameters()}
+    if all(parameter in held for parameter in module.parameters() if parameter.requires_grad):
+        raise UserError(
+            f"recipe: freeze ({', '.join(recipe.freeze)}) leaves nothing of {run.name} to train: freeze less"
+        )
     run.task.prepare(module)
     if start is not None:
         transfer.take_weights(module, run, start)

@@ -189,8 +189,6 @@ def _check(run: Run, recipe: Recipe) -> None:
             raise UserError(
                 f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ..."
             )
-    if set(recipe.freeze) >= {"tail", "body", "head"}:
-        raise UserError("recipe: freeze names tail, body and head, so that there is nothing to train")
 
 
 def _paths(network: Design, shape: Shape) -> set[str]:

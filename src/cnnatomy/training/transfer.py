@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Trained
 
 HEAD = "head."
+"""Where a network has no part of that name, its head is the last layer with weights."""
 
 
 def take_weights(module: nn.Module, run: Run, start: Trained) -> list[str]:
@@ -21,17 +24,20 @@ def take_weights(module: nn.Module, run: Run, start: Trained) -> list[str]:
         UserError: naming the first tensor of tail or body that is not in both, or has another shape.
     """
     weights, wanted = start.network.state_dict(), module.state_dict()
-    same_head = all(
-        name in wanted and wanted[name].shape == tensor.shape
-        for name, tensor in weights.items()
-        if name.startswith(HEAD)
-    )
-    is_part = not any(name.startswith(HEAD) for name in (*weights, *wanted))
-    new = []
-    if not is_part and not (same_head and start.run.classes == run.classes):
-        new = [name for name in wanted if name.startswith(HEAD)]
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    old, new = _head(weights), _head(wanted)
+    same_head = {name: weights[name].shape for name in old} == {name: wanted[name].shape for name in new}
+    if same_head and start.run.classes == run.classes:
+        new = []
+    else:
+        weights = {name: tensor for name, tensor in weights.items() if name not in old}
         weights |= {name: wanted[name] for name in new}
     run_folder.check_weights(start.name, weights, module, run.name)
     module.load_state_dict(weights)
     return new
+
+
+def _head(weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors of the head."""
+    last = next((name for name in reversed(list(weights)) if weights[name].dim() > 1), "")
+    prefix = HEAD if any(name.startswith(HEAD) for name in weights) else f"{last.rpartition('.')[0]}."
+    return [name for name in weights if name.startswith(prefix)]

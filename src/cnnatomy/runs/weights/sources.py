@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,17 @@ import torch
 from torch import nn
 
 from cnnatomy.data import Normalisation
+from cnnatomy.design.listed import for_classes
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest, shown
-from cnnatomy.files import new_name, open_regular, writing_to
-from cnnatomy.limits import MAX_WEIGHTS_BYTES
+from cnnatomy.errors import UserError, nearest, quoted, shown
+from cnnatomy.files import new_name, open_regular, read_text, writing_to
+from cnnatomy.limits import MAX_NAMES_BYTES, MAX_WEIGHTS_BYTES
 from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
 from cnnatomy.runs.run import Run, image_shape
-from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state
+from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state, outputs_there
 from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.task import outputs_of
 
 LIBRARIES = ("torchvision", "timm")
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -34,14 +38,36 @@ def transplant(network: Design, source: str, pretrained: bool = False) -> Transp
     Raises:
         UserError: if there is no such source, or a precise account of what does not fit.
     """
-    ours = network.build()
+    return aligned(network, opened(source, pretrained), source)
+
+
+def opened(source: str, pretrained: bool = False) -> nn.Module | dict[str, torch.Tensor]:
+    """A model of a library, or the tensors of a file."""
     library, colon, name = source.partition(":")
     if colon and library in LIBRARIES:
-        theirs = _model(library, name, pretrained)
-        return from_module(ours, theirs, torch.randn(2, *network.input), source)
+        return _model(library, name, pretrained)
     if pretrained:
         raise UserError("--pretrained goes with torchvision:NAME or timm:NAME; a file holds the weights that it holds")
-    return from_state(ours, read_state(Path(source)), source)
+    return read_state(Path(source))
+
+
+def aligned(network: Design, theirs: nn.Module | dict[str, torch.Tensor], source: str) -> Transplant:
+    """The weights for a network of what `opened` gave."""
+    ours = network.build()
+    if isinstance(theirs, nn.Module):
+        return from_module(ours, theirs, torch.randn(2, *network.input), source)
+    return from_state(ours, theirs, source)
+
+
+def with_their_outputs(network: Design, theirs: nn.Module | dict[str, torch.Tensor]) -> Design:
+    """The network with as many outputs as the weights have, where that is all in which they differ."""
+    with torch.device("meta"):
+        ours = network.build()
+    state = theirs.state_dict() if isinstance(theirs, nn.Module) else theirs
+    outputs = outputs_there(ours, state)
+    if outputs is None or outputs == outputs_there(ours, ours.state_dict()):
+        return network
+    return for_classes(network, outputs)
 
 
 def _model(library: str, name: str, pretrained: bool) -> nn.Module:
@@ -77,7 +103,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
         with open_regular(path, MAX_WEIGHTS_BYTES, "the weights"):
             try:
-                return _usable(path, load_file(path))
+                tensors = load_file(path)
+                return _usable(path, {name: tensors[name] for name in sorted(tensors, key=_counted)})
             except UserError:
                 raise
             except Exception as error:  # SafetensorError, or a type of numbers that torch has not
@@ -95,6 +122,11 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         what = "None" if content is None else type(content).__name__
         raise UserError(f"{path}: holds no state dict, only {what}")
     return _usable(path, tensors)
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """The key by which `block10` comes after `block2`: a safetensors file has its tensors in no order of its own."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
 def _usable(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -125,19 +157,43 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
-def as_run(network: Design, source: str) -> Run:
+def class_names(text: str) -> tuple[str, ...]:
+    """Names as `a,b,c`, or the path of a file that has one a line.
+
+    Raises:
+        UserError: if there is no such file, no name in it, or one of them twice.
+    """
+    what = "class names (one a line; or give them as a,b,c)"
+    said = text.split(",") if "," in text else read_text(Path(text), MAX_NAMES_BYTES, what).splitlines()
+    names = tuple(name.strip() for name in said if name.strip())
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"--names: {quoted(twice[0])} is there twice; each class has a name of its own")
+    if not names:
+        raise UserError(f"--names: {shown(text)} has no names of classes")
+    return names
+
+
+def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
     """A run folder's description for weights that were trained elsewhere.
 
-    Images are normalised by ImageNet's mean and standard deviation, as most published weights expect; the classes are
-    named where there are 1000, else numbered.
+    Images are normalised by ImageNet's mean and standard deviation, as most published weights expect. Classes that are
+    not named by `names` are those of ImageNet where there are 1000, else numbers.
+
+    Raises:
+        UserError: if the network has another number of outputs than there are names.
     """
     shape = image_shape(network)
     classes = network.graph().outputs[0].shape[0]
+    if not names:
+        names = imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
+    task = Label(names)
+    task.check(outputs_of(network, network.graph()), "--names")
     return Run(
         network=network,
         name=network.name,
         shape=shape,
-        task=Label(imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))),
+        task=task,
         normalisation=IMAGENET if shape[0] == 3 else Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
         source=f"weights of {source}",
         split_seed=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def open_start(name: str, network: Design, device: str = "auto") -> Trained:
     """The trained network that `name` means: a run folder; a .safetensors or .pth file of weights of `network`;
     `torchvision:NAME` or `timm:NAME`; or `pretrained`, which looks in both for the name of `network`.
 
-    `network` has the classes that those weights have: 1000, for the networks of the catalogue.
+    Where those weights are of another number of classes than `network` has, it gets theirs.
 
     Raises:
         UserError: if there is no such thing, or the weights do not fit.
@@ -31,11 +32,13 @@ def open_start(name: str, network: Design, device: str = "auto") -> Trained:
         return Trained.load(name, device)
     library = name.partition(":")[0] in sources.LIBRARIES
     source = _named(network.name) if name == PRETRAINED else name
-    done = sources.transplant(network, source, pretrained=library or name == PRETRAINED)
+    theirs = sources.opened(source, pretrained=library or name == PRETRAINED)
+    network = sources.with_their_outputs(network, theirs)
+    done = sources.aligned(network, theirs, source)
     with torch.device("cpu"):
         module = network.build()
     module.load_state_dict(done.state)
-    run = sources.as_run(network, source)
+    run = replace(sources.as_run(network, source), name=source)  # by which it is found again
     return Trained(run, Model(module, run.normalisation).to(choose_device(device)).eval())
 
 

@@ -2,13 +2,15 @@
 
 Two ways. Where the other network can be run, both run on one random input, and each of our layers takes the weights
 of the layer there that saw the very same tensor: the flow of data decides, whatever things are called. Where there is
-only a file of tensors, layers of equal shapes are matched in their order.
+only a file of tensors, layers of equal shapes are matched in their order; a file of our own, in which
+every name and shape is ours, is taken as it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +36,11 @@ class TensorUnit:
     def signature(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Names and shapes without trailing ones, so that a fully connected layer equals a 1x1 convolution."""
         return tuple(sorted((name, _core(tensor.shape)) for name, tensor in self.tensors.items()))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each of its tensors."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{name} {'x'.join(map(str, tensor.shape))}" for name, tensor in self.tensors.items())
@@ -77,12 +84,15 @@ class Transplant:
 
 
 def from_state(ours: nn.Module, source: Mapping[str, torch.Tensor], name: str) -> Transplant:
-    """Aligns a state dict: layers of equal shapes in their order.
+    """Aligns a state dict: layers of equal shapes in their order, or by name where all names and shapes are ours.
 
     Raises:
         UserError: a precise account of the layers that have no counterpart on either side.
     """
     mine, theirs = units(ours.state_dict()), units(source)
+    named = {unit.path: unit for unit in theirs}
+    if named.keys() == {unit.path for unit in mine} and all(named[unit.path].shapes == unit.shapes for unit in mine):
+        return _transplant(ours, mine, [named[unit.path] for unit in mine], named)
     waiting: dict[Any, list[TensorUnit]] = {}
     for unit in theirs:
         waiting.setdefault(unit.signature, []).append(unit)
@@ -96,6 +106,23 @@ def from_state(ours: nn.Module, source: Mapping[str, torch.Tensor], name: str) -
             missing.append(unit)
     _refuse_unless_complete(name, missing, [unit for candidates in waiting.values() for unit in candidates])
     return _transplant(ours, mine, theirs, taken)
+
+
+def outputs_there(ours: nn.Module, source: Mapping[str, torch.Tensor]) -> int | None:
+    """How many outputs a state dict has, if it is that of `ours` but for their number; None where it is not."""
+    mine = units(ours.state_dict())
+    last = next(
+        (unit for unit in reversed(mine) if "weight" in unit.tensors and unit.tensors["weight"].dim() > 1), None
+    )
+    left = Counter(unit.signature for unit in units(source))
+    left.subtract(unit.signature for unit in mine if unit is not last)
+    (signature, *others) = left.elements() if sum(left.values()) == 1 else (None,)
+    if last is None or signature is None or others or min(left.values()) < 0:
+        return None
+    shapes, wanted = dict(signature), dict(last.signature)
+    if shapes.keys() != wanted.keys() or shapes["weight"][1:] != wanted["weight"][1:]:
+        return None
+    return shapes["weight"][0]
 
 
 def from_module(ours: nn.Module, source: nn.Module, x: torch.Tensor, name: str) -> Transplant:
