@@ -23,7 +23,7 @@ from cnnatomy.design.parts import TappedChain
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, GlobalAvgPool, ReLU
 from cnnatomy.tasks.kinds import macs_by_exit
-from cnnatomy.tasks.several import Exits
+from cnnatomy.tasks.several import EarlyExits
 from cnnatomy.training import Recipe, Trained, fit
 
 RECIPE = Recipe(optimizer="adam", learning_rate=0.01, epochs=6, batch_size=64, patience=0)
@@ -88,7 +88,7 @@ def test_the_macs_of_each_exit_are_those_counted_by_hand() -> None:
 @pytest.mark.slow
 def test_heads_that_all_say_the_label_are_exits(trained: Trained) -> None:
     task = trained.run.task
-    assert isinstance(task, Exits)
+    assert isinstance(task, EarlyExits)
     assert task.macs == macs_by_exit(network().graph())
 
 
@@ -104,7 +104,7 @@ def test_each_exit_learns(folder: Path) -> None:
 def test_a_lower_threshold_takes_fewer_macs(folder: Path, trained: Trained) -> None:
     test = summary(folder)["test"]
     task = trained.run.task
-    assert isinstance(task, Exits)
+    assert isinstance(task, EarlyExits)
     costs = [row["mean_macs"] for row in test["thresholds"]]
     assert costs == sorted(costs)
     assert task.macs[0] <= costs[0] < task.macs[-1]
@@ -133,7 +133,7 @@ def test_answers_are_those_of_the_exit_that_was_taken(trained: Trained, digits: 
     with torch.inference_mode():
         everything = torch.stack(list(trained.model(images).values())).softmax(2)
     task = trained.run.task
-    assert isinstance(task, Exits)
+    assert isinstance(task, EarlyExits)
     for i, answer in enumerate(trained.answers(images)):
         sure = [k for k in range(3) if k == 2 or everything[k, i].max() >= task.threshold]
         assert answer.record["exit"] == sure[0] + 1
@@ -161,7 +161,7 @@ def tapped(**exits: Any) -> Network:
 def test_exits_may_give_scores_with_rows_and_columns(digits: Data) -> None:
     head = Chain(Conv(10, 1), GlobalAvgPool())
     trained = fit(tapped(one=head, two=head), digits, dataclasses.replace(RECIPE, epochs=1))
-    assert isinstance(trained.run.task, Exits)
+    assert isinstance(trained.run.task, EarlyExits)
     assert len(trained.answers(digits.test.store.images[:5])) == 5
 
 

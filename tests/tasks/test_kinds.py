@@ -10,9 +10,9 @@ import pytest
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.kinds import KINDS, as_dict, from_dict
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.maps import Keypoints, Map, Mask
+from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers
-from cnnatomy.tasks.several import Exits, Heads, Localised
+from cnnatomy.tasks.several import EarlyExits, Localised, SeveralHeads
 from cnnatomy.tasks.task import Task
 
 NAMES = ("a", "b", "c")
@@ -24,9 +24,9 @@ ONE = [
     Labels(NAMES, (0.1, 0.5, 0.75)),
     Numbers(NAMES),
     Mask(NAMES),
-    Map(NAMES),
+    PixelNumbers(NAMES),
     Keypoints(NAMES, (48, 32), 0.1),
-    Exits(NAMES, GROUPS, 0.5, threshold=0.8, macs=(10, 10**12)),
+    EarlyExits(NAMES, GROUPS, 0.5, threshold=0.8, macs=(10, 10**12)),
     Localised(NAMES, map_weight=2.0),
 ]
 
@@ -35,8 +35,10 @@ ONE = [
     "task",
     [
         *ONE,
-        Heads(("first", "second"), {"first": Labels(("x", "y"), (0.2, 0.3)), "second": Keypoints(NAMES, (8, 8))}),
-        Heads(("one",), {"one": Heads(("two",), {"two": Label(NAMES, GROUPS)})}),
+        SeveralHeads(
+            ("first", "second"), {"first": Labels(("x", "y"), (0.2, 0.3)), "second": Keypoints(NAMES, (8, 8))}
+        ),
+        SeveralHeads(("one",), {"one": SeveralHeads(("two",), {"two": Label(NAMES, GROUPS)})}),
     ],
     ids=repr,
 )

@@ -153,10 +153,10 @@ def _with_exits(trained: Trained, threshold: float | None) -> Trained:
     """With another probability from which on early exits are taken; raises `UserError` where there are none."""
     if threshold is None:
         return trained
-    from cnnatomy.tasks.several import Exits
+    from cnnatomy.tasks.several import EarlyExits
 
     task = trained.run.task
-    if not isinstance(task, Exits):
+    if not isinstance(task, EarlyExits):
         raise UserError(f"--exit-threshold is for networks with early exits; the task of {trained.name} is {task.kind}")
     return replace(trained, run=replace(trained.run, task=replace(task, threshold=threshold)))
 

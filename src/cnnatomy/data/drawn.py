@@ -15,10 +15,10 @@ from cnnatomy.data.images import ImageShape
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.tasks.maps import Keypoints, Map, Mask
+from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers
 from cnnatomy.tasks.objects import Objects
-from cnnatomy.tasks.several import Heads, Localised
+from cnnatomy.tasks.several import Localised, SeveralHeads
 from cnnatomy.tasks.task import Target, Task
 
 PREFIX = "scenes:"
@@ -50,7 +50,7 @@ class DrawnScenes:
     def task(self, shape: ImageShape) -> Task:
         """What there is to learn of images of this shape."""
         if self.kind == "heads":
-            return Heads(HEADS, {name: DrawnScenes(name).task(shape) for name in HEADS})
+            return SeveralHeads(HEADS, {name: DrawnScenes(name).task(shape) for name in HEADS})
         if self.kind == "localised":
             return Localised(DIGITS)
         names = scenes.KINDS[self.kind].names
@@ -59,7 +59,7 @@ class DrawnScenes:
         if self.kind == "objects":
             return Objects(names, size=shape[1:])
         kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers}
-        return kinds.get(self.kind, Map)(names)
+        return kinds.get(self.kind, PixelNumbers)(names)
 
     def check(self, shape: ImageShape) -> None:
         """Raises `UserError` where scenes cannot have that shape."""

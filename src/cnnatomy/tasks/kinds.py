@@ -14,21 +14,22 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers.layer import elements
 from cnnatomy.plain import checked
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.maps import Keypoints, Map, Mask
+from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers
 from cnnatomy.tasks.objects import Objects
-from cnnatomy.tasks.several import Exits, Heads, Localised
+from cnnatomy.tasks.several import EarlyExits, Localised, SeveralHeads
 from cnnatomy.tasks.task import Output, Target, Task
 
 KINDS: dict[str, type[Task]] = {
-    kind.kind: kind for kind in (Label, Labels, Numbers, Mask, Map, Keypoints, Objects, Exits, Localised, Heads)
+    kind.kind: kind
+    for kind in (Label, Labels, Numbers, Mask, PixelNumbers, Keypoints, Objects, EarlyExits, Localised, SeveralHeads)
 }
 
 
 def as_dict(task: Task) -> dict[str, Any]:
     """A task as run.json keeps it, beside the names."""
     options = task.options()
-    if isinstance(task, Heads):
+    if isinstance(task, SeveralHeads):
         options["tasks"] = {name: {"names": list(part.names)} | as_dict(part) for name, part in task.tasks.items()}
     return {"kind": task.kind, **options}
 
@@ -55,7 +56,7 @@ def from_dict(record: Any, names: tuple[str, ...], source: str | Path) -> Task:
             name: _part(part, f"{source}: task {name}")
             for name, part in checked(fields["tasks"], dict[str, Any], f"{source}: task: tasks").items()
         }
-        return Heads(names, **fields)
+        return SeveralHeads(names, **fields)
     return chosen(names, **{name: checked(got, hints[name], f"{source}: task: {name}") for name, got in fields.items()})
 
 
@@ -78,7 +79,7 @@ def fitting(task: Task, outputs: Sequence[Output], graph: Graph, target: Target)
     if type(task) is Label and len(main) > 1 and all(elements(output.shape) == len(task.names) for output in main):
         macs = macs_by_exit(graph)
         if len(macs) == len(main):
-            return Exits(task.names, task.groups, task.group_weight, macs=macs)
+            return EarlyExits(task.names, task.groups, task.group_weight, macs=macs)
     return task
 
 

@@ -98,7 +98,7 @@ class MaskMeter:
 
 
 @dataclass(frozen=True)
-class Map(Task):
+class PixelNumbers(Task):
     """Numbers for each pixel (depth: one, motion: two): the head gives a map of as many channels.
 
     Where a target is nan it counts for nothing.
@@ -145,7 +145,7 @@ class Map(Task):
 class MapMeter:
     """Sums of absolute and squared errors."""
 
-    def __init__(self, task: Map) -> None:
+    def __init__(self, task: PixelNumbers) -> None:
         self.task = task
         self.sums = torch.zeros(3, len(task.names), dtype=torch.float64)
 

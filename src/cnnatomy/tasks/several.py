@@ -24,7 +24,7 @@ THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
 @dataclass(frozen=True)
-class Heads(Task):
+class SeveralHeads(Task):
     """A task for each head, by its name; the sum of their losses, each with its weight, is what is trained."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Heads(Task):
 class HeadsMeter:
     """A meter for each head."""
 
-    def __init__(self, task: Heads) -> None:
+    def __init__(self, task: SeveralHeads) -> None:
         self.task = task
         self.meters: dict[str, Meter] = {name: part.meter() for name, part in task.tasks.items()}
 
@@ -131,7 +131,7 @@ class HeadsMeter:
 
 
 @dataclass(frozen=True)
-class Exits(Label):
+class EarlyExits(Label):
     """One label an image, said by each of several heads on the way up, all trained together (Huang et al. 2017).
 
     An image leaves at the first exit whose largest probability is at least `threshold`. `macs` are the multiply-adds
@@ -183,7 +183,7 @@ class Exits(Label):
 class ExitsMeter:
     """Keeps what each exit says."""
 
-    def __init__(self, task: Exits) -> None:
+    def __init__(self, task: EarlyExits) -> None:
         self.task = task
         self.logits: list[Tensor] = []
         self.labels: list[Tensor] = []
