@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnatomy.errors import UserError
-from cnnatomy.runs import libraries
 from cnnatomy.tasks import metrics
 from cnnatomy.tasks.task import Evaluation
+from cnnatomy.training import libraries
 
 
 def classes(number: int) -> tuple[str, ...]:

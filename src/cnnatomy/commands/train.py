@@ -149,7 +149,7 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start)
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss)
     click.echo(training.rates(found, format))
 
 
@@ -278,7 +278,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     if request.seconds is not None:
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start)
+        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
         plan = replace(plan, recipe=recipe, notes=(*plan.notes, f"in {request.seconds:g} s: {recipe.epochs:g} epochs"))
     for line in training.beginning(plan, data):
         click.echo(line)
@@ -346,8 +346,9 @@ def _own_loss(request: Request) -> Any:
     if request.loss is None or not request.loss.startswith("python:"):
         return None
     from cnnatomy.readers.torch.names import load_callable
+    from cnnatomy.tasks.losses import guarded
 
-    return load_callable(request.loss)
+    return guarded(load_callable(request.loss), request.loss)
 
 
 def _again(request: Request) -> Request:

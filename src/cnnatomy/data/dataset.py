@@ -150,7 +150,9 @@ def open_source(source: str | Path) -> Source:
     if str(source) in NAMED:
         return NAMED[str(source)]()
     hint = nearest(path.name, [*NAMED, *(entry.name for entry in _beside(path))])
-    raise UserError(f"no data set {source}: expected {', '.join(NAMED)}, or a folder.{hint}")
+    raise UserError(
+        f"no data set {source}: expected {', '.join(NAMED)}, scenes:KIND, a folder, or COCO annotations (.json).{hint}"
+    )
 
 
 def _fashion_mnist() -> ImageSet:

@@ -213,5 +213,4 @@ def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
 
 def plain(text: str, source: str) -> Any:
     """What is written as in YAML."""
-    node = yaml_source.parse(text, source)
-    return "" if node is None else yaml_source.plain_value(node)
+    return yaml_source.plain_document(text, source)
