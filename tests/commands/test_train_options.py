@@ -81,3 +81,15 @@ def test_a_time_too_short_for_a_step_is_refused_with_what_a_step_takes() -> None
 
 def test_data_of_an_unknown_name_are_refused_with_all_kinds_of_them() -> None:
     assert "scenes:KIND, a folder, or COCO annotations" in said("train", "lenet-5", "--data", "annotations.json")
+
+
+def test_a_schedule_by_option_and_what_it_needs_by_set_are_looked_at_together() -> None:
+    output = run_command("train", "lenet-5", "--epochs", "1", "--schedule", "step", "--set", "cut_every=1").output
+    assert "step schedule" in output
+
+
+def test_a_run_with_more_epochs_than_are_asked_for_is_left_as_it_is() -> None:
+    run_command("train", "lenet-5", "--epochs", "3", "--out", "run")
+    before = Path("run/summary.json").read_text()
+    assert "3 epochs are done, more than the 1" in said("train", "lenet-5", "--resume", "--epochs", "1", "--out", "run")
+    assert Path("run/summary.json").read_text() == before

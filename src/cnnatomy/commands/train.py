@@ -394,7 +394,7 @@ def _recipe(request: Request, before: Run | None) -> Recipe:
         base = Recipe.of(before)
     else:
         base = request.base or find("default").recipe
-    return changed(replace(base, **request.changes), request.settings)
+    return changed(base, request.settings, **request.changes)
 
 
 def _run_name(network: str) -> str:

@@ -192,13 +192,14 @@ def values_of(record: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {name: checked(got, HINTS[name], f"{source}: {name}") for name, got in record.items()}
 
 
-def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
+def changed(base: Recipe, settings: Iterable[str], **values: Any) -> Recipe:
     """A recipe with fields set as `--set` writes them: `momentum=0.8`, `cut_at=[30, 60]`, `rates={tail: 0.1}`.
+
+    `values` are fields that are set besides; what both set is as `--set` has it. All are looked at together.
 
     Raises:
         UserError: if there is no such field, with the nearest, or the value is of another type or makes no sense.
     """
-    values = {}
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
