@@ -181,13 +181,12 @@ def test_every_field_of_a_recipe_can_be_set() -> None:
     assert changed(Recipe(), ["learning_rate=1e-3"]).learning_rate == 1e-3
 
 
-def test_the_help_lists_every_field_with_its_default() -> None:
-    from cnnatomy.commands.train import train
-
-    words = (train.help or "").replace(",", " ").split()
-    listed = [word.rstrip(".") for word in words if word.partition("=")[0] in Recipe().as_dict() and "=" in word]
+def test_a_recipe_as_yaml_lists_every_field_with_its_value_and_what_it_is() -> None:
+    lines = Recipe().as_yaml().splitlines()
+    listed = [line.partition(" #")[0].replace(": ", "=", 1) for line in lines]
     assert changed(Recipe(seed=1, epochs=1), listed) == Recipe()
     assert len(listed) == len(Recipe().as_dict())
+    assert all(line.partition(" # ")[2] for line in lines)
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import click
 
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
-from cnnatomy.errors import UserError, quoted
+from cnnatomy.errors import ShapeError, UserError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -245,7 +245,11 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     images.check(shape)
     if before is not None and place is not None:
         resuming.check_classes(place.path, before, images.task(shape).names, images.source)
-        resuming.check_network(place.path, before, preparing.without_softmax(network, shape, images.task(shape))[0])
+        try:
+            given, _ = preparing.without_softmax(network, shape, images.task(shape))
+        except ShapeError as error:  # the run's own network fits the run's own images
+            raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
+        resuming.check_network(place.path, before, given)
     start = _start(request, network)
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:

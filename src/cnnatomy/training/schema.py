@@ -206,7 +206,8 @@ def changed(base: Recipe, settings: Iterable[str], **values: Any) -> Recipe:
             raise UserError(f"--set {setting}: write FIELD=VALUE, such as momentum=0.8")
         if name not in HINTS:
             raise UserError(
-                f"--set {setting}: a recipe has no {name!r}.{nearest(name, HINTS)} `cnnatomy recipe` lists all fields"
+                f"--set {setting}: a recipe has no {name!r}.{nearest(name, HINTS)}"
+                " `cnnatomy recipe default --format yaml` lists all fields"
             )
         values[name] = checked(plain(text, f"--set {name}"), HINTS[name], f"--set {name}")
     return replace(base, **values)
