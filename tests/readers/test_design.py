@@ -115,7 +115,7 @@ def test_a_path_with_a_yaml_suffix_is_read_as_a_design(tmp_path):
     path.write_text(design.write(cn.network("lenet-5").replace(name="")))
     network = resolve(str(path), input=(1, 28, 28))
     assert (network.name, network.input) == ("mine", (1, 28, 28))
-    with pytest.raises(cn.UserError, match=r"head\.output gives 10, one label of 7 classes needs 7"):
+    with pytest.raises(cn.UserError, match=r"head\.output gives 10, the data need 7"):
         resolve(str(path), classes=7)
     with pytest.raises(cn.UserError, match="cannot read the design: No such file"):
         resolve(str(tmp_path / "none.yaml"))

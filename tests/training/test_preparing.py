@@ -14,10 +14,11 @@ from cnnatomy.data import Data, load
 from cnnatomy.design import Heads
 from cnnatomy.design.blocks import Block
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.design.heads import MapHead
+from cnnatomy.design.heads import LinearHead, MapHead
 from cnnatomy.design.listed import ListedNetwork
-from cnnatomy.layers import Conv, Flatten, FullyConnected, GlobalAvgPool, ReLU, Softmax
-from cnnatomy.layers.layer import value
+from cnnatomy.errors import UserError
+from cnnatomy.layers import Conv, Flatten, FullyConnected, GlobalAvgPool, ReLU, Sigmoid, Softmax
+from cnnatomy.layers.layer import Layer, value
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.maps import Mask
 from cnnatomy.training import Recipe, Trained, fit
@@ -115,3 +116,18 @@ def test_it_is_said_and_the_run_is_of_the_network_without_it(
     images = digits.test.store.images[:4]
     torch.testing.assert_close(read.probabilities(images), trained.probabilities(images))
     torch.testing.assert_close(read.probabilities(images).sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "end"),
+    [("mask", MapHead(11, 4), Softmax()), ("labels", LinearHead(10), Sigmoid())],
+)
+def test_what_the_loss_computes_is_refused_at_the_end_of_a_head(kind: str, head: Block, end: Layer) -> None:
+    network = Network(
+        tail=Chain(conv=Conv(8, 3, padding=1), relu=ReLU()),
+        body=Chain(down=Conv(8, 3, stride=4, padding=1)),
+        head=Chain(head=head, end=end),
+        input=(1, 32, 32),
+    )
+    with pytest.raises(UserError, match=rf"{type(end).__name__.lower()} \(head.end\), which the loss of {kind} comp"):
+        plan(network, load(f"scenes:{kind}", (1, 32, 32)), Recipe(), torch.device("cpu"))

@@ -13,7 +13,7 @@ import click
 
 from cnnatomy.commands.bars import images_bar
 from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
-from cnnatomy.errors import UserError, quoted
+from cnnatomy.errors import ShapeError, UserError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +149,7 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start)
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss)
     click.echo(training.rates(found, format))
 
 
@@ -245,7 +245,11 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     images.check(shape)
     if before is not None and place is not None:
         resuming.check_classes(place.path, before, images.task(shape).names, images.source)
-        resuming.check_network(place.path, before, preparing.without_softmax(network, shape, images.task(shape))[0])
+        try:
+            given, _ = preparing.without_softmax(network, shape, images.task(shape))
+        except ShapeError as error:  # the run's own network fits the run's own images
+            raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
+        resuming.check_network(place.path, before, given)
     start = _start(request, network)
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
@@ -278,7 +282,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     if request.seconds is not None:
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start)
+        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
         plan = replace(plan, recipe=recipe, notes=(*plan.notes, f"in {request.seconds:g} s: {recipe.epochs:g} epochs"))
     for line in training.beginning(plan, data):
         click.echo(line)
@@ -348,8 +352,9 @@ def _own_loss(request: Request) -> Any:
     if request.loss is None or not request.loss.startswith("python:"):
         return None
     from cnnatomy.readers.torch.names import load_callable
+    from cnnatomy.tasks.losses import guarded
 
-    return load_callable(request.loss)
+    return guarded(load_callable(request.loss), request.loss)
 
 
 def _again(request: Request) -> Request:
@@ -395,7 +400,7 @@ def _recipe(request: Request, before: Run | None) -> Recipe:
         base = Recipe.of(before)
     else:
         base = request.base or find("default").recipe
-    return changed(replace(base, **request.changes), request.settings)
+    return changed(base, request.settings, **request.changes)
 
 
 def _run_name(network: str) -> str:

@@ -128,6 +128,8 @@ def predict(
     trained = _with_exits(_loaded(run, device), exit_threshold)
     if threshold == AUTO:
         trained, least = trained.as_chosen()
+    elif threshold is not None:
+        trained, least = _with_threshold(trained, least)
     if average:
         from cnnatomy.runs.averages import averaged
 
@@ -147,6 +149,20 @@ def _probability(text: str | None) -> float:
     if not 0 <= value <= 1:
         raise UserError(f"--threshold {quoted(text)}: expected a probability from 0 to 1, or {AUTO}")
     return value
+
+
+def _with_threshold(trained: Trained, least: float) -> tuple[Trained, float]:
+    """With this probability from which on each of several labels is said, and below which one label is not known."""
+    from cnnatomy.tasks.label import Label
+    from cnnatomy.tasks.numbers import Labels
+
+    task = trained.run.task
+    if isinstance(task, Labels):
+        chosen = replace(task, thresholds=(least,) * len(task.names))
+        return replace(trained, run=replace(trained.run, task=chosen)), 0.0
+    if not isinstance(task, Label):
+        raise UserError(f"--threshold is for labels; the task of {trained.name} is {task.kind}")
+    return trained, least
 
 
 def _with_exits(trained: Trained, threshold: float | None) -> Trained:

@@ -112,7 +112,9 @@ def load_labelled(
     check_image_shape(shape)
     image_set = open_source(source) if isinstance(source, (str, Path)) else source
     if isinstance(image_set, (DrawnScenes, CocoSet)):
-        raise UserError(f"{image_set.source} has no labels of one class an image, which this network was trained on")
+        raise UserError(
+            f"{image_set.source} has no labels of one class an image: other data than a run's own need them"
+        )
     unknown = [name for name in image_set.classes if name not in classes]
     if unknown:
         raise UserError(f"{image_set.source} has classes that the network does not know: {', '.join(unknown[:5])}")
@@ -150,7 +152,9 @@ def open_source(source: str | Path) -> Source:
     if str(source) in NAMED:
         return NAMED[str(source)]()
     hint = nearest(path.name, [*NAMED, *(entry.name for entry in _beside(path))])
-    raise UserError(f"no data set {source}: expected {', '.join(NAMED)}, or a folder.{hint}")
+    raise UserError(
+        f"no data set {source}: expected {', '.join(NAMED)}, scenes:KIND, a folder, or COCO annotations (.json).{hint}"
+    )
 
 
 def _fashion_mnist() -> ImageSet:

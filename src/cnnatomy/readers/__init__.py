@@ -110,7 +110,7 @@ def _resolve(
         node = wrong[0].node
         raise UserError(
             f"{file}: {node.path if node else 'the input'} gives {dimensions(wrong[0].shape)},"
-            f" one label of {classes} classes needs {classes}; change the head of the design"
+            f" the data need {classes} (one for each class or number); change the head of the design"
         )
     return network, graph
 

@@ -110,7 +110,9 @@ def read(path: Path) -> Listed:
         return Listed(path, BROKEN, str(error).replace("\n", " "))
     if not curves and place.model.exists() and not place.last.exists():
         return Listed(path, WEIGHTS, run.change, run)
-    return Listed(path, INTERRUPTED, f"after epoch {len(curves)} of {run.recipe.get('epochs', '?')}", run, curves)
+    epochs = run.recipe.get("epochs")
+    asked = f"{epochs:g}" if _is_number(epochs) else "?"
+    return Listed(path, INTERRUPTED, f"after epoch {len(curves)} of {asked}", run, curves)
 
 
 def _curves(place: RunFolder, metric: str) -> tuple[dict[str, float], ...]:

@@ -71,10 +71,11 @@ def fitting(task: Task, outputs: Sequence[Output], graph: Graph, target: Target)
     For objects the anchors are chosen for those of the training split, `target`, as many as the head has.
     """
     if isinstance(task, Objects):
-        channels = {output.name: output.shape for output in outputs}.get("classes", (0, 0, 0))
+        shapes = {output.name: output.shape for output in outputs}
+        classes, of_boxes = shapes.get("classes", ()), shapes.get("boxes", ())
         assert isinstance(target, Tensor)
-        if len(channels) == 3 and channels[0] and channels[0] % len(task.names) == 0:
-            return Objects.fitted(task.names, task.size, channels[1:], channels[0] // len(task.names), target)
+        if len(classes) == 3 and of_boxes and of_boxes[0] and of_boxes[0] % 4 == 0:
+            return Objects.fitted(task.names, task.size, classes[1:], of_boxes[0] // 4, target)
     main = [output for output in outputs if not output.auxiliary]
     if type(task) is Label and len(main) > 1 and all(elements(output.shape) == len(task.names) for output in main):
         macs = macs_by_exit(graph)

@@ -55,6 +55,28 @@ def make(name: str, options: Options) -> Loss:
     return LOSSES[name](options)
 
 
+def guarded(loss: Callable[..., object], name: str) -> Loss:
+    """A loss of one's own whose mistakes are told as a user's: what it raises, and what it gives but a scalar.
+
+    Raises (the loss, when it is called):
+        UserError: with its `name`.
+    """
+
+    def checked(outputs: Tensor, targets: Tensor) -> Tensor:
+        try:
+            value = loss(outputs, targets)
+        except Exception as error:
+            raise UserError(f"the loss {name}(outputs, targets): {type(error).__name__}: {error}") from error
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(f"the loss {name} gives {given}, expected a tensor of one number: the mean over the images")
+        if torch.is_grad_enabled() and not value.requires_grad:
+            raise UserError(f"the loss {name} gives a number that does not depend on the outputs: it has no gradient")
+        return value.reshape(())
+
+    return checked
+
+
 def per_image(values: Tensor, counts: Tensor | None = None) -> Tensor:
     """The mean over the images of the mean over what counts in each; an image in which nothing does, gives 0."""
     if counts is None:

@@ -66,8 +66,14 @@ class Objects(Task):
     def fitted(
         cls, names: tuple[str, ...], size: tuple[int, int], grid: tuple[int, int], anchors: int, target: Tensor
     ) -> Self:
-        """With so many anchors, chosen for the objects of the training split, on a map of `grid` rows and columns."""
+        """With so many anchors, chosen for the objects of the training split, on a map of `grid` rows and columns.
+
+        Raises:
+            UserError: if there is no object, so that there is nothing to learn.
+        """
         found = target[target[..., 4] >= 0]
+        if not len(found):
+            raise UserError("no training image has an object: there is nothing to learn. Look at the annotations")
         stride = (size[0] * size[1] / (grid[0] * grid[1])) ** 0.5
         scales, ratios = boxes.fitted_anchors(found[:, 2:4] - found[:, :2], stride, anchors)
         return cls(names, size, scales, ratios)

@@ -146,6 +146,11 @@ class EarlyExits(Label):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class from each exit."""
+        main = sum(not output.auxiliary for output in outputs)
+        if main < 2 or main != len(self.macs):
+            raise UserError(
+                f"{whose} has {len(self.macs)} exits; the network gives {main} outputs: each exit is a head"
+            )
         for output in outputs:
             if elements(output.shape) != len(self.names):
                 needs = f"an exit needs {len(self.names)}"

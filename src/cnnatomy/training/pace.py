@@ -13,6 +13,7 @@ from cnnatomy.data import Data
 from cnnatomy.errors import UserError
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.trained import Trained
+from cnnatomy.tasks.losses import Loss
 from cnnatomy.training import preparing
 from cnnatomy.training.fitting import built, surroundings
 from cnnatomy.training.loop import Training
@@ -52,18 +53,25 @@ class Pace:
         part = (seconds * SPARE - self.validation) / (self.step * steps_per_epoch)
         if part * steps_per_epoch < 1:
             raise UserError(
-                f"--time: in {seconds:.0f} s there is time for no step: one takes {self.step:.1f} s here, and"
-                f" validation {self.validation:.0f} s. Give more time, less data or a smaller network"
+                f"--time: in {seconds:.2g} s there is time for no step: one takes {self.step:.2g} s here, and"
+                f" validation {self.validation:.2g} s. Give more time, less data or a smaller network"
             )
         return part
 
 
-def within(seconds: float, plan: Plan, data: Data, device: torch.device, start: Trained | None = None) -> Recipe:
+def within(
+    seconds: float,
+    plan: Plan,
+    data: Data,
+    device: torch.device,
+    start: Trained | None = None,
+    loss: Loss | None = None,
+) -> Recipe:
     """The recipe with as many epochs as fit into this time, and its schedule stretched to them.
 
     The warmup and the cuts of step keep their share of the training; plateau and early stopping stay as they are.
     """
-    training = _throwaway(plan, data, device, start)
+    training = _throwaway(plan, data, device, start, loss)
     watch = _Clock(MEASURED)
     training.watchers = [watch]
     _run(training, plan, device)
@@ -121,11 +129,13 @@ class RangeTest:
     suggested: float
 
 
-def find_rate(plan: Plan, data: Data, device: torch.device, start: Trained | None = None) -> RangeTest:
+def find_rate(
+    plan: Plan, data: Data, device: torch.device, start: Trained | None = None, loss: Loss | None = None
+) -> RangeTest:
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
-    training = _throwaway(replace(plan, recipe=rising), data, device, start)
+    training = _throwaway(replace(plan, recipe=rising), data, device, start, loss)
     watch = _Range(steps)
     training.watchers = [watch]
     watch.raise_rate(training)
@@ -164,11 +174,11 @@ class _Range(Watcher):
         self.raise_rate(training)
 
 
-def _throwaway(plan: Plan, data: Data, device: torch.device, start: Trained | None) -> Training:
+def _throwaway(plan: Plan, data: Data, device: torch.device, start: Trained | None, loss: Loss | None) -> Training:
     recipe = plan.recipe
     with surroundings(plan.run.name, device):
         model = built(plan.run, recipe, start, device)
-        objective = preparing.objective(plan.run.task, recipe, plan.weights)
+        objective = preparing.objective(plan.run.task, recipe, plan.weights, loss)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         return Training(model, replace(recipe, epochs=10**6, patience=0), objective, batches, None)
 

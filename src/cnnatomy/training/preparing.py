@@ -15,13 +15,14 @@ from cnnatomy.design.blocks import Chain, Named
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers import BatchNorm, Softmax
+from cnnatomy.layers import BatchNorm, Sigmoid, Softmax
 from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.task import Criterion, Task
+from cnnatomy.tasks.several import SeveralHeads
+from cnnatomy.tasks.task import Criterion, Task, outputs_of
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
 
@@ -32,6 +33,15 @@ MOVABLE = ("label", "labels", "numbers", "exits")
 PYTHON = "python:"
 FINAL = "trained on training and validation together"
 """What a run says of itself for which all choices were made before."""
+IN_LOSS = {
+    "label": Softmax,
+    "exits": Softmax,
+    "mask": Softmax,
+    "localised": Softmax,
+    "labels": Sigmoid,
+    "objects": Sigmoid,
+}
+"""What the losses of a task compute of a head's output, so that the head must not."""
 STATES = {
     "sgd": "momentum",
     "nesterov": "momentum",
@@ -183,11 +193,26 @@ def _check(run: Run, recipe: Recipe) -> None:
         )
     if recipe.label_smoothing and not isinstance(run.task, Label) and run.task.kind not in ("labels", "mask"):
         raise UserError(f"recipe: label_smoothing is for labels; the task is {run.task.kind}")
+    if not recipe.loss.startswith(PYTHON):
+        _check_ends(run)
     names = _paths(run.network, run.shape)
     for name in (*recipe.freeze, *recipe.rates):
         if name not in names:
             raise UserError(
                 f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ..."
+            )
+
+
+def _check_ends(run: Run) -> None:
+    """Raises `UserError` where a head ends with what its loss computes once more."""
+    graph = run.network.graph(run.shape)
+    for output, end in zip(outputs_of(run.network, graph), graph.outputs, strict=True):
+        task = run.task.tasks[output.name] if isinstance(run.task, SeveralHeads) else run.task
+        layer = IN_LOSS.get(task.kind)
+        if layer is not None and end.node is not None and isinstance(end.node.layer, layer):
+            raise UserError(
+                f"{run.name} ends with a {layer.__name__.lower()} ({end.node.path}), which the loss of {task.kind}"
+                " computes, too, so that it would be done twice: remove that layer from the design"
             )
 
 

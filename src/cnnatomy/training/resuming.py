@@ -129,6 +129,11 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
 def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
     """Goes on with another recipe than before: the state says where a cycle began, and run.json what holds now."""
     old, recipe = Recipe.of(before), training.recipe
+    if training.epochs >= recipe.epochs + 1:  # a part of an epoch counts as one
+        raise UserError(
+            f"{place.path}: {training.epochs} epochs are done, more than the {recipe.epochs:g} that are asked for:"
+            " give more --epochs"
+        )
     if recipe.epochs != old.epochs:
         ended = was_over(training, old) or 0 < training.begun == training.epochs  # or ended while this was being done
         if not ended and recipe.schedule in CYCLES:

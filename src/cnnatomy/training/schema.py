@@ -192,20 +192,22 @@ def values_of(record: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {name: checked(got, HINTS[name], f"{source}: {name}") for name, got in record.items()}
 
 
-def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
+def changed(base: Recipe, settings: Iterable[str], **values: Any) -> Recipe:
     """A recipe with fields set as `--set` writes them: `momentum=0.8`, `cut_at=[30, 60]`, `rates={tail: 0.1}`.
+
+    `values` are fields that are set besides; what both set is as `--set` has it. All are looked at together.
 
     Raises:
         UserError: if there is no such field, with the nearest, or the value is of another type or makes no sense.
     """
-    values = {}
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise UserError(f"--set {setting}: write FIELD=VALUE, such as momentum=0.8")
         if name not in HINTS:
             raise UserError(
-                f"--set {setting}: a recipe has no {name!r}.{nearest(name, HINTS)} `cnnatomy recipe` lists all fields"
+                f"--set {setting}: a recipe has no {name!r}.{nearest(name, HINTS)}"
+                " `cnnatomy recipe default --format yaml` lists all fields"
             )
         values[name] = checked(plain(text, f"--set {name}"), HINTS[name], f"--set {name}")
     return replace(base, **values)
@@ -213,5 +215,4 @@ def changed(base: Recipe, settings: Iterable[str]) -> Recipe:
 
 def plain(text: str, source: str) -> Any:
     """What is written as in YAML."""
-    node = yaml_source.parse(text, source)
-    return "" if node is None else yaml_source.plain_value(node)
+    return yaml_source.plain_document(text, source)

@@ -26,6 +26,8 @@ LAYERS_LOOKED_AT = 8
 """Whose activations are shown: the first, the last, and some between."""
 NUMBERS_LOOKED_AT = 4096
 """Of the activations of a layer; the histogram of more takes longer than small networks train."""
+TOO_LARGE_TO_SHOW = 1e20
+"""From which on TensorBoard's bins hold no number; a layer with such activations has no histogram."""
 WRONG_SHOWN = 16
 """Images that are wrong with the highest probability."""
 MAX_MATRIX = 1_000
@@ -164,7 +166,7 @@ def activations(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     finally:
         for handle in hooks:
             handle.remove()
-    return {path: values for path, values in seen.items() if values.isfinite().all()}
+    return {path: values for path, values in seen.items() if (values.abs() < TOO_LARGE_TO_SHOW).all()}
 
 
 @contextmanager

@@ -6,12 +6,12 @@ YAML 1.2 and JSON agree on numbers: `1e-2` is one, `010` is ten, and `yes` and `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import yaml
 
-from cnnatomy.errors import UserError, shown
+from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_FIELD_VALUES, MAX_INTEGER, MAX_NESTING, MAX_YAML_VALUES
 
 TAG = "tag:yaml.org,2002:"
@@ -62,17 +62,53 @@ def plain_value(node: yaml.Node) -> Any:
     Raises:
         ValueError: with the reason, if a number is beyond every use, or it has more than `MAX_FIELD_VALUES` values.
     """
+    for _ in _values(node):
+        pass
+    return _plain(node)
+
+
+def plain_document(text: str, source: str) -> Any:
+    """A whole text as plain data; an empty one is an empty word.
+
+    Raises:
+        UserError: with the line, if `parse` or `plain_value` objects to it, or a mapping has a key twice.
+    """
+    node = parse(text, source)
+    if node is None:
+        return ""
+    one = node
+    try:
+        for one in _values(node):
+            if isinstance(one, yaml.MappingNode):
+                _no_key_twice(one, source)
+            elif isinstance(one, yaml.ScalarNode):
+                _plain(one)
+    except ValueError as error:
+        fail(source, one, f"{written(one, text)}: {error}")
+    return _plain(node)
+
+
+def _values(node: yaml.Node) -> Iterator[yaml.Node]:
+    """A node and all below it, at most `MAX_FIELD_VALUES`: an anchor may make lists that repeat one another."""
     waiting, count = [node], 0
-    while waiting:  # an anchor may make a value of lists that repeat one another
+    while waiting:
         one = waiting.pop()
         count += 1
         if count > MAX_FIELD_VALUES:
             raise ValueError(f"a field has at most {MAX_FIELD_VALUES:,} values")
+        yield one
         if isinstance(one, yaml.SequenceNode):
             waiting += one.value
         elif isinstance(one, yaml.MappingNode):
             waiting += [item for _, item in one.value]
-    return _plain(node)
+
+
+def _no_key_twice(node: yaml.MappingNode, source: str) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            fail(source, key, f"the key {quoted(key.value)} is given twice")
+        seen.add(key.value)
 
 
 def _plain(node: yaml.Node) -> Any:

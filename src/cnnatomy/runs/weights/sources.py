@@ -95,7 +95,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         UserError: if the file cannot be read, or is not a file of tensors.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(SUFFIXES)};"
+            " no run folder has that name"
+        )
     if not path.exists():
         raise UserError(f"{path}: there is no such file")
     if path.suffix.lower() == ".safetensors":

@@ -1,0 +1,95 @@
+"""What is typed for a training, and what is said to values that make no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers import run_command
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def said(*arguments: str) -> str:
+    """The message of a command that refuses."""
+    return run_command(*arguments, code=2).output
+
+
+@pytest.mark.parametrize("number", ["-1e400", ".nan", "9" * 30])
+def test_a_number_that_no_machine_holds_is_refused_with_its_field(number: str) -> None:
+    assert f"--set momentum, line 1: {number}" in said("train", "lenet-5", "--set", f"momentum={number}")
+
+
+def test_a_run_file_with_such_a_number_is_refused_with_its_line() -> None:
+    Path("run.yaml").write_text("design: lenet-5\nrecipe:\n  seed: 99999999999999999999\n")
+    assert "run.yaml, line 3: 99999999999999999999: an integer is at most" in said("train", "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("run.yaml", ("train", "run.yaml")), ("recipe.yaml", ("recipe", "recipe.yaml"))]
+)
+def test_a_key_that_is_given_twice_is_refused_and_not_half_read(name: str, command: tuple[str, ...]) -> None:
+    Path(name).write_text("design: lenet-5\ndesign: alexnet\n")
+    assert f"{name}, line 2: the key 'design' is given twice" in said(*command)
+
+
+def own_loss(monkeypatch: pytest.MonkeyPatch, body: str) -> str:
+    """The name of a loss with this body, which the command line can import."""
+    Path(f"{(module := 'my_loss')}.py").write_text(f"def loss(outputs, targets):\n    {body}\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(__import__("sys").modules, module, raising=False)
+    return f"python:{module}:loss"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return outputs[targets + 100]", "IndexError"),
+        ("return outputs", "expected a tensor of one number"),
+        ("return 3.0", "gives float, expected a tensor of one number"),
+        ("return outputs.detach().sum()", "it has no gradient"),
+    ],
+)
+def test_a_mistake_in_a_loss_of_ones_own_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    output = said("train", "lenet-5", "--epochs", "1", "--loss", own_loss(monkeypatch, body))
+    assert "python:my_loss:loss" in output
+    assert message in output
+
+
+def test_the_rate_finder_takes_a_loss_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = own_loss(monkeypatch, "return __import__('torch').nn.functional.cross_entropy(outputs, targets)")
+    assert "--learning-rate" in run_command("find-rate", "lenet-5", "--loss", name, "--batch-size", "256").output
+
+
+def test_activations_beyond_every_bin_of_tensorboard_do_not_end_a_training() -> None:
+    run_command("train", "lenet-5", "--epochs", "1", "--set", "bias=1e30")
+
+
+def test_a_time_too_short_for_a_step_is_refused_with_what_a_step_takes() -> None:
+    output = said("train", "lenet-5", "--time", "0.001s")
+    assert "in 0.001 s there is time for no step" in output
+    assert " 0.0 s" not in output
+
+
+def test_data_of_an_unknown_name_are_refused_with_all_kinds_of_them() -> None:
+    assert "scenes:KIND, a folder, or COCO annotations" in said("train", "lenet-5", "--data", "annotations.json")
+
+
+def test_a_schedule_by_option_and_what_it_needs_by_set_are_looked_at_together() -> None:
+    output = run_command("train", "lenet-5", "--epochs", "1", "--schedule", "step", "--set", "cut_every=1").output
+    assert "step schedule" in output
+
+
+def test_a_run_with_more_epochs_than_are_asked_for_is_left_as_it_is() -> None:
+    run_command("train", "lenet-5", "--epochs", "3", "--out", "run")
+    before = Path("run/summary.json").read_text()
+    assert "3 epochs are done, more than the 1" in said("train", "lenet-5", "--resume", "--epochs", "1", "--out", "run")
+    assert Path("run/summary.json").read_text() == before
