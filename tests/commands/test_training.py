@@ -108,7 +108,7 @@ def test_evaluating_a_run_gives_the_numbers_of_its_summary(run: Command, trained
         assert record[key] == summary[key]
     table = run("evaluate", trained).output
     assert f"top-1 {summary['top_1']:.2%}" in table
-    assert len(re.findall(r"^ *\d (?: *[\d.]+%){5} +\d+ ", table, re.M)) == 10
+    assert len(re.findall(r"^ *\d (?: *[\d.]+%){5} +\d+\b", table, re.M)) == 10
 
 
 def test_evaluating_on_other_data(run: Command, trained: Path, tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def test_a_design_of_ten_classes_gets_a_head_for_two_and_goes_on_after_an_interr
     first, second = tmp_path / "first", tmp_path / "second"
     run_command("train", tmp_path / "small.yaml", "--epochs", "1", "--out", first)
     refused = run_command("train", tmp_path / "small.yaml", "--data", folder, "--out", second, code=2).stderr
-    assert "one label of 2 classes needs 2" in refused
+    assert "the data need 2 (one for each class or number)" in refused
     options = ("--data", folder, "--input", "1x12x12", "--out", second, "--set", "epochs=1", "--freeze", "tail,body")
     run_command("train", tmp_path / "small.yaml", *options, "--start", first)
     assert Trained.load(second).run.network == network(2, side=12)
