@@ -30,7 +30,7 @@ help: ## this list
 demo: $(DEMO_READY) ## the main job in three minutes: describe, train, evaluate and predict on real digits
 	@$(BIN)/cnnatomy demo
 
-test: $(DEV_READY) ## every property, long ones on one network of each kind: about five minutes
+test: $(DEV_READY) ## every property, long ones on one network of each kind: about seven minutes
 	@$(PYTEST) -n 2 --dist worksteal -m "not full"
 
 test-fast: $(DEV_READY) ## the tests to run while working: under a minute

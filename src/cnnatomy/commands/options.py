@@ -67,9 +67,25 @@ class SecondsType(click.ParamType[float]):
         return float(match[1]) * UNITS_OF_TIME[match[2]]
 
 
+UNITS_OF_DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class DurationType(click.ParamType[float]):
+    """`90s`, `20m`, `1.5h`: seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([smhd])\s*", str(value).lower(), re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{quoted(value)} is not a time; write a number and s, m, h or d, such as 20m", param, ctx)
+        return float(match[1]) * UNITS_OF_DURATION[match[2]]
+
+
 SHAPE = ShapeType()
 SIDES = SidesType()
 SECONDS = SecondsType()
+DURATION = DurationType()
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
 classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnatomy.commands.bars import images_bar
-from cnnatomy.commands.options import device_option, input_option, needs_training, network_argument
-from cnnatomy.errors import ShapeError, UserError, quoted
+from cnnatomy.commands.options import DURATION, device_option, input_option, needs_training, network_argument
+from cnnatomy.errors import ShapeError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -27,22 +26,6 @@ if TYPE_CHECKING:
     from cnnatomy.training.watching import Watcher
 WORTH_A_BAR = 5_000
 """Images whose reading takes long enough to show."""
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class DurationType(click.ParamType[float]):
-    """`90s`, `20m`, `1.5h`: seconds."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([smhd])\s*", str(value).lower(), re.ASCII)
-        if match is None or not float(match[1]):
-            self.fail(f"{quoted(value)} is not a time; write a number and s, m, h or d, such as 20m", param, ctx)
-        return float(match[1]) * UNITS[match[2]]
-
-
-DURATION = DurationType()
 
 
 def _recipe_options(command: Any) -> Any:
