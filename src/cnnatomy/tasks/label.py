@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnatomy.errors import UserError, nearest
+from cnnatomy.layers import Layer, Softmax
 from cnnatomy.layers.layer import elements
 from cnnatomy.tasks.task import (
     Answer,
@@ -41,6 +42,8 @@ class Label(Task):
     kind: ClassVar[str] = "label"
     metric: ClassVar[str] = "accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal", "expected-reward", "distance")
+    in_loss: ClassVar[type[Layer] | None] = Softmax
+    is_movable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         grouped = [name for names in self.groups.values() for name in names]

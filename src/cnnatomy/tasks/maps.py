@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers import Layer, Softmax
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks.losses import IGNORED
 from cnnatomy.tasks.numbers import closeness
@@ -41,6 +42,7 @@ class Mask(Task):
     kind: ClassVar[str] = "mask"
     metric: ClassVar[str] = "pixel_accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    in_loss: ClassVar[type[Layer] | None] = Softmax
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """A map of a channel for each class."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cnnatomy.layers import Layer, Sigmoid
 from cnnatomy.layers.layer import elements
 from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
 
@@ -44,6 +45,8 @@ class Labels(Task):
     kind: ClassVar[str] = "labels"
     metric: ClassVar[str] = "label_accuracy"
     losses: ClassVar[tuple[str, ...]] = ("binary-cross-entropy", "focal")
+    in_loss: ClassVar[type[Layer] | None] = Sigmoid
+    is_movable: ClassVar[bool] = True
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each label."""
@@ -99,6 +102,7 @@ class Numbers(Task):
     kind: ClassVar[str] = "numbers"
     metric: ClassVar[str] = "closeness"
     losses: ClassVar[tuple[str, ...]] = ("l2", "l1", "huber", "lp")
+    is_movable: ClassVar[bool] = True
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """As many numbers as there are names."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers import Layer, Sigmoid
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks import boxes
 from cnnatomy.tasks.boxes import IGNORED, Detections
@@ -61,6 +62,7 @@ class Objects(Task):
     kind: ClassVar[str] = "objects"
     metric: ClassVar[str] = "f1"
     losses: ClassVar[tuple[str, ...]] = ("focal",)
+    in_loss: ClassVar[type[Layer] | None] = Sigmoid
 
     @classmethod
     def fitted(

@@ -47,6 +47,10 @@ class SeveralHeads(Task):
             except UserError as error:
                 raise UserError(f"head {name}: {error}") from None
 
+    def of_head(self, name: str) -> Task:
+        """The task of that head."""
+        return self.tasks[name]
+
     def criterion(self, name: str, options: Options) -> Criterion:
         """That of each head, with its weight; none for a head of weight 0."""
         for head in options.loss_weights:
@@ -244,6 +248,7 @@ class Localised(Label):
 
     kind: ClassVar[str] = "localised"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    is_movable: ClassVar[bool] = False
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class, and a map of a channel for each."""

@@ -14,7 +14,7 @@ from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import Graph
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers.layer import Shape, dimensions
+from cnnatomy.layers.layer import Layer, Shape, dimensions
 from cnnatomy.tasks import losses
 from cnnatomy.tasks.losses import Options
 
@@ -108,6 +108,8 @@ class Task:
         kind: what run.json calls it.
         metric: the score that is shown after every epoch, 0 .. 1, the higher the better.
         losses: the names of the losses that fit, the default first.
+        in_loss: the layer that the losses compute of what a head gives, so that the head must not end with it.
+        is_movable: whether targets stay as they are when an image is moved or mirrored.
     """
 
     names: tuple[str, ...]
@@ -115,10 +117,16 @@ class Task:
     kind: ClassVar[str]
     metric: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
+    in_loss: ClassVar[type[Layer] | None] = None
+    is_movable: ClassVar[bool] = False
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
         raise NotImplementedError
+
+    def of_head(self, name: str) -> Task:
+        """What the head of this name does: the same, unless each has a task of its own."""
+        return self
 
     def prepare(self, module: nn.Module) -> None:
         """Gives a network that was initialised what the task wants it to begin with; mostly nothing."""

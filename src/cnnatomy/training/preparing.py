@@ -15,33 +15,21 @@ from cnnatomy.design.blocks import Chain, Named
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers import BatchNorm, Sigmoid, Softmax
+from cnnatomy.layers import BatchNorm, Softmax
 from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Criterion, Task, outputs_of
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
 
 RARE = 10
 """How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""
-MOVABLE = ("label", "labels", "numbers", "exits")
-"""Tasks whose targets stay as they are when an image is moved."""
 PYTHON = "python:"
 FINAL = "trained on training and validation together"
 """What a run says of itself for which all choices were made before."""
-IN_LOSS = {
-    "label": Softmax,
-    "exits": Softmax,
-    "mask": Softmax,
-    "localised": Softmax,
-    "labels": Sigmoid,
-    "objects": Sigmoid,
-}
-"""What the losses of a task compute of a head's output, so that the head must not."""
 STATES = {
     "sgd": "momentum",
     "nesterov": "momentum",
@@ -186,7 +174,7 @@ def draws(data: Data, recipe: Recipe) -> torch.Tensor | None:
 def _check(run: Run, recipe: Recipe) -> None:
     """Raises `UserError` where a field of the recipe does not fit the network or its task."""
     moves = [name for name in ("shift", "rotation", "scale", "flip") if getattr(recipe, name)]
-    if moves and run.task.kind not in MOVABLE:
+    if moves and not run.task.is_movable:
         raise UserError(
             f"recipe: {moves[0]} moves the image and not its target; the task {run.task.kind} has targets with places:"
             f" set {' and '.join(f'{name}=0' for name in moves)}"
@@ -207,8 +195,8 @@ def _check_ends(run: Run) -> None:
     """Raises `UserError` where a head ends with what its loss computes once more."""
     graph = run.network.graph(run.shape)
     for output, end in zip(outputs_of(run.network, graph), graph.outputs, strict=True):
-        task = run.task.tasks[output.name] if isinstance(run.task, SeveralHeads) else run.task
-        layer = IN_LOSS.get(task.kind)
+        task = run.task.of_head(output.name)
+        layer = task.in_loss
         if layer is not None and end.node is not None and isinstance(end.node.layer, layer):
             raise UserError(
                 f"{run.name} ends with a {layer.__name__.lower()} ({end.node.path}), which the loss of {task.kind}"
