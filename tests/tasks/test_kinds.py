@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cnnatomy.errors import UserError
-from cnnatomy.tasks.kinds import KINDS, as_dict, from_dict
+from cnnatomy.tasks.kinds import KINDS, from_dict
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers
@@ -43,7 +43,7 @@ ONE = [
     ids=repr,
 )
 def test_a_task_is_the_same_after_json(task: Task) -> None:
-    record = json.loads(json.dumps(as_dict(task), allow_nan=False))
+    record = json.loads(json.dumps(task.as_dict(), allow_nan=False))
     assert from_dict(record, task.names, "run.json") == task
 
 

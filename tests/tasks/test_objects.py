@@ -200,7 +200,7 @@ def tiny(width: int) -> cn.Network:
 def test_a_tiny_network_learns_eight_scenes_by_heart() -> None:
     torch.manual_seed(0)
     scenes = draw("objects", (1, 64, 64), TRAIN, 8)
-    task = Objects.fitted(scenes.names, (64, 64), (16, 16), 3, scenes.targets)
+    task = Objects(scenes.names, (64, 64)).with_anchors((16, 16), 3, scenes.targets)
     network: Any = tiny(width=16).build()
     for head in ("classes", "objectness"):
         begin_rare(getattr(network.head, head).output)

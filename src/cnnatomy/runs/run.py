@@ -86,7 +86,7 @@ class Run:
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "data": {"source": self.source, "split_seed": self.split_seed, "fingerprint": self.fingerprint},
-            "task": kinds.as_dict(self.task),
+            "task": self.task.as_dict(),
             "recipe": dict(self.recipe),
         }
         return record | ({"parent": self.parent, "change": self.change} if self.change else {})

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from torch import Tensor
-
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.layers.layer import elements
@@ -26,19 +24,11 @@ KINDS: dict[str, type[Task]] = {
 }
 
 
-def as_dict(task: Task) -> dict[str, Any]:
-    """A task as run.json keeps it, beside the names."""
-    options = task.options()
-    if isinstance(task, SeveralHeads):
-        options["tasks"] = {name: {"names": list(part.names)} | as_dict(part) for name, part in task.tasks.items()}
-    return {"kind": task.kind, **options}
-
-
 def from_dict(record: Any, names: tuple[str, ...], source: str | Path) -> Task:
-    """What `as_dict` gave; `source` is the file for messages.
+    """What `Task.as_dict` gave; `source` is the file for messages.
 
     Raises:
-        UserError: naming what `as_dict` does not give.
+        UserError: naming what `Task.as_dict` does not give.
     """
     fields = checked(record, dict[str, Any], f"{source}: task")
     kind = fields.pop("kind", None)
@@ -66,22 +56,13 @@ def _part(record: Any, source: str) -> Task:
 
 
 def fitting(task: Task, outputs: Sequence[Output], graph: Graph, target: Target) -> Task:
-    """The task of a network and its data: several heads that all say the one label are early exits.
-
-    For objects the anchors are chosen for those of the training split, `target`, as many as the head has.
-    """
-    if isinstance(task, Objects):
-        shapes = {output.name: output.shape for output in outputs}
-        classes, of_boxes = shapes.get("classes", ()), shapes.get("boxes", ())
-        assert isinstance(target, Tensor)
-        if len(classes) == 3 and of_boxes and of_boxes[0] and of_boxes[0] % 4 == 0:
-            return Objects.fitted(task.names, task.size, classes[1:], of_boxes[0] // 4, target)
+    """The task of a network and its data: several heads that all say the one label are early exits."""
     main = [output for output in outputs if not output.auxiliary]
     if type(task) is Label and len(main) > 1 and all(elements(output.shape) == len(task.names) for output in main):
         macs = macs_by_exit(graph)
         if len(macs) == len(main):
             return EarlyExits(task.names, task.groups, task.group_weight, macs=macs)
-    return task
+    return task.fitted(outputs, target)
 
 
 def macs_by_exit(graph: Graph) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -64,11 +65,17 @@ class Objects(Task):
     losses: ClassVar[tuple[str, ...]] = ("focal",)
     in_loss: ClassVar[type[Layer] | None] = Sigmoid
 
-    @classmethod
-    def fitted(
-        cls, names: tuple[str, ...], size: tuple[int, int], grid: tuple[int, int], anchors: int, target: Tensor
-    ) -> Self:
-        """With so many anchors, chosen for the objects of the training split, on a map of `grid` rows and columns.
+    def fitted(self, outputs: Sequence[Output], target: Target) -> Task:
+        """With as many anchors as the heads have, chosen for the objects of the training split."""
+        shapes = {output.name: output.shape for output in outputs}
+        classes, of_boxes = shapes.get("classes", ()), shapes.get("boxes", ())
+        assert isinstance(target, Tensor)
+        if len(classes) == 3 and of_boxes and of_boxes[0] and of_boxes[0] % 4 == 0:
+            return self.with_anchors(classes[1:], of_boxes[0] // 4, target)
+        return self
+
+    def with_anchors(self, grid: tuple[int, ...], anchors: int, target: Tensor) -> Self:
+        """With so many anchors, chosen for the objects of a split, on a map of `grid` rows and columns.
 
         Raises:
             UserError: if there is no object, so that there is nothing to learn.
@@ -76,9 +83,9 @@ class Objects(Task):
         found = target[target[..., 4] >= 0]
         if not len(found):
             raise UserError("no training image has an object: there is nothing to learn. Look at the annotations")
-        stride = (size[0] * size[1] / (grid[0] * grid[1])) ** 0.5
+        stride = (self.size[0] * self.size[1] / (grid[0] * grid[1])) ** 0.5
         scales, ratios = boxes.fitted_anchors(found[:, 2:4] - found[:, :2], stride, anchors)
-        return cls(names, size, scales, ratios)
+        return dataclasses.replace(self, scales=scales, ratios=ratios)
 
     @property
     def anchors(self) -> int:

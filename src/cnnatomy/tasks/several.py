@@ -47,6 +47,11 @@ class SeveralHeads(Task):
             except UserError as error:
                 raise UserError(f"head {name}: {error}") from None
 
+    def as_dict(self) -> dict[str, Any]:
+        """With the names of each head's task beside its fields."""
+        tasks = {name: {"names": list(task.names), **task.as_dict()} for name, task in self.tasks.items()}
+        return {**super().as_dict(), "tasks": tasks}
+
     def of_head(self, name: str) -> Task:
         """The task of that head."""
         return self.tasks[name]

@@ -128,6 +128,10 @@ class Task:
         """What the head of this name does: the same, unless each has a task of its own."""
         return self
 
+    def fitted(self, outputs: Sequence[Output], target: Target) -> Task:
+        """The same for a network with these heads, and the targets of the training split; mostly as it is."""
+        return self
+
     def prepare(self, module: nn.Module) -> None:
         """Gives a network that was initialised what the task wants it to begin with; mostly nothing."""
 
@@ -164,9 +168,10 @@ class Task:
         """What the network says of each image of a batch; of classes the `most` likeliest."""
         raise NotImplementedError
 
-    def options(self) -> dict[str, Any]:
-        """The fields beside `names`, as run.json keeps them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "names"}
+    def as_dict(self) -> dict[str, Any]:
+        """As run.json keeps it: the kind and the fields, without the names; `kinds.from_dict` reads it."""
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "names"]
+        return {"kind": self.kind, **{name: getattr(self, name) for name in fields}}
 
 
 def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
