@@ -175,10 +175,7 @@ class Trained:
         with out_of_memory(self.name):
             outputs, _ = self.model.heads(self.model(images))
             check_finite(outputs)
-            if isinstance(outputs, (dict, tuple)):  # early exits: the last; localised labels: the scores
-                outputs = list(outputs.values())[-1] if isinstance(outputs, dict) else outputs[0]
-            probabilities: Tensor = outputs.flatten(1).softmax(1).cpu()
-            return probabilities
+            return self.run.task.scores(outputs).softmax(1).cpu()
 
     @torch.inference_mode()
     def answers(self, images: Tensor, most: int = 5) -> list[Answer]:

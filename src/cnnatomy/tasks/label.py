@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import Layer, Softmax
-from cnnatomy.layers.layer import elements
 from cnnatomy.tasks.task import (
     Answer,
     Criterion,
@@ -21,8 +20,8 @@ from cnnatomy.tasks.task import (
     Outputs,
     Target,
     Task,
-    mismatch,
-    one_main,
+    WholeSplit,
+    check_numbers,
 )
 
 
@@ -56,10 +55,12 @@ class Label(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class."""
-        needed = len(self.names)
-        for output in one_main(outputs, "one label"):
-            if elements(output.shape) != needed:
-                raise mismatch(output, f"one label needs {needed}", f"{whose} has the classes", self.names)
+        check_numbers(self, outputs, "one label", "one label needs", f"{whose} has the classes")
+
+    def scores(self, outputs: Outputs) -> Tensor:
+        """One number for each class, `(images, classes)`, of what a network gives."""
+        scores: Tensor = outputs.flatten(1)
+        return scores
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """That of the classes, and of the groups where there are some."""
@@ -104,25 +105,16 @@ class Label(Task):
         return torch.tensor([numbers[name] for name in self.names])
 
 
-class LabelMeter:
-    """Keeps the logits and labels of a split."""
+class LabelMeter(WholeSplit):
+    """Measures one label."""
 
-    def __init__(self, task: Label) -> None:
-        self.task = task
-        self.logits: list[Tensor] = []
-        self.labels: list[Tensor] = []
-
-    def update(self, outputs: Outputs, target: Target) -> None:
-        """Adds a batch."""
-        assert isinstance(target, Tensor)
-        self.logits.append(outputs.flatten(1).float().cpu())
-        self.labels.append(target.cpu())
+    task: Label
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """What was measured on all batches."""
         from cnnatomy.tasks.metrics import classification
 
-        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+        logits, labels = self.kept()
         evaluation = classification(logits, labels, self.task.names, seconds, loss)
         if self.task.groups:
             of_class = self.task._group_of_class()

@@ -18,14 +18,6 @@ from cnnatomy.tasks.numbers import closeness
 from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
 
 
-def _check_map(outputs: Sequence[Output], task: Task, needs: str, whose: str) -> None:
-    """A map of one channel a name."""
-    for output in one_main(outputs, needs):
-        if len(output.shape) != 3 or output.shape[0] != len(task.names):
-            channels = f"{needs} needs a map of {len(task.names)} channels"
-            raise mismatch(output, channels, f"{whose} has", task.names)
-
-
 def enlarged(outputs: Tensor, target: Tensor) -> Tensor:
     """Maps in the rows and columns of the target, bilinear, where they have others."""
     size = target.shape[-2:]
@@ -33,26 +25,41 @@ def enlarged(outputs: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mask(Task):
+class MapTask(Task):
+    """What there is to learn has rows and columns: the head gives a map of one channel for each name.
+
+    Attributes:
+        what: the task in words, for messages.
+    """
+
+    what: ClassVar[str]
+
+    def check(self, outputs: Sequence[Output], whose: str) -> None:
+        """A map of a channel for each name."""
+        for output in one_main(outputs, self.what):
+            if len(output.shape) != 3 or output.shape[0] != len(self.names):
+                channels = f"{self.what} needs a map of {len(self.names)} channels"
+                raise mismatch(output, channels, f"{whose} has", self.names)
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """The mean over the pixels of each image, where the map is enlarged to the target."""
+        assert isinstance(target, Tensor)
+        value: Tensor = criterion(enlarged(outputs, target), target)
+        return value
+
+
+@dataclass(frozen=True)
+class Mask(MapTask):
     """A class for each pixel: the head gives a map of scores for each class, enlarged to the image where it is smaller.
 
     A pixel of label 255 counts for nothing.
     """
 
     kind: ClassVar[str] = "mask"
+    what: ClassVar[str] = "segmentation"
     metric: ClassVar[str] = "pixel_accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
     in_loss: ClassVar[type[Layer] | None] = Softmax
-
-    def check(self, outputs: Sequence[Output], whose: str) -> None:
-        """A map of a channel for each class."""
-        _check_map(outputs, self, "segmentation", whose)
-
-    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
-        """The mean over the pixels of each image."""
-        assert isinstance(target, Tensor)
-        value: Tensor = criterion(enlarged(outputs, target), target)
-        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of pixels that are right, summed over the images."""
@@ -100,25 +107,16 @@ class MaskMeter:
 
 
 @dataclass(frozen=True)
-class PixelNumbers(Task):
+class PixelNumbers(MapTask):
     """Numbers for each pixel (depth: one, motion: two): the head gives a map of as many channels.
 
     Where a target is nan it counts for nothing.
     """
 
     kind: ClassVar[str] = "map"
+    what: ClassVar[str] = "a regression map"
     metric: ClassVar[str] = "closeness"
     losses: ClassVar[tuple[str, ...]] = ("l1", "l2", "huber", "lp")
-
-    def check(self, outputs: Sequence[Output], whose: str) -> None:
-        """A map of a channel for each number."""
-        _check_map(outputs, self, "a regression map", whose)
-
-    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
-        """The mean over the pixels of each image."""
-        assert isinstance(target, Tensor)
-        value: Tensor = criterion(enlarged(outputs, target), target)
-        return value
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """1 / (1 + mean absolute error) of each image, summed."""
@@ -179,7 +177,7 @@ class MapMeter:
 
 
 @dataclass(frozen=True)
-class Keypoints(Task):
+class Keypoints(MapTask):
     """The place of each keypoint: the head gives a heat map for each, whose mean place (soft arg max) is compared.
 
     Places are columns and rows in pixels of the input; a keypoint that is not visible counts for nothing (Sun et al.
@@ -191,12 +189,13 @@ class Keypoints(Task):
     tolerance: float = 0.05
 
     kind: ClassVar[str] = "keypoints"
+    what: ClassVar[str] = "a task of keypoints"
     metric: ClassVar[str] = "keypoint_accuracy"
     losses: ClassVar[tuple[str, ...]] = ("huber", "l1", "l2", "lp")
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """A heat map for each keypoint."""
-        _check_map(outputs, self, "a task of keypoints", whose)
+        super().check(outputs, whose)
         if min(self.size) < 1:
             raise UserError(f"keypoints: the size of the input is {dimensions(self.size)}, expected rows and columns")
 

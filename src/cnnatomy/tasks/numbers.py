@@ -10,27 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnatomy.layers import Layer, Sigmoid
-from cnnatomy.layers.layer import elements
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
-
-
-class WholeSplit:
-    """A meter that keeps the outputs and targets of a split; what is measured on them, its subclasses say."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self._outputs: list[Tensor] = []
-        self._targets: list[Tensor] = []
-
-    def update(self, outputs: Outputs, target: Target) -> None:
-        """Adds a batch."""
-        assert isinstance(target, Tensor)
-        self._outputs.append(outputs.flatten(1).float().cpu())
-        self._targets.append(target.cpu())
-
-    def kept(self) -> tuple[Tensor, Tensor]:
-        """Outputs and targets of all batches."""
-        return torch.cat(self._outputs), torch.cat(self._targets)
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, WholeSplit, check_numbers
 
 
 @dataclass(frozen=True)
@@ -50,9 +30,7 @@ class Labels(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each label."""
-        for output in one_main(outputs, "a task of several labels"):
-            if elements(output.shape) != len(self.names):
-                raise mismatch(output, f"several labels need {len(self.names)}", f"{whose} has the labels", self.names)
+        check_numbers(self, outputs, "a task of several labels", "several labels need", f"{whose} has the labels")
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the labels."""
@@ -106,9 +84,7 @@ class Numbers(Task):
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """As many numbers as there are names."""
-        for output in one_main(outputs, "regression"):
-            if elements(output.shape) != len(self.names):
-                raise mismatch(output, f"regression needs {len(self.names)}", f"{whose} has the numbers", self.names)
+        check_numbers(self, outputs, "regression", "regression needs", f"{whose} has the numbers")
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the numbers."""

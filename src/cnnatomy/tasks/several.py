@@ -165,6 +165,10 @@ class EarlyExits(Label):
                 needs = f"an exit needs {len(self.names)}"
                 raise mismatch(output, needs, f"{whose} has the classes", self.names)
 
+    def scores(self, outputs: Outputs) -> Tensor:
+        """Those of the last exit."""
+        return super().scores(list(outputs.values())[-1])
+
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The sum over the exits (section 4.2 there: all weights are equal)."""
         return torch.stack([Label.loss(self, logits, target, criterion) for logits in outputs.values()]).sum()
@@ -266,6 +270,10 @@ class Localised(Label):
                 f"{whose} has the classes",
                 self.names,
             )
+
+    def scores(self, outputs: Outputs) -> Tensor:
+        """Those of the image, not of its pixels."""
+        return super().scores(_two(outputs)[0])
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """Of the label, and of the map."""

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import Graph
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
-from cnnatomy.layers.layer import Layer, Shape, dimensions
+from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 from cnnatomy.tasks import losses
 from cnnatomy.tasks.losses import Options
 
@@ -89,6 +90,25 @@ class Meter(Protocol):
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """What was measured on all batches; the mean loss and the time that it took are given."""
+
+
+class WholeSplit:
+    """A meter that keeps the outputs and targets of a split; what is measured on them, its subclasses say."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        assert isinstance(target, Tensor)
+        self._outputs.append(outputs.flatten(1).float().cpu())
+        self._targets.append(target.cpu())
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Outputs and targets of all batches, one row an image."""
+        return torch.cat(self._outputs), torch.cat(self._targets)
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,13 @@ def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
         given = ", ".join(f"{output.name} {dimensions(output.shape)}" for output in main)
         raise UserError(f"the network gives {len(main)} outputs ({given}); {needs} needs one main head")
     return outputs
+
+
+def check_numbers(task: Task, outputs: Sequence[Output], one: str, needs: str, whose: str) -> None:
+    """Raises `UserError` unless one main head gives one number for each name of a task."""
+    for output in one_main(outputs, one):
+        if elements(output.shape) != len(task.names):
+            raise mismatch(output, f"{needs} {len(task.names)}", whose, task.names)
 
 
 def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> UserError:
