@@ -19,6 +19,7 @@ from cnnatomy.runs import Trained
 from cnnatomy.runs.averages import Ensemble, averaged, mean_of, shifted
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.numbers import Numbers
+from cnnatomy.tasks.several import EarlyExits, Localised
 from cnnatomy.training import Recipe, fit
 from helpers import run_command
 
@@ -141,6 +142,14 @@ def test_evaluate_and_predict_average(members: list[Trained], tmp_path: Path) ->
         (plain,) = json.loads(run_command("predict", run, image, "--format", "json").stdout)
         assert answer["predictions"] != plain["predictions"]
     assert "--average" in run_command("evaluate", run, "--average", "turns", code=2).output
+
+
+def test_what_gives_more_than_one_answer_is_not_averaged(members: list[Trained]) -> None:
+    run = members[0].run
+    for task in (EarlyExits(run.classes, macs=(1, 2)), Localised(run.classes)):
+        several = dataclasses.replace(members[0], run=dataclasses.replace(run, task=task))
+        with pytest.raises(UserError, match=f"its task is {task.kind}"):
+            averaged(several, "flip")
 
 
 def test_what_has_no_classes_is_not_averaged(members: list[Trained]) -> None:
