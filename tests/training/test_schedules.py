@@ -11,7 +11,7 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from cnnatomy.training.schedules import Plateau, Stopping, rate
+from cnnatomy.training.schedules import Plateau, rate
 from cnnatomy.training.schema import Recipe
 
 STEPS = 7
@@ -125,23 +125,12 @@ def test_plateau_cuts_after_the_same_epochs_as_torch(patience: int) -> None:
     assert ours.cuts > 2
 
 
-def test_plateau_and_stopping_go_on_from_their_state() -> None:
+def test_a_plateau_goes_on_from_its_state() -> None:
     losses = [3.0, 2.0, 2.0, 2.1, 1.0, 1.0, 1.0, 1.0, 1.0]
-    for kind in (Plateau, Stopping):
-        whole, first, second = kind(2), kind(2), kind(2)
-        expected = [whole.step(loss) for loss in losses]
-        said = [first.step(loss) for loss in losses[:6]]
-        second.load_state_dict(first.state_dict())
-        assert said + [second.step(loss) for loss in losses[6:]] == expected
-        assert any(expected)
-        assert second == whole
-
-
-def test_training_stops_after_patience_epochs_without_a_lower_loss() -> None:
-    stopping = Stopping(3)
-    assert [stopping.step(loss) for loss in (2.0, 1.0, 1.0, 1.5, 1.0)] == [False, False, False, False, True]
-
-
-def test_a_patience_of_0_never_stops() -> None:
-    stopping = Stopping(0)
-    assert not any(stopping.step(1.0) for _ in range(100))
+    whole, first, second = Plateau(2), Plateau(2), Plateau(2)
+    expected = [whole.step(loss) for loss in losses]
+    said = [first.step(loss) for loss in losses[:6]]
+    second.load_state_dict(first.state_dict())
+    assert said + [second.step(loss) for loss in losses[6:]] == expected
+    assert any(expected)
+    assert second == whole

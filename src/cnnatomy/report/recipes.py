@@ -32,7 +32,6 @@ from cnnatomy.report.tables import Column, paragraphs, render
 if TYPE_CHECKING:  # torch takes longer to import than everything here
     from cnnatomy.training.shipped import Shipped
 
-FORMATS = ("table", "json", "yaml")
 NORMALISATIONS = (BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm)
 CONVOLUTIONS = (Conv, PartialConv, DepthwiseConv)
 

@@ -170,9 +170,6 @@ def figure(value: Any, name: str = "") -> str:
     return f"{value:,.4g}" if any(name.endswith(other) for other in NO_SHARES) else f"{value:.2%}"
 
 
-PREDICTION_FORMATS = ("table", "json", "jsonl", "csv")
-
-
 @contextmanager
 def predictions(
     format: str, threshold: float, write: Callable[[str], object]

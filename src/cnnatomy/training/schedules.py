@@ -1,6 +1,6 @@
 """The learning rate of every step as a function of how far training is, so that resuming needs no schedule's state.
 
-What depends on the validation loss is counted here, too: the cuts of `plateau`, and when training stops early.
+What depends on the validation loss is counted here, too: the cuts of `plateau`.
 """
 
 from __future__ import annotations
@@ -81,30 +81,15 @@ _SHAPES: Mapping[str, Callable[[Recipe, int, int], float]] = {
 
 
 @dataclass
-class _Watch:
-    """What is known of the validation losses so far: the lowest, and how many epochs ago it was."""
-
-    patience: int
-    best: float = math.inf
-    bad_epochs: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the patience, which is the recipe's."""
-        return {name: value for name, value in asdict(self).items() if name != "patience"}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from such a state; raises `KeyError` where something is missing."""
-        for name in self.state_dict():
-            setattr(self, name, state[name])
-
-
-@dataclass
-class Plateau(_Watch):
+class Plateau:
     """Counts the cuts of the learning rate: after more than `patience` epochs without a loss better by `BETTER`.
 
     The same epochs as `torch.optim.lr_scheduler.ReduceLROnPlateau`, which besides makes no cut below 1e-8.
     """
 
+    patience: int
+    best: float = math.inf
+    bad_epochs: int = 0
     cuts: int = 0
 
     def step(self, loss: float) -> bool:
@@ -118,15 +103,11 @@ class Plateau(_Watch):
         self.cuts, self.bad_epochs = self.cuts + 1, 0
         return True
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the patience, which is the recipe's."""
+        return {name: value for name, value in asdict(self).items() if name != "patience"}
 
-@dataclass
-class Stopping(_Watch):
-    """Early stopping: after `patience` epochs in which the loss was not below the lowest; 0: never."""
-
-    def step(self, loss: float) -> bool:
-        """Takes the validation loss of an epoch; returns whether training stops now."""
-        if loss < self.best:
-            self.best, self.bad_epochs = loss, 0
-        else:
-            self.bad_epochs += 1
-        return 0 < self.patience <= self.bad_epochs
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state; raises `KeyError` where something is missing."""
+        for name in self.state_dict():
+            setattr(self, name, state[name])

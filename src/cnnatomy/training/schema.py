@@ -20,7 +20,6 @@ DECOUPLED = ("adamw", "muon")
 """Optimizers whose weight decay is decoupled from the gradient: that is what makes them what they are."""
 SCHEDULES = ("constant", "step", "plateau", "cosine", "one-cycle", "polynomial")
 INITIALISATIONS = ("he", "xavier", "calibrated", "torch")
-PARTS = ("tail", "body", "head")
 
 
 def _number(default: Any, low: float, high: float, about: str, above: bool = False) -> Any:
