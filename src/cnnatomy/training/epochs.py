@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
-from cnnatomy.files import write_text
+from cnnatomy.files import write_csv
 from cnnatomy.runs.folder import RunFolder, write_weights
 from cnnatomy.runs.trained import Epoch
 from cnnatomy.training import checkpoints
@@ -29,7 +27,7 @@ class Keeper:
         self._write()  # first: from it what follows can be written again
         if training.best is row:
             write_weights(self.folder.model, training.best_weights, self.network)
-        write_text(self.folder.metrics, as_csv(training.rows, training.objective.task.metric))
+        write_metrics(self.folder, training)
 
     def between(self) -> None:
         """Keeps the state inside an epoch, now and then, if it is one to go on from."""
@@ -43,10 +41,8 @@ class Keeper:
         self._written = time.monotonic()
 
 
-def as_csv(rows: list[Epoch], metric: str) -> str:
-    """A line an epoch; the scores are called what they are."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name.replace("score", metric) for name in Epoch.__dataclass_fields__])
-    writer.writerows(asdict(row).values() for row in rows)
-    return text.getvalue()
+def write_metrics(place: RunFolder, training: Training) -> None:
+    """metrics.csv: a line an epoch; the scores are called what they are."""
+    metric = training.objective.task.metric
+    header = (field.name.replace("score", metric) for field in fields(Epoch))
+    write_csv(place.metrics, header, (asdict(row).values() for row in training.rows))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnatomy.errors import UserError
-from cnnatomy.files import read_text, write_text
+from cnnatomy.files import read_text, write_csv
 from cnnatomy.limits import MAX_RECORD_BYTES
 from cnnatomy.runs.trained import Epoch
 from cnnatomy.training.loop import Training
@@ -96,7 +96,7 @@ class Layers(Watcher):
             self.rows.append(Learning(row.epoch, path, gradients / count, changes / count, count))
         self._sums = {}
         if self.file is not None:
-            write_text(self.file, as_csv(self.rows))
+            write_csv(self.file, HEADER, ([getattr(row, name) for name in HEADER] for row in self.rows))
 
 
 def is_measured(training: Training) -> bool:
@@ -125,17 +125,8 @@ def some(weight: Tensor, most: int = MAX_COMPARED) -> Tensor:
     return flat[::spacing]
 
 
-def as_csv(rows: list[Learning]) -> str:
-    """A line for each layer and epoch."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows([getattr(row, name) for name in HEADER] for row in rows)
-    return text.getvalue()
-
-
 def read(file: Path) -> list[Learning]:
-    """What `as_csv` wrote; nothing where there is no such file, or another one, which is then replaced."""
+    """The rows that were written; nothing where there is no such file, or another one, which is then replaced."""
     if not os.path.lexists(file):
         return []
     try:

@@ -8,14 +8,14 @@ from typing import Any
 
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
-from cnnatomy.files import write_json, write_text
+from cnnatomy.files import write_json
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Trained
 from cnnatomy.training import checkpoints
 from cnnatomy.training.checkpoints import has_checkpoint
-from cnnatomy.training.epochs import as_csv
+from cnnatomy.training.epochs import write_metrics
 from cnnatomy.training.loop import Training
 from cnnatomy.training.schema import Recipe
 
@@ -121,7 +121,7 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
         part.unlink()
     if training.rows:  # a state may be from before what else is in the folder
         run_folder.write_weights(place.model, training.best_weights, run.name)
-        write_text(place.metrics, as_csv(training.rows, training.objective.task.metric))
+        write_metrics(place, training)
     if run.recipe != before.recipe:
         _amend(training, place, before, run)
 
