@@ -16,22 +16,6 @@ from cnnatomy.errors import UserError, nearest, quoted, shown
 PREFIX = "python:"
 
 
-def load_callable(name: str) -> Callable[..., Any]:
-    """The function of one's own that `python:package.module:callable` names.
-
-    Raises:
-        UserError: if there is nothing of that name, or it cannot be called.
-    """
-    place, colon, what = name.removeprefix(PREFIX).partition(":")
-    if not place or not colon or not what:
-        raise UserError(f"{name}: write python:package.module:callable")
-    found = _attribute(name, _imported(name, place), what)
-    if not callable(found):
-        raise UserError(f"{name} is {_kind(found)}, nothing that can be called")
-    function: Callable[..., Any] = found
-    return function
-
-
 def load(name: str) -> nn.Module:
     """The module that is meant, in evaluation mode.
 
@@ -40,10 +24,7 @@ def load(name: str) -> nn.Module:
     Raises:
         UserError: if there is nothing of that name, or it is no module.
     """
-    place, colon, what = name.removeprefix(PREFIX).partition(":")
-    if not place or not colon or not what:
-        raise UserError(f"{name}: write python:package.module:callable, such as python:torchvision.models:resnet50")
-    found = _attribute(name, _imported(name, place), what)
+    found = _named(name, ", such as python:torchvision.models:resnet50")
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise UserError(f"{name} is {_kind(found)}, no torch.nn.Module and nothing that gives one")
@@ -51,6 +32,26 @@ def load(name: str) -> nn.Module:
     if not isinstance(found, nn.Module):
         raise UserError(f"{name} gives {_kind(found)}, not a torch.nn.Module")
     return found.eval()
+
+
+def load_callable(name: str) -> Callable[..., Any]:
+    """The function of one's own that is meant.
+
+    Raises:
+        UserError: if there is nothing of that name, or it cannot be called.
+    """
+    found = _named(name)
+    if not callable(found):
+        raise UserError(f"{name} is {_kind(found)}, nothing that can be called")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _named(name: str, example: str = "") -> Any:
+    place, colon, what = name.removeprefix(PREFIX).partition(":")
+    if not place or not colon or not what:
+        raise UserError(f"{name}: write python:package.module:callable{example}")
+    return _attribute(name, _imported(name, place), what)
 
 
 def _kind(found: Any) -> str:
