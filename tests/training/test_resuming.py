@@ -20,13 +20,13 @@ from cnnatomy.data.images import check_image_shape
 from cnnatomy.errors import UserError
 from cnnatomy.files import writing_to
 from cnnatomy.layers import Conv, Flatten, FullyConnected, MaxPool, ReLU
+from cnnatomy.readers.yaml.source import plain_document
 from cnnatomy.runs import RunFolder
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.tasks.label import Label
 from cnnatomy.training import Recipe, Trained, changed, checkpoints, fit, preparing
 from cnnatomy.training.progress import PipedConsole
-from cnnatomy.training.schema import plain
 
 RECIPE = Recipe(epochs=2)
 
@@ -187,7 +187,7 @@ def test_a_recipe_as_yaml_explains_every_field_and_reads_back() -> None:
     text = Recipe().as_yaml()
     for line, name in zip(text.splitlines(), Recipe().as_dict(), strict=True):
         assert re.fullmatch(rf"{name}: .+ # .{{10,}}", line)
-    assert Recipe.from_dict(plain(text, "the text"), "the text") == Recipe()
+    assert Recipe.from_dict(plain_document(text, "the text"), "the text") == Recipe()
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

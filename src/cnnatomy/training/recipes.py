@@ -11,7 +11,8 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked, type_text
-from cnnatomy.training.schema import Recipe, plain, values_of
+from cnnatomy.readers.yaml.source import plain_document
+from cnnatomy.training.schema import Recipe, values_of
 from cnnatomy.training.shipped import SHIPPED, Shipped
 
 RECIPES: dict[str, Recipe] = {name: one.recipe for name, one in SHIPPED.items()}
@@ -42,7 +43,7 @@ def read(path: Path) -> Recipe:
     Raises:
         UserError: with the file and the field, if it is no such file.
     """
-    record = plain(read_text(path, MAX_DESIGN_BYTES, "the recipe"), str(path))
+    record = plain_document(read_text(path, MAX_DESIGN_BYTES, "the recipe"), str(path))
     if not isinstance(record, Mapping) or not record:
         raise UserError(f"{path}: expected a recipe, {type_text(dict[str, Any])} such as learning_rate: 0.1")
     return from_record(record, str(path), recipe("default"))

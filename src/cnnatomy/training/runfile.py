@@ -16,8 +16,8 @@ from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked
 from cnnatomy.readers.yaml import listed
 from cnnatomy.readers.yaml import source as yaml_source
-from cnnatomy.training.recipes import from_record, recipe
-from cnnatomy.training.schema import Recipe, plain
+from cnnatomy.training.recipes import find, from_record, recipe
+from cnnatomy.training.schema import Recipe
 
 SUFFIXES = (".yaml", ".yml")
 KEYS: dict[str, Any] = {
@@ -62,7 +62,9 @@ def read(name: str) -> RunFile:
         UserError: with the file and the key, if something is missing, unknown, or of another type.
     """
     path = Path(name)
-    record = checked(plain(read_text(path, MAX_DESIGN_BYTES, "the run file"), name), dict[str, Any], name)
+    record = checked(
+        yaml_source.plain_document(read_text(path, MAX_DESIGN_BYTES, "the run file"), name), dict[str, Any], name
+    )
     for key in record:
         if key not in KEYS:
             raise UserError(f"{name}: a run file has no {quoted(key)}.{nearest(key, KEYS)} It has {', '.join(KEYS)}")
@@ -84,8 +86,6 @@ def _design(said: Any, path: Path) -> str | Design:
 
 def _recipe(said: Any, path: Path) -> Recipe:
     if isinstance(said, str):
-        from cnnatomy.training.recipes import find
-
         return find(_beside(said, path)).recipe
     return from_record(checked(said, dict[str, Any], f"{path}: recipe"), f"{path}: recipe", recipe("default"))
 

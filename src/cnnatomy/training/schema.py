@@ -12,7 +12,7 @@ import yaml
 
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.plain import checked
-from cnnatomy.readers.yaml import source as yaml_source
+from cnnatomy.readers.yaml.source import plain_document
 from cnnatomy.runs.run import Run
 
 OPTIMIZERS = ("sgd", "nesterov", "rmsprop", "adam", "adamw", "muon")
@@ -208,10 +208,5 @@ def changed(base: Recipe, settings: Iterable[str], **values: Any) -> Recipe:
                 f"--set {setting}: a recipe has no {name!r}.{nearest(name, HINTS)}"
                 " `cnnatomy recipe default --format yaml` lists all fields"
             )
-        values[name] = checked(plain(text, f"--set {name}"), HINTS[name], f"--set {name}")
+        values[name] = checked(plain_document(text, f"--set {name}"), HINTS[name], f"--set {name}")
     return replace(base, **values)
-
-
-def plain(text: str, source: str) -> Any:
-    """What is written as in YAML."""
-    return yaml_source.plain_document(text, source)
