@@ -332,10 +332,11 @@ def _start(request: Request, network: Design) -> Trained | None:
 
 def _own_loss(request: Request) -> Any:
     """A loss of one's own, where one was given on the command line."""
-    if request.loss is None or not request.loss.startswith("python:"):
+    from cnnatomy.tasks.losses import OWN, guarded
+
+    if request.loss is None or not request.loss.startswith(OWN):
         return None
     from cnnatomy.readers.torch.names import load_callable
-    from cnnatomy.tasks.losses import guarded
 
     return guarded(load_callable(request.loss), request.loss)
 

@@ -27,7 +27,7 @@ from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.runs.model import Model, check_finite
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.losses import OWN, Options
 from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Task, outputs_of
 
 IMAGES_AT_ONCE = 64
@@ -212,7 +212,7 @@ class Trained:
         """The loss that was trained, as validation measured it; the task's own where it was one of the user's."""
         name = str(self.run.recipe.get("loss", ""))
         options = Options.of(self.run.recipe).plain()
-        return self.run.task.criterion("" if name.startswith("python:") else name, options)
+        return self.run.task.criterion("" if name.startswith(OWN) else name, options)
 
     def test_split(self, source: str | Path | None = None) -> tuple[Split, str]:
         """What `evaluate` evaluates on, in the shape of the network's input, and in words what that is."""

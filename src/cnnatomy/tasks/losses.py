@@ -16,6 +16,8 @@ from cnnatomy.errors import UserError, nearest
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs and targets of a batch to a scalar: the mean over the images, so that parts of a batch add up."""
 
+OWN = "python:"
+"""How the name of a loss of the user's own begins. It is run where it was given, never because a file names it."""
 IGNORED = 255
 """The label of a pixel that counts for nothing."""
 

@@ -20,14 +20,13 @@ from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.losses import OWN, Options
 from cnnatomy.tasks.task import Criterion, Task, outputs_of
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
 
 RARE = 10
 """How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""
-PYTHON = "python:"
 FINAL = "trained on training and validation together"
 """What a run says of itself for which all choices were made before."""
 STATES = {
@@ -115,7 +114,7 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
     """
     if own is not None:
         return Objective(task, own, own)
-    if recipe.loss.startswith(PYTHON):
+    if recipe.loss.startswith(OWN):
         raise UserError(
             f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
             f" give it on the command line, --loss {recipe.loss}, or in Python fit(..., loss=...)"
@@ -148,9 +147,7 @@ def _balanced(data: Data, recipe: Recipe) -> tuple[tuple[float, ...], Recipe, li
 
 def class_counts(data: Data) -> list[int]:
     """Training images of each class."""
-    targets = data.train.targets
-    labels = targets["label"] if isinstance(targets, Mapping) else targets
-    return torch.bincount(labels[data.train.indices], minlength=len(data.classes)).tolist()
+    return torch.bincount(_labels(data), minlength=len(data.classes)).tolist()
 
 
 def balanced(counts: list[int]) -> tuple[float, ...]:
@@ -166,9 +163,13 @@ def draws(data: Data, recipe: Recipe) -> torch.Tensor | None:
     """How often each training image is drawn, relative to the others; None where all are seen equally often."""
     if recipe.sampler == "none":
         return None
+    return torch.tensor(balanced(class_counts(data)), dtype=torch.float64)[_labels(data)]
+
+
+def _labels(data: Data) -> torch.Tensor:
+    """Of the training images, the class of each."""
     targets = data.train.targets
-    labels = targets["label"] if isinstance(targets, Mapping) else targets
-    return torch.tensor(balanced(class_counts(data)), dtype=torch.float64)[labels[data.train.indices]]
+    return (targets["label"] if isinstance(targets, Mapping) else targets)[data.train.indices]
 
 
 def _check(run: Run, recipe: Recipe) -> None:
@@ -181,7 +182,7 @@ def _check(run: Run, recipe: Recipe) -> None:
         )
     if recipe.label_smoothing and not isinstance(run.task, Label) and run.task.kind not in ("labels", "mask"):
         raise UserError(f"recipe: label_smoothing is for labels; the task is {run.task.kind}")
-    if not recipe.loss.startswith(PYTHON):
+    if not recipe.loss.startswith(OWN):
         _check_ends(run)
     names = _paths(run.network, run.shape)
     for name in (*recipe.freeze, *recipe.rates):
