@@ -52,40 +52,25 @@ class SidesType(click.ParamType[tuple[int, int]]):
         return sides
 
 
-UNITS_OF_TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-
-
-class SecondsType(click.ParamType[float]):
-    """`20ms`, `1.5s`, `800us`: seconds."""
+class TimeType(click.ParamType[float]):
+    """A number and a unit, such as `20ms`; in seconds. `units` are their seconds by name."""
 
     name = "TIME"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*(s|ms|us|µs)\s*", str(value).lower(), re.ASCII)
-        if match is None or not float(match[1]):
-            self.fail(f"{quoted(value)} is not a time; write a number and s, ms or us, such as 20ms", param, ctx)
-        return float(match[1]) * UNITS_OF_TIME[match[2]]
-
-
-UNITS_OF_DURATION = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class DurationType(click.ParamType[float]):
-    """`90s`, `20m`, `1.5h`: seconds."""
-
-    name = "TIME"
+    def __init__(self, units: dict[str, float], known: str) -> None:
+        self.units, self.known = units, known
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([smhd])\s*", str(value).lower(), re.ASCII)
-        if match is None or not float(match[1]):
-            self.fail(f"{quoted(value)} is not a time; write a number and s, m, h or d, such as 20m", param, ctx)
-        return float(match[1]) * UNITS_OF_DURATION[match[2]]
+        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([a-zµ]+)\s*", str(value).lower(), re.ASCII)
+        if match is None or match[2] not in self.units or not float(match[1]):
+            self.fail(f"{quoted(value)} is not a time; write a number and {self.known}", param, ctx)
+        return float(match[1]) * self.units[match[2]]
 
 
 SHAPE = ShapeType()
 SIDES = SidesType()
-SECONDS = SecondsType()
-DURATION = DurationType()
+SECONDS = TimeType({"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}, "s, ms or us, such as 20ms")
+DURATION = TimeType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}, "s, m, h or d, such as 20m")
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
 classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")
