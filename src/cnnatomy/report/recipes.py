@@ -13,13 +13,11 @@ import yaml
 from cnnatomy.analysis import account
 from cnnatomy.analysis.accounting import Account, Row
 from cnnatomy.catalogue import network
+from cnnatomy.critique.study import NORMALISATIONS
 from cnnatomy.layers import (
-    BatchNorm,
     Conv,
     DepthwiseConv,
     Dropout,
-    GroupNorm,
-    LayerNorm,
     LocalResponseNorm,
     Maxout,
     PartialConv,
@@ -32,7 +30,6 @@ from cnnatomy.report.tables import Column, paragraphs, render
 if TYPE_CHECKING:  # torch takes longer to import than everything here
     from cnnatomy.training.shipped import Shipped
 
-NORMALISATIONS = (BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm)
 CONVOLUTIONS = (Conv, PartialConv, DepthwiseConv)
 
 
@@ -176,7 +173,9 @@ def _facts(counted: Account) -> dict[str, str]:
         "kernels": _counted(f"{rows_}x{columns}" for rows_, columns in _kernels(layers)),
         "nonlinearity": _counted(type(layer).__name__ for layer in layers if _is_nonlinear(layer)),
         "pooling": _counted(type(layer).__name__ for layer in layers if "Pool" in type(layer).__name__),
-        "normalisation": _counted(type(layer).__name__ for layer in layers if isinstance(layer, NORMALISATIONS)),
+        "normalisation": _counted(
+            type(layer).__name__ for layer in layers if isinstance(layer, (*NORMALISATIONS, LocalResponseNorm))
+        ),
         "dropout": _counted(dropouts),
         "head": _head(head),
     }

@@ -199,8 +199,7 @@ def ensemble(names: Sequence[str], together: Together, what: str, format: str = 
     records += [{"run": "mean of the members", **mean}, {"run": "ensemble", **whole}]
     columns = [
         Column("run", "run"),
-        Column("top_1", "top 1", "{:.2%}".format, number=True),
-        Column("top_5", "top 5", "{:.2%}".format, number=True),
+        *(Column(name, training.titled(name), "{:.2%}".format, number=True) for name in figures),
         Column("loss", "loss", "{:.4f}".format, number=True),
     ]
     return render(columns, records, "table") + "\n" + training.evaluation(together.ensemble, f"ensemble, {what}")
