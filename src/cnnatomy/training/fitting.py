@@ -36,10 +36,11 @@ from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
 from cnnatomy.training.layers import Layers
-from cnnatomy.training.loop import Training, frozen
+from cnnatomy.training.loop import Training
 from cnnatomy.training.peak import Peak
 from cnnatomy.training.preparing import Plan
 from cnnatomy.training.schema import Recipe
+from cnnatomy.training.steps import frozen
 from cnnatomy.training.tensorboard import TensorBoard
 from cnnatomy.training.watching import Watcher
 
