@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cnnatomy.commands.options import account_of, device_option, needs_training
-from cnnatomy.commands.train import Request, trained_by, what_next
+from cnnatomy.commands.requests import Request
+from cnnatomy.commands.train import trained_by, what_next
 from cnnatomy.commands.trained import print_predictions
 
 if TYPE_CHECKING:

@@ -1,0 +1,211 @@
+"""What a training was asked for on the command line, and what has to be read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnatomy.commands.bars import images_bar
+from cnnatomy.errors import ShapeError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnatomy.data import Data
+    from cnnatomy.data.dataset import Progress as Report
+    from cnnatomy.design.network import Design
+    from cnnatomy.runs import Run, RunFolder, Trained
+    from cnnatomy.training import Recipe
+    from cnnatomy.training.preparing import Plan
+
+WORTH_A_BAR = 5_000
+"""Images whose reading takes long enough to show."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `train` was asked for: names as the user typed them."""
+
+    network: str
+    data: str | None = None
+    out: Path | None = None
+    input: tuple[int, int, int] | None = None
+    recipe: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    resume: bool = False
+    settings: tuple[str, ...] = ()
+    start: str | None = None
+    memory: str | None = None
+    loss: str | None = None
+    seconds: float | None = None
+    final: Path | None = None
+    checkpoint_every: float = 300.0
+    loggers: tuple[str, ...] = ()
+    remedy: str = "add --resume to go on with it, or name another one with --out"
+    design: Design | None = None
+    base: Recipe | None = None
+
+
+def request_of(**options: Any) -> Request:
+    """What was typed, or what a run file says, which options change."""
+    known = {each.name for each in fields(Request)} - {"changes", "design", "base"}
+    given = {name: value for name, value in options.items() if name in known and value is not None}
+    changes = {name: value for name, value in options.items() if name not in known and value is not None}
+    if "freeze" in changes:
+        changes["freeze"] = tuple(part.strip() for part in changes["freeze"].split(",") if part.strip())
+    if "loss" in given:
+        changes["loss"] = given["loss"]
+    request = Request(**given, changes=changes)
+    from cnnatomy.training import runfile
+
+    if not runfile.is_run_file(request.network):
+        return request
+    said = runfile.read(request.network)
+    name = said.design if isinstance(said.design, str) else request.network
+    return replace(
+        request,
+        network=name,
+        design=None if isinstance(said.design, str) else said.design,
+        data=request.data or said.data,
+        out=request.out or (Path(said.out) if said.out else Path("runs") / Path(request.network).stem),
+        input=request.input or said.input,
+        start=request.start or said.start,
+        base=said.recipe,
+        device=request.device if request.device != "auto" else said.device or "auto",
+    )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything that training needs, and what is said of it."""
+
+    network: Design
+    data: Data
+    plan: Plan
+    device: torch.device
+    start: Trained | None
+    loss: Any
+    memory: int | None
+    before: Run | None
+    final: bool
+    console: Any
+
+
+def prepared(request: Request, place: RunFolder | None = None) -> Ready:
+    """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
+    from cnnatomy.data import load, open_source
+    from cnnatomy.machine import choose_device
+    from cnnatomy.report.memory import parse_size
+    from cnnatomy.runs.run import image_shape
+    from cnnatomy.training import preparing, resuming
+    from cnnatomy.training.progress import PipedConsole
+
+    console = PipedConsole(highlight=False, soft_wrap=True)
+    before = resuming.begun(place) if request.resume and place is not None else None
+    recipe = _recipe(request, before)
+    if before is not None:
+        recipe = resuming.settled(recipe, before)
+    limit = parse_size(request.memory) if request.memory else None
+    device = choose_device(request.device)
+    images = open_source(request.data if request.data is not None else before.source if before else "digits")
+    network = _network(request, images.outputs, before)
+    shape = image_shape(network)
+    images.check(shape)
+    if before is not None and place is not None:
+        resuming.check_classes(place.path, before, images.task(shape).names, images.source)
+        try:
+            given, _ = preparing.without_softmax(network, shape, images.task(shape))
+        except ShapeError as error:  # the run's own network fits the run's own images
+            raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
+        resuming.check_network(place.path, before, given)
+    start = _start(request, network)
+    preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
+    with _reading(console, len(images)) as report:
+        data = load(images, shape, progress=report)
+    final = request.final is not None or (before is not None and before.change == preparing.FINAL)
+    data = data.joined() if final else data
+    plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
+    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, final, console)
+
+
+def _network(request: Request, outputs: int | None, before: Run | None) -> Design:
+    from cnnatomy.readers import resolve
+
+    shape = request.input or (before.shape if before else None)
+    if request.design is not None:
+        return request.design.replace(input=shape) if shape else request.design
+    begun_elsewhere = request.start is not None or (before is not None and before.parent != "")
+    return resolve(request.network, outputs, shape, new_head=begun_elsewhere)
+
+
+def _start(request: Request, network: Design) -> Trained | None:
+    """The trained network that gives the first weights, if one was named."""
+    if request.start is None:
+        return None
+    from cnnatomy.readers import resolve
+    from cnnatomy.runs.weights.start import open_start
+
+    if request.design is None and not request.network.startswith("python:"):
+        network = resolve(request.network)  # for its own input, as the weights are
+    return open_start(request.start, network, request.device)
+
+
+def _own_loss(request: Request) -> Any:
+    """A loss of one's own, where one was given on the command line."""
+    from cnnatomy.tasks.losses import OWN, guarded
+
+    if request.loss is None or not request.loss.startswith(OWN):
+        return None
+    from cnnatomy.readers.torch.names import load_callable
+
+    return guarded(load_callable(request.loss), request.loss)
+
+
+def again(request: Request) -> Request:
+    """The request that trains once more what a run has chosen: its network, data, recipe, best epoch and cuts."""
+    from cnnatomy.runs import RunFolder
+    from cnnatomy.runs import folder as run_folder
+    from cnnatomy.training import resuming
+
+    assert request.final is not None
+    place, run = run_folder.read_run(request.final)
+    if not run_folder.is_complete(RunFolder(request.final)):
+        raise UserError(f"{request.final} is not complete: its choices are not made. Finish it with --resume")
+    return replace(
+        request,
+        network=str(place.design),
+        design=run.network,
+        data=request.data or run.source,
+        input=run.shape,
+        base=resuming.as_chosen(place, run),
+        out=request.out or request.final.with_name(request.final.name + "-final"),
+        start=request.start or run.parent or None,
+    )
+
+
+def _recipe(request: Request, before: Run | None) -> Recipe:
+    """The recipe that is named, else that of the run that goes on or of the run file, else the default; changed."""
+    from cnnatomy.training import Recipe, changed
+    from cnnatomy.training.recipes import find
+
+    if request.recipe is not None:
+        base = find(request.recipe).recipe
+    elif before is not None:
+        base = Recipe.of(before)
+    else:
+        base = request.base or find("default").recipe
+    return changed(base, request.settings, **request.changes)
+
+
+@contextmanager
+def _reading(console: Any, count: int) -> Iterator[Report | None]:
+    """A bar while many images are read."""
+    if not console.is_terminal or console.is_dumb_terminal or count < WORTH_A_BAR:
+        yield None
+        return
+    with images_bar("reading images", count, console) as tell:
+        yield lambda done, total: tell(done) if done % 256 == 0 or done == total else None
