@@ -116,17 +116,22 @@ def fit(
         keeper = Keeper(training, place, run.name, checkpoint_every)
         with Peak(where) as peak, _saying_what_to_do(recipe, training, place):
             training.run(keeper.epoch_done, keeper.between)
-        best = training.evaluated
-        best.network.load_state_dict(training.best_weights)
-        best.eval()
-        made = choices(best, data.val.batches(EVALUATION_BATCH), run.task) if validation is not None else {}
-        task = chosen(run.task, made)[0] if "thresholds" in made else run.task
-        test = evaluate(best, data.test.batches(EVALUATION_BATCH), task, objective.plain)
-        summary = _summary(run, data, where, training, test, planned, peak) | {"validation": made}
-        if place is not None:
-            write_json(place.summary, summary)
+        return _finished(run, data, training, place, planned, peak)
+
+
+def _finished(run: Run, data: Data, training: Training, place: RunFolder | None, planned: Plan, peak: Peak) -> Trained:
+    """What a training that is over has made: chooses on validation, tests once, and writes summary.json."""
+    best, objective = training.evaluated, training.objective
+    best.network.load_state_dict(training.best_weights)
+    best.eval()
+    made = choices(best, training.val, run.task) if training.val is not None else {}
+    task = chosen(run.task, made)[0] if "thresholds" in made else run.task
+    test = evaluate(best, data.test.batches(EVALUATION_BATCH), task, objective.plain)
+    summary = _summary(run, data, training, test, planned, peak) | {"validation": made}
+    if place is not None:
+        write_json(place.summary, summary)
     assert training.best is not None
-    outcome = Outcome(tuple(training.rows), training.best, summary["training"]["stopped_early"], test, summary)
+    outcome = Outcome(tuple(training.rows), training.best, training.stopped_early, test, summary)
     return Trained(run, best, place.path if place is not None else None, outcome, made)
 
 
@@ -191,7 +196,6 @@ def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device)
 def _summary(
     run: Run,
     data: Data,
-    device: torch.device,
     training: Training,
     test: Evaluation,
     planned: Plan,
@@ -224,7 +228,7 @@ def _summary(
     return record | {
         "training": trained,
         "test": test.as_dict(),
-        "machine": machine.describe(device),
+        "machine": machine.describe(training.device),
         "versions": machine.versions(*PACKAGES),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
