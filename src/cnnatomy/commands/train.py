@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +147,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
         recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
-        plan = replace(plan, recipe=recipe, notes=(*plan.notes, f"in {request.seconds:g} s: {recipe.epochs:g} epochs"))
+        plan = plan.with_recipe(recipe, f"in {request.seconds:g} s: {recipe.epochs:g} epochs")
     for line in training.beginning(plan, data):
         click.echo(line)
     before = ready.before

@@ -135,7 +135,7 @@ def find_rate(
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
-    training = _throwaway(replace(plan, recipe=rising), data, device, start, loss)
+    training = _throwaway(plan.with_recipe(rising), data, device, start, loss)
     watch = _Range(steps)
     training.watchers = [watch]
     watch.raise_rate(training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -52,10 +52,18 @@ class Plan:
     """
 
     run: Run
-    recipe: Recipe
     notes: tuple[str, ...]
     predicted: int
     weights: tuple[float, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """That of the run."""
+        return Recipe.of(self.run)
+
+    def with_recipe(self, recipe: Recipe, *notes: str) -> Self:
+        """The same by another recipe, and what is to be said of that."""
+        return replace(self, run=replace(self.run, recipe=recipe.as_dict()), notes=(*self.notes, *notes))
 
 
 def plan(
@@ -103,7 +111,7 @@ def plan(
                 + _seen_by_norms(run, -(-batch // parts))
             )
     notes.append(f"predicted peak of a step: {_size(predicted)}")
-    return Plan(replace(run, recipe=recipe.as_dict()), recipe, tuple(notes), predicted, weights)
+    return Plan(replace(run, recipe=recipe.as_dict()), tuple(notes), predicted, weights)
 
 
 def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: Criterion = None) -> Objective:
