@@ -56,7 +56,7 @@ def recipe_line(recipe: Recipe) -> str:
     return (
         f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, {recipe.schedule} schedule{warmup}, momentum"
         f" {recipe.momentum:g}, weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size},"
-        f" {recipe.epochs:g} epochs at most, seed {recipe.seed}"
+        f" {recipe.epochs:g} epoch{'s' * (recipe.epochs != 1)} at most, seed {recipe.seed}"
     )
 
 
@@ -80,7 +80,9 @@ def ending(outcome: Outcome, metric: str) -> str:
     kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {score}"
     if math.isnan(best.val_loss):
         kept = "the last is kept"
-    return f"{ended} epochs in {seconds:.1f} s; {kept}{peak} (predicted {predicted / 2**20:,.0f} MiB)"
+    return (
+        f"{ended} epoch{'s' * (count != 1)} in {seconds:.1f} s; {kept}{peak} (predicted {predicted / 2**20:,.0f} MiB)"
+    )
 
 
 def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
@@ -155,7 +157,7 @@ def rates(found: RangeTest, format: str) -> str:
     return render(columns, some, format, title)
 
 
-NO_SHARES = ("mean_absolute_error", "root_mean_square_error", "mean_distance", "mean_macs_at_threshold")
+NO_SHARES = ("mean_absolute_error", "root_mean_square_error", "r_squared", "mean_distance", "mean_macs_at_threshold")
 """Figures that are in the unit of what is measured."""
 
 
