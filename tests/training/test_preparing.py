@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+import cnnatomy as cn
 from cnnatomy import Chain, Network
+from cnnatomy.analysis import memory
 from cnnatomy.data import Data, load
 from cnnatomy.design import Heads
 from cnnatomy.design.blocks import Block
@@ -131,3 +133,20 @@ def test_what_the_loss_computes_is_refused_at_the_end_of_a_head(kind: str, head:
     )
     with pytest.raises(UserError, match=rf"{type(end).__name__.lower()} \(head.end\), which the loss of {kind} comp"):
         plan(network, load(f"scenes:{kind}", (1, 32, 32)), Recipe(), torch.device("cpu"))
+
+
+def test_fewer_images_are_validated_at_once_where_memory_asks_for_it() -> None:
+    """Validation of 256 images holds more at once than a step of few."""
+    data = load("digits", (1, 32, 32))
+    network = cn.network("lenet-5", classes=10)
+    whole = plan(network, data, Recipe(batch_size=4), torch.device("cpu"))
+    graph, kept = network.graph(), 2 * 61_706 * 4  # gradients and momentum
+    assert whole.evaluated == 256
+    assert whole.predicted == memory.inference(graph, memory.Setting(256)).total + kept
+    less = plan(network, data, Recipe(batch_size=4), torch.device("cpu"), limit=whole.predicted // 2)
+    assert 1 < less.evaluated < 256
+    assert less.predicted <= whole.predicted // 2
+    one, other = (fit(network, data, Recipe(epochs=0.2), memory=limit) for limit in (None, whole.predicted // 2))
+    assert one.outcome is not None
+    assert other.outcome is not None
+    assert other.outcome.best.val_loss == pytest.approx(one.outcome.best.val_loss, rel=1e-4)

@@ -74,15 +74,15 @@ def ending(outcome: Outcome, metric: str) -> str:
     seconds = sum(epoch.seconds for epoch in outcome.epochs)
     ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
     predicted, taken = (outcome.summary["training"][key] for key in ("predicted_bytes", "peak_bytes"))
-    peak = f"; at the peak {taken / 2**20:,.0f} MiB" if taken is not None else ""
+    memory = f"; {predicted / 2**20:,.0f} MiB of tensors predicted"
+    if taken is not None:
+        memory += f", {taken / 2**20:,.0f} MiB measured"
     best = outcome.best
     score = f"{metric.replace('_', ' ')} {best.val_score:.2%}"
     kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {score}"
     if math.isnan(best.val_loss):
         kept = "the last is kept"
-    return (
-        f"{ended} epoch{'s' * (count != 1)} in {seconds:.1f} s; {kept}{peak} (predicted {predicted / 2**20:,.0f} MiB)"
-    )
+    return f"{ended} epoch{'s' * (count != 1)} in {seconds:.1f} s; {kept}{memory}"
 
 
 def evaluation(result: Evaluation, what: str, format: str = "table") -> str:

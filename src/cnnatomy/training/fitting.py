@@ -23,7 +23,7 @@ from cnnatomy.files import write_json, writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.choices import choices, chosen
-from cnnatomy.runs.evaluation import EVALUATION_BATCH, evaluate, quiet
+from cnnatomy.runs.evaluation import evaluate, quiet
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.memory import out_of_memory
 from cnnatomy.runs.model import Model
@@ -105,7 +105,7 @@ def fit(
         stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
         model = built(run, recipe, start, where)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
-        validation = data.val.batches(EVALUATION_BATCH) if len(data.val) else None
+        validation = data.val.batches(planned.evaluated) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)])
         if place is not None:
             stack.enter_context(run_folder.locked(place))
@@ -126,7 +126,7 @@ def _finished(run: Run, data: Data, training: Training, place: RunFolder | None,
     best.eval()
     made = choices(best, training.val, run.task) if training.val is not None else {}
     task = chosen(run.task, made)[0] if "thresholds" in made else run.task
-    test = evaluate(best, data.test.batches(EVALUATION_BATCH), task, objective.plain)
+    test = evaluate(best, data.test.batches(planned.evaluated), task, objective.plain)
     summary = _summary(run, data, training, test, planned, peak) | {"validation": made}
     if place is not None:
         write_json(place.summary, summary)

@@ -17,6 +17,7 @@ from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import BatchNorm, Softmax
 from cnnatomy.layers.layer import Shape
+from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
@@ -47,12 +48,14 @@ class Plan:
     Attributes:
         run: what will be kept of it, with the recipe in which nothing is left open.
         notes: what was decided, a line each.
-        predicted: bytes that a step needs at its peak, by the memory model.
+        evaluated: images at once in validation and test, which takes a feature map of each, too.
+        predicted: bytes that a step, or validation, needs at its peak, by the memory model.
         weights: of each class in the loss; none where all count alike.
     """
 
     run: Run
     notes: tuple[str, ...]
+    evaluated: int
     predicted: int
     weights: tuple[float, ...] = ()
 
@@ -110,8 +113,13 @@ def plan(
                 f" computed in {parts} parts, whose gradients are added up ({_size(predicted)})"
                 + _seen_by_norms(run, -(-batch // parts))
             )
-    notes.append(f"predicted peak of a step: {_size(predicted)}")
-    return Plan(replace(run, recipe=recipe.as_dict()), tuple(notes), predicted, weights)
+    evaluated, in_evaluation = at_once(run, recipe, device, limit)
+    notes.append(
+        f"predicted peak of tensors: {_size(predicted)} in a step, {_size(in_evaluation)} in validation of"
+        f" {evaluated} images at once"
+    )
+    run = replace(run, recipe=recipe.as_dict())
+    return Plan(run, tuple(notes), evaluated, max(predicted, in_evaluation), weights)
 
 
 def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: Criterion = None) -> Objective:
@@ -294,6 +302,23 @@ def split(
     largest = memory.largest_batch(lambda images: needed(design, shape, images, recipe, device), there)
     parts = -(-batch // largest)
     return parts, needed(design, shape, -(-batch // parts), recipe, device).total
+
+
+def at_once(run: Run, recipe: Recipe, device: torch.device, limit: int | None) -> tuple[int, int]:
+    """How many images are evaluated at once while a network is in training, and the bytes that this needs."""
+    graph = run.network.graph(run.shape)
+    step = needed(run.network, run.shape, 1, recipe, device)
+    setting = memory.Setting(dtype=recipe.precision, device=device.type)
+
+    def footprint(images: int) -> memory.Footprint:
+        return memory.inference(graph, setting.replace(batch=images))
+
+    kept = step.gradients + step.optimizer  # which stay where they are meanwhile
+    there = _there(device, limit)
+    images = EVALUATION_BATCH
+    if there is not None and footprint(images).total + kept > there:
+        images = max(1, memory.largest_batch(footprint, there - kept))
+    return images, footprint(images).total + kept
 
 
 def _seen_by_norms(run: Run, images: int) -> str:
