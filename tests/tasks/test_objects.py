@@ -17,6 +17,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, ReLU
 from cnnatomy.tasks import boxes
 from cnnatomy.tasks.objects import Objects, begin_rare, focal
+from cnnatomy.tasks.task import Output
 from peers import torchvision
 
 TASK = Objects(("cat", "dog"), size=(32, 48), scales=(1.0, 2.0), ratios=(1.0,))
@@ -217,3 +218,9 @@ def test_a_tiny_network_learns_eight_scenes_by_heart() -> None:
         meter.update(network(images), scenes.targets)
     measured = meter.result(1, 0.0, 0.0)
     assert measured["ap_50"] > 0.9
+
+
+def test_a_head_of_boxes_that_no_number_of_anchors_has_is_named() -> None:
+    outputs = [Output("classes", (30, 16, 16)), Output("boxes", (13, 16, 16))]
+    with pytest.raises(UserError, match="the head boxes gives 13x16x16; 4 channels are needed for each anchor"):
+        Objects(tuple("0123456789"), (64, 64)).check(outputs, "scenes")

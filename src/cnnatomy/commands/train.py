@@ -194,7 +194,7 @@ def what_next(place: RunFolder) -> str:
     return (
         f"\nThe run is in {place.path}: design.yaml, model.safetensors, metrics.csv, summary.json\n"
         f"  cnnatomy predict {place.path} IMAGE...     what is on your own images\n"
-        f"  cnnatomy evaluate {place.path}             every class, and the confusion matrix\n"
+        f"  cnnatomy evaluate {place.path}             how good it is, in detail\n"
         f"  tensorboard --logdir {place.tensorboard}"
     )
 

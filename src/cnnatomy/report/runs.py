@@ -30,11 +30,11 @@ def table(runs: Sequence[Listed], format: str = "table") -> str:
         Column("parameters", "parameters", _count, number=True),
         Column("epochs", "epochs", _count, number=True),
         Column("best_epoch", "best", _count, number=True),
-        Column("metric", "score", _text),
+        Column("metric", "score", _figure),
         Column("val_score", "validation", training.figure, number=True),
         Column("val_loss", "loss", _loss, number=True),
         Column("test_score", "test", training.figure, number=True),
-        Column("test_figure", "of", _text, beside=True),
+        Column("test_figure", "of", _figure, beside=True),
         Column("seconds", "seconds", _seconds, number=True),
         Column("state", "state", shortest=20),
     ]
@@ -164,6 +164,10 @@ def _count_of(number: int, what: str) -> str:
 
 def _text(value: str | None) -> str:
     return "-" if value is None else printable(value)
+
+
+def _figure(name: str | None) -> str:
+    return "-" if name is None else training.titled(name)
 
 
 def _count(value: int | None) -> str:

@@ -78,7 +78,7 @@ def ending(outcome: Outcome, metric: str) -> str:
     if taken is not None:
         memory += f", {taken / 2**20:,.0f} MiB measured"
     best = outcome.best
-    score = f"{metric.replace('_', ' ')} {best.val_score:.2%}"
+    score = f"{titled(metric)} {best.val_score:.2%}"
     kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {score}"
     if math.isnan(best.val_loss):
         kept = "the last is kept"

@@ -101,6 +101,10 @@ class Objects(Task):
                 f"detection needs the heads classes and boxes, with or without objectness; the network gives"
                 f" {', '.join(shapes)}: use detection_heads({len(self.names)}, anchors={self.anchors})"
             )
+        if len(shapes["boxes"]) == 3 and shapes["boxes"][0] % 4:
+            raise UserError(
+                f"the head boxes gives {dimensions(shapes['boxes'])}; 4 channels are needed for each anchor"
+            )
         for name, shape in shapes.items():
             needed = self.anchors * per_anchor[name]
             if len(shape) != 3 or shape[0] != needed or shape[1:] != shapes["classes"][1:]:
