@@ -93,3 +93,14 @@ def test_a_run_with_more_epochs_than_are_asked_for_is_left_as_it_is() -> None:
     before = Path("run/summary.json").read_text()
     assert "3 epochs are done, more than the 1" in said("train", "lenet-5", "--resume", "--epochs", "1", "--out", "run")
     assert Path("run/summary.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_groups_of_classes_are_named_in_a_run_file_and_kept_by_the_run() -> None:
+    groups = "groups:\n  round: ['0', '3', '6', '8', '9']\n  straight: ['1', '2', '4', '5', '7']\n"
+    Path("run.yaml").write_text(f"design: lenet-5\ndata: digits\nrecipe: {{epochs: 1}}\nout: one\n{groups}")
+    assert "group accuracy" in run_command("train", "run.yaml").output
+    assert "group accuracy" in run_command("train", "lenet-5", "--out", "one", "--resume", "--epochs", "2").output
+    assert "group accuracy" in run_command("train", "lenet-5", "--final", "one").output
+    Path("run.yaml").write_text("design: lenet-5\ngroups: {round: ['0', '33']}\n")
+    assert "groups: there is no class 33" in said("train", "run.yaml", "--out", "two")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cnnatomy.data.dataset import Progress as Report
     from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
+    from cnnatomy.tasks.task import Task
     from cnnatomy.training import Recipe
     from cnnatomy.training.preparing import Plan
 
@@ -48,11 +49,12 @@ class Request:
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
+    groups: dict[str, tuple[str, ...]] | None = None
 
 
 def request_of(**options: Any) -> Request:
     """What was typed, or what a run file says, which options change."""
-    known = {each.name for each in fields(Request)} - {"changes", "design", "base"}
+    known = {each.name for each in fields(Request)} - {"changes", "design", "base", "groups"}
     given = {name: value for name, value in options.items() if name in known and value is not None}
     changes = {name: value for name, value in options.items() if name not in known and value is not None}
     if "freeze" in changes:
@@ -75,6 +77,7 @@ def request_of(**options: Any) -> Request:
         input=request.input or said.input,
         start=request.start or said.start,
         base=said.recipe,
+        groups=said.groups,
         device=request.device if request.device != "auto" else said.device or "auto",
     )
 
@@ -128,6 +131,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
         data = load(images, shape, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
+    data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
     return Ready(network, data, plan, device, start, _own_loss(request), limit, before, final, console)
 
@@ -152,6 +156,22 @@ def _start(request: Request, network: Design) -> Trained | None:
     if request.design is None and not request.network.startswith("python:"):
         network = resolve(request.network)  # for its own input, as the weights are
     return open_start(request.start, network, request.device)
+
+
+def _groups(task: Task) -> dict[str, tuple[str, ...]] | None:
+    """Those of the classes of a run, where it has some."""
+    return getattr(task, "groups", None) or None
+
+
+def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
+    """The same with groups of its classes; raises `UserError` where it has no classes, or other ones."""
+    from cnnatomy.tasks.label import Label
+
+    if groups is None:
+        return data
+    if type(data.task) is not Label:
+        raise UserError(f"groups are of the classes of one label; {data.source} has the task {data.task.kind}")
+    return replace(data, task=replace(data.task, groups=groups))
 
 
 def _own_loss(request: Request) -> Any:
@@ -182,6 +202,7 @@ def again(request: Request) -> Request:
         data=request.data or run.source,
         input=run.shape,
         base=resuming.as_chosen(place, run),
+        groups=_groups(run.task),
         out=request.out or request.final.with_name(request.final.name + "-final"),
         start=request.start or run.parent or None,
     )

@@ -26,6 +26,7 @@ KEYS: dict[str, Any] = {
     "recipe": Any,
     "out": str,
     "input": tuple[int, int, int],
+    "groups": dict[str, tuple[str, ...]],
     "start": str,
     "device": str,
 }
@@ -34,13 +35,14 @@ KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a run file says: `design` is the name of a network, or a whole design."""
+    """What a run file says: `design` is the name of a network, or a whole design; `groups` are those of `Label`."""
 
     design: str | Design
     data: str | None = None
     recipe: Recipe | None = None
     out: str | None = None
     input: tuple[int, int, int] | None = None
+    groups: dict[str, tuple[str, ...]] | None = None
     start: str | None = None
     device: str | None = None
 
