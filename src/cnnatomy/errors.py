@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cnnatomy.limits import MAX_NAME_LENGTH
 
@@ -61,6 +61,11 @@ def quoted(value: object) -> str:
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = MAX_SHOWN
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """At most so many of several names, and that there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

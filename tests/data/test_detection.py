@@ -10,8 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cnnatomy import Chain, Network
 from cnnatomy.data import load, open_source
+from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
+from cnnatomy.layers import Conv, ReLU
+from cnnatomy.training import Recipe, fit
 
 
 def annotated(folder: Path, count: int, file: str = "boxes.json", images: str = "images", first: int = 0) -> Path:
@@ -70,3 +74,17 @@ def test_splits_of_other_categories_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="tells of other categories than"):
         open_source(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_path: Path) -> None:
+    tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
+    network = Network(tail=tail, body=Chain(), head=detection_heads(2, 1, 8), input=(1, 40, 40))
+    data = load(annotated(tmp_path / "one", 20), (1, 40, 40))
+    trained = fit(network, data, Recipe(epochs=1))
+    result, what = trained.evaluate(annotated(tmp_path / "other", 10, first=50))
+    assert (result.images, what[:10]) == (2, "test split")
+    with pytest.raises(
+        UserError, match=r"has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
+    ):
+        trained.evaluate("digits")

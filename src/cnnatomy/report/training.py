@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cnnatomy.analysis import account
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
-from cnnatomy.errors import printable
+from cnnatomy.errors import printable, some_of
 from cnnatomy.report.tables import Column, render
 
 if TYPE_CHECKING:  # Lightning takes three times as long to import as torch, and `predict` does without
@@ -64,8 +64,7 @@ def named(task: Task) -> str:
     """What there is to learn: `10 classes`, or the kind of target with its names."""
     if task.kind == "label":
         return f"{len(task.names)} classes"
-    some = ", ".join(task.names[:5]) + (", ..." if len(task.names) > 5 else "")
-    return f"{task.kind} ({some})"
+    return f"{task.kind} ({some_of(task.names)})"
 
 
 def ending(outcome: Outcome, metric: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnatomy.data import Split
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, some_of
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.model import Model
 from cnnatomy.runs.trained import Trained, run_source
@@ -101,7 +101,7 @@ class Ensemble:
             if member.run.classes != first.run.classes:
                 raise UserError(
                     f"{first.name} and {member.name} know different classes, or in another order:"
-                    f" {_some(first.run.classes)}; {_some(member.run.classes)}. An ensemble needs the same"
+                    f" {some_of(first.run.classes)}; {some_of(member.run.classes)}. An ensemble needs the same"
                 )
 
     def evaluate(self, source: str | None = None) -> tuple[Together, str]:
@@ -162,10 +162,6 @@ def _check_task(trained: Trained) -> None:
             f"{trained.name}: probabilities are averaged where there is one label an image; its task is"
             f" {trained.run.task.kind}"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ from cnnatomy.data import ImageError, Split, load, load_labelled, open_source, r
 from cnnatomy.data.images import check_image_shape, quiet_decoders
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, some_of
 from cnnatomy.files import writing_to
 from cnnatomy.machine import choose_device
 from cnnatomy.runs import folder as run_folder
@@ -201,7 +201,8 @@ class Trained:
     def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
         """On the run's own test split, or on other data with (some of) the same classes; and in words on what.
 
-        Of other data the test split is taken where it brings one along, else every image.
+        Of other data with one label an image the test split is taken where it brings one along, else every image; of
+        other tasks, the test split.
         Raises `UserError` where the run's own data has changed since, so that its splits may be others.
         """
         split, what = self.test_split(source)
@@ -217,10 +218,15 @@ class Trained:
     def test_split(self, source: str | Path | None = None) -> tuple[Split, str]:
         """What `evaluate` evaluates on, in the shape of the network's input, and in words what that is."""
         run, name = self.run, run_source(self.run.source if source is None else source)
-        if name != run.source:
+        if name != run.source and isinstance(run.task, Label):
             return load_labelled(name, run.shape, run.classes)
         data = load(name, run.shape, run.split_seed)
-        if data.fingerprint != run.fingerprint:
+        if name != run.source and (data.task.kind, data.classes) != (run.task.kind, run.classes):
+            raise UserError(
+                f"{name} has targets of the task {data.task.kind} ({some_of(data.classes)}); {self.name} was trained"
+                f" for {run.task.kind} ({some_of(run.classes)})"
+            )
+        if name == run.source and data.fingerprint != run.fingerprint:
             raise UserError(f"{name} has changed since this run was trained: its test split may hold training images")
         return data.test, f"test split of {name}"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import Graph
 from cnnatomy.design.network import Design, Network
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, some_of
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 from cnnatomy.tasks import losses
 from cnnatomy.tasks.losses import Options
@@ -215,6 +215,5 @@ def check_numbers(task: Task, outputs: Sequence[Output], one: str, needs: str, w
 
 def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> UserError:
     """The message for a head of the wrong shape."""
-    known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     head = f"the auxiliary head {output.name}" if output.auxiliary else "the head"
-    return UserError(f"{head} gives {dimensions(output.shape)}, {needs}: {whose} {known}")
+    return UserError(f"{head} gives {dimensions(output.shape)}, {needs}: {whose} {some_of(names)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, some_of
 from cnnatomy.files import write_json
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
@@ -90,7 +90,7 @@ def check_network(path: Path, before: Run, network: Design) -> None:
 def check_classes(path: Path, before: Run, classes: tuple[str, ...], source: str) -> None:
     """Raises `UserError` where a run is gone on with on other classes than it was begun on."""
     if before.classes != classes:
-        was, now = (", ".join(names[:8]) + (", ..." if len(names) > 8 else "") for names in (before.classes, classes))
+        was, now = some_of(before.classes, 8), some_of(classes, 8)
         raise UserError(
             f"{path} was begun on {len(before.classes)} classes ({was}), but {source} has {len(classes)} ({now}):"
             " give the same data, or another folder"
