@@ -142,6 +142,26 @@ def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, a
     assert "Traceback" not in err
 
 
+def test_ctrl_c_that_a_library_catches_while_it_is_imported_is_still_ctrl_c() -> None:
+    """As numpy's does, whose own import then fails of a module that was not loaded."""
+    program = """
+import os, signal
+import cnnatomy.cli
+from cnnatomy.__main__ import run
+
+def importing():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise AttributeError("module has no attribute")
+
+cnnatomy.cli.main = importing
+run()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
+    assert (ran.returncode, ran.stderr) == (130, "cnnatomy: interrupted\n")
+
+
 @pytest.mark.parametrize(
     "redirect",
     ["", ">&-", "<&-", ">&- <&-", "2>&-", "| head -1", "| true", ">/dev/full", "2>/dev/full", "2>&1 | head -1"],

@@ -7,15 +7,33 @@ import sys
 
 def run() -> None:
     """The command line."""
+    import signal
+
+    interrupts: list[int] = []
+
+    def interrupted(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
     try:
         from cnnatomy.cli import main
 
         main()
     except KeyboardInterrupt:  # during the imports: from then on the commands see to it
-        sys.stderr.write("cnnatomy: interrupted\n")
-        sys.exit(130)
+        _say_so()
+    except Exception:
+        if not interrupts:
+            raise
+        _say_so()  # a library that was being imported has caught it, and failed of what it had not yet done
     finally:
         _end()
+
+
+def _say_so() -> None:
+    sys.stderr.write("cnnatomy: interrupted\n")
+    sys.exit(130)
 
 
 def _end() -> None:
