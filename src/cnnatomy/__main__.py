@@ -7,17 +7,9 @@ import sys
 
 def run() -> None:
     """The command line."""
-    import signal
-
     interrupts: list[int] = []
-
-    def interrupted(number: int, frame: object) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupted)
     try:
+        _note(interrupts)
         from cnnatomy.cli import main
 
         main()
@@ -29,6 +21,18 @@ def run() -> None:
         _say_so()  # a library that was being imported has caught it, and failed of what it had not yet done
     finally:
         _end()
+
+
+def _note(interrupts: list[int]) -> None:
+    """From now on every Ctrl-C is noted there, before it does what it always does."""
+    import signal
+
+    def interrupted(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
 
 
 def _say_so() -> None:
