@@ -193,9 +193,10 @@ class Training:
         for part, goal in parts(images, target, recipe.accumulate):
             share = len(part) / len(images)
             loss, score = self._loss(part, goal)
-            self.scaler.scale(loss * share if share < 1 else loss).backward()
+            loss_of_batch = loss * share if share < 1 else loss
+            self.scaler.scale(loss_of_batch).backward()
             self.sums.add(loss, score, len(part))
-            total = total + loss.detach() * share
+            total = loss_of_batch.detach() + total if share < 1 else loss.detach()
         if self.device.type == "cpu" or self.steps % LOOKS_EVERY == 0:
             self._check(total, images, target)
         stepping = [one for one in self.optimizers if has_gradients(one)]  # of what is frozen, nothing has any
