@@ -120,13 +120,17 @@ def real(one: Case, place: Path) -> Ended:
     return Ended(ran.returncode, out, err, False, 0, 0)
 
 
+HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""What a shell starts in the background ignores Ctrl-C, and so do its children: not the ones that are tested for it."""
+
+
 @pytest.mark.parametrize("after", [0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 @pytest.mark.parametrize("command", ["critique nasnet-a-large", "train good.yaml --epochs 50 --out made"])
 def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, after: float, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(GOOD_DESIGN)
     reading, writing = os.pipe()
     started = f"import os; os.write({writing}, b'x'); os.close({writing})"
-    python = [sys.executable, "-c", f"{started}; {LAUNCH}", *command.split()]
+    python = [sys.executable, "-c", f"{HEARD}; {started}; {LAUNCH}", *command.split()]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "pass_fds": [writing]}
     process = subprocess.Popen(python, text=True, env=environment(), cwd=tmp_path, **streams)
     os.close(writing)
@@ -144,8 +148,8 @@ def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, a
 
 def test_ctrl_c_that_a_library_catches_while_it_is_imported_is_still_ctrl_c() -> None:
     """As numpy's does, whose own import then fails of a module that was not loaded."""
-    program = """
-import os, signal
+    program = f"""{HEARD}
+import os
 import cnnatomy.cli
 from cnnatomy.__main__ import run
 
