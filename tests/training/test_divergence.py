@@ -14,7 +14,7 @@ import torch
 from cnnatomy.data import Data, load
 from cnnatomy.errors import UserError
 from cnnatomy.runs import Trained
-from cnnatomy.training import Recipe, fit
+from cnnatomy.training import Recipe, fit, preparing
 from cnnatomy.training.loop import Training
 from cnnatomy.training.watching import Watcher
 from helpers import run_command
@@ -50,11 +50,37 @@ def test_the_layer_and_the_batch_are_named(digits: Data, value: float) -> None:
     with pytest.raises(UserError) as caught:
         fit(residual_network(), digits, Recipe(epochs=3), watch=[Poison(23, value, layer)], device="cpu")
     said = str(caught.value)
-    assert said.startswith("training diverged in epoch 2, batch 4 (step 24): the loss is nan; the first layer")
-    assert f"whose output is no number is {layer} (its weight is no number either)" in said
+    assert said.startswith("training diverged in epoch 2, batch 4 (step 24): the loss is nan; the step before left")
+    assert f"values that are no numbers in {layer}.weight. Begin" in said
     assert said.endswith(
         "Begin again with a lower learning rate, such as learning_rate=0.001, or limit the gradient, too: clip=1"
     )
+
+
+def test_a_step_that_breaks_the_weights_is_named_and_not_the_layer_that_suffers(digits: Data) -> None:
+    """Here the head's rate is absurd: it breaks in a step, and the next one has no number in any layer."""
+    recipe = Recipe(epochs=1, learning_rate=0.01, momentum=0.0, rates={"head": 1e37})
+    with pytest.raises(UserError, match=r"the step before left values that are no numbers in head\.") as caught:
+        fit(residual_network(), digits, recipe, device="cpu")
+    assert "learning_rate=1e-39" in str(caught.value)  # what makes the head's rate a usual one
+
+
+def test_a_layer_that_fails_in_validation_is_named_with_its_batch(
+    digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Watcher):
+        """A layer gives no number for the last of the batches of 64 in validation, which is smaller."""
+
+        def begin(self, training: Training) -> None:
+            training.evaluated.network.get_submodule(some_layer()).register_forward_hook(self.look)
+
+        def look(self, module: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor | None:
+            return output * math.nan if not module.training and len(output) == len(digits.val) % 64 else None
+
+    monkeypatch.setattr(preparing, "EVALUATION_BATCH", 64)
+    with pytest.raises(UserError, match=rf"nan in validation; .*no number is {some_layer()}, for batch 3") as caught:
+        fit(residual_network(), digits, Recipe(epochs=1), device="cpu", watch=[Failing()])
+    assert "every layer gives numbers" not in str(caught.value)
 
 
 def test_a_weight_that_is_no_number_is_never_kept(tmp_path: Path, digits: Data) -> None:

@@ -44,7 +44,7 @@ def runs(folders: tuple[Path, ...], compare: bool, group: bool, plot: Path | Non
     else:
         below = {one.path.resolve(): one for folder in folders or (Path("runs"),) for one in listing.find(folder)}
         found = listing.ordered(list(below.values()))
-        click.echo(report.grouped(listing.groups(found), format) if group else report.table(found, format))
+        click.echo(report.grouped(listing.groups(found), len(found), format) if group else report.table(found, format))
     if plot is not None:
         click.echo(report.draw(found, plot), err=True)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # they import torch
     from cnnatomy.runs.averages import Together
     from cnnatomy.runs.listing import Group, Listed
 
+MAX_NAMED_CURVES = 20
+"""Learning curves that the legend names; there are as many colours."""
+
 FIGURES = ("val_score", "val_loss", "test_score", "seconds")
 
 
@@ -68,8 +71,8 @@ def _parameters(one: Listed) -> int | None:
         return None
 
 
-def grouped(groups: Sequence[Group], format: str = "table") -> str:
-    """A row for each group of seeds: mean and standard deviation."""
+def grouped(groups: Sequence[Group], of: int, format: str = "table") -> str:
+    """A row for each group of seeds, mean and standard deviation; and how many of so many runs are in none."""
     records = []
     for group in groups:
         first = group.members[0].run
@@ -91,7 +94,9 @@ def grouped(groups: Sequence[Group], format: str = "table") -> str:
             Column(name, heading, text, number=True),
             Column(f"{name}_std", "± std", text, number=True, beside=True),
         ]
-    return render(columns, records, format, _count_of(len(groups), "group"))
+    left = of - sum(len(group.members) for group in groups)
+    note = f"; {_count_of(left, 'run')} not complete, or of a seed that is there already" if left else ""
+    return render(columns, records, format, _count_of(len(groups), "group") + note)
 
 
 def compared(runs: Sequence[Listed], differs: dict[str, list[Any]], format: str = "table") -> str:
@@ -142,7 +147,7 @@ def draw(runs: Sequence[Listed], file: Path) -> str:
         for axes, what in ((losses, "loss"), (scores, "score")):
             for split, style in (("train", "--"), ("val", "-")):
                 values = [row[f"{split}_{what}"] for row in one.curves]
-                label = str(one.path).lstrip("_") if split == "val" else None
+                label = str(one.path).lstrip("_") if split == "val" and number < MAX_NAMED_CURVES else None
                 colour = palette[number * 2 % 20 + number // 10 % 2]
                 axes.plot(epochs, values, style, color=colour, label=label, lw=1.2, marker=".", ms=3)
     losses.set_yscale("log")
@@ -153,7 +158,8 @@ def draw(runs: Sequence[Listed], file: Path) -> str:
         axes.set_title(f"{what}: validation; dashed: training")
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    scores.legend(fontsize=9)
+    title = f"the best {MAX_NAMED_CURVES} of {len(known)}" if len(known) > MAX_NAMED_CURVES else None
+    scores.legend(fontsize=9, title=title)
     plot.write(drawing, file, [str(one.path) for one in known])
     return f"Learning curves of {_count_of(len(known), 'run')}: {file}"
 

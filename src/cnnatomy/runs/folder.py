@@ -106,12 +106,18 @@ NEW_NAME = "name another folder, or remove it"
 def check_free(folder: RunFolder, remedy: str = NEW_NAME) -> None:
     """Raises `UserError` where the folder exists with something in it; `remedy` is what to do where that is a run."""
     if folder.path.is_dir():
-        if all(entry == folder.lock for entry in folder.path.iterdir()):
+        names = {entry.name for entry in folder.path.iterdir()}
+        if names <= {folder.lock.name} or (folder.lock.name in names and _was_being_made(names)):
             return
     elif not os.path.lexists(folder.path):
         return
     check_idle(folder)
     raise UserError(f"{folder.path} exists already: {remedy if is_run(folder) else 'name another folder'}")
+
+
+def _was_being_made(names: set[str]) -> bool:
+    """Whether the files of a folder, one of them its lock, are those of a `create` that was killed."""
+    return all(name in (".lock", RUN_DESIGN) or (name[0] == "." and name.endswith(".part")) for name in names)
 
 
 def check_idle(folder: RunFolder) -> None:

@@ -121,6 +121,8 @@ def _curves(place: RunFolder, metric: str) -> tuple[dict[str, float], ...]:
     lines = csv.DictReader(io.StringIO(read_text(place.metrics, MAX_RECORD_BYTES, "the epochs")))
     names = {name: name.replace("score", metric) for name in ("epoch", *CURVES, "seconds")}
     try:
+        if missing := set(names.values()) - set(lines.fieldnames or ()):
+            raise KeyError(*missing)
         return tuple({name: float(line[column]) for name, column in names.items()} for line in lines)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -156,16 +158,18 @@ class Group:
 
 
 def groups(runs: Sequence[Listed]) -> list[Group]:
-    """Runs by everything but their seeds, in the order of the first of each, and each as it is in the list; broken
-    ones are left out."""
-    found: dict[str, list[Listed]] = {}
+    """Complete runs by everything but their seeds, in the order of the first of each, and each as it is in the list.
+
+    Of several with the same seed, which are the same, the first stands for all.
+    """
+    found: dict[str, dict[Any, Listed]] = {}
     for one in runs:
-        if one.run is not None:
+        if one.run is not None and one.state == COMPLETE:
             record = one.run.as_dict()
-            record["recipe"].pop("seed", None)
+            seed = record["recipe"].pop("seed", None)
             key = json.dumps([record, listed.write(one.run.network)], sort_keys=True, default=str)
-            found.setdefault(key, []).append(one)
-    return [Group(tuple(members)) for members in found.values()]
+            found.setdefault(key, {}).setdefault(seed, one)
+    return [Group(tuple(members.values())) for members in found.values()]
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:

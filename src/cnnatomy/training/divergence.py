@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,20 +23,21 @@ class DivergenceError(UserError):
 
 
 @torch.no_grad()
-def first(model: Model, batch: Sequence[Tensor]) -> str:
-    """Which layer gives the first number that is none, for the images of a batch in parts.
+def first(model: Model, batches: Iterable[Tensor], what: str = "") -> str:
+    """Which layer failed first: its weights by the step before, or its output for the images of one of the batches.
 
-    In words. Runs the network once more, in the mode that it is in.
+    In words; `what` is said of the batch, with its number. Runs the network once more, in the mode that it is in.
     """
+    if broken := [name for name, tensor in model.network.named_parameters() if not tensor.isfinite().all()]:
+        others = f" and in {len(broken) - 1} tensors before it" if len(broken) > 1 else ""
+        return f"the step before left values that are no numbers in {broken[-1]}{others}"  # gradients come from the end
     found: list[str] = []
     hooks = []
 
     def watch(name: str) -> Any:
         def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if not found and isinstance(output, Tensor) and not output.isfinite().all():
-                weights = [key for key, tensor in module.named_parameters() if not tensor.isfinite().all()]
-                why = f"its {weights[0]} is no number either" if weights else "though its input and weights are numbers"
-                found.append(f"the first layer whose output is no number is {name} ({why})")
+                found.append(f"the first layer whose output is no number is {name}")
 
         return look
 
@@ -44,18 +45,20 @@ def first(model: Model, batch: Sequence[Tensor]) -> str:
         if not list(module.children()):
             hooks.append(module.register_forward_hook(watch(name)))
     try:
-        for images in batch:
-            if not found:
-                model(images)
+        for number, images in enumerate(batches, 1):
+            model(images)
+            if found:
+                return f"{found[0]}, for {what} {number}" if what else found[0]
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else "every layer gives numbers, so that it is the loss itself that is none"
+    return "every layer gives numbers, so that it is the loss itself that is none"
 
 
 def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None) -> str:
     """What to do: advice that works from where a training is, with so many complete epochs."""
-    rate = f"{min(recipe.learning_rate / 10, USUAL[recipe.optimizer]):.3g}"
+    fastest = max([1.0, *recipe.rates.values()])
+    rate = f"{min(recipe.learning_rate / 10, USUAL[recipe.optimizer] / fastest):.3g}"
     clip = "" if recipe.clip else ", or limit the gradient, too: --set clip=1"
     if folder is None:
         return f"Begin again with a lower learning rate, such as learning_rate={rate}{clip.replace('--set ', '')}"

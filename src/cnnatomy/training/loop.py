@@ -254,7 +254,8 @@ class Training:
         (train_loss, train_score), (loss, score) = self.sums.measured(), self._validation()
         if not math.isfinite(train_loss) or (self.val is not None and not math.isfinite(loss)):
             with self._precision():
-                where = divergence.first(self.evaluated.eval(), [next(iter(self.val or self.train))[0]])
+                batches = (images.to(self.device) for images, _ in self.val or self.train)
+                where = divergence.first(self.evaluated.eval(), batches, "batch")
             raise DivergenceError(
                 f"training diverged in epoch {self.epochs + 1}: the loss is {train_loss:g} in training, {loss:g} in"
                 f" validation; {where}"
@@ -312,6 +313,7 @@ class Training:
             "step_in_epoch": self.step_in_epoch,
             "begun": self.begun,
             "rate": self.rate,
+            "threads": torch.get_num_threads(),
         }
 
     def load(self, state: dict[str, Any]) -> None:

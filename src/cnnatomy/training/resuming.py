@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, some_of
@@ -23,6 +27,9 @@ CYCLES = ("cosine", "one-cycle", "polynomial")
 """Schedules that end at a given epoch, and so begin again where a run goes on after it."""
 AMENDABLE = ("epochs", "patience", "learning_rate", "clip", "cut", "cut_patience")
 """Fields of a recipe that may be others when a run goes on."""
+
+
+log = logging.getLogger(__name__)
 
 
 def begun(place: RunFolder) -> Run:
@@ -54,6 +61,13 @@ def same_run(place: RunFolder, before: Run, run: Run, start: Trained | None) -> 
     old, new = before.as_dict(), run.as_dict()
     for key in AMENDABLE:
         old["recipe"].pop(key), new["recipe"].pop(key)
+    if old["data"]["fingerprint"] == new["data"]["fingerprint"]:
+        old["data"] = new["data"]  # wherever it lies now
+    elif old["data"]["source"] == new["data"]["source"]:
+        raise UserError(
+            f"{run.source} has other images, labels or splits than when {place.path} was begun: give the same, or begin"
+            f" another run with its weights: --start {place.path}"
+        )
     for key in ("input", "data", "task", "normalisation", "recipe", "parent", "change"):
         if old.get(key) != new.get(key):
             was, now = _difference(old.get(key), new.get(key))
@@ -110,6 +124,8 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
                 f"{place.path} began with the weights of {run.parent}, and no state is kept yet. To begin again,"
                 f" remove it and name those weights: --start {run.parent}"
             )
+        if place.metrics.exists():
+            log.warning("%s: no checkpoint is left, so training begins again with epoch 1", place.path)
     else:
         for weights in [state["network"]] + [state["best"]] * bool(state["rows"]):
             run_folder.check_weights(place.last, weights, training.model.network, run.name)
@@ -117,6 +133,15 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
             training.load(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
             raise UserError(f"{place.last}: training cannot go on from it ({type(error).__name__}: {error})") from None
+        threads = state.get("threads", torch.get_num_threads())
+        if threads != torch.get_num_threads():
+            log.warning(
+                "%s was trained with %d threads, now %d: sums are made in another order, and the weights will not be"
+                " those of a run that was not interrupted, bit for bit",
+                place.path,
+                threads,
+                torch.get_num_threads(),
+            )
     for part in place.path.glob(".*.part"):  # what was being written when a process was killed
         part.unlink()
     if training.rows:  # a state may be from before what else is in the folder
@@ -124,6 +149,8 @@ def take_up(training: Training, place: RunFolder, before: Run, run: Run, start: 
         write_metrics(place, training)
     if run.recipe != before.recipe:
         _amend(training, place, before, run)
+    elif run != before:  # its data lie elsewhere
+        write_json(place.run, run.as_dict())
 
 
 def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
@@ -158,6 +185,10 @@ def _difference(old: Any, new: Any) -> tuple[str, str]:
     """The parts of two JSON values that differ, briefly."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        was, now = (", ".join(f"{key} {value.get(key, 'none')}" for key in keys) for value in (old, new))
+        was, now = (", ".join(f"{key} {_json(value.get(key))}" for key in keys) for value in (old, new))
         return was, now
-    return str(old), str(new)
+    return _json(old), _json(new)
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
