@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,24 @@ def test_seeds_of_one_run_are_a_group_with_mean_and_deviation(runs: Path) -> Non
     assert both["test_score"] == pytest.approx((one + other) / 2)
     assert both["test_score_std"] == pytest.approx(abs(one - other) / 2**0.5)
     assert [group["val_loss_std"] for group in groups if group["runs"] == 1] == [None]
+
+
+def test_a_run_that_is_not_complete_and_a_seed_that_is_there_twice_count_in_no_mean(runs: Path, tmp_path: Path) -> None:
+    for name, of in (("one", "seed0"), ("again", "seed0"), ("other", "seed1"), ("open", "interrupted")):
+        shutil.copytree(runs / of, tmp_path / name)
+    (group,) = json.loads(run_command("runs", tmp_path, "--group", "--format", "json").stdout)
+    assert (group["runs"], sorted(group["seeds"])) == (2, [0, 1])
+    assert "2 runs not complete, or of a seed that is there already" in run_command("runs", tmp_path, "--group").stdout
+
+
+def test_of_many_learning_curves_the_best_are_named(runs: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        shutil.copytree(runs / "seed0", tmp_path / "many" / f"run{number}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_command("runs", tmp_path / "many", "--plot", tmp_path / "many.svg")
+    drawing = (tmp_path / "many.svg").read_text()
+    assert "the best 20 of 60" in drawing
 
 
 def test_comparing_says_what_differs_in_recipe_and_design(runs: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import nn
 
 from cnnatomy import Chain, Network
@@ -98,6 +99,24 @@ def test_each_exit_learns(folder: Path) -> None:
     assert [row["exit"] for row in test["per_exit"]] == [1, 2, 3]
     assert all(row["accuracy"] > 0.6 for row in test["per_exit"])
     assert test["accuracy"] == test["per_exit"][-1]["accuracy"]
+
+
+@pytest.mark.slow
+def test_the_answers_at_the_threshold_are_measured_as_those_of_one_label(
+    folder: Path, trained: Trained, digits: Data
+) -> None:
+    """Recomputed from what the network says of every test image, exit by exit."""
+    labels = digits.test.targets
+    assert isinstance(labels, torch.Tensor)
+    wanted = labels[digits.test.indices].tolist()
+    images = torch.stack([digits.test.store.images[i] for i in digits.test.indices])
+    said = [int(answer.record["class"]) for answer in trained.answers(images)]
+    test = summary(folder)["test"]
+    assert test["accuracy_at_threshold"] == pytest.approx(accuracy_score(wanted, said))
+    assert test["f1"] == pytest.approx(f1_score(wanted, said, average="macro"))
+    assert test["confusion_matrix"] == confusion_matrix(wanted, said).tolist()
+    low, high = test["interval"]
+    assert low < test["accuracy_at_threshold"] < high
 
 
 @pytest.mark.slow

@@ -135,6 +135,47 @@ def test_a_lock_alone_takes_no_folder(tmp_path: Path) -> None:
     run_folder.check_free(place)
 
 
+def test_a_folder_whose_making_was_killed_is_free(tmp_path: Path, digits: Data) -> None:
+    place = RunFolder(tmp_path / "new")
+    place.path.mkdir()
+    for name in (".lock", "design.yaml", ".run.json.27490.part"):
+        (place.path / name).touch()
+    fit(network(), digits, RECIPE, place.path)
+    mine = RunFolder(tmp_path / "mine")
+    mine.path.mkdir()
+    mine.design.write_text("mine")
+    with pytest.raises(UserError, match="mine exists already: name another folder"):
+        fit(network(), digits, RECIPE, mine.path)
+    assert mine.design.read_text() == "mine"
+
+
+def test_the_same_images_may_lie_elsewhere_and_others_are_refused(place: RunFolder, digits: Data) -> None:
+    moved = dataclasses.replace(digits, source="/elsewhere")
+    assert fit(network(), moved, RECIPE, place.path, resume=True).run.source == "/elsewhere"
+    assert Trained.load(place.path, "cpu").run.source == "/elsewhere"
+    place.summary.unlink()
+    fewer = dataclasses.replace(moved, fingerprint="another")
+    with pytest.raises(UserError, match=r"/elsewhere has other images, labels or splits than when .* was begun"):
+        fit(network(), fewer, RECIPE, place.path, resume=True)
+
+
+def test_what_keeps_a_resumed_run_from_being_the_same_is_said(
+    place: RunFolder, digits: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        fit(network(), digits, RECIPE, place.path, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"was trained with {threads} threads, now {threads + 1}" in caplog.text
+    for path in place.path.glob("*.ckpt"):
+        path.unlink()
+    place.summary.unlink()
+    fit(network(), digits, RECIPE, place.path, resume=True)
+    assert "no checkpoint is left, so training begins again with epoch 1" in caplog.text
+
+
 def test_other_classes_are_named(place: RunFolder, digits: Data) -> None:
     other = dataclasses.replace(digits, task=Label(("cat", "dog")), source="pets")
     with pytest.raises(UserError, match=r"begun on 10 classes \(0, 1, .*\), but pets has 2 \(cat, dog\)"):

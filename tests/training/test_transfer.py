@@ -25,7 +25,8 @@ from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, MaxPool, R
 from cnnatomy.readers.yaml import design
 from cnnatomy.runs.weights.sources import imagenet_classes, save
 from cnnatomy.runs.weights.start import open_start
-from cnnatomy.training import Recipe, Trained, fit
+from cnnatomy.tasks.label import Label
+from cnnatomy.training import Recipe, Trained, fit, preparing
 from cnnatomy.training.fitting import built
 from cnnatomy.training.schema import OPTIMIZERS
 from cnnatomy.training.watching import Watcher
@@ -348,3 +349,16 @@ def test_a_design_of_ten_classes_gets_a_head_for_two_and_goes_on_after_an_interr
     assert Trained.load(second).run.network == network(2, side=12)
     run_command("train", tmp_path / "small.yaml", "--out", second, "--resume", "--epochs", "2")
     assert len((second / "metrics.csv").read_text().splitlines()) == 3
+
+
+def test_what_begins_with_other_weights_is_said_and_what_is_new_cannot_be_frozen(tmp_path: Path) -> None:
+    digits = load("digits", (1, 8, 8))
+    start = fit(network(), digits, RECIPE, tmp_path / "first")
+    notes = preparing.plan(network(), digits, RECIPE, torch.device("cpu"), start=start).notes
+    assert f"weights of {tmp_path / 'first'}, all of them" in notes
+    turned = replace(digits, task=Label(tuple(reversed(digits.classes))))
+    planned = preparing.plan(network(), turned, RECIPE, torch.device("cpu"), start=start)
+    assert any("but for the head (head.fc), which is new: its classes are others, or in" in it for it in planned.notes)
+    assert planned.run.change == "trained further with a new head"
+    with pytest.raises(UserError, match=r"freeze: head\.fc begins with new weights"):
+        preparing.plan(network(), turned, replace(RECIPE, freeze=("head",)), torch.device("cpu"), start=start)

@@ -241,6 +241,9 @@ def weights(
         place = RunFolder(run)
         run_folder.create(place, described)
         sources.save(done.state, place.model, ours.name)
+        normal = described.normalisation
+        what = "ImageNet's" if normal == sources.IMAGENET else "that of pixels from 0 to 1: none"
+        click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
         click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from textwrap import indent
@@ -92,7 +92,8 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     figures += f"  loss {result.loss:.4f}"
     if "interval" in result.more:
         low, high = result.more["interval"]
-        figures += f"\ntop-1 is between {low:.1%} and {high:.1%} with a confidence of 95 %"
+        measured = "top_1" if "top_1" in result.figures else "accuracy_at_threshold"
+        figures += f"\n{titled(measured)} is between {low:.1%} and {high:.1%} with a confidence of 95 %"
     title = f"{what}: {result.images:,} images\n{figures}"
     if not result.rows:
         return title
@@ -108,13 +109,26 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         )
         for name in dict.fromkeys(name for record in records for name in record)
     ]
-    confusion = result.more.get("confusion_matrix")
+    confusion = result.more.get("confusion_matrix") if result.each == "class" else None
     if confusion is not None and len(confusion) <= MAX_CLASSES_SHOWN:
         columns.append(Column("taken_for", "taken for, in the order of the classes"))
         wide = len(str(max(max(row) for row in confusion)))
         for record, row in zip(records, confusion, strict=True):
             record["taken_for"] = " ".join(f"{count or '.':>{wide}}" for count in row)
-    return render(columns, records, "table", title)
+    return render(columns, records, "table", title) + _by_threshold(result.more.get("thresholds", ()))
+
+
+def _by_threshold(rows: Sequence[dict[str, Any]]) -> str:
+    """What early exits cost and bring, by the probability from which on they are taken."""
+    if not rows:
+        return ""
+    columns = [
+        Column("threshold", "exit threshold", "{:g}".format, number=True),
+        Column("accuracy", "accuracy", "{:.2%}".format, number=True),
+        Column("mean_macs", "mean MACs", partial(figure, name="mean_macs"), number=True),
+        Column("images_by_exit", "images that left, by exit", lambda counts: " ".join(map(str, counts))),
+    ]
+    return "\n\n" + render(columns, rows, "table")
 
 
 TITLES = {
@@ -156,7 +170,14 @@ def rates(found: RangeTest, format: str) -> str:
     return render(columns, some, format, title)
 
 
-NO_SHARES = ("mean_absolute_error", "root_mean_square_error", "r_squared", "mean_distance", "mean_macs_at_threshold")
+NO_SHARES = (
+    "mean_absolute_error",
+    "root_mean_square_error",
+    "r_squared",
+    "mean_distance",
+    "mean_macs_at_threshold",
+    "mean_macs",
+)
 """Figures that are in the unit of what is measured."""
 
 

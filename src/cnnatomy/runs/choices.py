@@ -15,6 +15,7 @@ from cnnatomy.runs.model import Model
 from cnnatomy.tasks import metrics
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.numbers import Labels
+from cnnatomy.tasks.several import EarlyExits
 from cnnatomy.tasks.task import Target, Task
 
 SURE = 0.99
@@ -24,11 +25,11 @@ SURE = 0.99
 def choices(model: Model, batches: Iterable[tuple[Tensor, Target]], task: Task) -> dict[str, Any]:
     """Of one label: the temperature that calibrates its probabilities, and from which probability on 99 % are right.
 
-    Of several labels: for each the threshold with the highest F1. Of other tasks nothing.
+    Of several labels, for each the threshold with the highest F1. Of other tasks nothing.
     """
-    if type(task) is not Label and not isinstance(task, Labels):
+    if not isinstance(task, (Label, Labels)) or isinstance(task, EarlyExits):  # each exit has probabilities of its own
         return {}
-    outputs, targets = _said(model, batches)
+    outputs, targets = _said(model, batches, task)
     if isinstance(task, Labels):
         found = [metrics.f1_threshold(outputs[:, i].sigmoid(), targets[:, i] > 0) for i in range(len(task.names))]
         return {"thresholds": [threshold for threshold, _ in found], "f1": [f1 for _, f1 in found]}
@@ -57,18 +58,17 @@ def chosen(task: Task, made: Mapping[str, Any]) -> tuple[Task, float]:
         if made["threshold"] is None:
             raise UserError(f"on validation there was no probability from which on {SURE:.0%} of the answers are right")
         return dataclasses.replace(task, temperature=made["temperature"]), made["threshold"]["probability"]
-    raise UserError("no threshold was chosen on validation: that is done at the end of training, for labels")
+    whose = "one label or several labels"
+    raise UserError(f"no threshold was chosen on validation: that is for {whose}, at the end of training ({task.kind})")
 
 
-def _said(model: Model, batches: Iterable[tuple[Tensor, Target]]) -> tuple[Tensor, Tensor]:
+def _said(model: Model, batches: Iterable[tuple[Tensor, Target]], task: Label | Labels) -> tuple[Tensor, Tensor]:
     """Outputs (float64) and targets of a split, one row an image."""
     said, wanted = [], []
     model.eval()
     with torch.inference_mode():
         for images, given in batches:
             outputs, _ = model.heads(model(images))
-            said.append(outputs.flatten(1).double().cpu())
-            target = moved(given, torch.device("cpu"))
-            assert isinstance(target, Tensor)
-            wanted.append(target)
+            said.append(task.scores(outputs).double().cpu())
+            wanted.append(task.labels(moved(given, torch.device("cpu"))))
     return torch.cat(said), torch.cat(wanted)

@@ -62,6 +62,11 @@ class Label(Task):
         scores: Tensor = outputs.flatten(1)
         return scores
 
+    def labels(self, target: Target) -> Tensor:
+        """The class of each image, of what there is to learn."""
+        assert isinstance(target, Tensor)
+        return target
+
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """That of the classes, and of the groups where there are some."""
         logits, labels = outputs.flatten(1), target
@@ -83,6 +88,17 @@ class Label(Task):
     def meter(self) -> Meter:
         """Everything that `metrics.classification` measures."""
         return LabelMeter(self)
+
+    def measured(self, logits: Tensor, labels: Tensor, loss: float, seconds: float) -> Evaluation:
+        """How good these numbers of each class are, `(images, classes)`, where `labels` are right, `(images,)`."""
+        from cnnatomy.tasks.metrics import classification
+
+        evaluation = classification(logits, labels, self.names, seconds, loss)
+        if self.groups:
+            of_class = self._group_of_class()
+            right = (of_class[logits.argmax(1)] == of_class[labels]).float().mean()
+            evaluation = evaluation.with_figures({"group_accuracy": float(right)})
+        return evaluation
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """The likeliest classes with their probabilities."""
@@ -112,12 +128,4 @@ class LabelMeter(WholeSplit):
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """What was measured on all batches."""
-        from cnnatomy.tasks.metrics import classification
-
-        logits, labels = self.kept()
-        evaluation = classification(logits, labels, self.task.names, seconds, loss)
-        if self.task.groups:
-            of_class = self.task._group_of_class()
-            right = (of_class[logits.argmax(1)] == of_class[labels]).float().mean()
-            evaluation = evaluation.with_figures({"group_accuracy": float(right)})
-        return evaluation
+        return self.task.measured(*self.kept(), loss, seconds)

@@ -32,6 +32,16 @@ class Labels(Task):
         """One number for each label."""
         check_numbers(self, outputs, "a task of several labels", "several labels need", f"{whose} has the labels")
 
+    def scores(self, outputs: Outputs) -> Tensor:
+        """One number for each label, `(images, labels)`, of what a network gives."""
+        scores: Tensor = outputs.flatten(1)
+        return scores
+
+    def labels(self, target: Target) -> Tensor:
+        """Which labels each image has, 0 or 1, of what there is to learn."""
+        assert isinstance(target, Tensor)
+        return target
+
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the labels."""
         assert isinstance(target, Tensor)

@@ -178,7 +178,7 @@ class EarlyExits(Label):
         return super().score(list(outputs.values())[-1], target)
 
     def meter(self) -> Meter:
-        """The accuracy of each exit, and what thresholds cost and bring."""
+        """What each exit is right in, what thresholds cost, and all of a label for what is said at `threshold`."""
         return ExitsMeter(self)
 
     def run(self, network: nn.Module, images: Tensor) -> Outputs:
@@ -222,20 +222,22 @@ class ExitsMeter:
             {"exit": i + 1, "accuracy": float(share), "macs": cost or None}
             for i, (share, cost) in enumerate(zip(right.float().mean(1), macs, strict=True))
         ]
-        thresholds = [self._at(threshold, sureness, right, macs) for threshold in (*THRESHOLDS, self.task.threshold)]
-        chosen = thresholds.pop()
+        each = [self._at(threshold, sureness, right, macs) for threshold in THRESHOLDS]
+        taken = exits_taken(sureness, self.task.threshold)
+        answers = self.task.measured(logits[taken, torch.arange(len(labels))], labels, loss, seconds)
+        chosen = self._at(self.task.threshold, sureness, right, macs)
         figures = {
             "accuracy": float(right[-1].float().mean()),
             "accuracy_at_threshold": chosen["accuracy"],
             "mean_macs_at_threshold": chosen["mean_macs"],
+            **{name: value for name, value in answers.figures.items() if name != "top_1"},
         }
-        return Evaluation(images, loss, seconds, figures, "exit", tuple(rows), {"thresholds": thresholds})
+        more = {"thresholds": each, "per_class": answers.rows, **answers.more}
+        return Evaluation(images, loss, seconds, figures, "exit", tuple(rows), more)
 
     @staticmethod
     def _at(threshold: float, sureness: Tensor, right: Tensor, macs: Sequence[int]) -> dict[str, Any]:
-        sure = sureness >= threshold
-        sure[-1] = True
-        taken = sure.int().argmax(0)
+        taken = exits_taken(sureness, threshold)
         counts = torch.bincount(taken, minlength=len(macs))
         return {
             "threshold": threshold,
@@ -243,6 +245,13 @@ class ExitsMeter:
             "mean_macs": float(torch.tensor(macs, dtype=torch.float64)[taken].mean()) if any(macs) else None,
             "images_by_exit": counts.tolist(),
         }
+
+
+def exits_taken(sureness: Tensor, threshold: float) -> Tensor:
+    """For each image the first exit whose `sureness`, `(exits, images)`, is at least that; the last where none is."""
+    sure = sureness >= threshold
+    sure[-1] = True
+    return sure.int().argmax(0)
 
 
 @dataclass(frozen=True)
@@ -274,6 +283,11 @@ class Localised(Label):
     def scores(self, outputs: Outputs) -> Tensor:
         """Those of the image, not of its pixels."""
         return super().scores(_two(outputs)[0])
+
+    def labels(self, target: Target) -> Tensor:
+        """Those of the images."""
+        assert isinstance(target, dict)
+        return super().labels(target["label"])
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """Of the label, and of the map."""

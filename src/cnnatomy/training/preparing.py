@@ -12,9 +12,10 @@ from cnnatomy import machine
 from cnnatomy.analysis import memory
 from cnnatomy.data import Data
 from cnnatomy.design.blocks import Chain, Named
+from cnnatomy.design.build import build
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design, Network
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, some_of
 from cnnatomy.layers import BatchNorm, Softmax
 from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
@@ -23,6 +24,7 @@ from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import OWN, Options
 from cnnatomy.tasks.task import Criterion, Task, outputs_of
+from cnnatomy.training import transfer
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
 
@@ -98,7 +100,11 @@ def plan(
     run = Run.of(network, data, recipe.as_dict())
     _check(run, recipe)
     if start is not None:
-        run = replace(run, parent=start.name, change="trained further")
+        with torch.device("meta"):
+            wanted = build(run.network.graph(run.shape)).state_dict()
+        new = transfer.new_tensors(wanted, run, start)
+        notes.append(_of_weights(new, run, recipe, start))
+        run = replace(run, parent=start.name, change=f"trained further{' with a new head' * bool(new)}")
         if len(start.run.normalisation.mean) == run.shape[0]:
             run = replace(run, normalisation=start.run.normalisation)
     batch = min(recipe.batch_size, len(data.train))
@@ -120,6 +126,18 @@ def plan(
     )
     run = replace(run, recipe=recipe.as_dict())
     return Plan(run, tuple(notes), evaluated, max(predicted, in_evaluation), weights)
+
+
+def _of_weights(new: list[str], run: Run, recipe: Recipe, start: Trained) -> str:
+    """What begins with the weights of `start`; raises `UserError` where a layer that does not is to stay as it is."""
+    if not new:
+        return f"weights of {start.name}, all of them"
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in new))
+    why = "its classes are others, or in another order" if start.run.classes != run.classes else "it has other layers"
+    for name in recipe.freeze:
+        if frozen := [layer for layer in layers if f"{layer}.".startswith(f"{name}.")]:
+            raise UserError(f"recipe: freeze: {frozen[0]} begins with new weights, as {why} than those of {start.name}")
+    return f"weights of {start.name}, but for the head ({some_of(layers, 3)}), which is new: {why}"
 
 
 def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: Criterion = None) -> Objective:

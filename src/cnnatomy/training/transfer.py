@@ -14,26 +14,31 @@ HEAD = "head."
 """Where a network has no part of that name, its head is the last layer with weights."""
 
 
-def take_weights(module: nn.Module, run: Run, start: Trained) -> list[str]:
-    """Gives `module`, the network of `run`, the weights of `start`; the names of the tensors that stay new.
+def new_tensors(wanted: Mapping[str, Tensor], run: Run, start: Trained) -> list[str]:
+    """Of the tensors of `run`'s network, by name, those that do not begin as those of `start`.
 
-    All of them where network and classes are the same, so that it is trained further. Else the head stays as it was
-    initialised: for other classes its weights mean nothing.
+    None where network and classes are the same, so that it is trained further. Else the head's: for other classes its
+    weights mean nothing.
+    """
+    weights = start.network.state_dict()
+    old, new = _head(weights), _head(wanted)
+    same_head = {name: weights[name].shape for name in old} == {name: wanted[name].shape for name in new}
+    return [] if same_head and start.run.classes == run.classes else new
+
+
+def take_weights(module: nn.Module, run: Run, start: Trained) -> None:
+    """Gives `module`, the network of `run`, the weights of `start`, but for its `new_tensors`.
 
     Raises:
         UserError: naming the first tensor of tail or body that is not in both, or has another shape.
     """
     weights, wanted = start.network.state_dict(), module.state_dict()
-    old, new = _head(weights), _head(wanted)
-    same_head = {name: weights[name].shape for name in old} == {name: wanted[name].shape for name in new}
-    if same_head and start.run.classes == run.classes:
-        new = []
-    else:
+    if new := new_tensors(wanted, run, start):
+        old = _head(weights)
         weights = {name: tensor for name, tensor in weights.items() if name not in old}
         weights |= {name: wanted[name] for name in new}
     run_folder.check_weights(start.name, weights, module, run.name)
     module.load_state_dict(weights)
-    return new
 
 
 def _head(weights: Mapping[str, Tensor]) -> list[str]:
