@@ -69,9 +69,11 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`' Did you mean A or B?'` for the known names closest to `name`, or `''` where nothing is close."""
+    """`' Did you mean A or B?'` for the known names closest to `name`, or of these initials; `''` where nothing is."""
     if len(name) > MAX_NAME_LENGTH:  # comparing takes the square of the length
         return ""
     by_lower = {one.lower(): one for one in known if len(one) <= MAX_NAME_LENGTH}
+    if initials := [one for one in by_lower.values() if "".join(part[:1] for part in one.split("_")) == name != one]:
+        return f" Did you mean {' or '.join(map(printable, initials))}?"
     close = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
     return f" Did you mean {' or '.join(map(printable, close))}?" if close else ""

@@ -73,7 +73,7 @@ def request_of(**options: Any) -> Request:
         network=name,
         design=None if isinstance(said.design, str) else said.design,
         data=request.data or said.data,
-        out=request.out or (Path(said.out) if said.out else Path("runs") / Path(request.network).stem),
+        out=request.out or (None if request.final else Path(said.out or Path("runs") / Path(request.network).stem)),
         input=request.input or said.input,
         start=request.start or said.start,
         base=said.recipe,
@@ -187,6 +187,7 @@ def _own_loss(request: Request) -> Any:
 
 def again(request: Request) -> Request:
     """The request that trains once more what a run has chosen: its network, data, recipe, best epoch and cuts."""
+    from cnnatomy.readers import resolve
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.training import resuming
@@ -195,6 +196,9 @@ def again(request: Request) -> Request:
     place, run = run_folder.read_run(request.final)
     if not run_folder.is_complete(RunFolder(request.final)):
         raise UserError(f"{request.final} is not complete: its choices are not made. Finish it with --resume")
+    asked = request.design or resolve(request.network, len(run.classes), run.shape)
+    if (asked.name or run.name) != run.name:
+        raise UserError(f"{request.final} is a run of {run.name}, not of {asked.name}")
     return replace(
         request,
         network=str(place.design),

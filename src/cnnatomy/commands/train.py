@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from cnnatomy.commands.requests import Request, again, prepared, request_of
 from cnnatomy.errors import UserError
 
 if TYPE_CHECKING:
-    from cnnatomy.runs import RunFolder, Trained
+    from cnnatomy.runs import Run, RunFolder, Trained
+    from cnnatomy.training import Recipe
     from cnnatomy.training.watching import Watcher
 
 
@@ -60,7 +62,7 @@ DATA_HELP = (
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NETWORK]")
 @click.option("--resume", is_flag=True, help="Go on with a run, as it was begun; a complete one with more --epochs.")
-@click.option("--learning-rate", type=float, help="After the warmup; the schedule changes it.")
+@click.option("--learning-rate", "--lr", type=float, help="After the warmup; the schedule changes it.")
 @click.option("--schedule", help="constant, step, plateau, cosine, one-cycle or polynomial.")
 @click.option("--patience", type=click.IntRange(0), help="Epochs without a lower validation loss before it stops.")
 @click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
@@ -144,6 +146,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     plan, data = ready.plan, ready.data
     recipe = plan.recipe
     if request.seconds is not None:
+        if "epochs" in request.changes:
+            raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
         recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
@@ -151,7 +155,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     for line in training.beginning(plan, data):
         click.echo(line)
     before = ready.before
-    if before is not None and before.recipe == recipe.as_dict() and run_folder.is_complete(place):
+    if before is not None and run_folder.is_complete(place) and not _goes_on(before, recipe):
         click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
     try:
@@ -172,7 +176,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     except KeyboardInterrupt:
         if run_folder.is_run(place):
             click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
-            click.echo(f"  cnnatomy train {request.network} --out {place.path} --resume")
+            click.echo(f"  cnnatomy train {shlex.quote(request.network)} --out {shlex.quote(str(place.path))} --resume")
         raise
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))
@@ -189,13 +193,22 @@ def _trackers(request: Request, run: Path) -> list[Watcher]:
     return [trackers.named(name, run) for name in request.loggers]
 
 
+def _goes_on(before: Run, recipe: Recipe) -> bool:
+    """Whether a recipe asks for other than a complete run: what would only change its next step changes nothing."""
+    from cnnatomy.training.resuming import AMENDABLE
+
+    new, old = recipe.as_dict(), type(recipe).of(before).as_dict()
+    return any(new[name] != old[name] for name in new if name not in AMENDABLE or name in ("epochs", "patience"))
+
+
 def what_next(place: RunFolder) -> str:
     """Where everything is and what to type next."""
+    path = shlex.quote(str(place.path))
     return (
         f"\nThe run is in {place.path}: design.yaml, model.safetensors, metrics.csv, summary.json\n"
-        f"  cnnatomy predict {place.path} IMAGE...     what is on your own images\n"
-        f"  cnnatomy evaluate {place.path}             how good it is, in detail\n"
-        f"  tensorboard --logdir {place.tensorboard}"
+        f"  cnnatomy predict {path} IMAGE...     what is on your own images\n"
+        f"  cnnatomy evaluate {path}             how good it is, in detail\n"
+        f"  tensorboard --logdir {shlex.quote(str(place.tensorboard))}"
     )
 
 

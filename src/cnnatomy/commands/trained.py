@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -244,7 +245,7 @@ def weights(
         normal = described.normalisation
         what = "ImageNet's" if normal == sources.IMAGENET else "that of pixels from 0 to 1: none"
         click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
-        click.echo(f"The run folder: {run}\n  cnnatomy predict {run} IMAGE...")
+        click.echo(f"The run folder: {run}\n  cnnatomy predict {shlex.quote(str(run))} IMAGE...")
 
 
 def print_predictions(

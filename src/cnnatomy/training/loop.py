@@ -70,11 +70,7 @@ class Training:
         self.optimizers = optimizers.make(recipe, model.network)
         self.plateau = schedules.Plateau(recipe.cut_patience)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
-        self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-            if recipe.ema
-            else None
-        )
+        self.average = AveragedModel(model, multi_avg_fn=self._averaged, use_buffers=True) if recipe.ema else None
         self._forward: Callable[[Tensor], Outputs] = torch.compile(model) if recipe.compile else model
         self.rows: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
@@ -215,6 +211,14 @@ class Training:
         self.step_in_epoch += 1
         for watcher in self.watchers:
             watcher.step(self, total)
+
+    def _averaged(self, averages: Any, weights: Any, count: Any) -> None:
+        """Moves the average towards the weights: the faster, the fewer steps there were, or it would be of their start.
+
+        As in TensorFlow's ExponentialMovingAverage with `num_updates`.
+        """
+        decay = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
+        get_ema_multi_avg_fn(decay)(averages, weights, count)
 
     def _loss(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """The mean loss with all that is added to it, and the sum of the scores."""

@@ -287,11 +287,13 @@ def _there(device: torch.device, limit: int | None) -> int | None:
 
 
 def needed(design: Design, shape: Shape, images: int, recipe: Recipe, device: torch.device) -> memory.Footprint:
-    """What a step needs, by the memory model."""
+    """What a step needs, by the memory model; an average of the weights counts as state of the optimizer."""
     setting = memory.Setting(images, dtype=recipe.precision, optimizer=STATES[recipe.optimizer], device=device.type)
     if recipe.optimizer == "sgd" and recipe.momentum == 0:
         setting = setting.replace(optimizer="sgd")
-    return memory.training(design.graph(shape), setting)
+    step = memory.training(design.graph(shape), setting)
+    copy = step.parameters + step.buffers if recipe.ema else 0  # the average of the weights
+    return replace(step, optimizer=step.optimizer + copy)
 
 
 def split(

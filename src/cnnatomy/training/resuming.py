@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Trained
-from cnnatomy.training import checkpoints
+from cnnatomy.training import checkpoints, schedules
 from cnnatomy.training.checkpoints import has_checkpoint
 from cnnatomy.training.epochs import write_metrics
 from cnnatomy.training.loop import Training
+from cnnatomy.training.preparing import FINAL
 from cnnatomy.training.schema import Recipe
 
 CYCLES = ("cosine", "one-cycle", "polynomial")
@@ -63,7 +66,7 @@ def same_run(place: RunFolder, before: Run, run: Run, start: Trained | None) -> 
         old["recipe"].pop(key), new["recipe"].pop(key)
     if old["data"]["fingerprint"] == new["data"]["fingerprint"]:
         old["data"] = new["data"]  # wherever it lies now
-    elif old["data"]["source"] == new["data"]["source"]:
+    elif all(old["data"][key] == new["data"][key] for key in ("source", "split_seed")):
         raise UserError(
             f"{run.source} has other images, labels or splits than when {place.path} was begun: give the same, or begin"
             f" another run with its weights: --start {place.path}"
@@ -79,20 +82,43 @@ def as_chosen(place: RunFolder, run: Run) -> Recipe:
     """The recipe of a complete run with what it chose on validation: its best epoch, and when the rate was cut.
 
     Raises:
-        UserError: if its last state, which knows that, cannot be read.
+        UserError: if its last state, which knows that, cannot be read, or nothing was chosen.
     """
+    if run.change == FINAL:
+        raise UserError(f"{place.path} was {FINAL} already, so that it chose nothing: name the run that it was made of")
     recipe = Recipe.of(run)
     state = checkpoints.latest(place)
     if state is None:
         raise UserError(f"{place.last} is missing: it says which epoch was the best")
     rows = state["rows"]
     best = min(rows, key=lambda row: row["val_loss"])["epoch"]
-    if recipe.schedule != "plateau":  # the others end with their last epoch, whatever validation says
-        return replace(recipe, patience=0, epochs=best if recipe.schedule in ("constant", "step") else recipe.epochs)
-    rates = [row["learning_rate"] for row in rows[:best]]
-    cuts = tuple(i for i in range(1, best) if rates[i] < rates[i - 1] * (1 + recipe.cut) / 2)
-    schedule = {"schedule": "step", "cut_at": cuts} if cuts else {"schedule": "constant"}
-    return replace(recipe, patience=0, epochs=best, **schedule)
+    cuts = tuple(epoch for epoch in state["plateau"]["cut_after"] if epoch < best)
+    if recipe.schedule not in ("plateau", "constant", "step"):  # which end with their last epoch, whatever it says
+        chosen = replace(recipe, patience=0)
+    elif recipe.schedule == "plateau":
+        schedule = {"schedule": "step", "cut_at": cuts} if cuts else {"schedule": "constant"}
+        chosen = replace(recipe, patience=0, epochs=best, **schedule)
+    else:
+        chosen = replace(recipe, patience=0, epochs=best)
+    in_epoch = max(1, round(state["steps"] / min(len(rows), recipe.epochs)))
+    if not _are_its_rates(chosen, [row["learning_rate"] for row in rows], in_epoch):
+        log.warning(
+            "%s had other learning rates on its way: it was gone on with. What is trained now goes once through the"
+            " %s schedule, with a learning rate of %g and %g epochs",
+            place.path,
+            chosen.schedule,
+            chosen.learning_rate,
+            chosen.epochs,
+        )
+    return chosen
+
+
+def _are_its_rates(recipe: Recipe, rates: list[float], in_epoch: int) -> bool:
+    """Whether the last steps of the epochs, of so many steps, had the learning rates of this recipe."""
+    steps = schedules.count(recipe.epochs, in_epoch)
+    ends = [min(steps, (epoch + 1) * in_epoch) - 1 for epoch in range(math.ceil(recipe.epochs))]
+    wanted = [schedules.rate(recipe, end / in_epoch, in_epoch) for end in ends]
+    return all(math.isclose(one, other, rel_tol=1e-6) for one, other in zip(wanted, rates, strict=False))
 
 
 def check_network(path: Path, before: Run, network: Design) -> None:
@@ -162,6 +188,11 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
             " give more --epochs"
         )
     if recipe.epochs != old.epochs:
+        if training.steps != training.epochs * training.steps_per_epoch + training.step_in_epoch:
+            raise UserError(
+                f"{place.path} ended inside an epoch, after {old.epochs:g}: it cannot go on with the next."
+                f" To train further: --start {shlex.quote(str(place.path))} --out ANOTHER_FOLDER"
+            )
         ended = was_over(training, old) or 0 < training.begun == training.epochs  # or ended while this was being done
         if not ended and recipe.schedule in CYCLES:
             raise UserError(
@@ -170,6 +201,8 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
             )
         if ended and (recipe.schedule in CYCLES or training.epochs < old.epochs):
             training.begun = training.epochs
+            if recipe.schedule in CYCLES and training.epochs:
+                log.warning("after epoch %d the %s schedule begins a new cycle", training.epochs, recipe.schedule)
             if training.epochs:
                 checkpoints.write(place, training.state())
     place.summary.unlink(missing_ok=True)

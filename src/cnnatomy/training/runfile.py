@@ -48,13 +48,13 @@ class RunFile:
 
 
 def is_run_file(name: str) -> bool:
-    """Whether a name is that of a YAML file with a `design` in it; a design itself has none."""
+    """Whether a name is that of a YAML file which says more than a design, which has an `input` alone of `KEYS`."""
     path = Path(name)
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return False
     text = read_text(path, MAX_DESIGN_BYTES, "the run file")
     node = yaml_source.parse(text, name)
-    return isinstance(node, yaml.MappingNode) and any(key.value == "design" for key, _ in node.value)
+    return isinstance(node, yaml.MappingNode) and any(key.value in {*KEYS} - {"input"} for key, _ in node.value)
 
 
 def read(name: str) -> RunFile:
@@ -70,6 +70,8 @@ def read(name: str) -> RunFile:
     for key in record:
         if key not in KEYS:
             raise UserError(f"{name}: a run file has no {quoted(key)}.{nearest(key, KEYS)} It has {', '.join(KEYS)}")
+    if "design" not in record:
+        raise UserError(f"{name}: a run file needs a design: the name of a network, the path of one, or one itself")
     values = {key: checked(value, KEYS[key], f"{name}: {key}") for key, value in record.items()}
     values["design"] = _design(values["design"], path)
     if "recipe" in values:

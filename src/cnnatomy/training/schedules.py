@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnnatomy.training.schema import Recipe
@@ -84,23 +84,32 @@ _SHAPES: Mapping[str, Callable[[Recipe, int, int], float]] = {
 class Plateau:
     """Counts the cuts of the learning rate: after more than `patience` epochs without a loss better by `BETTER`.
 
-    The same epochs as `torch.optim.lr_scheduler.ReduceLROnPlateau`, which besides makes no cut below 1e-8.
+    `cut_after` are the epochs after which it did: those of `torch.optim.lr_scheduler.ReduceLROnPlateau`, which besides
+    makes no cut below 1e-8.
     """
 
     patience: int
     best: float = math.inf
     bad_epochs: int = 0
-    cuts: int = 0
+    epochs: int = 0
+    cut_after: list[int] = field(default_factory=list)
+
+    @property
+    def cuts(self) -> int:
+        """How often it has cut."""
+        return len(self.cut_after)
 
     def step(self, loss: float) -> bool:
         """Takes the validation loss of an epoch; returns whether the rate is cut now."""
+        self.epochs += 1
         if loss < self.best * (1 - BETTER):
             self.best, self.bad_epochs = loss, 0
         else:
             self.bad_epochs += 1
         if self.bad_epochs <= self.patience:
             return False
-        self.cuts, self.bad_epochs = self.cuts + 1, 0
+        self.cut_after.append(self.epochs)
+        self.bad_epochs = 0
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, get_type_hints
@@ -19,12 +18,15 @@ OPTIMIZERS = ("sgd", "nesterov", "rmsprop", "adam", "adamw", "muon")
 DECOUPLED = ("adamw", "muon")
 """Optimizers whose weight decay is decoupled from the gradient: that is what makes them what they are."""
 SCHEDULES = ("constant", "step", "plateau", "cosine", "one-cycle", "polynomial")
+MAX_RATE, MAX_FACTOR = 1e30, 1e3
+"""Up to here a rate times a factor times a decay is a number in float32."""
 INITIALISATIONS = ("he", "xavier", "calibrated", "torch")
 
 
-def _number(default: Any, low: float, high: float, about: str, above: bool = False) -> Any:
-    """A field that is a number from `low` to `high`; with `above`, larger than `low`."""
-    return dataclasses.field(default=default, metadata={"about": about, "range": (low, high), "above": above})
+def _number(default: Any, low: float, high: float, about: str, above: bool = False, below: bool = False) -> Any:
+    """A field that is a number from `low` to `high`: with `above` not `low` itself, with `below` not `high`."""
+    limits = {"range": (low, high), "above": above, "below": below}
+    return dataclasses.field(default=default, metadata={"about": about, **limits})
 
 
 def _choice(default: str, choices: tuple[str, ...], about: str) -> Any:
@@ -45,9 +47,11 @@ class Recipe:
     """
 
     optimizer: str = _choice("sgd", OPTIMIZERS, "what makes a step of a gradient")
-    learning_rate: float = _number(0.01, 0, math.inf, "of the steps after the warmup", above=True)
-    momentum: float = _number(0.9, 0, 1, "of sgd, nesterov, rmsprop and muon; beta 1 of adam and adamw")
-    second_moment: float = _number(0.999, 0, 1, "how slowly rmsprop's mean square (alpha) and adam's (beta 2) change")
+    learning_rate: float = _number(0.01, 0, MAX_RATE, "of the steps after the warmup", above=True)
+    momentum: float = _number(0.9, 0, 1, "of sgd, nesterov, rmsprop and muon; beta 1 of adam and adamw", below=True)
+    second_moment: float = _number(
+        0.999, 0, 1, "how slowly rmsprop's mean square (alpha) and adam's (beta 2) change", below=True
+    )
     epsilon: float = _number(
         1e-8, 0, 1e30, "added to the root of the mean square by rmsprop, adam and adamw", above=True
     )
@@ -65,23 +69,27 @@ class Recipe:
     accumulate: int = _number(
         0, 0, 2**20, "parts of a batch whose gradients are added up; 0: as many as memory asks for"
     )
-    weight_decay: float = _number(5e-4, 0, math.inf, "what pulls weights to 0 (L2)")
+    weight_decay: float = _number(5e-4, 0, MAX_FACTOR, "what pulls weights to 0 (L2)")
     decay: str = _choice("auto", ("auto", "coupled", "decoupled"), "added to the gradient, or taken off the weights")
     decay_norms: bool = _other(True, "whether normalisation and biases decay, too")
-    l1: float = _number(0.0, 0, math.inf, "times the sum of all absolute weights, added to the loss")
+    l1: float = _number(0.0, 0, MAX_FACTOR, "times the sum of all absolute weights, added to the loss")
     loss: str = _other("", "by name; empty: that of the task")
     focal_gamma: float = _number(2.0, 0, 100, "of the loss focal: how little sure answers count")
     huber_delta: float = _number(1.0, 0, 1e30, "of the loss huber: where the square ends", above=True)
     norm: float = _number(2.0, 1, 100, "of the loss lp: p")
     loss_weights: dict[str, float] = _other({}, "of several heads, by name; 1 where it is not given")
     auxiliary_weight: float = _number(0.3, 0, 1e6, "of the loss of each auxiliary head")
-    label_smoothing: float = _number(0.0, 0, 1, "share of a label that is spread over all classes")
+    label_smoothing: float = _number(0.0, 0, 1, "share of a label that is spread over all classes", below=True)
     class_weights: str = _choice("auto", ("auto", "none", "balanced"), "of rare classes in the loss")
     sampler: str = _choice("none", ("none", "balanced"), "balanced: images of rare classes are drawn more often")
-    dropout: float | None = _number(None, 0, 1, "rate of every dropout of the network; null: its own")
-    stochastic_depth: float = _number(0.0, 0, 1, "how often the last residual branch is left out; the first hardly")
-    clip: float = _number(0.0, 0, math.inf, "largest norm of the gradient; 0: any")
-    ema: float = _number(0.0, 0, 1, "decay of the average of the weights that is evaluated and kept; 0: none")
+    dropout: float | None = _number(None, 0, 1, "rate of every dropout of the network; null: its own", below=True)
+    stochastic_depth: float = _number(
+        0.0, 0, 1, "how often the last residual branch is left out; the first hardly", below=True
+    )
+    clip: float = _number(0.0, 0, 1e30, "largest norm of the gradient; 0: any")
+    ema: float = _number(
+        0.0, 0, 1, "decay of the average of the weights that is evaluated and kept, at most; 0: none", below=True
+    )
     initialisation: str = _choice("he", INITIALISATIONS, "variance of the weights: 2/n, 2/(n_in + n_out), 1/n, torch's")
     bias: float = _number(0.0, -1e30, 1e30, "what every bias begins with")
     freeze: tuple[str, ...] = _other((), "parts that are not trained: tail, body, head, or paths in them")
@@ -108,10 +116,13 @@ class Recipe:
         if any(epoch < 1 for epoch in self.cut_at) or list(self.cut_at) != sorted(set(self.cut_at)):
             raise UserError(f"recipe: cut_at is {shown(list(self.cut_at))}, expected rising numbers of epochs from 1")
         if self.warmup >= self.epochs and self.warmup:
-            raise UserError(f"recipe: a warmup of {self.warmup:g} epochs is not shorter than {self.epochs:g} epochs")
+            raise UserError(
+                f"recipe: a warmup of {self.warmup:g} epochs is not shorter than {self.epochs:g} epochs: set warmup,"
+                " too, on the command line with --set warmup=EPOCHS"
+            )
         for name, weights in (("rates", self.rates), ("loss_weights", self.loss_weights)):
-            if not all(0 <= weight < math.inf for weight in weights.values()):
-                raise UserError(f"recipe: {name} is {shown(weights)}, expected finite numbers of at least 0")
+            if not all(0 <= weight <= MAX_FACTOR for weight in weights.values()):
+                raise UserError(f"recipe: {name} is {shown(weights)}, expected numbers from 0 to {MAX_FACTOR:g}")
 
     @property
     def decays_decoupled(self) -> bool:
@@ -165,7 +176,8 @@ def _check(field: Any, value: Any) -> None:
     if limits is None or value is None:
         return
     low, high = limits
-    if not (low <= value <= high and math.isfinite(value)) or (field.metadata["above"] and value == low):
+    beyond = (field.metadata["above"] and value == low) or (field.metadata["below"] and value == high)
+    if beyond or not low <= value <= high:  # nan is not either
         raise UserError(
             f"recipe: {field.name.replace('_', ' ')} is {shown(value)}, expected {_range(field)}."
             f" Set {field.name}; on the command line with --set {field.name}=VALUE"
@@ -177,10 +189,8 @@ def _range(field: Any) -> str:
     low, high = field.metadata["range"]
     if HINTS[field.name] is int:
         return f"a whole number from {low:g} to {high:,}"
-    lowest = f"above {low:g}" if field.metadata["above"] else f"of at least {low:g}"
-    if math.isfinite(high):
-        return f"a number {lowest.replace('of at least', 'from')} to {high:,g}"
-    return f"a finite number {lowest}"
+    lowest = f"above {low:g}" if field.metadata["above"] else f"from {low:g}"
+    return f"a number {lowest} to {'less than ' * field.metadata['below']}{high:,g}"
 
 
 def values_of(record: Mapping[str, Any], source: str) -> dict[str, Any]:
