@@ -113,6 +113,10 @@ class Objects(Task):
                     f" {self.anchors} anchors needs {needed} channels, and the rows and columns of the head classes"
                 )
 
+    def activation(self, head: str) -> type[Layer] | None:
+        """None for boxes, which are numbers."""
+        return None if head == "boxes" else self.in_loss
+
     def prepare(self, module: nn.Module) -> None:
         """Makes an untrained head say that objects are rare (`begin_rare`)."""
         for name in ("classes", "objectness"):

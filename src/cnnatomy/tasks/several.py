@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers import Layer
 from cnnatomy.layers.layer import elements
 from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label, LabelMeter
@@ -52,9 +53,9 @@ class SeveralHeads(Task):
         tasks = {name: {"names": list(task.names), **task.as_dict()} for name, task in self.tasks.items()}
         return {**super().as_dict(), "tasks": tasks}
 
-    def of_head(self, name: str) -> Task:
-        """The task of that head."""
-        return self.tasks[name]
+    def activation(self, head: str) -> type[Layer] | None:
+        """That of the head's task."""
+        return self.tasks[head].activation(head) if head in self.tasks else None
 
     def criterion(self, name: str, options: Options) -> Criterion:
         """That of each head, with its weight; none for a head of weight 0."""

@@ -128,7 +128,7 @@ class Task:
         kind: what run.json calls it.
         metric: the score that is shown after every epoch, 0 .. 1, the higher the better.
         losses: the names of the losses that fit, the default first.
-        in_loss: the layer that the losses compute of what a head gives, so that the head must not end with it.
+        in_loss: the layer that losses and answers compute of what a head gives, so that a head is trained without it.
         is_movable: whether targets stay as they are when an image is moved or mirrored.
     """
 
@@ -144,9 +144,9 @@ class Task:
         """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
         raise NotImplementedError
 
-    def of_head(self, name: str) -> Task:
-        """What the head of this name does: the same, unless each has a task of its own."""
-        return self
+    def activation(self, head: str) -> type[Layer] | None:
+        """The layer that the loss computes of what the head of this name gives; None where it computes none."""
+        return self.in_loss
 
     def fitted(self, outputs: Sequence[Output], target: Target) -> Task:
         """The same for a network with these heads, and the targets of the training split; mostly as it is."""

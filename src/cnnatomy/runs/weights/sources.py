@@ -22,6 +22,7 @@ from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state, outputs_there
+from cnnatomy.tasks.ends import without_activation
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import outputs_of
 
@@ -181,7 +182,8 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
     """A run folder's description for weights that were trained elsewhere.
 
     Images are normalised by ImageNet's mean and standard deviation, as most published weights expect. Classes that are
-    not named by `names` are those of ImageNet where there are 1000, else numbers.
+    not named by `names` are those of ImageNet where there are 1000, else numbers. A softmax at the end is left out, as
+    whoever reads the outputs computes it.
 
     Raises:
         UserError: if the network has another number of outputs than there are names.
@@ -192,6 +194,7 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
         names = imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
     task = Label(names)
     task.check(outputs_of(network, network.graph()), "--names")
+    network, _ = without_activation(network, shape, task)
     return Run(
         network=network,
         name=network.name,
