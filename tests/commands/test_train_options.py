@@ -53,6 +53,7 @@ def own_loss(monkeypatch: pytest.MonkeyPatch, body: str) -> str:
         ("return outputs[targets + 100]", "IndexError"),
         ("return outputs", "expected a tensor of one number"),
         ("return 3.0", "gives float, expected a tensor of one number"),
+        ("return None", "gives NoneType, expected a tensor of one number"),
         ("return outputs.detach().sum()", "it has no gradient"),
     ],
 )
@@ -62,6 +63,7 @@ def test_a_mistake_in_a_loss_of_ones_own_is_told_in_a_line(
     output = said("train", "lenet-5", "--epochs", "1", "--loss", own_loss(monkeypatch, body))
     assert "python:my_loss:loss" in output
     assert message in output
+    assert not Path("runs").exists()  # so that nothing is in the way of the next try
 
 
 def test_the_rate_finder_takes_a_loss_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,13 +177,13 @@ def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
 
 def _own_loss(request: Request) -> Any:
     """A loss of one's own, where one was given on the command line."""
-    from cnnatomy.tasks.losses import OWN, guarded
+    from cnnatomy.tasks.losses import OWN
 
     if request.loss is None or not request.loss.startswith(OWN):
         return None
     from cnnatomy.readers.torch.names import load_callable
 
-    return guarded(load_callable(request.loss), request.loss)
+    return load_callable(request.loss)
 
 
 def again(request: Request) -> Request:

@@ -15,18 +15,22 @@ from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.layers import BatchNorm
 from cnnatomy.layers.layer import Shape
-from cnnatomy.runs.evaluation import EVALUATION_BATCH
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, moved
+from cnnatomy.runs.model import Model
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks import ends
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import OWN, Options
+from cnnatomy.tasks.losses import OWN, Options, guarded
 from cnnatomy.tasks.task import Criterion, Task
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
+from cnnatomy.training.steps import in_float32
 
 RARE = 10
 """How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""
+TRIED = 8
+"""Images of which a loss of one's own is computed before training begins."""
 FINAL = "trained on training and validation together"
 """What a run says of itself for which all choices were made before."""
 STATES = {
@@ -129,7 +133,8 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
         UserError: if the loss does not fit the task, or is the name of code that was not given.
     """
     if own is not None:
-        return Objective(task, own, own)
+        checked = guarded(own, recipe.loss if recipe.loss.startswith(OWN) else getattr(own, "__name__", "of one's own"))
+        return Objective(task, checked, checked)
     if recipe.loss.startswith(OWN):
         raise UserError(
             f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
@@ -137,6 +142,17 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
         )
     options = Options.of(recipe.as_dict(), weights)
     return Objective(task, task.criterion(recipe.loss, options), task.criterion(recipe.loss, options.plain()))
+
+
+def try_loss(model: Model, data: Data, objective: Objective) -> None:
+    """Computes the loss once, of a few training images: a mistake in one of one's own is told before anything is kept.
+
+    The network is as it was afterwards; raises `UserError` of `losses.guarded`.
+    """
+    some = replace(data.train, indices=data.train.indices[:TRIED]).batches(TRIED)
+    images, target = next(iter(some))
+    outputs, _ = model.eval().heads(model(images))
+    objective.task.loss(in_float32(outputs), moved(target, model.mean.device), objective.criterion)
 
 
 def _balanced(data: Data, recipe: Recipe) -> tuple[tuple[float, ...], Recipe, list[str]]:
