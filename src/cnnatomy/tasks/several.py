@@ -18,7 +18,7 @@ from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label, LabelMeter
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.maps import Mask
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, mismatch
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, given, mismatch
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 """Of the probability from which on an exit is taken, at which early exits are measured."""
@@ -39,14 +39,18 @@ class SeveralHeads(Task):
         heads = {output.name: output for output in outputs}
         if set(heads) != set(self.tasks):
             raise UserError(
-                f"{whose} has targets for {', '.join(self.tasks)}; the network has the heads {', '.join(heads)}:"
-                " each target needs a head of its name"
+                f"{whose} has targets for {', '.join(self.tasks)}, and each needs a head of its name; the network gives"
+                f" {given(outputs)}. In YAML: head: {self.head()}, where scale is the stride of the body"
             )
         for name, task in self.tasks.items():
             try:
                 task.check([heads[name]], whose)
             except UserError as error:
                 raise UserError(f"head {name}: {error}") from None
+
+    def head(self) -> str:
+        """One for each task."""
+        return f"{{Heads: {{{', '.join(f'{name}: {task.head()}' for name, task in self.tasks.items())}}}}}"
 
     def as_dict(self) -> dict[str, Any]:
         """With the names of each head's task beside its fields."""
@@ -267,10 +271,14 @@ class Localised(Label):
         if len(shapes) != 2 or elements(shapes[0]) != classes or len(shapes[1]) != 3 or shapes[1][0] != classes:
             raise mismatch(
                 outputs[-1],
-                f"localised labels need scores of {len(self.names)} classes and their map: PixelHead(localise=True)",
+                f"localised labels need scores of {classes} classes and their map, in YAML: head: {self.head()}",
                 f"{whose} has the classes",
                 self.names,
             )
+
+    def head(self) -> str:
+        """One that gives both."""
+        return f"{{PixelHead: {{classes: {len(self.names)}, localise: true}}}}"
 
     def scores(self, outputs: Outputs) -> Tensor:
         """Those of the image, not of its pixels."""

@@ -148,6 +148,10 @@ class Task:
         """The layer that the loss computes of what the head of this name gives; None where it computes none."""
         return self.in_loss
 
+    def head(self) -> str:
+        """A head that fits, as a YAML design has it."""
+        return f"{{LinearHead: {{classes: {len(self.names)}}}}}"
+
     def fitted(self, outputs: Sequence[Output], target: Target) -> Task:
         """The same for a network with these heads, and the targets of the training split; mostly as it is."""
         return self
@@ -194,6 +198,11 @@ class Task:
         return {"kind": self.kind, **{name: getattr(self, name) for name in fields}}
 
 
+def given(outputs: Sequence[Output]) -> str:
+    """Heads with their shapes, for messages."""
+    return ", ".join(f"{output.name} ({dimensions(output.shape)})" for output in outputs)
+
+
 def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
     """All heads, of which one is a main head: the auxiliary ones learn the same, and so must fit as well.
 
@@ -201,8 +210,7 @@ def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
     """
     main = [output for output in outputs if not output.auxiliary]
     if len(main) != 1:
-        given = ", ".join(f"{output.name} {dimensions(output.shape)}" for output in main)
-        raise UserError(f"the network gives {len(main)} outputs ({given}); {needs} needs one main head")
+        raise UserError(f"the network gives {len(main)} outputs, {given(main)}; {needs} needs one main head")
     return outputs
 
 
