@@ -25,6 +25,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, GlobalAvgPool, ReLU
 from cnnatomy.layers.layer import value
 from cnnatomy.readers.yaml import listed
+from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.task import outputs_of
@@ -225,6 +226,26 @@ def test_loss_weights_that_make_no_sense_are_refused(scenes: Scenes, digits: Dat
             fit(network_for("heads"), scenes("heads"), dataclasses.replace(RECIPE, loss_weights=weights))
     with pytest.raises(UserError, match="loss_weights are of several heads"):
         fit(small(LinearHead(10), size=16), digits, dataclasses.replace(RECIPE, loss_weights={"head": 1.0}))
+
+
+def test_each_head_may_have_another_loss_of_its_task(scenes: Scenes, digits: Data) -> None:
+    task, options = scenes("heads").task, Options(losses={"labels": "focal"}, focal_gamma=3.0)
+    made = task.criterion("", options)
+    logits, wanted = torch.randn(4, 10), torch.ones(4, 10)
+    for name, loss in (("labels", losses.focal(options)), ("numbers", losses.make("l2", options))):
+        torch.testing.assert_close(made[name][1](logits, wanted), loss(logits, wanted))
+    for chosen, message in (
+        ({"labels": "l2"}, "head labels: the loss l2 does not fit labels: one of binary-cross-entropy, focal"),
+        ({"depth": "l2"}, "losses: there is no head depth: one of labels, numbers, mask"),
+    ):
+        with pytest.raises(UserError, match=message):
+            task.criterion("", Options(losses=chosen))
+    with pytest.raises(
+        UserError, match=r"focal cannot be that of all. Choose by head: --set 'losses=\{labels: focal\}'"
+    ):
+        task.criterion("focal", Options())
+    with pytest.raises(UserError, match="losses are of several heads"):
+        digits.task.criterion("", Options(losses={"head": "focal"}))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cnnatomy.design.blocks import Chain, Heads, Named
@@ -170,10 +170,12 @@ def _head(output: Output) -> str:
     return "the network" if output.name.startswith("output ") else f"the head {output.name}"
 
 
-def check_codes(network: Design, shape: Shape) -> None:
+def check_codes(network: Design, shape: Shape, loss: str, by_head: Mapping[str, str]) -> None:
     """Raises `UserError` where scores are no distances to codes, so that the loss `distance` would have no bound."""
     graph = network.graph(shape)
     for output, given in zip(outputs_of(network, graph), graph.outputs, strict=True):
+        if by_head.get(output.name, loss) != "distance":
+            continue
         node = _before(graph, given, (*RESHAPING, GroupMaximum))
         if node is None or not isinstance(node.layer, RadialBasis):
             last = f" ends with {type(node.layer).__name__} ({node.path})" if node is not None else " has no codes"

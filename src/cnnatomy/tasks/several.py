@@ -63,16 +63,31 @@ class SeveralHeads(Task):
 
     def criterion(self, name: str, options: Options) -> Criterion:
         """That of each head, with its weight; none for a head of weight 0."""
-        for head in options.loss_weights:
-            if head not in self.tasks:
-                raise UserError(f"loss_weights: there is no head {head}: one of {', '.join(self.tasks)}")
+        for option, by_head in (("losses", options.losses), ("loss_weights", options.loss_weights)):
+            for head in by_head:
+                if head not in self.tasks:
+                    raise UserError(f"{option}: there is no head {head}: one of {', '.join(self.tasks)}")
         if name not in ("", "each"):
-            raise UserError(f"several heads have a loss each: {name} cannot be that of all")
+            first = next(iter(self.tasks))
+            raise UserError(
+                f"several heads have a loss each: {name} cannot be that of all. Choose by head:"
+                f" --set 'losses={{{first}: {name}}}'"
+            )
         weights = {head: options.loss_weights.get(head, 1.0) for head in self.tasks}
         if not any(weights.values()):
             raise UserError(f"loss_weights: {', '.join(weights)} have weight 0, so that there is nothing to train")
-        own = dataclasses.replace(options, loss_weights={})
-        return {head: (weight, self.tasks[head].criterion("", own)) for head, weight in weights.items() if weight}
+        own = dataclasses.replace(options, losses={}, loss_weights={})
+        return {
+            head: (weight, self._of_head(head, options.losses.get(head, ""), own))
+            for head, weight in weights.items()
+            if weight
+        }
+
+    def _of_head(self, head: str, name: str, options: Options) -> Criterion:
+        try:
+            return self.tasks[head].criterion(name, options)
+        except UserError as error:
+            raise UserError(f"head {head}: {error}") from None
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The weighted sum; a loss of one's own gets everything by head."""

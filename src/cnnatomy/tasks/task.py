@@ -168,8 +168,9 @@ class Task:
         if name and name not in self.losses:
             hint = nearest(name, self.losses)
             raise UserError(f"the loss {name} does not fit {self.kind}: one of {', '.join(self.losses)}.{hint}")
-        if options.loss_weights:
-            raise UserError(f"loss_weights are of several heads, each with targets of its own; the task is {self.kind}")
+        for field in ("losses", "loss_weights"):
+            if getattr(options, field):
+                raise UserError(f"{field} are of several heads, each with targets of its own; the task is {self.kind}")
         return losses.make(name or self.losses[0], options)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:

@@ -212,10 +212,14 @@ def _check(run: Run, recipe: Recipe) -> None:
             f"recipe: {moves[0]} moves the image and not its target; the task {run.task.kind} has targets with places:"
             f" set {' and '.join(f'{name}=0' for name in moves)}"
         )
+    if recipe.unfreeze and not recipe.freeze:
+        raise UserError(
+            f"recipe: unfreeze={recipe.unfreeze:g} trains what is frozen after so many epochs, and nothing is frozen:"
+            " name parts with --freeze tail,body, or set unfreeze=0"
+        )
     if recipe.label_smoothing and not isinstance(run.task, Label) and run.task.kind not in ("labels", "mask"):
         raise UserError(f"recipe: label_smoothing is for labels; the task is {run.task.kind}")
-    if recipe.loss == "distance":
-        ends.check_codes(run.network, run.shape)
+    ends.check_codes(run.network, run.shape, recipe.loss, recipe.losses)
     names = _paths(run.network, run.shape)
     for name in (*recipe.freeze, *recipe.rates):
         if name not in names:
