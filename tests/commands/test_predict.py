@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +20,7 @@ from PIL import Image
 
 from cnnatomy import UserError
 from cnnatomy.cli import main
+from cnnatomy.data import read_image
 from cnnatomy.runs import Prediction, Trained
 from helpers import run_command
 
@@ -185,7 +186,55 @@ def test_below_the_threshold_the_class_is_not_known(trained: Path, place: Path) 
 
 @pytest.mark.parametrize("share", ["-0.1", "1.1", "nan", "half"])
 def test_a_threshold_is_a_probability(trained: Path, place: Path, share: str) -> None:
-    assert "--threshold" in predict(trained, "1.png", "--threshold", share, code=2).stderr
+    for option in ("--threshold", "--exit-threshold"):
+        said = predict(trained, "1.png", option, share, code=2).stderr
+        assert f"{option} '{share}': expected a probability from 0 to 1" in said
+
+
+@pytest.fixture(scope="module")
+def tasks(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """The run folder of a network with this head, which has seen some scenes of a kind."""
+
+    def train(kind: str, head: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs")
+        design = folder / "design.yaml"
+        design.write_text(
+            f"input: [1, 32, 32]\ntail: ReLU\nbody: {{Conv: {{channels: 8, kernel: 3, stride: 4}}}}\nhead: {head}\n"
+        )
+        run_command("train", design, "--data", f"scenes:{kind}", "--epochs", "0.1", "--out", folder / "run")
+        return folder / "run"
+
+    return train
+
+
+def test_a_threshold_is_that_of_each_of_several_labels_in_place_of_the_chosen_ones(
+    tasks: Callable[[str, str], Path], place: Path
+) -> None:
+    """A sigmoid at the end of the design is left to the loss, and probabilities are those of one sigmoid."""
+    digits("1.png")
+    run = tasks("labels", "[{LinearHead: {classes: 10}}, Sigmoid]")
+    network = Trained.load(run, "cpu")
+    image = torch.tensor(read_image(Path("1.png"), (1, 32, 32)))
+    with torch.inference_mode():
+        wanted = network.model(image[None])[0].double().sigmoid().tolist()
+    for options, least in (
+        ([], network.choices["thresholds"]),
+        (["--threshold", "auto"], network.choices["thresholds"]),
+        (["--threshold", "0"], [0.0] * 10),
+        (["--threshold", "0.5"], [0.5] * 10),
+        (["--threshold", "1"], [1.0] * 10),
+    ):
+        (record,) = json.loads(predict(run, "1.png", "--format", "json", *options).stdout)
+        assert list(record["probabilities"].values()) == pytest.approx(wanted)
+        said = [str(i) for i, (share, bound) in enumerate(zip(wanted, least, strict=True)) if share >= bound]
+        assert record["labels"] == said, options
+
+
+def test_a_threshold_is_refused_where_there_are_no_labels(tasks: Callable[[str, str], Path], place: Path) -> None:
+    digits("1.png")
+    run = tasks("numbers", "{LinearHead: {classes: 2}}")
+    for share in ("0.5", "auto"):
+        assert "labels" in predict(run, "1.png", "--threshold", share, code=2).stderr
 
 
 ODD = (b'quo"te, comma.png', b"two\nlines.png", b"return\rreturn.png", b"\x1b[31mred.png")

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+import cnnatomy as cn
+from cnnatomy.readers import resolve
+from cnnatomy.runs import Trained
 from helpers import run_command
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,6 +57,7 @@ def own_loss(monkeypatch: pytest.MonkeyPatch, body: str) -> str:
         ("return outputs[targets + 100]", "IndexError"),
         ("return outputs", "expected a tensor of one number"),
         ("return 3.0", "gives float, expected a tensor of one number"),
+        ("return None", "gives NoneType, expected a tensor of one number"),
         ("return outputs.detach().sum()", "it has no gradient"),
     ],
 )
@@ -62,6 +67,7 @@ def test_a_mistake_in_a_loss_of_ones_own_is_told_in_a_line(
     output = said("train", "lenet-5", "--epochs", "1", "--loss", own_loss(monkeypatch, body))
     assert "python:my_loss:loss" in output
     assert message in output
+    assert not Path("runs").exists()  # so that nothing is in the way of the next try
 
 
 def test_the_rate_finder_takes_a_loss_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +87,35 @@ def test_a_time_too_short_for_a_step_is_refused_with_what_a_step_takes() -> None
 
 def test_data_of_an_unknown_name_are_refused_with_all_kinds_of_them() -> None:
     assert "scenes:KIND, a folder, or COCO annotations" in said("train", "lenet-5", "--data", "annotations.json")
+
+
+def test_what_is_not_frozen_is_not_unfrozen() -> None:
+    assert "nothing is frozen: name parts with --freeze tail,body" in said("train", "lenet-5", "--set", "unfreeze=1")
+
+
+def test_weights_without_data_are_evaluated_on_data_that_are_given() -> None:
+    state = cn.network("lenet-5", classes=10).build().state_dict()
+    torch.save(state, "mine.pth")
+    run_command("weights", "lenet-5", "--from", "mine.pth", "--names", "0,1,2,3,4,5,6,7,8,9", "--run", "run")
+    assert "run holds weights of mine.pth, and no data came with them: give --data" in said("evaluate", "run")
+    run_command("evaluate", "run", "--data", "digits")
+    output = said("weights", "lenet-5", "--from", "mine.pth", "--names", "a,b,c", "--run", "other")
+    assert "mine.pth: its last layer has 10 outputs, and that of lenet-5 3: give names for 10 classes" in output
+    assert not Path("other").exists()
+
+
+def test_weights_of_a_design_with_a_softmax_are_those_of_its_scores() -> None:
+    """Else `predict` would compute the softmax twice."""
+    body = "{Conv: {channels: 8, kernel: 3, stride: 4}}"
+    Path("soft.yaml").write_text(
+        f"input: [1, 32, 32]\ntail: ReLU\nbody: {body}\nhead: [{{LinearHead: {{classes: 3}}}}, Softmax]\n"
+    )
+    module = resolve("soft.yaml").build()
+    torch.save(module.state_dict(), "mine.pth")
+    run_command("weights", "soft.yaml", "--from", "mine.pth", "--names", "a,b,c", "--run", "run")
+    images = torch.randint(256, (4, 1, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(Trained.load("run", "cpu").probabilities(images), module.eval()(images / 255))
 
 
 def test_a_schedule_by_option_and_what_it_needs_by_set_are_looked_at_together() -> None:

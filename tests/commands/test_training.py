@@ -227,10 +227,10 @@ def test_ctrl_c_leaves_a_run_that_goes_on_to_the_same_weights(run: Command, trai
     output, errors = interrupted.communicate()
     assert interrupted.returncode == 130
     assert "Traceback" not in errors
-    assert "cnnatomy train lenet-5 --out parts --resume" in output
+    assert "cnnatomy train parts/design.yaml --out parts --resume" in output
     assert not (tmp_path / "parts" / "summary.json").exists()
 
-    run("train", "lenet-5", "--out", "parts", "--resume")
+    run("train", "parts/design.yaml", "--out", "parts", "--resume")
     assert (tmp_path / "parts/model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
     results = [json.loads((folder / "summary.json").read_text()) for folder in (trained, tmp_path / "parts")]
     assert results[0]["test"]["confusion_matrix"] == results[1]["test"]["confusion_matrix"]

@@ -121,11 +121,11 @@ def test_what_the_output_does_not_need_is_left_out():
     assert lists(Idle(), 3, 4, 4).entries == (ListedNode("used", Conv(2, 1), (0,)),)
 
 
-def test_for_training_a_softmax_at_the_end_is_left_to_the_loss_and_the_last_layer_fits_the_classes():
+def test_the_last_layer_before_a_softmax_gets_the_classes():
     network = ListedNetwork.of(prototxt.open(str(DATA / "fire.prototxt")), "fire")
     assert network.entries[-1].layer == Softmax()
-    assert network.for_classes(None).entries == network.entries[:-1]
-    assert network.for_classes(7).entries[-1] == ListedNode("fc", FullyConnected(7), (len(network.entries) - 2,))
+    assert network.for_classes(None) == network
+    assert network.for_classes(7).entries[-2] == ListedNode("fc", FullyConnected(7), (len(network.entries) - 2,))
     assert network.for_classes(7).graph().outputs[0].shape == (7,)
 
 

@@ -193,7 +193,7 @@ def test_heads_that_read_one_block_are_no_exits(digits: Data) -> None:
         input=(1, 16, 16),
     )
     assert macs_by_exit(wrong.graph()) == ()
-    with pytest.raises(UserError, match=r"2 outputs \(one 10, two 10\); one label needs one main head"):
+    with pytest.raises(UserError, match=r"2 outputs, one \(10\), two \(10\); one label needs one main head"):
         fit(wrong, digits, RECIPE)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,8 +24,11 @@ from cnnatomy.design.heads import CodeHead, KeypointHead, LinearHead, MapHead
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, GlobalAvgPool, ReLU
 from cnnatomy.layers.layer import value
+from cnnatomy.readers.yaml import listed
+from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
+from cnnatomy.tasks.task import outputs_of
 from cnnatomy.training import Recipe, Trained, fit
 
 RECIPE = Recipe(optimizer="adam", learning_rate=0.003, epochs=8, batch_size=32, patience=0)
@@ -224,6 +228,26 @@ def test_loss_weights_that_make_no_sense_are_refused(scenes: Scenes, digits: Dat
         fit(small(LinearHead(10), size=16), digits, dataclasses.replace(RECIPE, loss_weights={"head": 1.0}))
 
 
+def test_each_head_may_have_another_loss_of_its_task(scenes: Scenes, digits: Data) -> None:
+    task, options = scenes("heads").task, Options(losses={"labels": "focal"}, focal_gamma=3.0)
+    made = task.criterion("", options)
+    logits, wanted = torch.randn(4, 10), torch.ones(4, 10)
+    for name, loss in (("labels", losses.focal(options)), ("numbers", losses.make("l2", options))):
+        torch.testing.assert_close(made[name][1](logits, wanted), loss(logits, wanted))
+    for chosen, message in (
+        ({"labels": "l2"}, "head labels: the loss l2 does not fit labels: one of binary-cross-entropy, focal"),
+        ({"depth": "l2"}, "losses: there is no head depth: one of labels, numbers, mask"),
+    ):
+        with pytest.raises(UserError, match=message):
+            task.criterion("", Options(losses=chosen))
+    with pytest.raises(
+        UserError, match=r"focal cannot be that of all. Choose by head: --set 'losses=\{labels: focal\}'"
+    ):
+        task.criterion("focal", Options())
+    with pytest.raises(UserError, match="losses are of several heads"):
+        digits.task.criterion("", Options(losses={"head": "focal"}))
+
+
 @pytest.mark.slow
 def test_a_loss_of_ones_own_gets_every_head(scenes: Scenes) -> None:
     def only_numbers(outputs: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
@@ -308,7 +332,7 @@ def test_expected_reward_is_learned(digits: Data) -> None:
         ("keypoints", KeypointHead(17, 1, 8), "17x16x16", "a map of 4 channels"),
         ("localised", LinearHead(10), "10", "localised labels need scores of 10 classes and their map"),
         ("localised", Heads(a=LinearHead(10), b=LinearHead(10)), "10", "localised labels need"),
-        ("heads", Heads(labels=LinearHead(10), numbers=LinearHead(2)), "", "heads labels, numbers"),
+        ("heads", Heads(labels=LinearHead(10), numbers=LinearHead(2)), "", r"gives labels \(10\), numbers \(2\)\. In"),
         (
             "heads",
             Heads(labels=LinearHead(10), numbers=LinearHead(5), mask=MapHead(11, 4)),
@@ -325,6 +349,33 @@ def test_a_head_that_does_not_fit_is_refused_with_its_shape(
     assert not given or f"gives {given}," in str(refused.value)
     assert f"scenes:{kind}" in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["heads", "localised", "objects", "mask", "numbers"])
+def test_the_head_that_a_message_advises_fits(kind: str, scenes: Scenes) -> None:
+    """It can be pasted into a YAML design."""
+    task = scenes(kind).task
+    design = {"tail": [], "body": [{"Conv": {"channels": 8, "kernel": 3, "stride": 4, "padding": 1}}]}
+    design |= {"input": [1, 32, 32], "head": yaml.safe_load(task.head())}
+    network = listed.read(yaml.safe_dump(design))
+    task.check(outputs_of(network, network.graph()), "data")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "remedy"),
+    [
+        ("objects", "output 1 (10)", "In YAML, for 9 anchors: head: {Heads: {classes: {MapHead: {channels: 90,"),
+        ("heads", "output 1 (10)", "In YAML: head: {Heads: {labels: {LinearHead: {classes: 10}}, numbers: "),
+        ("localised", "gives 10,", "in YAML: head: {PixelHead: {classes: 10, localise: true}}"),
+    ],
+)
+def test_heads_are_refused_with_their_shapes_and_what_to_write(
+    kind: str, given: str, remedy: str, scenes: Scenes
+) -> None:
+    with pytest.raises(UserError) as refused:
+        fit(small(LinearHead(10)), scenes(kind), RECIPE)
+    assert given in str(refused.value)
+    assert remedy in str(refused.value)
 
 
 def strict(path: Path) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import cnnatomy as cn
 from cnnatomy.data import Data, load
 from cnnatomy.errors import UserError
 from cnnatomy.runs import Trained
@@ -130,13 +131,44 @@ def test_a_later_divergence_goes_on_after_the_last_complete_epoch(tmp_path: Path
     assert [row.learning_rate for row in outcome.epochs] == [0.01, 0.001, 0.001]
 
 
+def advised(said: str) -> list[str]:
+    """The words of the command that a message advises, without `cnnatomy`."""
+    found = re.search(r"^  cnnatomy (train .*)$", said, re.M)
+    assert found, said
+    return shlex.split(found[1])
+
+
+def test_a_loss_of_ones_own_and_a_start_are_in_the_advice_and_it_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a run folder says them: a folder names no code, and keeps no weights before the first checkpoint."""
+    (tmp_path / "steep.py").write_text("def loss(x, y):\n    return x.square().mean()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fit(cn.network("lenet-5", classes=10), load("digits", (1, 32, 32)), Recipe(epochs=0.1), tmp_path / "start")
+    own = ["--start", tmp_path / "start", "--loss", "python:steep:loss", "--epochs", "1", "--learning-rate", "1e30"]
+    said = run_command("train", "lenet-5", "--out", tmp_path / "run", "--device", "cpu", *own, code=2).output
+    assert "--loss python:steep:loss" in said
+    run_command(*advised(said), "--device", "cpu")
+    assert Trained.load(tmp_path / "run", "cpu").run.recipe["loss"] == "python:steep:loss"
+
+
 @pytest.mark.slow
 def test_the_advice_can_be_typed_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "my run"
     said = run_command(
         "train", "lenet-5", "--out", folder, "--epochs", "1", "--learning-rate", "1e30", "--device", "cpu", code=2
     ).output
-    found = re.search(r"^  cnnatomy (train .*)$", said, re.M)
-    assert found, said
-    run_command(*shlex.split(found[1]), "--device", "cpu")
+    run_command(*advised(said), "--device", "cpu")
     assert Trained.load(folder, "cpu").run.recipe["learning_rate"] == 0.01
+
+
+def test_before_any_step_the_learning_rate_is_not_why(digits: Data) -> None:
+    class Broken(Watcher):
+        def begin(self, training: Training) -> None:
+            for parameter in training.model.network.parameters():
+                parameter.data.fill_(1e30)
+
+    with pytest.raises(
+        UserError, match=r"batch 1 \(step 1\).* No step had been taken"
+    ):
+        fit(residual_network(), digits, Recipe(epochs=1), watch=[Broken()], device="cpu")

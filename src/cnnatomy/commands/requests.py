@@ -104,6 +104,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     from cnnatomy.machine import choose_device
     from cnnatomy.report.memory import parse_size
     from cnnatomy.runs.run import image_shape
+    from cnnatomy.tasks import ends
     from cnnatomy.training import preparing, resuming
     from cnnatomy.training.progress import PipedConsole
 
@@ -121,7 +122,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     if before is not None and place is not None:
         resuming.check_classes(place.path, before, images.task(shape).names, images.source)
         try:
-            given, _ = preparing.without_softmax(network, shape, images.task(shape))
+            given, _ = ends.without_activation(network, shape, images.task(shape))
         except ShapeError as error:  # the run's own network fits the run's own images
             raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
         resuming.check_network(place.path, before, given)
@@ -176,13 +177,13 @@ def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
 
 def _own_loss(request: Request) -> Any:
     """A loss of one's own, where one was given on the command line."""
-    from cnnatomy.tasks.losses import OWN, guarded
+    from cnnatomy.tasks.losses import OWN
 
     if request.loss is None or not request.loss.startswith(OWN):
         return None
     from cnnatomy.readers.torch.names import load_callable
 
-    return guarded(load_callable(request.loss), request.loss)
+    return load_callable(request.loss)
 
 
 def again(request: Request) -> Request:

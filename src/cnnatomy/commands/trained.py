@@ -39,9 +39,7 @@ average_option = click.option(
     type=click.Choice(("flip", "shifts")),
     help="Average probabilities over each image and its mirror; shifts: both moved to the corners, too.",
 )
-exit_option = click.option(
-    "--exit-threshold", type=click.FloatRange(0, 1), help="Of early exits: how likely a class must be to leave there."
-)
+exit_option = click.option("--exit-threshold", help="Of early exits: how likely a class must be to leave there.")
 
 
 @click.command()
@@ -52,7 +50,7 @@ exit_option = click.option(
 @device_option
 @report_format_option("json")
 def evaluate(
-    run: Path, data: str | None, average: str | None, exit_threshold: float | None, device: str, format: str
+    run: Path, data: str | None, average: str | None, exit_threshold: str | None, device: str, format: str
 ) -> None:
     """Evaluate RUN, a run folder: what its task measures, such as top-1, F1 and ROC area of every class."""
     needs_training()
@@ -92,7 +90,10 @@ def ensemble(runs: tuple[Path, ...], data: str | None, device: str, format: str)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
-@click.option("--threshold", help="Say `do not know` where no class is as likely as that; auto: as validation chose.")
+@click.option(
+    "--threshold",
+    help="Say `do not know` where no class is as likely; each of several labels from there on; auto: as chosen.",
+)
 @average_option
 @exit_option
 @device_option
@@ -109,7 +110,7 @@ def predict(
     top: int,
     threshold: str | None,
     average: str | None,
-    exit_threshold: float | None,
+    exit_threshold: str | None,
     device: str,
     format: str,
 ) -> None:
@@ -125,7 +126,7 @@ def predict(
     find ~ -name '*.jpg' -print0 | cnnatomy predict runs/mine - --format jsonl
     """
     needs_training()
-    least = _probability(threshold)
+    least = 0.0 if threshold is None or threshold == AUTO else _probability("--threshold", threshold, f", or {AUTO}")
     trained = _with_exits(_loaded(run, device), exit_threshold)
     if threshold == AUTO:
         trained, least = trained.as_chosen()
@@ -139,16 +140,14 @@ def predict(
         sys.exit(2)
 
 
-def _probability(text: str | None) -> float:
-    """What --threshold says, 0 where it is absent or `auto`."""
-    if text is None or text == AUTO:
-        return 0.0
+def _probability(option: str, text: str, other: str = "") -> float:
+    """What an option says; `other` is what else it may be, for the message."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise UserError(f"--threshold {quoted(text)}: expected a probability from 0 to 1, or {AUTO}")
+        raise UserError(f"{option} {quoted(text)}: expected a probability from 0 to 1{other}")
     return value
 
 
@@ -160,22 +159,23 @@ def _with_threshold(trained: Trained, least: float) -> tuple[Trained, float]:
     task = trained.run.task
     if isinstance(task, Labels):
         chosen = replace(task, thresholds=(least,) * len(task.names))
-        return replace(trained, run=replace(trained.run, task=chosen)), 0.0
+        return replace(trained, run=replace(trained.run, task=chosen), choices={}), 0.0  # not those of validation
     if not isinstance(task, Label):
         raise UserError(f"--threshold is for labels; the task of {trained.name} is {task.kind}")
     return trained, least
 
 
-def _with_exits(trained: Trained, threshold: float | None) -> Trained:
+def _with_exits(trained: Trained, threshold: str | None) -> Trained:
     """With another probability from which on early exits are taken; raises `UserError` where there are none."""
     if threshold is None:
         return trained
+    least = _probability("--exit-threshold", threshold)
     from cnnatomy.tasks.several import EarlyExits
 
     task = trained.run.task
     if not isinstance(task, EarlyExits):
         raise UserError(f"--exit-threshold is for networks with early exits; the task of {trained.name} is {task.kind}")
-    return replace(trained, run=replace(trained.run, task=replace(task, threshold=threshold)))
+    return replace(trained, run=replace(trained.run, task=replace(task, threshold=least)))
 
 
 @click.command()
@@ -242,6 +242,8 @@ def weights(
         place = RunFolder(run)
         run_folder.create(place, described)
         sources.save(done.state, place.model, ours.name)
+        if described.network != ours:
+            click.echo("The run is of the network without the softmax at its end, which `predict` computes.")
         normal = described.normalisation
         what = "ImageNet's" if normal == sources.IMAGENET else "that of pixels from 0 to 1: none"
         click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")

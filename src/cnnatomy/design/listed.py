@@ -11,7 +11,7 @@ from cnnatomy.design.builder import Builder, free
 from cnnatomy.design.graph import Graph, Node, Scope, check_shape
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import ShapeError, UserError
-from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer, Softmax
+from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer
 from cnnatomy.layers.layer import Shape, Value, elements, value
 
 INPUT, READS = "input", "reads"
@@ -61,15 +61,12 @@ class ListedNetwork(Design):
         return cls(tuple(entries), graph.inputs[0].shape, name)
 
     def for_classes(self, classes: int | None) -> Self:
-        """For training: without a softmax at the end, which the loss computes, and with so many classes.
+        """With so many classes, as many as there are where None is given.
 
         They are given to the convolution or fully connected layer from which nothing branches off before the output,
         if the output is one number for each of its channels.
         """
-        *rest, last = self.entries
-        if rest and isinstance(last.layer, Softmax) and last.reads == (len(rest),):
-            *rest, last = rest
-        entries = (*rest, last)
+        entries = self.entries
         i = len(entries) - 1
         while i and not isinstance(entries[i].layer, (Conv, FullyConnected)) and entries[i].reads == (i,):
             i -= 1

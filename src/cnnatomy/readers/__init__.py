@@ -68,9 +68,8 @@ def _open(module: str, name: str, input: Shape | None) -> Graph:
 def resolve(name: str, classes: int | None = None, input: Shape | None = None, new_head: bool = False) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
-    A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which a softmax at the end is
-    left to the loss and the last layer gets `classes`. A design has the classes that it says; with `new_head` it gets
-    `classes` too.
+    A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which the last layer gets
+    `classes`. A design has the classes that it says; with `new_head` it gets `classes` too.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.

@@ -217,6 +217,11 @@ class Trained:
 
     def test_split(self, source: str | Path | None = None) -> tuple[Split, str]:
         """What `evaluate` evaluates on, in the shape of the network's input, and in words what that is."""
+        if source is None and not self.run.fingerprint:
+            raise UserError(
+                f"{self.name} holds {self.run.source}, and no data came with them: give --data with images of its"
+                " classes (in Python, evaluate(source))"
+            )
         run, name = self.run, run_source(self.run.source if source is None else source)
         if name != run.source and isinstance(run.task, Label):
             return load_labelled(name, run.shape, run.classes)

@@ -31,6 +31,7 @@ class Options:
     huber_delta: float = 1.0
     norm: float = 2.0
     weights: tuple[float, ...] = ()
+    losses: Mapping[str, str] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod

@@ -41,6 +41,10 @@ class MapTask(Task):
                 channels = f"{self.what} needs a map of {len(self.names)} channels"
                 raise mismatch(output, channels, f"{whose} has", self.names)
 
+    def head(self) -> str:
+        """Enlarged to the image, as from a body of stride 4."""
+        return f"{{MapHead: {{channels: {len(self.names)}, scale: 4}}}}"
+
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The mean over the pixels of each image, where the map is enlarged to the target."""
         assert isinstance(target, Tensor)

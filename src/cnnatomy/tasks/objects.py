@@ -17,7 +17,7 @@ from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks import boxes
 from cnnatomy.tasks.boxes import IGNORED, Detections
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, given
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss (Lin et al. 2017, section 5.1)."""
@@ -92,26 +92,40 @@ class Objects(Task):
         """For each pixel of the map."""
         return len(self.scales) * len(self.ratios)
 
+    @property
+    def per_anchor(self) -> dict[str, int]:
+        """Numbers that each head gives for an anchor."""
+        return {"classes": len(self.names), "boxes": 4, "objectness": 1}
+
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """Raises `UserError` unless there are the heads `classes` and `boxes`, with channels for the anchors."""
         shapes = {output.name: tuple(output.shape) for output in outputs}
-        per_anchor = {"classes": len(self.names), "boxes": 4, "objectness": 1}
-        if not {"classes", "boxes"} <= set(shapes) <= set(per_anchor):
+        if not {"classes", "boxes"} <= set(shapes) <= set(self.per_anchor):
             raise UserError(
                 f"detection needs the heads classes and boxes, with or without objectness; the network gives"
-                f" {', '.join(shapes)}: use detection_heads({len(self.names)}, anchors={self.anchors})"
+                f" {given(outputs)}. In YAML, for {self.anchors} anchors: head: {self.head()}"
             )
         if len(shapes["boxes"]) == 3 and shapes["boxes"][0] % 4:
             raise UserError(
                 f"the head boxes gives {dimensions(shapes['boxes'])}; 4 channels are needed for each anchor"
             )
         for name, shape in shapes.items():
-            needed = self.anchors * per_anchor[name]
+            needed = self.anchors * self.per_anchor[name]
             if len(shape) != 3 or shape[0] != needed or shape[1:] != shapes["classes"][1:]:
                 raise UserError(
                     f"the head {name} gives {dimensions(shape)}; {whose} with {len(self.names)} classes and"
                     f" {self.anchors} anchors needs {needed} channels, and the rows and columns of the head classes"
                 )
+
+    def head(self) -> str:
+        """All three, on the rows and columns of the body's map."""
+        each = self.per_anchor.items()
+        maps = (f"{name}: {{MapHead: {{channels: {self.anchors * n}, scale: 1}}}}" for name, n in each)
+        return f"{{Heads: {{{', '.join(maps)}}}}}"
+
+    def activation(self, head: str) -> type[Layer] | None:
+        """None for boxes, which are numbers."""
+        return None if head == "boxes" else self.in_loss
 
     def prepare(self, module: nn.Module) -> None:
         """Makes an untrained head say that objects are rare (`begin_rare`)."""

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from cnnatomy.errors import UserError
+from cnnatomy.layers import Layer
 from cnnatomy.layers.layer import elements
 from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label, LabelMeter
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.maps import Mask
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, mismatch
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, given, mismatch
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 """Of the probability from which on an exit is taken, at which early exits are measured."""
@@ -38,8 +39,8 @@ class SeveralHeads(Task):
         heads = {output.name: output for output in outputs}
         if set(heads) != set(self.tasks):
             raise UserError(
-                f"{whose} has targets for {', '.join(self.tasks)}; the network has the heads {', '.join(heads)}:"
-                " each target needs a head of its name"
+                f"{whose} has targets for {', '.join(self.tasks)}, and each needs a head of its name; the network gives"
+                f" {given(outputs)}. In YAML: head: {self.head()}, where scale is the stride of the body"
             )
         for name, task in self.tasks.items():
             try:
@@ -47,27 +48,46 @@ class SeveralHeads(Task):
             except UserError as error:
                 raise UserError(f"head {name}: {error}") from None
 
+    def head(self) -> str:
+        """One for each task."""
+        return f"{{Heads: {{{', '.join(f'{name}: {task.head()}' for name, task in self.tasks.items())}}}}}"
+
     def as_dict(self) -> dict[str, Any]:
         """With the names of each head's task beside its fields."""
         tasks = {name: {"names": list(task.names), **task.as_dict()} for name, task in self.tasks.items()}
         return {**super().as_dict(), "tasks": tasks}
 
-    def of_head(self, name: str) -> Task:
-        """The task of that head."""
-        return self.tasks[name]
+    def activation(self, head: str) -> type[Layer] | None:
+        """That of the head's task."""
+        return self.tasks[head].activation(head) if head in self.tasks else None
 
     def criterion(self, name: str, options: Options) -> Criterion:
         """That of each head, with its weight; none for a head of weight 0."""
-        for head in options.loss_weights:
-            if head not in self.tasks:
-                raise UserError(f"loss_weights: there is no head {head}: one of {', '.join(self.tasks)}")
+        for option, by_head in (("losses", options.losses), ("loss_weights", options.loss_weights)):
+            for head in by_head:
+                if head not in self.tasks:
+                    raise UserError(f"{option}: there is no head {head}: one of {', '.join(self.tasks)}")
         if name not in ("", "each"):
-            raise UserError(f"several heads have a loss each: {name} cannot be that of all")
+            first = next(iter(self.tasks))
+            raise UserError(
+                f"several heads have a loss each: {name} cannot be that of all. Choose by head:"
+                f" --set 'losses={{{first}: {name}}}'"
+            )
         weights = {head: options.loss_weights.get(head, 1.0) for head in self.tasks}
         if not any(weights.values()):
             raise UserError(f"loss_weights: {', '.join(weights)} have weight 0, so that there is nothing to train")
-        own = dataclasses.replace(options, loss_weights={})
-        return {head: (weight, self.tasks[head].criterion("", own)) for head, weight in weights.items() if weight}
+        own = dataclasses.replace(options, losses={}, loss_weights={})
+        return {
+            head: (weight, self._of_head(head, options.losses.get(head, ""), own))
+            for head, weight in weights.items()
+            if weight
+        }
+
+    def _of_head(self, head: str, name: str, options: Options) -> Criterion:
+        try:
+            return self.tasks[head].criterion(name, options)
+        except UserError as error:
+            raise UserError(f"head {head}: {error}") from None
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The weighted sum; a loss of one's own gets everything by head."""
@@ -275,10 +295,14 @@ class Localised(Label):
         if len(shapes) != 2 or elements(shapes[0]) != classes or len(shapes[1]) != 3 or shapes[1][0] != classes:
             raise mismatch(
                 outputs[-1],
-                f"localised labels need scores of {len(self.names)} classes and their map: PixelHead(localise=True)",
+                f"localised labels need scores of {classes} classes and their map, in YAML: head: {self.head()}",
                 f"{whose} has the classes",
                 self.names,
             )
+
+    def head(self) -> str:
+        """One that gives both."""
+        return f"{{PixelHead: {{classes: {len(self.names)}, localise: true}}}}"
 
     def scores(self, outputs: Outputs) -> Tensor:
         """Those of the image, not of its pixels."""

@@ -128,7 +128,7 @@ class Task:
         kind: what run.json calls it.
         metric: the score that is shown after every epoch, 0 .. 1, the higher the better.
         losses: the names of the losses that fit, the default first.
-        in_loss: the layer that the losses compute of what a head gives, so that the head must not end with it.
+        in_loss: the layer that losses and answers compute of what a head gives, so that a head is trained without it.
         is_movable: whether targets stay as they are when an image is moved or mirrored.
     """
 
@@ -144,9 +144,13 @@ class Task:
         """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
         raise NotImplementedError
 
-    def of_head(self, name: str) -> Task:
-        """What the head of this name does: the same, unless each has a task of its own."""
-        return self
+    def activation(self, head: str) -> type[Layer] | None:
+        """The layer that the loss computes of what the head of this name gives; None where it computes none."""
+        return self.in_loss
+
+    def head(self) -> str:
+        """A head that fits, as a YAML design has it."""
+        return f"{{LinearHead: {{classes: {len(self.names)}}}}}"
 
     def fitted(self, outputs: Sequence[Output], target: Target) -> Task:
         """The same for a network with these heads, and the targets of the training split; mostly as it is."""
@@ -164,8 +168,9 @@ class Task:
         if name and name not in self.losses:
             hint = nearest(name, self.losses)
             raise UserError(f"the loss {name} does not fit {self.kind}: one of {', '.join(self.losses)}.{hint}")
-        if options.loss_weights:
-            raise UserError(f"loss_weights are of several heads, each with targets of its own; the task is {self.kind}")
+        for field in ("losses", "loss_weights"):
+            if getattr(options, field):
+                raise UserError(f"{field} are of several heads, each with targets of its own; the task is {self.kind}")
         return losses.make(name or self.losses[0], options)
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
@@ -194,6 +199,11 @@ class Task:
         return {"kind": self.kind, **{name: getattr(self, name) for name in fields}}
 
 
+def given(outputs: Sequence[Output]) -> str:
+    """Heads with their shapes, for messages."""
+    return ", ".join(f"{output.name} ({dimensions(output.shape)})" for output in outputs)
+
+
 def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
     """All heads, of which one is a main head: the auxiliary ones learn the same, and so must fit as well.
 
@@ -201,8 +211,7 @@ def one_main(outputs: Sequence[Output], needs: str) -> Sequence[Output]:
     """
     main = [output for output in outputs if not output.auxiliary]
     if len(main) != 1:
-        given = ", ".join(f"{output.name} {dimensions(output.shape)}" for output in main)
-        raise UserError(f"the network gives {len(main)} outputs ({given}); {needs} needs one main head")
+        raise UserError(f"the network gives {len(main)} outputs, {given(main)}; {needs} needs one main head")
     return outputs
 
 

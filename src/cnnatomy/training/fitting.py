@@ -103,7 +103,10 @@ def fit(
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
         stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
+        peak = Peak(where)
         model = built(run, recipe, start, where)
+        if loss is not None:
+            preparing.try_loss(model, data, objective)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(planned.evaluated) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)])
@@ -114,7 +117,7 @@ def fit(
             else:
                 run_folder.create(place, run)
         keeper = Keeper(training, place, run.name, checkpoint_every)
-        with Peak(where) as peak, _saying_what_to_do(recipe, training, place):
+        with _saying_what_to_do(run, training, place):
             training.run(keeper.epoch_done, keeper.between)
         return _finished(run, data, training, place, planned, peak)
 
@@ -157,14 +160,17 @@ def _kept(place: RunFolder | None) -> list[Watcher]:
 
 
 @contextmanager
-def _saying_what_to_do(recipe: Recipe, training: Training, place: RunFolder | None) -> Iterator[None]:
+def _saying_what_to_do(run: Run, training: Training, place: RunFolder | None) -> Iterator[None]:
     """Where training diverged, what can be done, which then works: the state inside the epoch is no use any more."""
     try:
         yield
     except DivergenceError as error:
         if place is not None:
             checkpoints.forget_inside(place)
-        raise UserError(f"{error}. {divergence.remedy(recipe, training.epochs, place)}") from None
+        advice = divergence.BEFORE_ANY_STEP
+        if training.steps:
+            advice = divergence.remedy(training.recipe, training.epochs, place, run.parent)
+        raise UserError(f"{error}. {advice}") from None
 
 
 def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device) -> Model:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -13,35 +12,25 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak:
-    """Measures what is in between. `bytes` is None where the system does not say.
-
-    On a GPU what torch had allocated at most; elsewhere by how much the memory of this process grew (Linux).
-    """
+    """Measures from when it is made: on a GPU what torch allocates, elsewhere by how much this process grows."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.bytes: int | None = None
-
-    def __enter__(self) -> Self:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        self._before: int | None = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         else:
-            try:
+            with suppress(OSError):
                 CLEAR.write_text("5")  # from now on VmHWM is the peak
-            except OSError:
-                self._before = None
-            else:
                 self._before = _status("VmRSS")
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    @property
+    def bytes(self) -> int | None:
+        """The peak until now; None where the system does not say (all but Linux)."""
         if self.device.type == "cuda":
-            self.bytes = torch.cuda.max_memory_allocated(self.device)
-        elif self._before is not None:
-            peak = _status("VmHWM")
-            self.bytes = max(0, peak - self._before) if peak is not None else None
+            return torch.cuda.max_memory_allocated(self.device)
+        peak = _status("VmHWM")
+        return max(0, peak - self._before) if peak is not None and self._before is not None else None
 
 
 def _status(name: str) -> int | None:

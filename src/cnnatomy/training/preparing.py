@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from cnnatomy import machine
 from cnnatomy.analysis import memory
 from cnnatomy.data import Data
-from cnnatomy.design.blocks import Chain, Named
 from cnnatomy.design.build import build
-from cnnatomy.design.listed import ListedNetwork
-from cnnatomy.design.network import Design, Network
+from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest, some_of
-from cnnatomy.layers import BatchNorm, Softmax
+from cnnatomy.layers import BatchNorm
 from cnnatomy.layers.layer import Shape
-from cnnatomy.runs.evaluation import EVALUATION_BATCH
+from cnnatomy.runs.evaluation import EVALUATION_BATCH, moved
+from cnnatomy.runs.model import Model
 from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
+from cnnatomy.tasks import ends
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import OWN, Options
-from cnnatomy.tasks.task import Criterion, Task, outputs_of
+from cnnatomy.tasks.losses import OWN, Options, guarded
+from cnnatomy.tasks.task import Criterion, Task
 from cnnatomy.training import transfer
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
+from cnnatomy.training.steps import in_float32
 
 RARE = 10
 """How many times rarer than the most frequent class a class is, from which on classes are weighted by default."""
+TRIED = 8
+"""Images of which a loss of one's own is computed before training begins."""
 FINAL = "trained on training and validation together"
 """What a run says of itself for which all choices were made before."""
 STATES = {
@@ -91,9 +94,10 @@ def plan(
             even a single image fits into memory.
     """
     notes = []
-    network, removed = without_softmax(design, data.shape, data.task)
+    network, removed = ends.without_activation(design, data.shape, data.task)
     if removed:
-        notes.append(f"the softmax at the end ({removed}) is left to the loss, which computes it")
+        notes.append(f"left out, as the loss and `predict` compute it: {removed}")
+    notes += ends.spoiled(network, data.shape, data.task)
     network = keepable(network, data.shape) if keep else network
     weights, recipe, note = _balanced(data, recipe)
     notes += note
@@ -147,7 +151,8 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
         UserError: if the loss does not fit the task, or is the name of code that was not given.
     """
     if own is not None:
-        return Objective(task, own, own)
+        checked = guarded(own, recipe.loss if recipe.loss.startswith(OWN) else getattr(own, "__name__", "of one's own"))
+        return Objective(task, checked, checked)
     if recipe.loss.startswith(OWN):
         raise UserError(
             f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
@@ -155,6 +160,17 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
         )
     options = Options.of(recipe.as_dict(), weights)
     return Objective(task, task.criterion(recipe.loss, options), task.criterion(recipe.loss, options.plain()))
+
+
+def try_loss(model: Model, data: Data, objective: Objective) -> None:
+    """Computes the loss once, of a few training images: a mistake in one of one's own is told before anything is kept.
+
+    The network is as it was afterwards; raises `UserError` of `losses.guarded`.
+    """
+    some = replace(data.train, indices=data.train.indices[:TRIED]).batches(TRIED)
+    images, target = next(iter(some))
+    outputs, _ = model.eval().heads(model(images))
+    objective.task.loss(in_float32(outputs), moved(target, model.mean.device), objective.criterion)
 
 
 def _balanced(data: Data, recipe: Recipe) -> tuple[tuple[float, ...], Recipe, list[str]]:
@@ -214,28 +230,19 @@ def _check(run: Run, recipe: Recipe) -> None:
             f"recipe: {moves[0]} moves the image and not its target; the task {run.task.kind} has targets with places:"
             f" set {' and '.join(f'{name}=0' for name in moves)}"
         )
+    if recipe.unfreeze and not recipe.freeze:
+        raise UserError(
+            f"recipe: unfreeze={recipe.unfreeze:g} trains what is frozen after so many epochs, and nothing is frozen:"
+            " name parts with --freeze tail,body, or set unfreeze=0"
+        )
     if recipe.label_smoothing and not isinstance(run.task, Label) and run.task.kind not in ("labels", "mask"):
         raise UserError(f"recipe: label_smoothing is for labels; the task is {run.task.kind}")
-    if not recipe.loss.startswith(OWN):
-        _check_ends(run)
+    ends.check_codes(run.network, run.shape, recipe.loss, recipe.losses)
     names = _paths(run.network, run.shape)
     for name in (*recipe.freeze, *recipe.rates):
         if name not in names:
             raise UserError(
                 f"recipe: {run.name} has no part {name}.{nearest(name, names)} It has tail, body, head, ..."
-            )
-
-
-def _check_ends(run: Run) -> None:
-    """Raises `UserError` where a head ends with what its loss computes once more."""
-    graph = run.network.graph(run.shape)
-    for output, end in zip(outputs_of(run.network, graph), graph.outputs, strict=True):
-        task = run.task.of_head(output.name)
-        layer = task.in_loss
-        if layer is not None and end.node is not None and isinstance(end.node.layer, layer):
-            raise UserError(
-                f"{run.name} ends with a {layer.__name__.lower()} ({end.node.path}), which the loss of {task.kind}"
-                " computes, too, so that it would be done twice: remove that layer from the design"
             )
 
 
@@ -248,36 +255,6 @@ def _paths(network: Design, shape: Shape) -> set[str]:
             paths.add(path)
             path = path.rpartition(".")[0]
     return paths
-
-
-def without_softmax(network: Design, shape: Shape, task: Task) -> tuple[Design, str]:
-    """The network without a softmax at its end, where the task's loss computes it; and the path of that softmax."""
-    graph = network.graph(shape)
-    node = graph.outputs[0].node if len(graph.outputs) == 1 else None
-    if not isinstance(task, Label) or node is None or not isinstance(node.layer, Softmax):
-        return network, ""
-    if isinstance(network, Network):
-        head = _without_last(network.head)
-        if head is not None:
-            return network.replace(head=head), node.path
-    listed = network if isinstance(network, ListedNetwork) else ListedNetwork.of(graph, network.name)
-    return listed.for_classes(None), node.path
-
-
-def _without_last(part: Any) -> Any:
-    """A chain without the softmax at its end; None where it is in a block of another form."""
-    if isinstance(part, Softmax):
-        return Chain()
-    if not isinstance(part, Chain) or not part.parts:
-        return None
-    *before, last = part.parts
-    inner = last.part if isinstance(last, Named) else last
-    shorter = _without_last(inner)
-    if shorter is None:
-        return None
-    if shorter == Chain():
-        return Chain(*before)
-    return Chain(*before, Named(last.name, shorter) if isinstance(last, Named) else shorter)
 
 
 def _there(device: torch.device, limit: int | None) -> int | None:

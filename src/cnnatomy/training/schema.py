@@ -77,6 +77,7 @@ class Recipe:
     focal_gamma: float = _number(2.0, 0, 100, "of the loss focal: how little sure answers count")
     huber_delta: float = _number(1.0, 0, 1e30, "of the loss huber: where the square ends", above=True)
     norm: float = _number(2.0, 1, 100, "of the loss lp: p")
+    losses: dict[str, str] = _other({}, "of several heads, by name: the loss of each; its task's where it is not given")
     loss_weights: dict[str, float] = _other({}, "of several heads, by name; 1 where it is not given")
     auxiliary_weight: float = _number(0.3, 0, 1e6, "of the loss of each auxiliary head")
     label_smoothing: float = _number(0.0, 0, 1, "share of a label that is spread over all classes", below=True)

@@ -22,6 +22,7 @@ from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
 from cnnatomy.runs.run import Run, image_shape
 from cnnatomy.runs.weights.transplant import Transplant, from_module, from_state, outputs_there
+from cnnatomy.tasks.ends import without_activation
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import outputs_of
 
@@ -38,7 +39,14 @@ def transplant(network: Design, source: str, pretrained: bool = False) -> Transp
     Raises:
         UserError: if there is no such source, or a precise account of what does not fit.
     """
-    return aligned(network, opened(source, pretrained), source)
+    theirs = opened(source, pretrained)
+    there, here = outputs_of_both(network, theirs)
+    if there is not None and there != here:
+        raise UserError(
+            f"{source}: its last layer has {there:,} outputs, and that of {network.name} {here:,}: give names for"
+            f" {there:,} classes, or --classes {there}"
+        )
+    return aligned(network, theirs, source)
 
 
 def opened(source: str, pretrained: bool = False) -> nn.Module | dict[str, torch.Tensor]:
@@ -61,13 +69,16 @@ def aligned(network: Design, theirs: nn.Module | dict[str, torch.Tensor], source
 
 def with_their_outputs(network: Design, theirs: nn.Module | dict[str, torch.Tensor]) -> Design:
     """The network with as many outputs as the weights have, where that is all in which they differ."""
+    there, here = outputs_of_both(network, theirs)
+    return network if there is None or there == here else for_classes(network, there)
+
+
+def outputs_of_both(network: Design, theirs: nn.Module | dict[str, torch.Tensor]) -> tuple[int | None, int | None]:
+    """How many outputs the weights have, None where they differ from a network in more than that; and the network."""
     with torch.device("meta"):
         ours = network.build()
     state = theirs.state_dict() if isinstance(theirs, nn.Module) else theirs
-    outputs = outputs_there(ours, state)
-    if outputs is None or outputs == outputs_there(ours, ours.state_dict()):
-        return network
-    return for_classes(network, outputs)
+    return outputs_there(ours, state), outputs_there(ours, ours.state_dict())
 
 
 def _model(library: str, name: str, pretrained: bool) -> nn.Module:
@@ -181,7 +192,8 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
     """A run folder's description for weights that were trained elsewhere.
 
     Images are normalised by ImageNet's mean and standard deviation, as most published weights expect. Classes that are
-    not named by `names` are those of ImageNet where there are 1000, else numbers.
+    not named by `names` are those of ImageNet where there are 1000, else numbers. A softmax at the end is left out, as
+    whoever reads the outputs computes it.
 
     Raises:
         UserError: if the network has another number of outputs than there are names.
@@ -192,6 +204,7 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
         names = imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
     task = Label(names)
     task.check(outputs_of(network, network.graph()), "--names")
+    network, _ = without_activation(network, shape, task)
     return Run(
         network=network,
         name=network.name,

@@ -35,10 +35,10 @@ def open_start(name: str, network: Design, device: str = "auto") -> Trained:
     theirs = sources.opened(source, pretrained=library or name == PRETRAINED)
     network = sources.with_their_outputs(network, theirs)
     done = sources.aligned(network, theirs, source)
-    with torch.device("cpu"):
-        module = network.build()
-    module.load_state_dict(done.state)
     run = replace(sources.as_run(network, source), name=source)  # by which it is found again
+    with torch.device("cpu"):
+        module = run.network.build()
+    module.load_state_dict(done.state)
     return Trained(run, Model(module, run.normalisation).to(choose_device(device)).eval())
 
 
