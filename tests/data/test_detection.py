@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cnnatomy import Chain, Network
-from cnnatomy.data import load, open_source
+from cnnatomy.data import load, load_labelled, open_source
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, ReLU
@@ -76,6 +76,63 @@ def test_splits_of_other_categories_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_boxes_of_a_photograph_that_is_stored_sideways_fit_it_upright(tmp_path: Path) -> None:
+    """Both as pycocotools and torchvision read it, in stored pixels, and as it is seen."""
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter to the right, so that stored (x, y) comes to (40 - y, x)
+    for number in range(20):
+        file = tmp_path / "images" / f"{number}.png"
+        Image.open(file).save(file, exif=exif)
+        if number % 2:
+            record["images"][number] |= {"width": 40, "height": 60}
+            record["annotations"][number]["bbox"] = [20, 15, 10, 25]
+    path.write_text(json.dumps(record))
+    images, target = next(iter(load(path, (1, 60, 40)).train.batches(14)))
+    assert isinstance(target, torch.Tensor)
+    assert target[:, 0].tolist() == [[20, 15, 30, 40, 1]] * 14
+    assert images[:, 0, 15:40, 20:30].min() > 200
+
+
+def test_an_image_of_another_size_than_its_annotations_say_is_skipped(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    record["images"][4] |= {"width": 600, "height": 400}
+    path.write_text(json.dumps(record))
+    data = load(path, (1, 40, 40))
+    ((name, reason),) = data.report.skipped
+    assert Path(name).name == "4.png"
+    assert reason == "it has 60 x 40 pixels (width x height), its annotations are for 600 x 400"
+
+
+def test_skipped_annotations_and_categories_without_an_object_are_told(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    record["annotations"].append({"id": 90, "image_id": 3, "category_id": 3, "bbox": [1, 1, 0, 5]})
+    path.write_text(json.dumps(record))
+    report = load(path, (1, 40, 40)).report
+    assert report.skipped_annotations == (
+        ("annotation 90 of boxes.json", "its box [1, 1, 0, 5] has no width or no height"),
+    )
+    assert report.counts["train"] == {"sun": 0, "lamp": 14}
+    assert report.lines() == [
+        "1 annotations skipped:",
+        "  annotation 90 of boxes.json: its box [1, 1, 0, 5] has no width or no height",
+        "no training image has anything of sun",
+    ]
+
+
+def test_other_annotations_are_matched_by_the_names_of_their_categories(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 6)
+    split, what = load_labelled(path, (1, 40, 40), ("lamp", "moon", "sun"))
+    assert isinstance(split.targets, torch.Tensor)
+    assert split.targets[:, 0].tolist() == [[5, 10, 30, 20, 0]] * 6
+    assert what == f"all of {path}"
+    with pytest.raises(UserError, match="has classes that the network does not know: sun"):
+        load_labelled(path, (1, 40, 40), ("lamp", "moon"))
+
+
 @pytest.mark.slow
 def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_path: Path) -> None:
     tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
@@ -83,7 +140,7 @@ def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_pa
     data = load(annotated(tmp_path / "one", 20), (1, 40, 40))
     trained = fit(network, data, Recipe(epochs=1))
     result, what = trained.evaluate(annotated(tmp_path / "other", 10, first=50))
-    assert (result.images, what[:10]) == (2, "test split")
+    assert (result.images, what[:6]) == (10, "all of")
     with pytest.raises(
         UserError, match=r"has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
     ):
