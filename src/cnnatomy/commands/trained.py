@@ -91,7 +91,10 @@ def ensemble(runs: tuple[Path, ...], data: str | None, device: str, format: str)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
-@click.option("--threshold", help="Say `do not know` where no class is as likely as that; auto: as validation chose.")
+@click.option(
+    "--threshold",
+    help="Say `do not know` where no class is as likely; auto: as validation chose. Of objects the least score.",
+)
 @average_option
 @exit_option
 @device_option
@@ -152,17 +155,22 @@ def _probability(text: str | None) -> float:
 
 
 def _with_threshold(trained: Trained, least: float) -> tuple[Trained, float]:
-    """With this probability from which on each of several labels is said, and below which one label is not known."""
+    """With this probability from which on each of several labels, or an object, is said, and below which one label is
+    not known."""
     from cnnatomy.tasks.label import Label
     from cnnatomy.tasks.numbers import Labels
+    from cnnatomy.tasks.objects import Objects
 
     task = trained.run.task
+    if isinstance(task, Label):
+        return trained, least
     if isinstance(task, Labels):
-        chosen = replace(task, thresholds=(least,) * len(task.names))
-        return replace(trained, run=replace(trained.run, task=chosen)), 0.0
-    if not isinstance(task, Label):
-        raise UserError(f"--threshold is for labels; the task of {trained.name} is {task.kind}")
-    return trained, least
+        task = replace(task, thresholds=(least,) * len(task.names))
+    elif isinstance(task, Objects):
+        task = replace(task, shown_score=least)
+    else:
+        raise UserError(f"--threshold is for labels and objects; the task of {trained.name} is {task.kind}")
+    return replace(trained, run=replace(trained.run, task=task)), 0.0
 
 
 def _with_exits(trained: Trained, threshold: float | None) -> Trained:
