@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,15 @@ import torch
 from PIL import ExifTags, Image
 
 from cnnatomy import Chain, Network
+from cnnatomy.commands.trained import _with_threshold
 from cnnatomy.data import load, load_labelled, open_source
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, ReLU
+from cnnatomy.runs import Trained
+from cnnatomy.runs.model import Model
+from cnnatomy.runs.run import Run
+from cnnatomy.tasks.several import Localised
 from cnnatomy.training import Recipe, fit
 
 
@@ -133,15 +139,52 @@ def test_other_annotations_are_matched_by_the_names_of_their_categories(tmp_path
         load_labelled(path, (1, 40, 40), ("lamp", "moon"))
 
 
+def test_other_data_than_a_detector_was_trained_for_are_refused(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    trained = untrained(path)
+    match = r"digits has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
+    with pytest.raises(UserError, match=match):
+        trained.test_split("digits")
+    localised = replace(trained, run=replace(trained.run, task=Localised(tuple("0123456789"))))
+    with pytest.raises(UserError, match=r"digits has targets of the task label .*trained for localised"):
+        localised.test_split("digits")
+
+
+def test_the_threshold_of_objects_is_the_least_score_that_is_told(tmp_path: Path) -> None:
+    """An untrained network is sure of nothing; the boxes of all that it says lie in the photograph."""
+    trained = untrained(annotated(tmp_path, 20))
+    photo = tmp_path / "images" / "0.png"
+    Image.open(photo).resize((120, 80)).save(photo)
+    told = {}
+    for least in (0.0, 0.99):
+        chosen, _ = _with_threshold(trained, least)
+        (said,) = chosen.predict([photo])
+        assert said.answer is not None
+        told[least] = said.answer.record["objects"]
+    assert told[0.99] == []
+    boxes = torch.tensor([each["box"] for each in told[0.0]])  # of 120 columns the middle 80 are seen
+    assert boxes.view(-1, 2, 2).amin((0, 1)).tolist() == pytest.approx([20, 0], abs=4)
+    assert boxes.view(-1, 2, 2).amax((0, 1)).tolist() == pytest.approx([100, 80], abs=4)
+
+
+def untrained(path: Path) -> Trained:
+    """A detector for these annotations, with its first weights."""
+    torch.manual_seed(0)
+    network = detector()
+    data = load(path, (1, 40, 40))
+    run = Run.of(network, data, {})
+    return Trained(run, Model(network.build(), run.normalisation).eval())
+
+
+def detector() -> Network:
+    """Two convolutions, and the heads of detection."""
+    tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
+    return Network(tail=tail, body=Chain(), head=detection_heads(2, 1, 8), input=(1, 40, 40))
+
+
 @pytest.mark.slow
 def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_path: Path) -> None:
-    tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
-    network = Network(tail=tail, body=Chain(), head=detection_heads(2, 1, 8), input=(1, 40, 40))
     data = load(annotated(tmp_path / "one", 20), (1, 40, 40))
-    trained = fit(network, data, Recipe(epochs=1))
+    trained = fit(detector(), data, Recipe(epochs=1))
     result, what = trained.evaluate(annotated(tmp_path / "other", 10, first=50))
     assert (result.images, what[:6]) == (10, "all of")
-    with pytest.raises(
-        UserError, match=r"has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
-    ):
-        trained.evaluate("digits")

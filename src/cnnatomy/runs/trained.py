@@ -223,7 +223,7 @@ class Trained:
         run, images = self.run, open_source(self.run.source if source is None else source)
         name, drawn, task = images.source, isinstance(images, DrawnScenes), images.task(run.shape)
         own = name == run.source
-        if not own and (not isinstance(run.task, type(task)) or (drawn and task.names != run.classes)):
+        if not own and (task.kind != run.task.learns or (drawn and task.names != run.classes)):
             raise UserError(
                 f"{name} has targets of the task {task.kind} ({some_of(task.names)}); {self.name} was trained"
                 f" for {run.task.kind} ({some_of(run.classes)})"

@@ -160,6 +160,11 @@ class EarlyExits(Label):
     kind: ClassVar[str] = "exits"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
 
+    @property
+    def learns(self) -> str:
+        """Data of one label."""
+        return Label.kind
+
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class from each exit."""
         main = sum(not output.auxiliary for output in outputs)

@@ -143,6 +143,11 @@ class Task:
     in_loss: ClassVar[type[Layer] | None] = None
     is_movable: ClassVar[bool] = False
 
+    @property
+    def learns(self) -> str:
+        """The kind of task of the data that it is learned from: mostly its own."""
+        return self.kind
+
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
         raise NotImplementedError
