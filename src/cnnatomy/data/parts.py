@@ -62,7 +62,7 @@ class Report:
                 lines.append(f"{len(skipped):,} {what} skipped:")
                 lines += [f"  {name}: {reason}" for name, reason in skipped[:most]]
                 lines += [f"  and {len(skipped) - most:,} more"] if len(skipped) > most else []
-        empty = [name for name, count in self.counts["train"].items() if not count]
+        empty = [name for name, count in self.counts.get("train", {}).items() if not count]
         if empty:
             lines.append(f"no training image has anything of {some_of(empty)}")
         if self.ignored:
