@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import cnnatomy as cn
 from _machine import describe
 from cnnatomy.data import Data, load
+from cnnatomy.data.images import Stored
 from cnnatomy.data.sources import TEST, TRAIN, VAL, ImageSet
 from cnnatomy.machine import choose_device
 from cnnatomy.training import Recipe, fit
@@ -110,7 +111,7 @@ def as_data(case: Case, images: Tensor, labels: Tensor) -> Data:
             labels=targets,
             splits=splits,
             has=frozenset({TRAIN, VAL, TEST}),
-            fetch=lambda index, shape: pixels[index],
+            fetch=lambda index, shape: (pixels[index], Stored(case.shape[1:])),
             names=tuple(map(str, range(len(targets)))),
         ),
         case.shape,

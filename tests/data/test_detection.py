@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cnnatomy import Chain, Network
-from cnnatomy.data import load, open_source
+from cnnatomy.commands.trained import _with_threshold
+from cnnatomy.data import load, load_labelled, open_source
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, ReLU
+from cnnatomy.runs import Trained
+from cnnatomy.runs.model import Model
+from cnnatomy.runs.run import Run
+from cnnatomy.tasks.several import Localised
 from cnnatomy.training import Recipe, fit
 
 
@@ -76,15 +82,109 @@ def test_splits_of_other_categories_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_boxes_of_a_photograph_that_is_stored_sideways_fit_it_upright(tmp_path: Path) -> None:
+    """Both as pycocotools and torchvision read it, in stored pixels, and as it is seen."""
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter to the right, so that stored (x, y) comes to (40 - y, x)
+    for number in range(20):
+        file = tmp_path / "images" / f"{number}.png"
+        Image.open(file).save(file, exif=exif)
+        if number % 2:
+            record["images"][number] |= {"width": 40, "height": 60}
+            record["annotations"][number]["bbox"] = [20, 15, 10, 25]
+    path.write_text(json.dumps(record))
+    images, target = next(iter(load(path, (1, 60, 40)).train.batches(14)))
+    assert isinstance(target, torch.Tensor)
+    assert target[:, 0].tolist() == [[20, 15, 30, 40, 1]] * 14
+    assert images[:, 0, 15:40, 20:30].min() > 200
+
+
+def test_an_image_of_another_size_than_its_annotations_say_is_skipped(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    record["images"][4] |= {"width": 600, "height": 400}
+    path.write_text(json.dumps(record))
+    data = load(path, (1, 40, 40))
+    ((name, reason),) = data.report.skipped
+    assert Path(name).name == "4.png"
+    assert reason == "it has 60 x 40 pixels (width x height), its annotations are for 600 x 400"
+
+
+def test_skipped_annotations_and_categories_without_an_object_are_told(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    record["annotations"].append({"id": 90, "image_id": 3, "category_id": 3, "bbox": [1, 1, 0, 5]})
+    path.write_text(json.dumps(record))
+    report = load(path, (1, 40, 40)).report
+    assert report.skipped_annotations == (
+        ("annotation 90 of boxes.json", "its box [1, 1, 0, 5] has no width or no height"),
+    )
+    assert report.counts["train"] == {"sun": 0, "lamp": 14}
+    assert report.lines() == [
+        "1 annotations skipped:",
+        "  annotation 90 of boxes.json: its box [1, 1, 0, 5] has no width or no height",
+        "no training image has anything of sun",
+    ]
+
+
+def test_other_annotations_are_matched_by_the_names_of_their_categories(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 6)
+    split, what = load_labelled(path, (1, 40, 40), ("lamp", "moon", "sun"))
+    assert isinstance(split.targets, torch.Tensor)
+    assert split.targets[:, 0].tolist() == [[5, 10, 30, 20, 0]] * 6
+    assert what == f"all of {path}"
+    with pytest.raises(UserError, match="has classes that the network does not know: sun"):
+        load_labelled(path, (1, 40, 40), ("lamp", "moon"))
+
+
+def test_other_data_than_a_detector_was_trained_for_are_refused(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    trained = untrained(path)
+    match = r"digits has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
+    with pytest.raises(UserError, match=match):
+        trained.test_split("digits")
+    localised = replace(trained, run=replace(trained.run, task=Localised(tuple("0123456789"))))
+    with pytest.raises(UserError, match=r"digits has targets of the task label .*trained for localised"):
+        localised.test_split("digits")
+
+
+def test_the_threshold_of_objects_is_the_least_score_that_is_told(tmp_path: Path) -> None:
+    """An untrained network is sure of nothing; the boxes of all that it says lie in the photograph."""
+    trained = untrained(annotated(tmp_path, 20))
+    photo = tmp_path / "images" / "0.png"
+    Image.open(photo).resize((120, 80)).save(photo)
+    told = {}
+    for least in (0.0, 0.99):
+        chosen, _ = _with_threshold(trained, least)
+        (said,) = chosen.predict([photo])
+        assert said.answer is not None
+        told[least] = said.answer.record["objects"]
+    assert told[0.99] == []
+    boxes = torch.tensor([each["box"] for each in told[0.0]])  # of 120 columns the middle 80 are seen
+    assert boxes.view(-1, 2, 2).amin((0, 1)).tolist() == pytest.approx([20, 0], abs=4)
+    assert boxes.view(-1, 2, 2).amax((0, 1)).tolist() == pytest.approx([100, 80], abs=4)
+
+
+def untrained(path: Path) -> Trained:
+    """A detector for these annotations, with its first weights."""
+    torch.manual_seed(0)
+    network = detector()
+    data = load(path, (1, 40, 40))
+    run = Run.of(network, data, {})
+    return Trained(run, Model(network.build(), run.normalisation).eval())
+
+
+def detector() -> Network:
+    """Two convolutions, and the heads of detection."""
+    tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
+    return Network(tail=tail, body=Chain(), head=detection_heads(2, 1, 8), input=(1, 40, 40))
+
+
 @pytest.mark.slow
 def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_path: Path) -> None:
-    tail = Chain(Conv(8, 3, 2, padding=1), ReLU(), Conv(8, 3, 2, padding=1), ReLU())
-    network = Network(tail=tail, body=Chain(), head=detection_heads(2, 1, 8), input=(1, 40, 40))
     data = load(annotated(tmp_path / "one", 20), (1, 40, 40))
-    trained = fit(network, data, Recipe(epochs=1))
+    trained = fit(detector(), data, Recipe(epochs=1))
     result, what = trained.evaluate(annotated(tmp_path / "other", 10, first=50))
-    assert (result.images, what[:10]) == (2, "test split")
-    with pytest.raises(
-        UserError, match=r"has targets of the task label \(0, 1, 2, .*trained for objects \(sun, lamp\)"
-    ):
-        trained.evaluate("digits")
+    assert (result.images, what[:6]) == (10, "all of")

@@ -37,7 +37,7 @@ def test_no_digit_is_in_two_splits() -> None:
     members = [set(digits_of(split).tolist()) for split in (TRAIN, VAL, TEST)]
     assert [len(part) for part in members] == [1259, 179, 359]
     found = digits()
-    images = [{found.fetch(index, (1, 8, 8)).tobytes() for index in part} for part in members]
+    images = [{found.fetch(index, (1, 8, 8))[0].tobytes() for index in part} for part in members]
     for one, other in itertools.combinations(images, 2):
         assert not one & other
 

@@ -59,8 +59,8 @@ def test_digits_are_1797_real_images_of_ten_classes() -> None:
     image_set = open_source("digits")
     assert len(image_set) == 1797
     assert image_set.classes == tuple("0123456789")
-    assert image_set.fetch(0, (1, 8, 8))[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
-    assert image_set.fetch(0, (3, 32, 32)).shape == (3, 32, 32)
+    assert image_set.fetch(0, (1, 8, 8))[0][0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    assert image_set.fetch(0, (3, 32, 32))[0].shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -70,7 +70,7 @@ def test_idx_files_are_read_gzipped_or_not(tmp_path: Path, zipped: bool) -> None
     assert image_set.classes == ("0", "1", "2", "3")
     assert image_set.has == {TRAIN, TEST}
     assert (image_set.splits == TEST).sum() == 10
-    assert image_set.fetch(3, (1, 6, 5)).shape == (1, 6, 5)
+    assert image_set.fetch(3, (1, 6, 5))[0].shape == (1, 6, 5)
 
 
 def test_idx_test_split_is_its_own_and_validation_is_cut_off_training(tmp_path: Path) -> None:

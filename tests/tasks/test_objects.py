@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 import cnnatomy as cn
+from cnnatomy.data.images import to_image
 from cnnatomy.data.scenes import draw
 from cnnatomy.data.sources import TRAIN
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, ReLU
 from cnnatomy.tasks import boxes
+from cnnatomy.tasks.maps import Keypoints
 from cnnatomy.tasks.objects import Objects, begin_rare, focal
+from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Output
 from peers import torchvision
 
@@ -56,6 +60,24 @@ def test_what_is_predicted_exactly_is_detected_exactly() -> None:
     ]
     assert all(one["score"] > 0.99 for one in said.record["objects"])
     assert nothing.record == {"objects": []}
+
+
+def test_boxes_are_told_where_they_are_in_the_photograph() -> None:
+    """Of 200 x 100 pixels (width x height) the middle 150 columns are scaled by 0.32 to 48 x 32."""
+    answer, nothing = TASK.answers(saying_the_truth())
+    told = TASK.in_image(answer, partial(to_image, (100, 200), (1, 32, 48)))
+    assert told.record["objects"][1]["box"] == pytest.approx([87.5, 25, 150, 75], abs=1e-3)
+    assert "cat 100.0% at 87, 25, 150, 75" in told.text or "cat 100.0% at 88, 25, 150, 75" in told.text
+    assert TASK.in_image(nothing, partial(to_image, (100, 200), (1, 32, 48))) == nothing
+
+
+def test_keypoints_are_told_where_they_are_in_the_photograph_by_each_head() -> None:
+    task = SeveralHeads(("tips",), {"tips": Keypoints(("nose",), size=(32, 48))})
+    (answer,) = task.answers({"tips": torch.zeros(1, 1, 4, 6)})
+    assert answer.record["heads"]["tips"]["keypoints"]["nose"] == pytest.approx([24, 16])
+    told = task.in_image(answer, partial(to_image, (100, 200), (1, 32, 48)))
+    assert told.record["heads"]["tips"]["keypoints"]["nose"] == pytest.approx([100, 50])
+    assert told.text == "tips: nose (100.0, 50.0)"
 
 
 def test_the_score_of_an_epoch_is_the_f1_of_each_image() -> None:
@@ -159,10 +181,16 @@ def test_an_untrained_head_that_begins_rare_says_one_in_a_hundred() -> None:
     [
         (
             {"classes": (4, 4, 6)},
-            r"needs the heads classes and boxes.* classes: use detection_heads\(2, anchors=2",
+            r"needs the heads classes and boxes.* gives classes \(4x4x6\)\. In YAML, for 2 anchors: head: \{Heads: \{classes",
         ),
-        ({"classes": (4, 4, 6), "boxes": (8, 4, 6), "depth": (1, 4, 6)}, "gives classes, boxes, depth"),
-        ({"classes": (6, 4, 6), "boxes": (8, 4, 6)}, "head classes gives 6x4x6; pets with 2 .* needs 4 channels"),
+        (
+            {"classes": (4, 4, 6), "boxes": (8, 4, 6), "depth": (1, 4, 6)},
+            r"gives classes \(4x4x6\), boxes \(8x4x6\), depth",
+        ),
+        (
+            {"classes": (6, 4, 6), "boxes": (8, 4, 6)},
+            "head classes gives 6x4x6; pets with 2 .* needs 4 channels, .* channels: 4 in the last layer of classes",
+        ),
         ({"classes": (4, 4, 6), "boxes": (8, 2, 3)}, "head boxes gives 8x2x3; .* needs 8 channels, and the rows"),
         ({"classes": (4,), "boxes": (8,)}, "head classes gives 4; "),
     ],

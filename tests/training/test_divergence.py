@@ -168,7 +168,5 @@ def test_before_any_step_the_learning_rate_is_not_why(digits: Data) -> None:
             for parameter in training.model.network.parameters():
                 parameter.data.fill_(1e30)
 
-    with pytest.raises(
-        UserError, match=r"batch 1 \(step 1\).* No step had been taken"
-    ):
+    with pytest.raises(UserError, match=r"batch 1 \(step 1\).* No step had been taken"):
         fit(residual_network(), digits, Recipe(epochs=1), watch=[Broken()], device="cpu")

@@ -310,7 +310,7 @@ def test_classes_of_weights_are_named_by_a_list_or_a_file(tmp_path: Path, how: s
         (["--names", ",", "--run", "run"], "has no names of classes"),
         (["--names", "none.txt", "--run", "run"], "none.txt"),
         (["--names", "a,b,c", "--run", "run", "--classes", "2"], "--names has the classes a, b, c"),
-        (["--names", "a,b,c", "--run", "run"], "is not the same architecture"),
+        (["--names", "a,b,c", "--run", "run"], "its last layer has 2 outputs, and that of lenet-5 3: give names for 2"),
         (["--names", "a,b"], "name one with --run"),
     ],
 )

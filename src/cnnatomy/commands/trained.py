@@ -92,7 +92,8 @@ def ensemble(runs: tuple[Path, ...], data: str | None, device: str, format: str)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes of each, at most.")
 @click.option(
     "--threshold",
-    help="Say `do not know` where no class is as likely; each of several labels from there on; auto: as chosen.",
+    help="Say `do not know` where no class is as likely; each of several labels, and an object, from there on; auto: as"
+    " chosen.",
 )
 @average_option
 @exit_option
@@ -152,17 +153,22 @@ def _probability(option: str, text: str, other: str = "") -> float:
 
 
 def _with_threshold(trained: Trained, least: float) -> tuple[Trained, float]:
-    """With this probability from which on each of several labels is said, and below which one label is not known."""
+    """With this probability from which on each of several labels, or an object, is said, and below which one label is
+    not known."""
     from cnnatomy.tasks.label import Label
     from cnnatomy.tasks.numbers import Labels
+    from cnnatomy.tasks.objects import Objects
 
     task = trained.run.task
+    if isinstance(task, Label):
+        return trained, least
     if isinstance(task, Labels):
-        chosen = replace(task, thresholds=(least,) * len(task.names))
-        return replace(trained, run=replace(trained.run, task=chosen), choices={}), 0.0  # not those of validation
-    if not isinstance(task, Label):
-        raise UserError(f"--threshold is for labels; the task of {trained.name} is {task.kind}")
-    return trained, least
+        task = replace(task, thresholds=(least,) * len(task.names))
+    elif isinstance(task, Objects):
+        task = replace(task, shown_score=least)
+    else:
+        raise UserError(f"--threshold is for labels and objects; the task of {trained.name} is {task.kind}")
+    return replace(trained, run=replace(trained.run, task=task), choices={}), 0.0  # not those of validation
 
 
 def _with_exits(trained: Trained, threshold: str | None) -> Trained:

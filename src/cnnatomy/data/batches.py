@@ -51,7 +51,7 @@ class OnDemand(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         try:
-            return torch.from_numpy(self.image_set.fetch(index, self.shape))
+            return torch.from_numpy(self.image_set.fetch(index, self.shape)[0])
         except ImageError as error:
             raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.images import ImageShape
+from cnnatomy.data.images import ImageError, ImageShape, Pixels, Stored, cut, read_stored
 from cnnatomy.errors import UserError, printable, quoted, shown
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_COCO_BYTES, MAX_IMAGE_PIXELS, MAX_INTEGER, MAX_OBJECTS
@@ -36,10 +36,10 @@ LEAST_SIDE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
-    """Images with boxes, not yet decoded: their paths, sizes (rows, columns) and boxes, in pixels of the file.
+    """Images with boxes, not yet decoded: their paths, sizes (rows, columns) and boxes, in pixels of such an image.
 
     Classes are numbered in the order of their ids. `skipped` are annotations that are not used, by their ids, each with
-    the reason.
+    the reason. A size is what the annotations say: that of the image upright, or as it is stored (see `upright`).
     """
 
     source: str
@@ -52,9 +52,51 @@ class Annotated:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def targets(self, shape: ImageShape) -> Tensor:
-        """`(images, most, 5)` float32: the boxes as `fit_image` fits the images into `shape`, padded with -1."""
-        return padded([fit_boxes(boxes, size, shape) for boxes, size in zip(self.boxes, self.sizes, strict=True)])
+    def fetch(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+        """An image, upright, and how it is stored; raises `ImageError` where it has another size than is said of it."""
+        pixels, stored = read_stored(self.paths[index], shape)
+        if self.sizes[index] not in (stored.upright, stored.size):
+            (rows, columns), (wanted_rows, wanted_columns) = stored.upright, self.sizes[index]
+            raise ImageError(
+                f"it has {columns} x {rows} pixels (width x height), its annotations are for"
+                f" {wanted_columns} x {wanted_rows}"
+            )
+        return pixels, stored
+
+    def fitted(self, shape: ImageShape, stored: Mapping[int, Stored], first: int = 0) -> list[Boxes]:
+        """The boxes as `fit_image` fits the images into `shape`.
+
+        `stored` says how those images that could be read are stored, by their numbers, which begin at `first`.
+        """
+        found = []
+        for index, (boxes, size) in enumerate(zip(self.boxes, self.sizes, strict=True), first):
+            lies = stored.get(index, Stored(size))
+            found.append(fit_boxes(upright(boxes, size, lies), lies.upright, shape))
+        return found
+
+
+def upright(boxes: Boxes, size: tuple[int, int], stored: Stored) -> Boxes:
+    """Boxes that were annotated in an image of `size` (rows, columns), as they lie in the image upright.
+
+    They are turned with it where only the stored image has that size, so that its EXIF was not looked at: orientation
+    5 exchanges rows and columns, 6 mirrors the new columns too, 8 the new rows, and 7 both.
+    """
+    if size == stored.upright:
+        return boxes
+    turned = boxes[:, [1, 0, 3, 2, 4]]
+    rows, columns = size
+    if stored.orientation in (6, 7):
+        turned[:, [0, 2]] = rows - turned[:, [2, 0]]
+    if stored.orientation in (7, 8):
+        turned[:, [1, 3]] = columns - turned[:, [3, 1]]
+    return turned
+
+
+def renumbered(boxes: Boxes, numbers: NDArray[np.int64]) -> Boxes:
+    """The same with the class `numbers[c]` for c, of crowds too."""
+    labels = boxes[:, 4].astype(np.int64)
+    found = numbers[np.where(labels < 0, -2 - labels, labels)]
+    return np.column_stack([boxes[:, :4], np.where(labels < 0, -2 - found, found)]).astype(np.float32)
 
 
 def fit_boxes(boxes: Boxes, size: tuple[int, int], shape: ImageShape) -> Boxes:
@@ -62,11 +104,10 @@ def fit_boxes(boxes: Boxes, size: tuple[int, int], shape: ImageShape) -> Boxes:
 
     Objects of which less than `LEAST_LEFT` is left, or that become narrower or lower than `LEAST_SIDE`, are dropped.
     """
-    (rows, columns), (_, new_rows, new_columns) = size, shape
-    scale = max(new_rows / rows, new_columns / columns)
-    crop = np.array([columns - new_columns / scale, rows - new_rows / scale]) / 2
+    scale, cut_off = cut(size, shape)
+    _, new_rows, new_columns = shape
     corners = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)
-    fitted = (corners - crop) * scale
+    fitted = (corners - np.array(cut_off)) * scale
     inside = fitted.clip(0, [new_columns, new_rows])
     sides = inside[:, 1] - inside[:, 0]
     left = sides.prod(1) / (fitted[:, 1] - fitted[:, 0]).prod(1)
@@ -86,7 +127,8 @@ def padded(boxes: Sequence[Boxes]) -> Tensor:
 def read_coco(path: Path, images: Path) -> Annotated:
     """The annotations at `path` of the images in the folder `images`, none of which is opened.
 
-    A box is clipped to its image; one without width or height, of which COCO's own files have a few, is skipped.
+    A box is clipped to its image; one that has no width or height, of which COCO's own files have a few, or lies
+    outside, is skipped.
 
     Raises:
         UserError: naming the file, and the image, annotation or category that is not as it should be.
@@ -103,8 +145,8 @@ def read_coco(path: Path, images: Path) -> Annotated:
             label = _known(entry, "category_id", numbers, what, "categories")
             label = -2 - label if _flag(entry, "iscrowd", what) else label
             box = _box(entry, sizes[image], what)
-            if box is None:
-                skipped.append((what, "its box has no width or no height"))
+            if isinstance(box, str):
+                skipped.append((what, box))
                 continue
             boxes[image].append((*box, label))
             if len(boxes[image]) > MAX_OBJECTS:
@@ -217,21 +259,21 @@ def _images(entries: list[dict[str, Any]]) -> tuple[list[str], list[tuple[int, i
     return names, sizes, places
 
 
-def _box(entry: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | None:
-    """x1, y1, x2, y2 within the image; None where it has no area."""
+def _box(entry: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | str:
+    """x1, y1, x2, y2 within the image; why it cannot be used, where none of it is there."""
     if "bbox" not in entry:
         raise UserError(f"{what} has no bbox")
     box = entry["bbox"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or box[2] < 0 or box[3] < 0:
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise UserError(f"{what}: bbox: expected x, y, width and height in pixels, got {shown(box)}")
     x, y, width, height = box
     rows, columns = size
-    if x >= columns or y >= rows or x + width < 0 or y + height < 0:
-        raise UserError(
-            f"{what}: bbox {shown(box)} lies outside its image of {columns} x {rows} pixels (width x height)"
-        )
+    if width <= 0 or height <= 0:
+        return f"its box {shown(box)} has no width or no height"
     x1, y1, x2, y2 = max(0.0, x), max(0.0, y), min(columns, x + width), min(rows, y + height)
-    return (x1, y1, x2, y2) if np.float32(x1) < np.float32(x2) and np.float32(y1) < np.float32(y2) else None
+    if np.float32(x1) < np.float32(x2) and np.float32(y1) < np.float32(y2):
+        return x1, y1, x2, y2
+    return f"nothing of its box {shown(box)} is in its image of {columns} x {rows} pixels (width x height)"
 
 
 def _is_number(value: Any) -> bool:

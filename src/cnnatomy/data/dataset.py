@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cnnatomy.data.batches import InMemory, OnDemand, Store
-from cnnatomy.data.detection import CocoSet, is_coco, open_coco
+from cnnatomy.data.detection import is_coco, open_coco
 from cnnatomy.data.drawn import PREFIX, DrawnScenes, open_scenes
 from cnnatomy.data.folders import read_class_folders
 from cnnatomy.data.idx import is_idx, read_idx_folder
-from cnnatomy.data.images import ImageError, ImageShape, Pixels, check_image_shape, quiet_decoders
+from cnnatomy.data.images import ImageError, ImageShape, Pixels, Stored, check_image_shape, quiet_decoders
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet, digits
 from cnnatomy.data.splits import split_images
@@ -62,7 +63,7 @@ def load(
     except UserError as error:
         broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(survey.broken.items())[:5]]
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
-    targets = image_set.targets(shape)
+    targets = image_set.targets(shape, survey.stored)
     parts = [
         Split(survey.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
     ]
@@ -78,7 +79,7 @@ def load(
         val=parts[VAL],
         test=parts[TEST],
         normalisation=_normalisation(survey, splits == TRAIN, shape),
-        report=_report(image_set, survey, splits),
+        report=_report(image_set, survey, splits, targets),
         fingerprint=hashlib.blake2b(
             b"".join(survey.digests) + splits.tobytes() + targets.numpy().tobytes(), digest_size=16
         ).hexdigest(),
@@ -110,14 +111,10 @@ def load_labelled(
     Raises `UserError` where it has a class that is not among `classes`, or no usable image.
     """
     check_image_shape(shape)
-    image_set = open_source(source) if isinstance(source, (str, Path)) else source
-    if isinstance(image_set, (DrawnScenes, CocoSet)):
-        raise UserError(
-            f"{image_set.source} has no labels of one class an image: other data than a run's own need them"
-        )
-    unknown = [name for name in image_set.classes if name not in classes]
-    if unknown:
-        raise UserError(f"{image_set.source} has classes that the network does not know: {', '.join(unknown[:5])}")
+    found = open_source(source) if isinstance(source, (str, Path)) else source
+    if isinstance(found, DrawnScenes):
+        raise UserError(f"{found.source} is drawn, with splits of its own: expected files of images with classes")
+    image_set = found.among(classes)
     survey = _survey(image_set, shape, memory, progress)
     usable = np.array([bool(digest) for digest in survey.digests])
     if TEST in image_set.has:
@@ -126,10 +123,10 @@ def load_labelled(
         raise UserError(f"{image_set.source} has no usable image")
     what = f"{'test split' if TEST in image_set.has else 'all'} of {image_set.source}"
     what += f" without {len(survey.broken):,} broken images" if survey.broken else ""
-    numbers = np.array([classes.index(name) for name in image_set.classes])
-    return Split(
-        survey.store, torch.from_numpy(np.flatnonzero(usable)), torch.from_numpy(numbers[image_set.labels])
-    ), what
+    skipped = len(image_set.skipped_annotations)
+    what += f", {skipped:,} annotations skipped" if skipped else ""
+    targets = image_set.targets(shape, survey.stored)
+    return Split(survey.store, torch.from_numpy(np.flatnonzero(usable)), targets), what
 
 
 def open_source(source: str | Path) -> Source:
@@ -177,12 +174,14 @@ def _beside(path: Path) -> list[Path]:
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What one pass over every image finds: a digest (empty where broken), sum and sum of squares by channel."""
+    """What one pass over every image finds: a digest (empty where broken), sum and sum of squares by channel; of those
+    that are not broken how they are stored, of the others the reason."""
 
     store: Store
     digests: list[bytes]
     sums: NDArray[np.int64]
     squares: NDArray[np.int64]
+    stored: dict[int, Stored]
     broken: dict[int, str]
 
 
@@ -192,11 +191,13 @@ def _survey(image_set: ImageSet, shape: ImageShape, memory: int, progress: Progr
     images = np.zeros((count, *shape), np.uint8) if fits else None
     digests = [b""] * count
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
+    stored: dict[int, Stored] = {}
     broken: dict[int, str] = {}
-    for index, pixels in _decode_all(image_set, shape):
-        if isinstance(pixels, ImageError):
-            broken[index] = str(pixels)
+    for index, found in _decode_all(image_set, shape):
+        if isinstance(found, ImageError):
+            broken[index] = str(found)
         else:
+            pixels, stored[index] = found
             digests[index] = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
             flat = pixels.reshape(channels, -1)
             sums[index] = flat.sum(1, dtype=np.int64)
@@ -206,13 +207,13 @@ def _survey(image_set: ImageSet, shape: ImageShape, memory: int, progress: Progr
         if progress is not None:
             progress(index + 1, count)
     store: Store = OnDemand(image_set, shape) if images is None else InMemory(torch.from_numpy(images))
-    return _Survey(store, digests, sums, squares, broken)
+    return _Survey(store, digests, sums, squares, stored, broken)
 
 
-def _decode_all(image_set: ImageSet, shape: ImageShape) -> Iterator[tuple[int, Pixels | ImageError]]:
+def _decode_all(image_set: ImageSet, shape: ImageShape) -> Iterator[tuple[int, tuple[Pixels, Stored] | ImageError]]:
     """Every image in order, files by several threads (Pillow releases the interpreter while it decodes)."""
 
-    def fetch(index: int) -> Pixels | ImageError:
+    def fetch(index: int) -> tuple[Pixels, Stored] | ImageError:
         try:
             return image_set.fetch(index, shape)
         except ImageError as error:
@@ -237,14 +238,8 @@ def _normalisation(survey: _Survey, training: NDArray[np.bool_], shape: ImageSha
     return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
-def _report(image_set: ImageSet, survey: _Survey, splits: NDArray[np.int8]) -> Report:
-    counts = {
-        name: {
-            label: int(((splits == split) & (image_set.labels == number)).sum())
-            for number, label in enumerate(image_set.classes)
-        }
-        for split, name in enumerate(SPLITS)
-    }
+def _report(image_set: ImageSet, survey: _Survey, splits: NDArray[np.int8], targets: Tensor) -> Report:
+    counts = {name: image_set.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)}
     first: dict[bytes, int] = {}
     conflicts = duplicates = 0
     for digest, label, split in zip(survey.digests, image_set.labels.tolist(), splits.tolist(), strict=True):
@@ -259,4 +254,5 @@ def _report(image_set: ImageSet, survey: _Survey, splits: NDArray[np.int8]) -> R
         duplicates=duplicates,
         left_out=int((splits == LEFT_OUT).sum()) - len(survey.broken),
         conflicts=conflicts,
+        skipped_annotations=image_set.skipped_annotations,
     )

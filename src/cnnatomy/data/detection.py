@@ -7,15 +7,19 @@ in a folder `images` there, and its splits are cut off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from cnnatomy.data.coco import Annotated, fit_boxes, padded, read_coco
-from cnnatomy.data.images import ImageShape
-from cnnatomy.data.sources import TEST, TRAIN, VAL, FromFiles, ImageSet
+from cnnatomy.data.coco import Annotated, padded, read_coco, renumbered
+from cnnatomy.data.images import ImageShape, Pixels, Stored
+from cnnatomy.data.sources import TEST, TRAIN, VAL, ImageSet
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.objects import Objects
 
@@ -25,7 +29,7 @@ SPLIT_OF = {"train": TRAIN, "val": VAL, "test": TEST}
 
 @dataclass(frozen=True, eq=False)
 class CocoSet(ImageSet):
-    """Images whose targets are boxes: as `ImageSet`, with one class, and what `annotated` says of each image."""
+    """Images whose targets are boxes: as `ImageSet`, with one class, and what `parts` say of each image, in order."""
 
     parts: tuple[Annotated, ...] = ()
 
@@ -38,15 +42,38 @@ class CocoSet(ImageSet):
         """Objects of the classes that the annotations name."""
         return Objects(self.parts[0].classes, size=shape[1:])
 
-    def targets(self, shape: ImageShape) -> Tensor:
+    def targets(self, shape: ImageShape, stored: Mapping[int, Stored]) -> Tensor:
         """The boxes of every image as it is fitted into that shape, `(images, most, 5)`."""
-        return padded(
-            [
-                fit_boxes(boxes, size, shape)
+        starts = accumulate(map(len, self.parts), initial=0)
+        fitted = [part.fitted(shape, stored, start) for part, start in zip(self.parts, starts, strict=False)]
+        return padded([boxes for part in fitted for boxes in part])
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """Objects of each class, crowds not among them."""
+        labels, names = targets[..., 4], self.parts[0].classes
+        return dict(zip(names, torch.bincount(labels[labels >= 0].long(), minlength=len(names)).tolist(), strict=True))
+
+    def among(self, classes: Sequence[str]) -> Self:
+        """The same with the numbers that its objects' classes have among others."""
+        numbers = self.numbers(self.parts[0].classes, classes)
+        return replace(
+            self,
+            parts=tuple(
+                replace(part, classes=tuple(classes), boxes=tuple(renumbered(boxes, numbers) for boxes in part.boxes))
                 for part in self.parts
-                for boxes, size in zip(part.boxes, part.sizes, strict=True)
-            ]
+            ),
         )
+
+
+@dataclass(frozen=True)
+class FromAnnotated:
+    """Fetches the images of several files of annotations, one after another."""
+
+    places: tuple[tuple[Annotated, int], ...]
+
+    def __call__(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+        part, number = self.places[index]
+        return part.fetch(number, shape)
 
 
 def is_coco(path: Path) -> bool:
@@ -83,8 +110,11 @@ def open_coco(path: Path) -> CocoSet:
         labels=np.zeros(len(paths), np.int64),
         splits=np.concatenate([np.full(len(part), split, np.int8) for split, part in found.items()]),
         has=frozenset(found) if len(found) > 1 else frozenset({TRAIN}),
-        fetch=FromFiles(paths),
+        fetch=FromAnnotated(tuple((part, number) for part in parts for number in range(len(part)))),
         names=tuple(map(str, paths)),
         files=True,
+        skipped_annotations=tuple(
+            (f"{name} of {Path(part.source).name}", reason) for part in parts for name, reason in part.skipped
+        ),
         parts=parts,
     )

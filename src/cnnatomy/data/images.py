@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -39,6 +40,19 @@ _STRIP = 2**20
 _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How an image lies in its file: its size (rows, columns), and the EXIF `orientation`, 1 to 8, that turns it."""
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Rows and columns once it is turned; from 5 on, orientations exchange the two."""
+        return self.size if self.orientation < 5 else self.size[::-1]
+
+
 class ImageError(UserError):
     """A file is not an image that can be used. The message is the reason alone; who reports it adds the path."""
 
@@ -64,7 +78,13 @@ def check_image_shape(shape: ImageShape) -> None:
 
 
 def read_image(path: Path, shape: ImageShape) -> Pixels:
-    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_image`.
+    """The image at `path` as `(channels, rows, columns)` uint8; see `read_stored`."""
+    return read_stored(path, shape)[0]
+
+
+def read_stored(path: Path, shape: ImageShape) -> tuple[Pixels, Stored]:
+    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_image`; and
+    how it lies in its file.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
@@ -96,13 +116,15 @@ def read_image(path: Path, shape: ImageShape) -> Pixels:
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
 
 
-def _decode(file: BinaryIO, shape: ImageShape) -> Pixels:
+def _decode(file: BinaryIO, shape: ImageShape) -> tuple[Pixels, Stored]:
     with Image.open(file, formats=list(FORMATS)) as image:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ImageError(_TOO_LARGE)
+        size = image.height, image.width
         # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
         image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
-        return fit_image(_eight_bits(_upright(image)), shape)
+        turned, orientation = _upright(image)
+        return fit_image(_eight_bits(turned), shape), Stored(size, orientation)
 
 
 def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
@@ -120,14 +142,30 @@ def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def cut(size: tuple[int, int], shape: ImageShape) -> tuple[float, tuple[float, float]]:
+    """By how much `fit_image` scales an image of `size` (rows, columns), and how many columns and rows it cuts off at
+    the left and at the top: place (x, y) of the image comes to ((x, y) - cut off) * scale."""
+    (rows, columns), (_, new_rows, new_columns) = size, shape
+    scale = max(new_rows / rows, new_columns / columns)
+    return scale, ((columns - new_columns / scale) / 2, (rows - new_rows / scale) / 2)
+
+
+def to_image(size: tuple[int, int], shape: ImageShape, x: float, y: float) -> tuple[float, float]:
+    """Where place (x, y) of the network's input lies in an image of `size` (rows, columns) that `fit_image` fitted."""
+    scale, (left, top) = cut(size, shape)
+    return x / scale + left, y / scale + top
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, int]:
+    """The image turned upright, and the EXIF orientation by which it was."""
     try:
         image.load()  # only then all of its EXIF is known
-        if image.getexif().get(ExifTags.Base.Orientation) not in range(2, 9):
-            return image  # rather than the copy that Pillow makes
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if orientation not in range(2, 9):
+            return image, 1  # rather than the copy that Pillow makes
+        return ImageOps.exif_transpose(image), int(orientation)
     except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
-        return image
+        return image, 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

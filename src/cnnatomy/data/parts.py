@@ -11,6 +11,7 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches, Store
 from cnnatomy.data.images import ImageShape
 from cnnatomy.data.sources import SPLITS
+from cnnatomy.errors import some_of
 from cnnatomy.tasks.task import Target, Task
 
 
@@ -40,7 +41,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the files: counts per split and class, and everything that was not used."""
+    """What became of the files: counts per split and class, and everything that was not used.
+
+    `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason.
+    """
 
     counts: dict[str, dict[str, int]]
     skipped: tuple[tuple[str, str], ...] = ()
@@ -48,14 +52,19 @@ class Report:
     duplicates: int = 0
     left_out: int = 0
     conflicts: int = 0
+    skipped_annotations: tuple[tuple[str, str], ...] = ()
 
     def lines(self, most: int = 5) -> list[str]:
-        """What a user should know, a line each; nothing where all is well. `most` broken images are named."""
+        """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
         lines = []
-        if self.skipped:
-            lines.append(f"{len(self.skipped):,} broken images skipped:")
-            lines += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
-            lines += [f"  and {len(self.skipped) - most:,} more"] if len(self.skipped) > most else []
+        for what, skipped in (("broken images", self.skipped), ("annotations", self.skipped_annotations)):
+            if skipped:
+                lines.append(f"{len(skipped):,} {what} skipped:")
+                lines += [f"  {name}: {reason}" for name, reason in skipped[:most]]
+                lines += [f"  and {len(skipped) - most:,} more"] if len(skipped) > most else []
+        empty = [name for name, count in self.counts.get("train", {}).items() if not count]
+        if empty:
+            lines.append(f"no training image has anything of {some_of(empty)}")
         if self.ignored:
             lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
         if self.duplicates:

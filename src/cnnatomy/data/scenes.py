@@ -189,7 +189,7 @@ def _drawn(
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The digits `(1797, 8, 8)`, their ink 0 .. 1, and their classes."""
     found = digits()
-    return np.stack([found.fetch(index, (1, 8, 8))[0] for index in range(len(found))]) / 255, found.labels
+    return np.stack([found.fetch(index, (1, 8, 8))[0][0] for index in range(len(found))]) / 255, found.labels
 
 
 @cache

@@ -6,9 +6,10 @@ holds one folder of images a class, with or without `train`, `val` and `test` ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cnnatomy.data.images import ImageShape, Pixels, check_image_shape, fit_image, read_image
+from cnnatomy.data.images import ImageShape, Pixels, Stored, check_image_shape, fit_image, read_stored
+from cnnatomy.errors import UserError
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import Task
 
@@ -42,9 +44,9 @@ FASHION_MNIST = (
 class ImageSet:
     """Labelled images, not yet decoded.
 
-    `fetch(index, shape)` gives one as `(channels, rows, columns)` uint8, or raises `ImageError`; `splits` says where
-    the data set itself puts each (TRAIN, VAL, TEST), and `has` which of the three it brings along: the others are cut
-    off TRAIN.
+    `fetch(index, shape)` gives one as `(channels, rows, columns)` uint8 and how it is stored, or raises `ImageError`;
+    `splits` says where the data set itself puts each (TRAIN, VAL, TEST), and `has` which of the three it brings along:
+    the others are cut off TRAIN. `skipped_annotations` are what is not used of its labels, each with the reason.
     """
 
     source: str
@@ -52,10 +54,11 @@ class ImageSet:
     labels: NDArray[np.int64]
     splits: NDArray[np.int8]
     has: frozenset[int]
-    fetch: Callable[[int, ImageShape], Pixels]
+    fetch: Callable[[int, ImageShape], tuple[Pixels, Stored]]
     names: tuple[str, ...]
     files: bool = False
     ignored: int = 0
+    skipped_annotations: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,9 +71,24 @@ class ImageSet:
         """Raises `UserError` where images cannot be given that shape."""
         check_image_shape(shape)
 
-    def targets(self, shape: ImageShape) -> Tensor:
-        """What there is to learn of each image."""
+    def targets(self, shape: ImageShape, stored: Mapping[int, Stored]) -> Tensor:
+        """What there is to learn of each image in that shape; `stored` says how those that could be read are stored."""
         return torch.from_numpy(self.labels)
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """How many of some targets there are of each class."""
+        return dict(zip(self.classes, torch.bincount(targets, minlength=len(self.classes)).tolist(), strict=True))
+
+    def among(self, classes: Sequence[str]) -> Self:
+        """The same with the numbers that its classes have among others; raises `UserError` for one that is not."""
+        return replace(self, classes=tuple(classes), labels=self.numbers(self.classes, classes)[self.labels])
+
+    def numbers(self, own: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+        """The number of each of its own classes among `classes`; raises `UserError` for one that is not there."""
+        unknown = [name for name in own if name not in classes]
+        if unknown:
+            raise UserError(f"{self.source} has classes that the network does not know: {', '.join(unknown[:5])}")
+        return np.array([classes.index(name) for name in own], np.int64)
 
     @property
     def outputs(self) -> int | None:
@@ -84,8 +102,9 @@ class FromArray:
 
     images: Pixels
 
-    def __call__(self, index: int, shape: ImageShape) -> Pixels:
-        return fit_image(Image.fromarray(self.images[index]), shape)
+    def __call__(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+        rows, columns = self.images[index].shape
+        return fit_image(Image.fromarray(self.images[index]), shape), Stored((rows, columns))
 
 
 @dataclass(frozen=True)
@@ -94,8 +113,8 @@ class FromFiles:
 
     paths: tuple[Path, ...]
 
-    def __call__(self, index: int, shape: ImageShape) -> Pixels:
-        return read_image(self.paths[index], shape)
+    def __call__(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+        return read_stored(self.paths[index], shape)
 
 
 def digits() -> ImageSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnatomy.data import ImageError, Split, load, load_labelled, open_source, read_image
-from cnnatomy.data.images import check_image_shape, quiet_decoders
+from cnnatomy.data import ImageError, Split, load, load_labelled, open_source
+from cnnatomy.data.drawn import DrawnScenes
+from cnnatomy.data.images import Pixels, Stored, check_image_shape, quiet_decoders, read_stored, to_image
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, some_of
@@ -192,6 +194,8 @@ class Trained:
     def predict(self, paths: Sequence[str | Path], most: int = 5) -> Iterator[Prediction]:
         """One prediction a path, in order; a file that is no usable image gets an `error` and stops nothing.
 
+        Places are in pixels of the image, upright.
+
         Raises `UserError` where the network takes what no image file gives, or it cannot `answer`.
         """
         check_image_shape(self.run.shape)
@@ -201,8 +205,7 @@ class Trained:
     def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
         """On the run's own test split, or on other data with (some of) the same classes; and in words on what.
 
-        Of other data with one label an image the test split is taken where it brings one along, else every image; of
-        other tasks, the test split.
+        Of other data the test split is taken where it brings one along, else every image.
         Raises `UserError` where the run's own data has changed since, so that its splits may be others.
         """
         split, what = self.test_split(source)
@@ -222,30 +225,35 @@ class Trained:
                 f"{self.name} holds {self.run.source}, and no data came with them: give --data with images of its"
                 " classes (in Python, evaluate(source))"
             )
-        run, name = self.run, run_source(self.run.source if source is None else source)
-        if name != run.source and isinstance(run.task, Label):
-            return load_labelled(name, run.shape, run.classes)
-        data = load(name, run.shape, run.split_seed)
-        if name != run.source and (data.task.kind, data.classes) != (run.task.kind, run.classes):
+        run, images = self.run, open_source(self.run.source if source is None else source)
+        name, drawn, task = images.source, isinstance(images, DrawnScenes), images.task(run.shape)
+        own = name == run.source
+        if not own and (task.kind != run.task.learns or (drawn and task.names != run.classes)):
             raise UserError(
-                f"{name} has targets of the task {data.task.kind} ({some_of(data.classes)}); {self.name} was trained"
+                f"{name} has targets of the task {task.kind} ({some_of(task.names)}); {self.name} was trained"
                 f" for {run.task.kind} ({some_of(run.classes)})"
             )
-        if name == run.source and data.fingerprint != run.fingerprint:
+        if not own and not drawn:
+            return load_labelled(images, run.shape, run.classes)
+        data = load(images, run.shape, run.split_seed)
+        if own and data.fingerprint != run.fingerprint:
             raise UserError(f"{name} has changed since this run was trained: its test split may hold training images")
         return data.test, f"test split of {name}"
 
     def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
-        found: dict[Path, np.ndarray] = {}
+        found: dict[Path, tuple[Pixels, Stored]] = {}
         errors: dict[Path, str] = {}
         with quiet_decoders():
             for path in paths:
                 try:
-                    found[path] = read_image(path, self.run.shape)
+                    found[path] = read_stored(path, self.run.shape)
                 except ImageError as error:
                     errors[path] = str(error)
-        said = self.answers(torch.from_numpy(np.stack(list(found.values()))), most) if found else []
-        answers = dict(zip(found, said, strict=True))
+        said = self.answers(torch.from_numpy(np.stack([pixels for pixels, _ in found.values()])), most) if found else []
+        answers = {
+            path: self.task.in_image(answer, partial(to_image, stored.upright, self.run.shape))
+            for (path, (_, stored)), answer in zip(found.items(), said, strict=True)
+        }
         for path in paths:
             yield Prediction(path, answers.get(path), errors.get(path, ""))
 

@@ -15,7 +15,18 @@ from cnnatomy.layers import Layer, Softmax
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks.losses import IGNORED
 from cnnatomy.tasks.numbers import closeness
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, mismatch, one_main
+from cnnatomy.tasks.task import (
+    Answer,
+    Criterion,
+    Evaluation,
+    Output,
+    Outputs,
+    Target,
+    Task,
+    ToImage,
+    mismatch,
+    one_main,
+)
 
 
 def enlarged(outputs: Tensor, target: Tensor) -> Tensor:
@@ -241,12 +252,15 @@ class Keypoints(MapTask):
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """Column and row of each keypoint."""
-        answers = []
-        for image in self.places(outputs).tolist():
-            places = {name: [x, y] for name, (x, y) in zip(self.names, image, strict=True)}
-            text = "  ".join(f"{name} ({x:.1f}, {y:.1f})" for name, (x, y) in places.items())
-            answers.append(Answer({"keypoints": places}, text))
-        return answers
+        return [self._answer(image) for image in self.places(outputs).tolist()]
+
+    def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
+        """With each place in the image."""
+        return self._answer([to_image(x, y) for x, y in answer.record["keypoints"].values()])
+
+    def _answer(self, places: Sequence[Sequence[float]]) -> Answer:
+        named = {name: [x, y] for name, (x, y) in zip(self.names, places, strict=True)}
+        return Answer({"keypoints": named}, "  ".join(f"{name} ({x:.1f}, {y:.1f})" for name, (x, y) in named.items()))
 
 
 class KeypointsMeter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks import boxes
 from cnnatomy.tasks.boxes import IGNORED, Detections
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, given
+from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, ToImage, given
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss (Lin et al. 2017, section 5.1)."""
@@ -114,7 +114,8 @@ class Objects(Task):
             if len(shape) != 3 or shape[0] != needed or shape[1:] != shapes["classes"][1:]:
                 raise UserError(
                     f"the head {name} gives {dimensions(shape)}; {whose} with {len(self.names)} classes and"
-                    f" {self.anchors} anchors needs {needed} channels, and the rows and columns of the head classes"
+                    f" {self.anchors} anchors needs {needed} channels, and the rows and columns of the head classes:"
+                    f" write channels: {needed} in the last layer of {name} in the head of the design"
                 )
 
     def head(self) -> str:
@@ -197,19 +198,23 @@ class Objects(Task):
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """Detections above `shown_score`: `class`, `score` and `box` (x1, y1, x2, y2 in pixels of the input)."""
         found = self.detect(outputs, self.shown_score)
-        answers = []
-        for image in zip(*(part.tolist() for part in found), strict=True):
-            objects = [
-                {"class": self.names[label], "score": score, "box": box}
-                for box, score, label in zip(*image, strict=True)
-                if label >= 0
-            ]
-            said = (
-                f"{each['class']} {each['score']:.1%} at {', '.join(f'{x:.0f}' for x in each['box'])}"
-                for each in objects
+        return [
+            _answer(
+                [
+                    {"class": self.names[label], "score": score, "box": box}
+                    for box, score, label in zip(*image, strict=True)
+                    if label >= 0
+                ]
             )
-            answers.append(Answer({"objects": objects}, "; ".join(said) or "no objects"))
-        return answers
+            for image in zip(*(part.tolist() for part in found), strict=True)
+        ]
+
+    def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
+        """With the corners of each box in the image."""
+        objects = answer.record["objects"]
+        return _answer(
+            [{**each, "box": [*to_image(*each["box"][:2]), *to_image(*each["box"][2:])]} for each in objects]
+        )
 
     def split(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each map `(n, A * numbers, rows, columns)` as `(n, rows * columns * A, numbers)` float32, by its name."""
@@ -222,6 +227,11 @@ class Objects(Task):
         """The anchors of the maps, `(rows * columns * A, 4)`, on their device."""
         rows, columns = outputs["boxes"].shape[-2:]
         return boxes.anchor_boxes(self.size, (rows, columns), self.scales, self.ratios, outputs["boxes"].device)
+
+
+def _answer(objects: list[dict[str, Any]]) -> Answer:
+    said = (f"{each['class']} {each['score']:.1%} at {', '.join(f'{x:.0f}' for x in each['box'])}" for each in objects)
+    return Answer({"objects": objects}, "; ".join(said) or "no objects")
 
 
 class ObjectsMeter:

@@ -18,7 +18,19 @@ from cnnatomy.tasks import losses
 from cnnatomy.tasks.label import Label, LabelMeter
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.maps import Mask
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, given, mismatch
+from cnnatomy.tasks.task import (
+    Answer,
+    Criterion,
+    Evaluation,
+    Meter,
+    Output,
+    Outputs,
+    Target,
+    Task,
+    ToImage,
+    given,
+    mismatch,
+)
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 """Of the probability from which on an exit is taken, at which early exits are measured."""
@@ -122,13 +134,20 @@ class SeveralHeads(Task):
         """What each head says."""
         by_head = self.by_head(outputs)
         each = {name: task.answers(by_head[name], most) for name, task in self.tasks.items()}
-        return [
-            Answer(
-                {"heads": {name: answers[i].record for name, answers in each.items()}},
-                "; ".join(f"{name}: {answers[i].text}" for name, answers in each.items()),
-            )
-            for i in range(len(next(iter(each.values()))))
-        ]
+        return [_together(dict(zip(each, parts, strict=True))) for parts in zip(*each.values(), strict=True)]
+
+    def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
+        """That of each head."""
+        return _together({name: self.tasks[name].in_image(part, to_image) for name, part in answer.parts.items()})
+
+
+def _together(parts: dict[str, Answer]) -> Answer:
+    """The answers of several heads as one."""
+    return Answer(
+        {"heads": {name: part.record for name, part in parts.items()}},
+        "; ".join(f"{name}: {part.text}" for name, part in parts.items()),
+        parts,
+    )
 
 
 class HeadsMeter:
@@ -172,6 +191,11 @@ class EarlyExits(Label):
 
     kind: ClassVar[str] = "exits"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+
+    @property
+    def learns(self) -> str:
+        """Data of one label."""
+        return Label.kind
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class from each exit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -25,6 +25,8 @@ Outputs = Any
 """What a network gives for some images: a tensor, a tuple of them, or a dictionary by the names of its heads."""
 Criterion = Any
 """What a task makes its loss of: a `losses.Loss`, or one for each head."""
+ToImage = Callable[[float, float], tuple[float, float]]
+"""From column and row in the network's input to those in the image that it was cut out of."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,11 @@ class WholeSplit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a network says of one image: plain data for JSON, and in a line."""
+    """What a network says of one image: plain data for JSON, and in a line; of several heads, the answer of each."""
 
     record: Mapping[str, Any]
     text: str
+    parts: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,11 @@ class Task:
     losses: ClassVar[tuple[str, ...]]
     in_loss: ClassVar[type[Layer] | None] = None
     is_movable: ClassVar[bool] = False
+
+    @property
+    def learns(self) -> str:
+        """The kind of task of the data that it is learned from: mostly its own."""
+        return self.kind
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """Raises `UserError` unless the heads give what this task needs; `whose` names the data for the message."""
@@ -192,6 +200,10 @@ class Task:
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """What the network says of each image of a batch; of classes the `most` likeliest."""
         raise NotImplementedError
+
+    def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
+        """The same answer with its places in pixels of the image; mostly it has none."""
+        return answer
 
     def as_dict(self) -> dict[str, Any]:
         """As run.json keeps it: the kind and the fields, without the names; `kinds.from_dict` reads it."""

@@ -214,6 +214,7 @@ def _summary(
         "splits": data.describe()["splits"],
         "counts": report.counts,
         "skipped": [{"file": name, "reason": reason} for name, reason in report.skipped],
+        "skipped_annotations": [{"annotation": name, "reason": reason} for name, reason in report.skipped_annotations],
         "ignored": report.ignored,
         "duplicates": report.duplicates,
         "left_out": report.left_out,
