@@ -181,7 +181,7 @@ def test_an_untrained_head_that_begins_rare_says_one_in_a_hundred() -> None:
     [
         (
             {"classes": (4, 4, 6)},
-            r"needs the heads classes and boxes.* gives classes \(4x4x6\)\. In YAML, for 2 anchors: head: \{Heads: \{classes",
+            r"needs the heads classes and boxes.* classes \(4x4x6\)\. In YAML, for 2 anchors: head: \{Heads: \{classes",
         ),
         (
             {"classes": (4, 4, 6), "boxes": (8, 4, 6), "depth": (1, 4, 6)},
