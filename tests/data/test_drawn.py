@@ -16,6 +16,7 @@ def test_scenes_of_every_kind_are_a_data_set(kind: str) -> None:
     shape = (2 if kind == "motion" else 1, 32, 32)
     data = load(f"scenes:{kind}", shape)
     assert [len(getattr(data, name)) for name in ("train", "val", "test")] == [2000, 400, 400]
+    assert data.report.lines() == ["drawn by cnnatomy out of the 1,797 digits that come with scikit-learn"]
     images, target = next(iter(data.val.batches(8)))
     assert images.shape == (8, *shape)
     tensors = target.values() if isinstance(target, dict) else [target]

@@ -88,7 +88,7 @@ class DrawnScenes:
             val=parts[VAL],
             test=parts[TEST],
             normalisation=normalisation,
-            report=Report(counts),
+            report=Report(counts, drawn_from="the 1,797 digits that come with scikit-learn"),
             fingerprint=fingerprint(store.images, together),
         )
 
