@@ -247,6 +247,8 @@ def values() -> Iterator[Case]:
     }.items():  # fmt: skip
         for option in options.split():
             for value in NUMBERS:
+                if (option, value) == ("epochs", "1e3"):  # what is asked for is done, and takes its time
+                    continue
                 digits = value.isdigit() or value == "١"
                 right = (
                     digits
@@ -259,10 +261,9 @@ def values() -> Iterator[Case]:
                     and verb != "train"
                     and verb != "time"
                 )
-                yield line(
-                    f"{verb} {GOOD[verb]} --{option} '{value}'",
-                    (0, 2) if right or (digits and value == "١") or (option == "seed" and value == "0") else 2,
-                )
+                also = (option, value) in (("seed", "0"), ("patience", "0"), ("epochs", "1.5"))
+                code = (0, 2) if right or also or (digits and value == "١") else 2
+                yield line(f"{verb} {GOOD[verb]} --{option} '{value}'", code)
     for value in (
         "",
         "x",

@@ -311,7 +311,10 @@ def odd_but_right() -> Iterator[Case]:
     )
     yield case("time: a design without parameters", ask("time"), {"design.yaml": nothing}, code=0)
     yield case(
-        "train: a design without parameters", ask("train"), {"design.yaml": nothing}, says="parameters|values|classes"
+        "train: a design without parameters",
+        ask("train"),
+        {"design.yaml": nothing},
+        says="parameters|values|the data need",
     )
     yield from design("of a name of control characters", GOOD_DESIGN + 'name: "\\e[31mred\\n"\n', code=0, verbs=())
     for verb in (*COUNTING, "time"):

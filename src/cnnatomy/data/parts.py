@@ -43,8 +43,8 @@ class Split:
 class Report:
     """What became of the files: counts per split and class, and everything that was not used.
 
-    `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason. `drawn_from` is
-    what the project drew the images out of, where it did.
+    `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
+    `drawn_from` is what the project drew the images out of, where it did.
     """
 
     counts: dict[str, dict[str, int]]
