@@ -70,5 +70,5 @@ def _said(model: Model, batches: Iterable[tuple[Tensor, Target]], task: Label | 
         for images, given in batches:
             outputs, _ = model.heads(model(images))
             said.append(task.scores(outputs).double().cpu())
-            wanted.append(task.labels(moved(given, torch.device("cpu"))))
+            wanted.append(task.wanted(moved(given, torch.device("cpu"))))
     return torch.cat(said), torch.cat(wanted)

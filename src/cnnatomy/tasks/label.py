@@ -18,15 +18,15 @@ from cnnatomy.tasks.task import (
     Meter,
     Output,
     Outputs,
+    PerImage,
     Target,
-    Task,
     WholeSplit,
     check_numbers,
 )
 
 
 @dataclass(frozen=True)
-class Label(Task):
+class Label(PerImage):
     """One class for each image: the head gives one number for each class.
 
     `groups` may say which classes are of one kind (`{"animal": ("cat", "dog"), ...}`): then the loss of the kind, whose
@@ -57,20 +57,12 @@ class Label(Task):
         """One number for each class."""
         check_numbers(self, outputs, "one label", "one label needs", f"{whose} has the classes")
 
-    def scores(self, outputs: Outputs) -> Tensor:
-        """One number for each class, `(images, classes)`, of what a network gives."""
-        scores: Tensor = outputs.flatten(1)
-        return scores
-
-    def labels(self, target: Target) -> Tensor:
-        """The class of each image, of what there is to learn."""
-        assert isinstance(target, Tensor)
-        return target
-
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """That of the classes, and of the groups where there are some."""
-        logits, labels = outputs.flatten(1), target
-        assert isinstance(labels, Tensor)
+        return self.loss_of(self.scores(outputs), self.wanted(target), criterion)
+
+    def loss_of(self, logits: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
+        """That of these numbers of each class, `(images, classes)`."""
         value: Tensor = criterion(logits, labels)
         if self.groups:
             of_class = self._group_of_class().to(logits.device)
@@ -82,7 +74,7 @@ class Label(Task):
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """How many images are classified rightly."""
-        right: Tensor = outputs.flatten(1).argmax(1) == target
+        right: Tensor = self.scores(outputs).argmax(1) == self.wanted(target)
         return right.sum()
 
     def meter(self) -> Meter:
@@ -102,7 +94,11 @@ class Label(Task):
 
     def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
         """The likeliest classes with their probabilities."""
-        shares, places = (outputs.flatten(1) / self.temperature).softmax(1).topk(min(most, len(self.names)))
+        return self.answers_of(self.scores(outputs), most)
+
+    def answers_of(self, logits: Tensor, most: int) -> list[Answer]:
+        """The likeliest classes by these numbers of each, `(images, classes)`."""
+        shares, places = (logits / self.temperature).softmax(1).topk(min(most, len(self.names)))
         return [
             self._answer(list(zip((self.names[place] for place in row), values, strict=True)))
             for values, row in zip(shares.tolist(), places.tolist(), strict=True)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from cnnatomy.layers import Layer, Sigmoid
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Output, Outputs, Target, Task, WholeSplit, check_numbers
+from cnnatomy.tasks.task import Answer, Evaluation, Output, Outputs, PerImage, Target, WholeSplit, check_numbers
 
 
 @dataclass(frozen=True)
-class Labels(Task):
+class Labels(PerImage):
     """Any number of labels: the head gives one number for each, whose sigmoid is its probability.
 
     `thresholds` are the probabilities from which on a label is said, chosen on validation; 0.5 where there are none.
@@ -32,26 +32,9 @@ class Labels(Task):
         """One number for each label."""
         check_numbers(self, outputs, "a task of several labels", "several labels need", f"{whose} has the labels")
 
-    def scores(self, outputs: Outputs) -> Tensor:
-        """One number for each label, `(images, labels)`, of what a network gives."""
-        scores: Tensor = outputs.flatten(1)
-        return scores
-
-    def labels(self, target: Target) -> Tensor:
-        """Which labels each image has, 0 or 1, of what there is to learn."""
-        assert isinstance(target, Tensor)
-        return target
-
-    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
-        """The mean over the labels."""
-        assert isinstance(target, Tensor)
-        value: Tensor = criterion(outputs.flatten(1), target)
-        return value
-
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of labels that are right, summed over the images."""
-        assert isinstance(target, Tensor)
-        right: Tensor = (outputs.flatten(1) > 0) == (target > 0)
+        right: Tensor = (self.scores(outputs) > 0) == (self.wanted(target) > 0)
         return right.float().mean(1).sum()
 
     def meter(self) -> LabelsMeter:
@@ -62,7 +45,7 @@ class Labels(Task):
         """The labels above their thresholds, and the probability of each."""
         thresholds = self.thresholds or (0.5,) * len(self.names)
         answers = []
-        for row in outputs.flatten(1).double().sigmoid().tolist():  # as the thresholds were chosen
+        for row in self.scores(outputs).double().sigmoid().tolist():  # as the thresholds were chosen
             shares = dict(zip(self.names, row, strict=True))
             said = [name for name, least in zip(self.names, thresholds, strict=True) if shares[name] >= least]
             text = "  ".join(f"{name} {shares[name]:.1%}" for name in said) or "none of the labels"
@@ -84,7 +67,7 @@ class LabelsMeter(WholeSplit):
 
 
 @dataclass(frozen=True)
-class Numbers(Task):
+class Numbers(PerImage):
     """Numbers of each image (regression): the head gives as many."""
 
     kind: ClassVar[str] = "numbers"
@@ -96,15 +79,9 @@ class Numbers(Task):
         """As many numbers as there are names."""
         check_numbers(self, outputs, "regression", "regression needs", f"{whose} has the numbers")
 
-    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
-        """The mean over the numbers."""
-        assert isinstance(target, Tensor)
-        value: Tensor = criterion(outputs.flatten(1), target)
-        return value
-
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """1 / (1 + mean absolute error) of each image, summed."""
-        return closeness(outputs.flatten(1), target)
+        return closeness(self.scores(outputs), target)
 
     def meter(self) -> NumbersMeter:
         """Mean absolute error, root mean square error and R squared of each number."""
@@ -114,7 +91,7 @@ class Numbers(Task):
         """Each number by its name."""
         return [
             Answer({"numbers": values}, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
-            for row in outputs.flatten(1).tolist()
+            for row in self.scores(outputs).tolist()
             for values in [dict(zip(self.names, row, strict=True))]
         ]
 

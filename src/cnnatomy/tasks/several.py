@@ -215,11 +215,8 @@ class EarlyExits(Label):
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """The sum over the exits (section 4.2 there: all weights are equal)."""
-        return torch.stack([Label.loss(self, logits, target, criterion) for logits in outputs.values()]).sum()
-
-    def score(self, outputs: Outputs, target: Target) -> Tensor:
-        """Of the last exit."""
-        return super().score(list(outputs.values())[-1], target)
+        labels = self.wanted(target)
+        return torch.stack([self.loss_of(logits.flatten(1), labels, criterion) for logits in outputs.values()]).sum()
 
     def meter(self) -> Meter:
         """What each exit is right in, what thresholds cost, and all of a label for what is said at `threshold`."""
@@ -235,7 +232,7 @@ class EarlyExits(Label):
         """The likeliest classes, and the exit that said so, from 1, with the MACs that it took."""
         logits, taken = outputs
         answers = []
-        for answer, number in zip(super().answers(logits, most), taken.tolist(), strict=True):
+        for answer, number in zip(self.answers_of(logits.flatten(1), most), taken.tolist(), strict=True):
             cost = {"exit": number + 1} | ({"macs": self.macs[number]} if self.macs else {})
             said = f"exit {number + 1}" + (f", {self.macs[number]:,} MACs" if self.macs else "")
             answers.append(Answer({**answer.record, **cost}, f"{answer.text}  ({said})"))
@@ -332,30 +329,21 @@ class Localised(Label):
         """Those of the image, not of its pixels."""
         return super().scores(_two(outputs)[0])
 
-    def labels(self, target: Target) -> Tensor:
-        """Those of the images."""
+    def wanted(self, target: Target) -> Tensor:
+        """The classes of the images."""
         assert isinstance(target, dict)
-        return super().labels(target["label"])
+        return super().wanted(target["label"])
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
         """Of the label, and of the map."""
         assert isinstance(target, dict)
-        scores, places = _two(outputs)
+        places = _two(outputs)[1]
         of_map = Mask(self.names).loss(places, target["mask"], losses.make("cross-entropy", Options()))
-        return Label.loss(self, scores, target["label"], criterion) + self.map_weight * of_map
-
-    def score(self, outputs: Outputs, target: Target) -> Tensor:
-        """How many images are classified rightly."""
-        assert isinstance(target, dict)
-        return Label.score(self, _two(outputs)[0], target["label"])
+        return super().loss(outputs, target, criterion) + self.map_weight * of_map
 
     def meter(self) -> Meter:
         """That of one label, and the accuracy of the pixels."""
         return LocalisedMeter(self)
-
-    def answers(self, outputs: Outputs, most: int = 5) -> list[Answer]:
-        """Those of one label."""
-        return Label.answers(self, _two(outputs)[0], most)
 
 
 def _two(outputs: Outputs) -> tuple[Tensor, Tensor]:
@@ -374,9 +362,8 @@ class LocalisedMeter(LabelMeter):
     def update(self, outputs: Outputs, target: Target) -> None:
         """Adds a batch."""
         assert isinstance(target, dict)
-        scores, places = _two(outputs)
-        super().update(scores, target["label"])
-        self.pixels.update(places, target["mask"])
+        super().update(outputs, target)
+        self.pixels.update(_two(outputs)[1], target["mask"])
 
     def result(self, images: int, loss: float, seconds: float) -> Evaluation:
         """What was measured on all batches."""

@@ -94,25 +94,6 @@ class Meter(Protocol):
         """What was measured on all batches; the mean loss and the time that it took are given."""
 
 
-class WholeSplit:
-    """A meter that keeps the outputs and targets of a split; what is measured on them, its subclasses say."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self._outputs: list[Tensor] = []
-        self._targets: list[Tensor] = []
-
-    def update(self, outputs: Outputs, target: Target) -> None:
-        """Adds a batch."""
-        assert isinstance(target, Tensor)
-        self._outputs.append(outputs.flatten(1).float().cpu())
-        self._targets.append(target.cpu())
-
-    def kept(self) -> tuple[Tensor, Tensor]:
-        """Outputs and targets of all batches, one row an image."""
-        return torch.cat(self._outputs), torch.cat(self._targets)
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a network says of one image: plain data for JSON, and in a line; of several heads, the answer of each."""
@@ -209,6 +190,43 @@ class Task:
         """As run.json keeps it: the kind and the fields, without the names; `kinds.from_dict` reads it."""
         fields = [field.name for field in dataclasses.fields(self) if field.name != "names"]
         return {"kind": self.kind, **{name: getattr(self, name) for name in fields}}
+
+
+class PerImage(Task):
+    """A task whose head gives one number of an image for each name."""
+
+    def scores(self, outputs: Outputs) -> Tensor:
+        """What the network gives, `(images, names)`."""
+        scores: Tensor = outputs.flatten(1)
+        return scores
+
+    def wanted(self, target: Target) -> Tensor:
+        """What is right: the class of each image, or a row of numbers for each."""
+        assert isinstance(target, Tensor)
+        return target
+
+    def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:
+        """That of the scores; the mean over their names, too, where each has a target."""
+        value: Tensor = criterion(self.scores(outputs), self.wanted(target))
+        return value
+
+
+class WholeSplit:
+    """A meter that keeps the scores and targets of a split; what is measured on them, its subclasses say."""
+
+    def __init__(self, task: PerImage) -> None:
+        self.task = task
+        self._scores: list[Tensor] = []
+        self._wanted: list[Tensor] = []
+
+    def update(self, outputs: Outputs, target: Target) -> None:
+        """Adds a batch."""
+        self._scores.append(self.task.scores(outputs).float().cpu())
+        self._wanted.append(self.task.wanted(target).cpu())
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Scores and targets of all batches, one row an image."""
+        return torch.cat(self._scores), torch.cat(self._wanted)
 
 
 def given(outputs: Sequence[Output]) -> str:
