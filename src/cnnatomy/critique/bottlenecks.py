@@ -10,11 +10,12 @@ from typing import NamedTuple
 from cnnatomy.analysis.cuts import Cut, Waist, waists
 from cnnatomy.critique.information import tells_classes_apart
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import NORMALISATIONS, Study, pixels
+from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv
 from cnnatomy.layers.layer import Layer, dimensions, elements
+from cnnatomy.layers.training import NORMALISATIONS
 
 
 @rule(

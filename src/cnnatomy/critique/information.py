@@ -8,11 +8,12 @@ from math import ceil, log2
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import NORMALISATIONS, Study, pixels
+from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
 from cnnatomy.layers.layer import Layer, dimensions, elements
+from cnnatomy.layers.training import NORMALISATIONS
 
 MIN_SIDE, USUAL_SIDE, MAX_SIDE = 6, 7, 8
 """Positions a side of the last map: "target a feature size of 6 - 8 x 6 - 8 or larger"; ImageNet inputs give 7."""

@@ -15,7 +15,7 @@ from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, 
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, cost_after
 from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
-from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, GroupNorm, LayerNorm
+from cnnatomy.layers import Conv, DepthwiseConv
 from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
 
@@ -27,8 +27,6 @@ PurposeTask = Literal["classification", "segmentation", "detection"]
 
 SPATIAL = (Conv, DepthwiseConv)
 """Convolutions whose rules of thumb are about kernels, strides and normalisation."""
-
-NORMALISATIONS = (BatchNorm, GroupNorm, LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -299,4 +297,4 @@ def pixels(shape: Shape) -> int:
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["NORMALISATIONS", "SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "pixels"]
+__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "pixels"]

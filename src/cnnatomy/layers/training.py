@@ -184,3 +184,7 @@ class Dropout(Layer):
         from torch import nn
 
         return nn.Dropout(self.rate)
+
+
+NORMALISATIONS = (BatchNorm, GroupNorm, LayerNorm)
+"""Layers that normalise by the statistics of what they read, and learn a scale and a bias."""

@@ -13,7 +13,6 @@ import yaml
 from cnnatomy.analysis import account
 from cnnatomy.analysis.accounting import Account, Row
 from cnnatomy.catalogue import network
-from cnnatomy.critique.study import NORMALISATIONS
 from cnnatomy.layers import (
     Conv,
     DepthwiseConv,
@@ -25,6 +24,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers import activation as nonlinearities
 from cnnatomy.layers.layer import Layer, dimensions, pair
+from cnnatomy.layers.training import NORMALISATIONS
 from cnnatomy.report.tables import Column, paragraphs, render
 
 if TYPE_CHECKING:  # torch takes longer to import than everything here

@@ -13,23 +13,20 @@ from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import UserError
 from cnnatomy.layers import (
-    BatchNorm,
     Flatten,
     GroupMaximum,
-    GroupNorm,
     Layer,
-    LayerNorm,
     RadialBasis,
     Reshape,
     Softmax,
 )
 from cnnatomy.layers.interval import ANY
 from cnnatomy.layers.layer import ELEMENT, Shape
+from cnnatomy.layers.training import NORMALISATIONS
 from cnnatomy.tasks.task import Output, Task, outputs_of
 
 RESHAPING = (Flatten, Reshape)
 """Layers that leave the numbers and their order as they are."""
-NORMS = (BatchNorm, GroupNorm, LayerNorm)
 
 
 class End(NamedTuple):
@@ -151,7 +148,7 @@ def spoiled(network: Design, shape: Shape, task: Task) -> list[str]:
     for output, node, in_loss in ends(network, network.graph(shape), task):
         layer, wanted = node.layer, in_loss.__name__.lower()
         low, high = layer.interval(ANY) if layer.kind == ELEMENT and len(node.inputs) == 1 else ANY
-        if isinstance(layer, NORMS):
+        if isinstance(layer, NORMALISATIONS):
             effect = "normalises them over the images of a batch or within each image"
         elif math.isfinite(low) or math.isfinite(high):
             effect = "keeps them " + " and ".join(
