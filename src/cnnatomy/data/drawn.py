@@ -113,9 +113,10 @@ def _localised(shape: ImageShape, split: int, seed: int) -> tuple[Tensor, Target
 
 def joined(targets: list[Target]) -> Target:
     """The targets of several splits, one after another."""
-    if isinstance(targets[0], Tensor):
-        return torch.cat([target for target in targets if isinstance(target, Tensor)])
-    return {name: torch.cat([target[name] for target in targets]) for name in targets[0]}  # type: ignore[index]
+    by_name = [target for target in targets if not isinstance(target, Tensor)]
+    if by_name:
+        return {name: torch.cat([target[name] for target in by_name]) for name in by_name[0]}
+    return torch.cat([target for target in targets if isinstance(target, Tensor)])
 
 
 def fingerprint(images: Tensor, targets: Target) -> str:
