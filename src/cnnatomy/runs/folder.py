@@ -107,7 +107,7 @@ def check_free(folder: RunFolder, remedy: str = NEW_NAME) -> None:
     """Raises `UserError` where the folder exists with something in it; `remedy` is what to do where that is a run."""
     if folder.path.is_dir():
         names = {entry.name for entry in folder.path.iterdir()}
-        if names <= {folder.lock.name} or (folder.lock.name in names and _was_being_made(names)):
+        if not names or (folder.lock.name in names and all(map(_is_of_making, names))):
             return
     elif not os.path.lexists(folder.path):
         return
@@ -115,9 +115,9 @@ def check_free(folder: RunFolder, remedy: str = NEW_NAME) -> None:
     raise UserError(f"{folder.path} exists already: {remedy if is_run(folder) else 'name another folder'}")
 
 
-def _was_being_made(names: set[str]) -> bool:
-    """Whether the files of a folder, one of them its lock, are those of a `create` that was killed."""
-    return all(name in (".lock", RUN_DESIGN) or (name[0] == "." and name.endswith(".part")) for name in names)
+def _is_of_making(name: str) -> bool:
+    """Whether a file is the lock, or one that a `create` that was killed leaves."""
+    return name in (".lock", RUN_DESIGN) or (name.startswith(".") and name.endswith(".part"))
 
 
 def check_idle(folder: RunFolder) -> None:
