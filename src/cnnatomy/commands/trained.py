@@ -155,20 +155,13 @@ def _probability(option: str, text: str, other: str = "") -> float:
 def _with_threshold(trained: Trained, least: float) -> tuple[Trained, float]:
     """With this probability from which on each of several labels, or an object, is said, and below which one label is
     not known."""
-    from cnnatomy.tasks.label import Label
-    from cnnatomy.tasks.numbers import Labels
-    from cnnatomy.tasks.objects import Objects
-
     task = trained.run.task
-    if isinstance(task, Label):
-        return trained, least
-    if isinstance(task, Labels):
-        task = replace(task, thresholds=(least,) * len(task.names))
-    elif isinstance(task, Objects):
-        task = replace(task, shown_score=least)
-    else:
+    chosen = task.with_threshold(least)
+    if chosen is None:
         raise UserError(f"--threshold is for labels and objects; the task of {trained.name} is {task.kind}")
-    return replace(trained, run=replace(trained.run, task=task), choices={}), 0.0  # not those of validation
+    if chosen is task:
+        return trained, least
+    return replace(trained, run=replace(trained.run, task=chosen), choices={}), 0.0  # not those of validation
 
 
 def _with_exits(trained: Trained, threshold: str | None) -> Trained:

@@ -20,6 +20,7 @@ from cnnatomy.tasks.task import (
     Outputs,
     PerImage,
     Target,
+    Task,
     WholeSplit,
     check_numbers,
 )
@@ -76,6 +77,10 @@ class Label(PerImage):
         """How many images are classified rightly."""
         right: Tensor = self.scores(outputs).argmax(1) == self.wanted(target)
         return right.sum()
+
+    def with_threshold(self, least: float) -> Task | None:
+        """The same: the likeliest class is said, however likely."""
+        return self
 
     def meter(self) -> Meter:
         """Everything that `metrics.classification` measures."""

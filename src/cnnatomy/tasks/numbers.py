@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from cnnatomy.layers import Layer, Sigmoid
-from cnnatomy.tasks.task import Answer, Evaluation, Output, Outputs, PerImage, Target, WholeSplit, check_numbers
+from cnnatomy.tasks.task import Answer, Evaluation, Output, Outputs, PerImage, Target, Task, WholeSplit, check_numbers
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Labels(PerImage):
         """The share of labels that are right, summed over the images."""
         right: Tensor = (self.scores(outputs) > 0) == (self.wanted(target) > 0)
         return right.float().mean(1).sum()
+
+    def with_threshold(self, least: float) -> Task | None:
+        """With that as the threshold of each label."""
+        return replace(self, thresholds=(least,) * len(self.names))
 
     def meter(self) -> LabelsMeter:
         """Precision, recall, F1, ROC and PR area of each label."""

@@ -209,6 +209,10 @@ class Objects(Task):
             for image in zip(*(part.tolist() for part in found), strict=True)
         ]
 
+    def with_threshold(self, least: float) -> Task | None:
+        """With that as the least score of an object."""
+        return dataclasses.replace(self, shown_score=least)
+
     def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
         """With the corners of each box in the image."""
         objects = answer.record["objects"]

@@ -182,6 +182,13 @@ class Task:
         """What the network says of each image of a batch; of classes the `most` likeliest."""
         raise NotImplementedError
 
+    def with_threshold(self, least: float) -> Task | None:
+        """The task that says what is as likely as that; None where it says nothing by a threshold.
+
+        The same task where an answer is whole, and is taken or not taken for known by its probability.
+        """
+        return None
+
     def in_image(self, answer: Answer, to_image: ToImage) -> Answer:
         """The same answer with its places in pixels of the image; mostly it has none."""
         return answer
