@@ -15,7 +15,7 @@ import cnnatomy as cn
 from cnnatomy.data import Data, load
 from cnnatomy.errors import UserError
 from cnnatomy.runs import Trained
-from cnnatomy.training import Recipe, divergence, fit, preparing
+from cnnatomy.training import Recipe, fit, preparing, resuming
 from cnnatomy.training.loop import Training
 from cnnatomy.training.watching import Watcher
 from helpers import run_command
@@ -60,7 +60,7 @@ def test_the_layer_and_the_batch_are_named(digits: Data, value: float) -> None:
 
 def test_the_advised_rate_is_a_usual_one_in_the_fastest_part() -> None:
     recipe = Recipe(learning_rate=1.0, rates={"head": 100, "tail": 0.1})
-    assert "learning_rate=0.0001," in divergence.remedy(recipe, 0, None)
+    assert "learning_rate=0.0001," in resuming.remedy(recipe, 0, None)
 
 
 def test_a_layer_that_fails_in_validation_is_named_with_its_batch(

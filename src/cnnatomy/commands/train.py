@@ -131,7 +131,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     from cnnatomy.report import training
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.training import divergence, fit, pace
+    from cnnatomy.training import fit, pace, resuming
     from cnnatomy.training.progress import ShowProgress
 
     if request.final is not None:
@@ -176,7 +176,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     except KeyboardInterrupt:
         if run_folder.is_run(place):
             click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
-            click.echo(f"  {divergence.going_on(place, recipe, plan.run.parent)}")
+            click.echo(f"  {resuming.going_on(place, recipe, plan.run.parent)}")
         raise
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))

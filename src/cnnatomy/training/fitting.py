@@ -31,7 +31,7 @@ from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Outcome, Trained
 from cnnatomy.tasks.losses import Loss
 from cnnatomy.tasks.task import Evaluation
-from cnnatomy.training import checkpoints, divergence, preparing, regularisation, resuming, transfer
+from cnnatomy.training import checkpoints, preparing, regularisation, resuming, transfer
 from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
@@ -167,9 +167,9 @@ def _saying_what_to_do(run: Run, training: Training, place: RunFolder | None) ->
     except DivergenceError as error:
         if place is not None:
             checkpoints.forget_inside(place)
-        advice = divergence.BEFORE_ANY_STEP
+        advice = resuming.BEFORE_ANY_STEP
         if training.steps:
-            advice = divergence.remedy(training.recipe, training.epochs, place, run.parent)
+            advice = resuming.remedy(training.recipe, training.epochs, place, run.parent)
         raise UserError(f"{error}. {advice}") from None
 
 

@@ -19,6 +19,7 @@ from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
 from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Trained
+from cnnatomy.tasks.losses import OWN
 from cnnatomy.training import checkpoints, schedules
 from cnnatomy.training.checkpoints import has_checkpoint
 from cnnatomy.training.epochs import write_metrics
@@ -30,7 +31,13 @@ CYCLES = ("cosine", "one-cycle", "polynomial")
 """Schedules that end at a given epoch, and so begin again where a run goes on after it."""
 AMENDABLE = ("epochs", "patience", "learning_rate", "clip", "cut", "cut_patience")
 """Fields of a recipe that may be others when a run goes on."""
-
+USUAL = {"sgd": 0.01, "nesterov": 0.01, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001, "muon": 0.001}
+"""Learning rates that are rarely too high."""
+BEFORE_ANY_STEP = (
+    "No step had been taken, so that the learning rate is not why: look at what the loss adds up (l1, loss_weights),"
+    " at the weights that it begins with (initialisation, bias, start), and at the images"
+)
+"""What to do where the first loss of all is no number."""
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +214,30 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
                 checkpoints.write(place, training.state())
     place.summary.unlink(missing_ok=True)
     write_json(place.run, run.as_dict())
+
+
+def going_on(folder: RunFolder, recipe: Recipe, start: str = "") -> str:
+    """The command that goes on with a run, as it can be typed: with what no run folder keeps.
+
+    That is a loss of one's own and, as long as there is no checkpoint, the weights that it began with (`start`).
+    """
+    words = ["cnnatomy", "train", str(folder.design), "--out", str(folder.path), "--resume"]
+    if start and not has_checkpoint(folder):
+        words += ["--start", start]
+    if recipe.loss.startswith(OWN):
+        words += ["--loss", recipe.loss]
+    return shlex.join(words)
+
+
+def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, start: str = "") -> str:
+    """What to do: advice that works from where a training is, with so many complete epochs."""
+    fastest = max([1.0, *recipe.rates.values()])
+    rate = f"{min(recipe.learning_rate / 10, USUAL[recipe.optimizer] / fastest):.3g}"
+    clip = "" if recipe.clip else ", or limit the gradient, too: --set clip=1"
+    if folder is None:
+        return f"Begin again with a lower learning rate, such as learning_rate={rate}{clip.replace('--set ', '')}"
+    whence = f"Go on after epoch {epochs}" if epochs else "Begin again"
+    return f"{whence} with a lower learning rate{clip}:\n  {going_on(folder, recipe, start)} --learning-rate {rate}"
 
 
 def was_over(training: Training, old: Recipe) -> bool:
