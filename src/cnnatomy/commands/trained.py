@@ -28,7 +28,7 @@ from cnnatomy.errors import UserError, printable, quoted
 from cnnatomy.files import check_new
 
 if TYPE_CHECKING:
-    from cnnatomy.runs import Trained
+    from cnnatomy.runs import Run, RunFolder, Trained
 
 WORTH_A_BAR = 256
 """Images whose prediction takes long enough to show."""
@@ -243,10 +243,16 @@ def weights(
         sources.save(done.state, place.model, ours.name)
         if described.network != ours:
             click.echo("The run is of the network without the softmax at its end, which `predict` computes.")
-        normal = described.normalisation
-        what = "ImageNet's" if normal == sources.IMAGENET else "that of pixels from 0 to 1: none"
-        click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
-        click.echo(f"The run folder: {run}\n  cnnatomy predict {shlex.quote(str(run))} IMAGE...")
+        _echo_made(place, described)
+
+
+def _echo_made(place: RunFolder, run: Run) -> None:
+    """Says how images are normalised in a run of others' weights, which a file of them does not say, and what next."""
+    from cnnatomy.runs.weights.sources import IMAGENET
+
+    what = "ImageNet's" if run.normalisation == IMAGENET else "that of pixels from 0 to 1: none"
+    click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
+    click.echo(f"The run folder: {place.path}\n  cnnatomy predict {shlex.quote(str(place.path))} IMAGE...")
 
 
 def print_predictions(
