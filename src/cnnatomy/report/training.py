@@ -115,7 +115,8 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
         wide = len(str(max(max(row) for row in confusion)))
         for record, row in zip(records, confusion, strict=True):
             record["taken_for"] = " ".join(f"{count or '.':>{wide}}" for count in row)
-    return render(columns, records, "table", title) + _by_threshold(result.more.get("thresholds", ()))
+    text = render(columns, records, "table", title) + _by_threshold(result.more.get("thresholds", ()))
+    return text.rstrip("\n")
 
 
 def _by_threshold(rows: Sequence[dict[str, Any]]) -> str:
@@ -128,7 +129,7 @@ def _by_threshold(rows: Sequence[dict[str, Any]]) -> str:
         Column("mean_macs", "mean MACs", partial(figure, name="mean_macs"), number=True),
         Column("images_by_exit", "images that left, by exit", lambda counts: " ".join(map(str, counts))),
     ]
-    return "\n\n" + render(columns, rows, "table")
+    return "\n" + render(columns, rows, "table")
 
 
 TITLES = {
@@ -189,7 +190,9 @@ def figure(value: Any, name: str = "") -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4g}" if any(name.endswith(other) for other in NO_SHARES) else f"{value:.2%}"
+    if not any(name.endswith(other) for other in NO_SHARES):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:,.4g}"
 
 
 @contextmanager
