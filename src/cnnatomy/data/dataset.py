@@ -98,13 +98,7 @@ def _check_classes(image_set: ImageSet) -> None:
         )
 
 
-def load_labelled(
-    source: str | Path | Source,
-    shape: ImageShape,
-    classes: Sequence[str],
-    memory: int = MEMORY,
-    progress: Progress | None = None,
-) -> tuple[Split, str]:
+def load_labelled(source: str | Path | Source, shape: ImageShape, classes: Sequence[str]) -> tuple[Split, str]:
     """Images to evaluate a network on that knows `classes`, and in words what they are.
 
     The test split where the data set brings one along, else all of it; broken images are skipped.
@@ -115,7 +109,7 @@ def load_labelled(
     if isinstance(found, DrawnScenes):
         raise UserError(f"{found.source} is drawn, with splits of its own: expected files of images with classes")
     image_set = found.among(classes)
-    survey = _survey(image_set, shape, memory, progress)
+    survey = _survey(image_set, shape, MEMORY, None)
     usable = np.array([bool(digest) for digest in survey.digests])
     if TEST in image_set.has:
         usable &= image_set.splits == TEST
