@@ -169,7 +169,7 @@ def try_loss(model: Model, data: Data, objective: Objective) -> None:
     """
     some = replace(data.train, indices=data.train.indices[:TRIED]).batches(TRIED)
     images, target = next(iter(some))
-    outputs, _ = model.eval().heads(model(images))
+    outputs, _ = model.eval().heads(model(images.to(model.mean.device)))
     objective.task.loss(in_float32(outputs), moved(target, model.mean.device), objective.criterion)
 
 
