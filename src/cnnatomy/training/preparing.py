@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -218,8 +217,8 @@ def draws(data: Data, recipe: Recipe) -> torch.Tensor | None:
 
 def _labels(data: Data) -> torch.Tensor:
     """Of the training images, the class of each."""
-    targets = data.train.targets
-    return (targets["label"] if isinstance(targets, Mapping) else targets)[data.train.indices]
+    assert isinstance(data.task, Label)
+    return data.task.wanted(data.train.targets)[data.train.indices]
 
 
 def _check(run: Run, recipe: Recipe) -> None:
