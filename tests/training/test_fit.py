@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import cnnatomy as cn
 from cnnatomy import Chain, Network, files
-from cnnatomy.data import Data, Normalisation, load
+from cnnatomy.data import Data, Loading, Normalisation, load
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.runs import RunFolder, read_run
@@ -254,7 +254,7 @@ def test_resuming_with_another_network_recipe_or_data_is_refused(tmp_path: Path,
     with pytest.raises(UserError, match="was begun with recipe seed 0, now seed 1"):
         fit(tiny, digits, dataclasses.replace(recipe, seed=1), tmp_path / "run", resume=True)
     with pytest.raises(UserError, match="was begun with"):
-        fit(tiny, load("digits", (1, 8, 8), split_seed=5), recipe, tmp_path / "run", resume=True)
+        fit(tiny, load("digits", (1, 8, 8), Loading(split_seed=5)), recipe, tmp_path / "run", resume=True)
     with pytest.raises(UserError, match="is not a run folder"):
         fit(tiny, digits, recipe, tmp_path, resume=True)
 

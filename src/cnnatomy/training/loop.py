@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnatomy.data.augmentation import augmented
-from cnnatomy.data.batches import Batches, mix
+from cnnatomy.data.batches import Batches
+from cnnatomy.data.seeds import mix
 from cnnatomy.runs.evaluation import moved
 from cnnatomy.runs.model import Model
 from cnnatomy.runs.trained import Epoch
