@@ -1,117 +1,17 @@
-"""Images in batches: from memory by index where they fit, else decoded as they are needed."""
+"""Images and targets in batches, in the order of an epoch."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cnnatomy.data import seeds
-from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import Fetched, ImageSet
-from cnnatomy.data.images import ImageError
-from cnnatomy.errors import UserError
+from cnnatomy.data.stores import Draw, Store
 from cnnatomy.tasks.task import Target
-
-WORTH_WORKERS = 256
-"""Images from which on worker processes decode them."""
-
-
-class Draw(NamedTuple):
-    """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64."""
-
-    indices: Tensor
-    seeds: Tensor
-
-
-class Decoded(NamedTuple):
-    """Images `(images, channels, rows, columns)` uint8, and their maps `(images, rows, columns)` uint8, if any."""
-
-    images: Tensor
-    maps: Tensor | None = None
-
-
-class Store(Protocol):
-    """Decoded images by index."""
-
-    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
-        """The images of each draw."""
-
-
-@dataclass(frozen=True, eq=False)
-class InMemory:
-    """Every image in one tensor, `(images, channels, rows, columns)` uint8, and every map of classes."""
-
-    images: Tensor
-    maps: Tensor | None = None
-
-    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
-        """See `Store`."""
-        for indices, _ in order:
-            maps = self.maps.index_select(0, indices) if self.maps is not None else None
-            yield Decoded(self.images.index_select(0, indices), maps)
-
-
-@dataclass(frozen=True, eq=False)
-class OnDemand(Dataset[Decoded]):
-    """Images decoded by worker processes each time, a batch at a time: for data sets larger than memory.
-
-    `workers` are the processes; 0 where there are none.
-    """
-
-    image_set: ImageSet
-    frame: Frame
-    workers: int
-
-    def __len__(self) -> int:
-        return len(self.image_set)
-
-    def __getitem__(self, draw: Draw) -> Decoded:
-        fetched = [self._fetch(index) for index in draw.indices.tolist()]
-        images = torch.from_numpy(np.stack([each.pixels for each in fetched]))
-        maps = [each.map for each in fetched if each.map is not None]
-        return Decoded(images, torch.from_numpy(np.stack(maps)) if maps else None)
-
-    def _fetch(self, index: int) -> Fetched:
-        try:
-            return self.image_set.fetch(index, self.frame)
-        except ImageError as error:
-            raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
-
-    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
-        """See `Store`."""
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=order,
-            num_workers=self.workers if sum(len(draw.indices) for draw in order) > WORTH_WORKERS else 0,
-            worker_init_fn=_start,
-            generator=torch.Generator(),  # its own, so that dropout draws the same numbers as from memory
-        )
-        try:
-            yield from loader
-            return
-        except UserError as error:  # from a worker it comes with the worker's traceback
-            reason = str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]
-            error.__traceback__ = None  # it holds the loader, whose workers would end when garbage is looked for
-        raise UserError(reason)
-
-
-def processors() -> int:
-    """Worker processes that decode images where no other number is asked for."""
-    return min(os.cpu_count() or 1, 8)
-
-
-def _start(worker: int) -> None:
-    warnings.simplefilter("ignore")  # in the worker process: the first reading has reported what there was to report
 
 
 class Order:

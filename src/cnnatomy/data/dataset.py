@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.batches import processors
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
@@ -19,6 +18,7 @@ from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
 from cnnatomy.data.splits import split_images
+from cnnatomy.data.stores import processors
 from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, nearest

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from cnnatomy.data.batches import Batches, Store
+from cnnatomy.data.batches import Batches
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS
 from cnnatomy.data.loading import Loading
+from cnnatomy.data.stores import Store
 from cnnatomy.errors import some_of
 from cnnatomy.tasks.task import Target, Task
 
@@ -103,6 +104,15 @@ class Data:
         """Training and validation together as the training split, and no validation; the normalisation stays."""
         indices = torch.cat([self.train.indices, self.val.indices])
         return replace(self, train=replace(self.train, indices=indices), val=replace(self.val, indices=indices[:0]))
+
+    def on(self, device: torch.device, room: int) -> Self:
+        """The same for a training on this device, in so many bytes of its memory; see `stores.Store.on`."""
+        store = self.train.store.on(device, room)
+        return replace(self, **{name: replace(getattr(self, name), store=store) for name in SPLITS})
+
+    def close(self) -> None:
+        """Ends the processes that decode its images; they begin again where they are needed."""
+        self.train.store.close()
 
     def describe(self) -> dict[str, Any]:
         """What a run folder keeps of the data set."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnatomy.data.batches import InMemory, OnDemand, Store
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
 from cnnatomy.data.image_set import Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
+from cnnatomy.data.stores import InMemory, OnDemand, Store
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""

@@ -29,6 +29,7 @@ from cnnatomy.training import divergence, optimizers, schedules
 from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.schema import Recipe
 from cnnatomy.training.steps import Sums, frozen, has_gradients, in_float32, parts, seed
+from cnnatomy.training.waiting import Waiting
 from cnnatomy.training.watching import Watcher
 
 LOOKS_EVERY = 50
@@ -156,7 +157,8 @@ class Training:
         self.train.order.set_epoch(self.epochs, self.step_in_epoch)
         self._set_training()
         self._started, seen = time.perf_counter(), self.sums.images
-        for images, target in self.train:
+        self._waiting = Waiting(self.device)
+        for images, target in self._waiting.over(self.train):
             self._step(images, target)
             if self.step_in_epoch < self.steps_per_epoch and self.steps < self.total:
                 between()
@@ -275,6 +277,7 @@ class Training:
             val_score=score,
             images_per_second=self._speed,
             seconds=time.perf_counter() - self._started,
+            waiting=self._waiting.seconds,
         )
 
     def check_weights(self) -> None:
@@ -293,7 +296,7 @@ class Training:
         model, objective, sums = self.evaluated, self.objective, Sums()
         model.eval()
         with torch.inference_mode(), self._precision():
-            for images, given in self.val:
+            for images, given in self._waiting.over(self.val):
                 target = moved(given, self.device)
                 outputs, _ = model.heads(model(images))
                 outputs = in_float32(outputs)

@@ -86,6 +86,7 @@ def within(
             if time.perf_counter() - validated > 1:
                 break
     validation = (time.perf_counter() - validated) * len(data.val) / max(seen, 1)
+    data.close()
     epochs = Pace(watch.step_seconds, validation).epochs(seconds, training.steps_per_epoch)
     recipe = plan.recipe
     share = epochs / recipe.epochs
@@ -140,6 +141,7 @@ def find_rate(
     training.watchers = [watch]
     watch.raise_rate(training)
     _run(training, plan, device)
+    data.close()
     rates, losses = watch.rates, watch.losses
     if len(rates) < 5:
         raise UserError("the loss is no number from the start, at the lowest rate: look at the data and the network")
