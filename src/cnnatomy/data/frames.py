@@ -117,6 +117,18 @@ class Frame:
         pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
+    def fitted_array(self, pixels: Pixels) -> Pixels:
+        """The same of pixels `(rows, columns)` or `(rows, columns, 3)`; without Pillow where none is interpolated."""
+        (rows, columns), channels = pixels.shape[:2], self.shape[0]
+        place = self.placement((rows, columns))
+        if not place.sharp or (pixels.ndim == 3 and channels == 1):
+            return self.fitted(Image.fromarray(pixels))
+        planes = pixels.reshape(rows, columns, -1).transpose(2, 0, 1)
+        (top, left), (height, width) = place.at, place.size
+        frame = np.zeros(self.shape, np.uint8)
+        frame[:, top : top + height, left : left + width] = planes.repeat(height // rows, 1).repeat(width // columns, 2)
+        return frame
+
     def fitted_map(self, classes: Image.Image) -> Pixels:
         """A map of classes, mode L, as `(rows, columns)` uint8 where the image of the same size comes to lie."""
         return np.asarray(self._placed(classes, None, Image.Resampling.NEAREST, OUTSIDE), dtype=np.uint8)

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnnatomy.data.frames import Frame, ImageShape, Pixels
 from cnnatomy.data.images import Stored, read_map, read_stored
@@ -91,7 +90,7 @@ class FromArray:
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
         image = self.images[index]
-        return Fetched(frame.fitted(Image.fromarray(image)), Stored(image.shape[:2]))
+        return Fetched(frame.fitted_array(image), Stored(image.shape[:2]))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +21,9 @@ from cnnatomy.data.stores import InMemory, OnDemand, Store
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
+AT_ONCE = 512
+"""Images that are decoded before they are measured together, if they take `AT_ONCE_BYTES` at most."""
+AT_ONCE_BYTES = 2**23
 THUMBNAIL = 16
 """Rows and columns of the small grey images by which near duplicates are found."""
 
@@ -66,33 +72,53 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
     broken: dict[int, str] = {}
-    for index, found in decode_all(image_set, frame):
-        if isinstance(found, Fetched) and found.map is not None:
-            try:
-                classes[index] = present(found.map, classes.shape[1])
-            except ImageError as error:
-                found = error
-        if isinstance(found, ImageError):
-            broken[index] = str(found)
-        else:
-            pixels, stored[index], classes_of_pixels = found
-            digests[index] = _digest(pixels)
-            flat = pixels.reshape(channels, -1)
-            sums[index] = flat.sum(1, dtype=np.int64)
-            squares[index] = np.einsum("cp,cp->c", flat, flat, dtype=np.int64)
-            thumbnails[index] = thumbnail(pixels)
-            if images is not None:
-                images[index] = pixels
+    for part, fetched in decode_all(image_set, frame):
+        whole: dict[int, Pixels] = {}
+        for index, found in zip(part, fetched, strict=True):
+            if isinstance(found, Fetched) and found.map is not None:
+                try:
+                    classes[index] = present(found.map, classes.shape[1])
+                except ImageError as error:
+                    found = error
+            if isinstance(found, ImageError):
+                broken[index] = str(found)
+                continue
+            whole[index], stored[index], classes_of_pixels = found
             if classes_of_pixels is not None:
                 digests_of_maps.append(_digest(classes_of_pixels))
                 if maps is not None:
                     maps[index] = classes_of_pixels
+        if whole:
+            where, pixels = list(whole), np.stack(list(whole.values()))
+            several = measured(pixels)
+            for index, digest in zip(where, several.digests, strict=True):
+                digests[index] = digest
+            sums[where], squares[where], thumbnails[where] = several.sums, several.squares, several.thumbnails
+            if images is not None:
+                images[where] = pixels
         if progress is not None:
-            progress(index + 1, count)
+            progress(part.stop, count)
     store: Store = OnDemand(image_set, frame, workers)
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
+
+
+class Measured(NamedTuple):
+    """Of images: digests of their pixels, sums of them and of their squares, `(images, channels)`, thumbnails."""
+
+    digests: list[bytes]
+    sums: NDArray[np.int64]
+    squares: NDArray[np.int64]
+    thumbnails: Pixels
+
+
+def measured(images: Pixels) -> Measured:
+    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
+    exact = images.reshape(*images.shape[:2], -1).astype(np.float64)  # all sums stay far below 2^53
+    sums, squares = exact.sum(2), np.einsum("icp,icp->ic", exact, exact)
+    digests = [_digest(image) for image in images]
+    return Measured(digests, sums.astype(np.int64), squares.astype(np.int64), thumbnails_of(images))
 
 
 def _digest(pixels: Pixels) -> bytes:
@@ -107,19 +133,19 @@ def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
     return np.isin(np.arange(count), found)
 
 
-def thumbnail(pixels: Pixels) -> Pixels:
-    """The means of 16 x 16 nearly equal parts of an image, over all of its channels."""
-    grey = pixels.mean(0, dtype=np.float32)
-    for axis, length in enumerate(grey.shape):
+def thumbnails_of(images: Pixels) -> Pixels:
+    """The means of 16 x 16 nearly equal parts of each image, over all of its channels, `(images, 16 x 16)`."""
+    grey = images.mean(1, dtype=np.float32)
+    for axis, length in enumerate(grey.shape[1:], 1):
         edges = np.arange(THUMBNAIL) * length // THUMBNAIL
         counts = np.maximum(np.diff(edges, append=length), 1)
-        grey = np.add.reduceat(grey, edges, axis) / np.expand_dims(counts, 1 - axis)
-    small: Pixels = grey.reshape(-1).round().astype(np.uint8)
+        grey = np.add.reduceat(grey, edges, axis) / np.expand_dims(counts, 2 - axis)
+    small: Pixels = grey.reshape(len(images), -1).round().astype(np.uint8)
     return small
 
 
-def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[int, Fetched | ImageError]]:
-    """Every image in order, files by several threads (Pillow releases the interpreter while it decodes)."""
+def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[Fetched | ImageError]]]:
+    """Every image in order, some at once; files by several threads (Pillow releases the interpreter meanwhile)."""
 
     def fetch(index: int) -> Fetched | ImageError:
         try:
@@ -127,10 +153,12 @@ def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[int, Fetched
         except ImageError as error:
             return error
 
-    if not image_set.files:
-        yield from ((index, fetch(index)) for index in range(len(image_set)))
-        return
-    with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(image_set), 512):  # bounds how many decoded images wait
-            part = range(start, min(start + 512, len(image_set)))
-            yield from zip(part, threads.map(fetch, part), strict=True)
+    step = max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(frame.shape)))  # bounds how many decoded images wait
+    parts = (range(start, min(start + step, len(image_set))) for start in range(0, len(image_set), step))
+    with ExitStack() as stack:
+        spread: Callable[..., Iterator[Fetched | ImageError]] = map
+        if image_set.files:
+            stack.enter_context(quiet_decoders())
+            spread = stack.enter_context(ThreadPoolExecutor()).map
+        for part in parts:
+            yield part, list(spread(fetch, part))
