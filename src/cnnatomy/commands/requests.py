@@ -136,11 +136,10 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     start = _start(request, network)
     loading = _loading(request, start, before)
     if before is not None and place is not None and loading != before.loading:
-        was, now = (
-            ", ".join(f"{name} {value!r}" for name, value in each.as_dict().items())
-            for each in (before.loading, loading)
+        was, now = before.loading, loading
+        raise UserError(
+            f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
         )
-        raise UserError(f"{place.path} was begun with data read by {was}; now {now}: give the same, or another folder")
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
         data = load(images, shape, loading, workers=request.workers, progress=report)
