@@ -156,8 +156,8 @@ def _loading(request: Request, start: Trained | None, before: Run | None) -> Loa
 
     base = before.loading if before is not None else Loading(fit=start.run.loading.fit) if start else Loading()
     group = base.group if request.group is None else request.group
-    folds = {"folds": request.folds, "fold": request.fold} if request.folds is not None else {}
-    return replace(base, fit=request.fit or base.fit, group=group, **folds)
+    folds, fold = (base.folds, base.fold) if request.folds is None else (request.folds, request.fold)
+    return replace(base, fit=request.fit or base.fit, group=group, folds=folds, fold=fold)
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:

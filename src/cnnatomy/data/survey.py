@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from cnnatomy.data.batches import InMemory, OnDemand, Store
+from cnnatomy.data.duplicates import SIDE, thumbnail
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
 from cnnatomy.data.image_set import Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
-THUMBNAIL = 16
-"""Rows and columns of the small grey images by which near duplicates are found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class Survey:
         digests: of the pixels of each; empty where it is broken.
         digests_of_maps: of the map of each that has one.
         sums, squares: of the pixels by channel, `(images, channels)`.
-        thumbnails: grey, `(images, 16 x 16)`.
+        thumbnails: grey, `(images, 16, 16)`.
         stored: of those that are not broken, how they are stored.
         broken: of the others, the reason.
         classes: which classes the map of each has, `(images, names)`.
@@ -61,7 +60,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     images = np.zeros((count, *frame.shape), np.uint8) if fits else None
     maps = np.zeros((count, *frame.shape[1:]), np.uint8) if fits and has_maps else None
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
-    thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
+    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
     classes = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.bool_)
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
@@ -105,17 +104,6 @@ def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
     if len(found) and found[-1] >= count:
         raise ImageError(f"its mask has a class {found[-1]}; there are {count:,}, from 0 on ({OUTSIDE}: no class)")
     return np.isin(np.arange(count), found)
-
-
-def thumbnail(pixels: Pixels) -> Pixels:
-    """The means of 16 x 16 nearly equal parts of an image, over all of its channels."""
-    grey = pixels.mean(0, dtype=np.float32)
-    for axis, length in enumerate(grey.shape):
-        edges = np.arange(THUMBNAIL) * length // THUMBNAIL
-        counts = np.maximum(np.diff(edges, append=length), 1)
-        grey = np.add.reduceat(grey, edges, axis) / np.expand_dims(counts, 1 - axis)
-    small: Pixels = grey.reshape(-1).round().astype(np.uint8)
-    return small
 
 
 def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[int, Fetched | ImageError]]:

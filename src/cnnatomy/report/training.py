@@ -190,9 +190,14 @@ def figure(value: Any, name: str = "") -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    if not any(name.endswith(other) for other in NO_SHARES):
+    if is_share(name):
         return f"{value:.2%}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:,.4g}"
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure of this name is from 0 to 1."""
+    return not any(name.endswith(other) for other in NO_SHARES)
 
 
 @contextmanager
