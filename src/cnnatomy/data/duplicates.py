@@ -74,7 +74,7 @@ def near_duplicates(thumbnails: Pixels, progress: Callable[[int, int], None] | N
 def whitened(thumbnails: Pixels) -> tuple[Figures, Indices]:
     """Vectors of length 1 `(usable, 256)` whose products are the figures of pairs, and whose images they are: of those
     that are not blank. Directions are in the order of their variance."""
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat = thumbnails.reshape(len(thumbnails), SIDE**2).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
     norms = np.linalg.norm(flat, axis=1)
     usable = np.flatnonzero(norms >= BLANK * SIDE)

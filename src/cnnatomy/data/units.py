@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-PASSES = 10
-"""How often each large unit may move at most; three are enough as a rule."""
+PASSES = 5
+"""How often each large unit is placed at most."""
 
 
 @dataclass(frozen=True)
@@ -72,38 +73,42 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     """Which part each unit belongs to, so that each part has its share of the images of each class.
 
     In an order that the seed gives, each goes where the sum of squares of what is missing or too much, in relation to
-    the share, gets least: at first to the part that lacks most. Then each is placed again while that helps. A `scarce`
-    class is first of all to be in every part.
+    the share, gets least: at first to the part that lacks most; of several to that with the fewest images. Then each is
+    placed again while that helps. A `scarce` class is first of all to be in every part.
     """
-    if not units:
-        return []
-    numbers = {stratum: number for number, stratum in enumerate(sorted({s for unit in units for s in unit.strata}))}
-    classes, counts = [], []
-    for unit in units:
-        found, times = np.unique([numbers[stratum] for stratum in unit.strata], return_counts=True)
-        classes.append(found)
-        counts.append(times.astype(float))
-    total = np.zeros(len(numbers))
-    for found, times in zip(classes, counts, strict=True):
-        total[found] += times
-    target = np.outer(shares, total)
-    needed = np.array([stratum in scarce for stratum in numbers])
-    has = np.zeros_like(target)
+    counts = [Counter(unit.strata) for unit in units]
+    total: Counter[int] = Counter()
+    for count in counts:
+        total.update(count)
+    found = [dict.fromkeys(total, 0) for _ in shares]
+    sizes = [0] * len(shares)
     parts = [-1] * len(units)
     order = np.random.default_rng([seed % 2**64, len(units)]).permutation(len(units)).tolist()
     for _ in range(PASSES):
         moved = False
         for unit in order:
-            found, times, before = classes[unit], counts[unit], parts[unit]
+            count, before = counts[unit], parts[unit]
             if before >= 0:
-                has[before, found] -= times
-            lacks = has[:, found] - target[:, found]
-            rise = ((2 * lacks + times) * times / target[:, found]).sum(1)
-            fills = (needed[found] & (has[:, found] == 0)).sum(1)
-            best = np.flatnonzero(fills == fills.max())
-            parts[unit] = int(best[rise[best].argmin()])
-            has[parts[unit], found] += times
+                _add(found, sizes, before, count, -1)
+            best: tuple[int, float, float, int] | None = None
+            for part, share in enumerate(shares):
+                has, filled, rise = found[part], 0, 0.0
+                for stratum, number in count.items():
+                    target = share * total[stratum]
+                    filled += stratum in scarce and not has[stratum]
+                    rise += number * (2 * (has[stratum] - target) + number) / target
+                cost = (-filled, round(rise, 9), sizes[part] / share, part)
+                best = cost if best is None else min(best, cost)
+            assert best is not None
+            parts[unit] = best[-1]
+            _add(found, sizes, parts[unit], count, 1)
             moved |= parts[unit] != before
         if not moved:
             break
     return parts
+
+
+def _add(found: list[dict[int, int]], sizes: list[int], part: int, count: Counter[int], sign: int) -> None:
+    for stratum, number in count.items():
+        found[part][stratum] += sign * number
+        sizes[part] += sign * number
