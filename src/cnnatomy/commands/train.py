@@ -30,6 +30,7 @@ def _recipe_options(command: Any) -> Any:
             click.option("--weight-decay", type=float, help="L2; added to the gradient, or decoupled from it (adamw)."),
             click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch."),
             click.option("--loss", help="By name, such as focal or huber, or python:package.module:callable."),
+            click.option("--transform", help="Augmentation of your own, python:package.module:callable."),
             click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout."),
             click.option("--start", help="Begin with the weights of a run, a file, or `pretrained`; see above."),
             click.option("--freeze", help="Parts that are not trained: tail, tail,body, or paths."),
@@ -122,7 +123,7 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss)
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
     click.echo(training.rates(found, format))
 
 
@@ -150,7 +151,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
+        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss, ready.transform)
         plan = plan.with_recipe(recipe, f"in {request.seconds:g} s: {recipe.epochs:g} epochs")
     for line in training.beginning(plan, data):
         click.echo(line)
@@ -169,6 +170,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             device=request.device,
             watch=[ShowProgress(ready.console), *trackers],
             loss=ready.loss,
+            transform=ready.transform,
             checkpoint_every=request.checkpoint_every,
             memory=ready.memory,
             final=ready.final,

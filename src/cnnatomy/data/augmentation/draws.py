@@ -1,0 +1,75 @@
+"""Random numbers by counting: what an image is given in an epoch depends on its seed, and on nothing else.
+
+There is no generator with a state: the same image in the same epoch gets the same numbers whatever the batch, the order
+of the images, the process that reads them, or where a training was gone on with (Salmon et al. 2011, "Parallel random
+numbers: as easy as 1, 2, 3"). Bits are mixed by splitmix64 (Steele et al. 2014).
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Bits = NDArray[np.uint64]
+GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 by the golden ratio: steps of it lie far apart."""
+
+
+def mixed(values: Bits) -> Bits:
+    """Each of 64-bit numbers as another, of which every bit depends on all of its bits."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def joined(bits: Bits, more: Bits | int) -> Bits:
+    """Numbers with further ones mixed in."""
+    steps = np.atleast_1d(more).astype(np.uint64)  # an array, as a scalar warns where it overflows
+    added = steps * np.uint64(GOLDEN) + np.uint64(GOLDEN)
+    result: Bits = mixed(bits + added)
+    return result
+
+
+def sample_seeds(seed: int, epoch: int, indices: Tensor, occurrences: Tensor) -> Tensor:
+    """One seed for each image of an epoch, `(images,)` int64.
+
+    Args:
+        seed: of the recipe.
+        indices: of the images, `(images,)` int64.
+        occurrences: how often each image was there before in this epoch, `(images,)` int64.
+    """
+    bits = joined(joined(np.full(len(indices), seed, np.uint64), epoch), indices.numpy().astype(np.uint64))
+    return torch.from_numpy(joined(bits, occurrences.numpy().astype(np.uint64)).view(np.int64))
+
+
+def uniforms(seeds: Tensor, stream: str, count: int = 1) -> Tensor:
+    """Uniform in [0, 1), `(images, count)` float64, of each image's seed; each `stream` has numbers of its own."""
+    bits = joined(seeds.cpu().numpy().view(np.uint64), zlib.crc32(stream.encode()))
+    numbers = joined(bits[:, None], np.arange(count, dtype=np.uint64))
+    return torch.from_numpy((numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def between(seeds: Tensor, stream: str, low: float, high: float) -> Tensor:
+    """Uniform from `low` to `high`, one number an image, `(images,)` float64."""
+    return low + (high - low) * uniforms(seeds, stream)[:, 0]
+
+
+def happens(seeds: Tensor, stream: str, share: float) -> Tensor:
+    """True for that share of the images, `(images,)` bool."""
+    return uniforms(seeds, stream)[:, 0] < share
+
+
+def normals_like(images: Tensor, seeds: Tensor) -> Tensor:
+    """Standard normal numbers for each pixel, each image by its own seed, on the images' device.
+
+    The same on another device only in distribution.
+    """
+    generator = torch.Generator(images.device)
+    drawn = torch.empty_like(images, dtype=torch.float32)
+    for image, seed in zip(drawn, seeds.tolist(), strict=True):
+        image.normal_(generator=generator.manual_seed(seed))
+    return drawn
