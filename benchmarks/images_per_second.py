@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import cnnatomy as cn
 from _machine import describe
 from cnnatomy.data import Data, load
+from cnnatomy.data.image_set import TEST, TRAIN, VAL, Fetched, ImageSet
 from cnnatomy.data.images import Stored
-from cnnatomy.data.sources import TEST, TRAIN, VAL, ImageSet
+from cnnatomy.data.truth import Classes
 from cnnatomy.machine import choose_device
 from cnnatomy.training import Recipe, fit
 
@@ -107,11 +108,10 @@ def as_data(case: Case, images: Tensor, labels: Tensor) -> Data:
     return load(
         ImageSet(
             source="random numbers",
-            classes=tuple(map(str, range(CLASSES))),
-            labels=targets,
+            truth=Classes(tuple(map(str, range(CLASSES))), targets),
             splits=splits,
             has=frozenset({TRAIN, VAL, TEST}),
-            fetch=lambda index, shape: (pixels[index], Stored(case.shape[1:])),
+            fetch=lambda index, frame: Fetched(pixels[index], Stored(case.shape[1:])),
             names=tuple(map(str, range(len(targets)))),
         ),
         case.shape,

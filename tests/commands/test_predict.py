@@ -20,7 +20,7 @@ from PIL import Image
 
 from cnnatomy import UserError
 from cnnatomy.cli import main
-from cnnatomy.data import read_image
+from cnnatomy.data import Frame, read_image
 from cnnatomy.runs import Prediction, Trained
 from helpers import run_command
 
@@ -214,7 +214,7 @@ def test_a_threshold_is_that_of_each_of_several_labels_in_place_of_the_chosen_on
     digits("1.png")
     run = tasks("labels", "[{LinearHead: {classes: 10}}, Sigmoid]")
     network = Trained.load(run, "cpu")
-    image = torch.tensor(read_image(Path("1.png"), (1, 32, 32)))
+    image = torch.tensor(read_image(Path("1.png"), Frame((1, 32, 32))))
     with torch.inference_mode():
         wanted = network.model(image[None])[0].double().sigmoid().tolist()
     for options, least in (

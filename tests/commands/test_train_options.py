@@ -86,7 +86,7 @@ def test_a_time_too_short_for_a_step_is_refused_with_what_a_step_takes() -> None
 
 
 def test_data_of_an_unknown_name_are_refused_with_all_kinds_of_them() -> None:
-    assert "scenes:KIND, a folder, or COCO annotations" in said("train", "lenet-5", "--data", "annotations.json")
+    assert ", FOLDER." in said("train", "lenet-5", "--data", "annotations.json")
 
 
 def test_what_is_not_frozen_is_not_unfrozen() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnatomy.cli import main
-from cnnatomy.data.dataset import DEBIAN
+from cnnatomy.data.sources import fashion
 from cnnatomy.training.progress import has_line
 from helpers import run_command
 
@@ -277,14 +277,14 @@ def test_the_demo_reaches_98_percent_on_digits_it_has_never_seen(run: Command) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN["fashion-mnist"].is_dir(), reason="apt-get install dataset-fashion-mnist")
+@pytest.mark.skipif(not fashion.FOLDER.is_dir(), reason="apt-get install dataset-fashion-mnist")
 def test_lenet_learns_fashion_mnist(run: Command, tmp_path: Path) -> None:
     """A tenth of the real training images, and every real test image, as IDX files of our own."""
-    from cnnatomy.data.idx import read_idx
+    from cnnatomy.data.sources.idx import read_idx
 
     folder = tmp_path / "fashion-part"
     folder.mkdir()
-    for path in DEBIAN["fashion-mnist"].glob("*ubyte.gz"):
+    for path in fashion.FOLDER.glob("*ubyte.gz"):
         array = read_idx(path, 3 if "idx3" in path.name else 1)
         part = array[:6000] if path.name.startswith("train") else array
         header = bytes([0, 0, 8, part.ndim]) + b"".join(size.to_bytes(4, "big") for size in part.shape)

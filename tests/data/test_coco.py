@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from cnnatomy.data.coco import Annotated, fit_boxes, padded, read_coco, renumbered, upright
-from cnnatomy.data.images import fit_image, read_stored
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.images import read_stored
+from cnnatomy.data.sources.coco import Annotated, fit_boxes, padded, read_coco, renumbered, upright
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_OBJECTS
 
@@ -88,7 +89,7 @@ def test_boxes_in_pixels_of_the_stored_image_are_turned_with_it(tmp_path: Path, 
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     image.save(tmp_path / "a.png", exif=exif)
-    pixels, stored = read_stored(tmp_path / "a.png", (1, 96, 64))
+    pixels, stored = read_stored(tmp_path / "a.png", Frame((1, 96, 64)))
     assert (stored.size, stored.upright) == ((64, 96), (96, 64))
     boxes = np.array([[8, 4, 32, 20, 1]], np.float32)
     ((x1, y1, x2, y2, _),) = upright(boxes, (64, 96), stored).astype(int).tolist()
@@ -104,7 +105,7 @@ def test_classes_get_other_numbers_and_those_of_crowds_too() -> None:
 
 
 def test_targets_are_padded_with_minus_one(tmp_path: Path) -> None:
-    targets = padded(read(annotations(), tmp_path).fitted((3, 24, 32), {}))
+    targets = padded(read(annotations(), tmp_path).fitted(Frame((3, 24, 32)), {}))
     assert targets.shape == (2, 3, 5)
     assert targets[0, 0].tolist() == [4, 2.25, 12, 12.25, 1]
     assert (targets[1] == -1).all()
@@ -125,8 +126,9 @@ def test_boxes_are_fitted_as_their_images_are(
     x2, y2 = x1 + 12 + int(wide * (columns - 12 - x1)), y1 + 12 + int(high * (rows - 12 - y1))
     image = Image.new("L", (columns, rows))
     image.paste(255, (x1, y1, x2, y2))
-    pixels = fit_image(image, (1, *shape))[0] / 255
-    boxes = fit_boxes(np.array([[x1, y1, x2, y2, 7]], np.float32), size, (1, *shape))
+    frame = Frame((1, *shape), "crop")
+    pixels = frame.fitted(image)[0] / 255
+    boxes = fit_boxes(np.array([[x1, y1, x2, y2, 7]], np.float32), size, frame)
     if len(boxes) == 0:
         scale = max(shape[0] / rows, shape[1] / columns)
         assert pixels.sum() < 0.3 * (x2 - x1) * (y2 - y1) * scale**2
@@ -145,12 +147,16 @@ def test_boxes_are_fitted_as_their_images_are(
 def test_objects_cropped_away_are_dropped() -> None:
     wide = np.array([[0, 0, 30, 40, 0], [20, 10, 40, 30, 1], [35, 0, 80, 40, 2], [70, 10, 80, 30, 3]], np.float32)
     # of 80 x 40 the columns 20 .. 60 are left, twice as small
-    assert fit_boxes(wide, (40, 80), (1, 20, 20)).tolist() == [[0, 0, 5, 20, 0], [0, 5, 10, 15, 1], [7.5, 0, 20, 20, 2]]
+    assert fit_boxes(wide, (40, 80), Frame((1, 20, 20))).tolist() == [
+        [0, 0, 5, 20, 0],
+        [0, 5, 10, 15, 1],
+        [7.5, 0, 20, 20, 2],
+    ]
 
 
 def test_objects_smaller_than_a_pixel_are_dropped() -> None:
     small = np.array([[10, 10, 17, 30, 0], [10, 10, 19, 30, 1]], np.float32)
-    assert fit_boxes(small, (80, 80), (1, 10, 10))[:, 4].tolist() == [1]
+    assert fit_boxes(small, (80, 80), Frame((1, 10, 10)))[:, 4].tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cnnatomy.data import Data, Frame, Loading, Split, load, load_labelled
 from cnnatomy.data import batches as module
-from cnnatomy.data import load, load_labelled
-from cnnatomy.data.augmentation import move
-from cnnatomy.data.batches import Batches, InMemory, OnDemand, mix
-from cnnatomy.data.dataset import DEBIAN, Data, Split
-from cnnatomy.data.sources import LEFT_OUT, TEST, TRAIN, VAL
+from cnnatomy.data.batches import Batches, InMemory, OnDemand
+from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL
+from cnnatomy.data.seeds import mix
+from cnnatomy.data.sources import fashion
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError
 
@@ -59,7 +59,7 @@ def test_the_splits_share_no_image(digits: Data) -> None:
 
 def test_splits_follow_from_their_seed(digits: Data) -> None:
     assert load("digits", (1, 8, 8)).fingerprint == digits.fingerprint
-    assert load("digits", (1, 8, 8), split_seed=1).fingerprint != digits.fingerprint
+    assert load("digits", (1, 8, 8), Loading(split_seed=1)).fingerprint != digits.fingerprint
 
 
 def test_the_normalisation_is_that_of_the_training_split_alone(digits: Data) -> None:
@@ -88,7 +88,7 @@ def test_equal_images_stay_in_one_split(tmp_path: Path) -> None:
     for number in range(20):  # every image of a twice, the second time as BMP
         Image.open(folder / "a" / f"{number:03}.png").save(folder / "a" / f"{number:03}.bmp")
     for seed in range(5):
-        data = load(folder, (3, 10, 10), split_seed=seed)
+        data = load(folder, (3, 10, 10), Loading(split_seed=seed))
         seen = [{image.numpy().tobytes() for image in images_of(split)} for split in (data.train, data.val, data.test)]
         assert sum(map(len, seen)) == len(set.union(*seen)) == 40
         assert data.report.duplicates == 20
@@ -204,12 +204,12 @@ def test_a_network_of_five_channels_takes_no_images() -> None:
 def test_other_data_is_matched_by_the_names_of_its_classes(tmp_path: Path) -> None:
     folder = class_folders(tmp_path, {"dog": 3, "ant": 2})
     (folder / "ant" / "broken.png").write_text("")
-    split, what = load_labelled(folder, (3, 10, 10), ("ant", "cat", "dog"))
+    split, what = load_labelled(folder, Frame((3, 10, 10)), ("ant", "cat", "dog"))
     assert split.targets[split.indices].tolist() == [0, 0, 2, 2, 2]
     assert what.startswith("all of ")
     assert what.endswith("without 1 broken images")
     with pytest.raises(UserError, match="does not know: dog"):
-        load_labelled(folder, (3, 10, 10), ("ant", "cat"))
+        load_labelled(folder, Frame((3, 10, 10)), ("ant", "cat"))
 
 
 def batches(count: int, size: int, seed: int | None) -> Batches:
@@ -243,28 +243,8 @@ def test_seeds_of_neighbouring_epochs_and_seeds_all_differ() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_moving_by_nothing_changes_nothing_and_by_a_bit_a_bit() -> None:
-    images = torch.rand(4, 3, 12, 20) * 255
-    assert torch.allclose(move(images), images, atol=1e-2)
-    torch.manual_seed(0)
-    moved = move(images, shift=0.1, rotation=10, scale=0.1)
-    assert moved.shape == images.shape
-    assert not torch.allclose(moved, images, atol=1)
-
-
-def test_a_shift_is_a_share_of_the_sides() -> None:
-    image = torch.zeros(200, 1, 21, 41)
-    image[:, :, 10, 20] = 1
-    torch.manual_seed(0)
-    mass = move(image, shift=0.2)
-    rows = (mass.sum((1, 3)) * torch.arange(21)).sum(1) / mass.sum((1, 2, 3)) - 10
-    columns = (mass.sum((1, 2)) * torch.arange(41)).sum(1) / mass.sum((1, 2, 3)) - 20
-    assert 3.5 < rows.abs().max() <= 4.3
-    assert 7.0 < columns.abs().max() <= 8.3
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN["fashion-mnist"].is_dir(), reason="apt-get install dataset-fashion-mnist")
+@pytest.mark.skipif(not fashion.FOLDER.is_dir(), reason="apt-get install dataset-fashion-mnist")
 def test_fashion_mnist_is_read_whole() -> None:
     data = load("fashion-mnist", (1, 28, 28))
     assert (len(data.train), len(data.val), len(data.test)) == (54_000, 6_000, 10_000)

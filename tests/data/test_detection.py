@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from cnnatomy import Chain, Network
 from cnnatomy.commands.trained import _with_threshold
-from cnnatomy.data import load, load_labelled, open_source
+from cnnatomy.data import Frame, load, load_labelled, open_source
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, ReLU
@@ -131,12 +131,12 @@ def test_skipped_annotations_and_categories_without_an_object_are_told(tmp_path:
 
 def test_other_annotations_are_matched_by_the_names_of_their_categories(tmp_path: Path) -> None:
     path = annotated(tmp_path, 6)
-    split, what = load_labelled(path, (1, 40, 40), ("lamp", "moon", "sun"))
+    split, what = load_labelled(path, Frame((1, 40, 40)), ("lamp", "moon", "sun"))
     assert isinstance(split.targets, torch.Tensor)
     assert split.targets[:, 0].tolist() == [[5, 10, 30, 20, 0]] * 6
     assert what == f"all of {path}"
     with pytest.raises(UserError, match="has classes that the network does not know: sun"):
-        load_labelled(path, (1, 40, 40), ("lamp", "moon"))
+        load_labelled(path, Frame((1, 40, 40)), ("lamp", "moon"))
 
 
 def test_other_data_than_a_detector_was_trained_for_are_refused(tmp_path: Path) -> None:

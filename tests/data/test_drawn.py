@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cnnatomy.data import load, open_source
-from cnnatomy.data.drawn import KINDS
+from cnnatomy.data import Loading, load, open_source
+from cnnatomy.data.sources.drawn import KINDS
 from cnnatomy.errors import UserError
 
 
@@ -25,7 +25,7 @@ def test_scenes_of_every_kind_are_a_data_set(kind: str) -> None:
     for channel, (mean, std) in enumerate(zip(data.normalisation.mean, data.normalisation.std, strict=True)):
         assert mean == pytest.approx(float(pixels[:, channel].mean()))
         assert std == pytest.approx(float(pixels[:, channel].std(correction=0)))
-    again = load(f"scenes:{kind}", shape, split_seed=1)
+    again = load(f"scenes:{kind}", shape, Loading(split_seed=1))
     assert again.fingerprint != data.fingerprint
 
 

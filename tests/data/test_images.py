@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnatomy.data import ImageError, read_image
+from cnnatomy.data import Frame, ImageError, read_image
 from cnnatomy.data import images as module
 from cnnatomy.limits import MAX_IMAGE_BYTES
 
-GREY, RGB = (1, 8, 8), (3, 8, 8)
+GREY, RGB = Frame((1, 8, 8)), Frame((3, 8, 8))
 
 
 def save(image: Image.Image, path: Path, **options: object) -> Path:
@@ -37,7 +37,7 @@ def test_grey_stays_exact(tmp_path: Path) -> None:
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
     pixels = read_image(save(halves("L", 10, 200), tmp_path / "a.png"), RGB)
-    assert pixels.shape == RGB
+    assert pixels.shape == RGB.shape
     assert (pixels == pixels[0]).all()
 
 
@@ -68,7 +68,7 @@ def test_a_transparent_palette_colour_is_laid_on_white(tmp_path: Path) -> None:
 
 def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     values = np.array([[0, 257, 32768, 65535]] * 4, np.uint16)
-    pixels = read_image(save(Image.fromarray(values), tmp_path / "a.png"), (1, 4, 4))
+    pixels = read_image(save(Image.fromarray(values), tmp_path / "a.png"), Frame((1, 4, 4)))
     assert pixels[0, 0].tolist() == [0, 1, 128, 255]
 
 
@@ -196,4 +196,4 @@ def test_no_flipped_byte_of_a_image_ends_in_anything_but_a_image_error(tmp_path:
             content[int(generator.integers(len(content)))] = int(generator.integers(256))
             path.write_bytes(content)
             with module.quiet_decoders(), contextlib.suppress(ImageError):
-                assert read_image(path, RGB).shape == RGB
+                assert read_image(path, RGB).shape == RGB.shape

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cnnatomy.data import scenes
-from cnnatomy.data.scenes import KINDS, Drawn, digits_of, draw, draw_scene
-from cnnatomy.data.sources import TEST, TRAIN, VAL, digits
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import TEST, TRAIN, VAL
+from cnnatomy.data.sources import digits, scenes
+from cnnatomy.data.sources.scenes import KINDS, Drawn, digits_of, draw, draw_scene
 from cnnatomy.errors import UserError
 
 GREY, RGB, PAIR = (1, 64, 64), (3, 48, 80), (2, 64, 64)
@@ -36,8 +37,8 @@ def test_all_kinds_have_the_same_scenes() -> None:
 def test_no_digit_is_in_two_splits() -> None:
     members = [set(digits_of(split).tolist()) for split in (TRAIN, VAL, TEST)]
     assert [len(part) for part in members] == [1259, 179, 359]
-    found = digits()
-    images = [{found.fetch(index, (1, 8, 8))[0].tobytes() for index in part} for part in members]
+    found = digits.read()
+    images = [{found.fetch(index, Frame((1, 8, 8))).pixels.tobytes() for index in part} for part in members]
     for one, other in itertools.combinations(images, 2):
         assert not one & other
 

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnatomy.commands.train import train
 from cnnatomy.data import load, open_source
-from cnnatomy.data.dataset import NAMED
-from cnnatomy.data.idx import read_idx
-from cnnatomy.data.sources import TEST, TRAIN, VAL
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import TEST, TRAIN, VAL
+from cnnatomy.data.sources.idx import read_idx
 from cnnatomy.errors import UserError
 
 
@@ -47,30 +46,31 @@ def write_images(folder: Path, count: int, first: int = 0) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_a_data_set_with_a_name_is_told_of(name: str) -> None:
-    page = Path(__file__).parents[2] / "docs" / "training.md"
-    assert f"| `{name}` |" in page.read_text(encoding="utf-8"), "add it to the table of docs/training.md"
-    (option,) = [option for option in train.params if option.name == "data"]
-    assert name in getattr(option, "help", ""), "add it to the help of --data in src/cnnatomy/commands/train.py"
-
-
 def test_digits_are_1797_real_images_of_ten_classes() -> None:
     image_set = open_source("digits")
     assert len(image_set) == 1797
-    assert image_set.classes == tuple("0123456789")
-    assert image_set.fetch(0, (1, 8, 8))[0][0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
-    assert image_set.fetch(0, (3, 32, 32))[0].shape == (3, 32, 32)
+    assert image_set.truth.names == tuple("0123456789")
+    assert image_set.fetch(0, Frame((1, 8, 8))).pixels[0, 0].tolist() == [
+        0,
+        0,
+        80,
+        207,
+        143,
+        16,
+        0,
+        0,
+    ]  # 0 0 5 13 9 1 0 0 of 16
+    assert image_set.fetch(0, Frame((3, 32, 32))).pixels.shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_idx_files_are_read_gzipped_or_not(tmp_path: Path, zipped: bool) -> None:
     image_set = open_source(write_idx_folder(tmp_path / "idx", zipped=zipped))
     assert len(image_set) == 50
-    assert image_set.classes == ("0", "1", "2", "3")
+    assert image_set.truth.names == ("0", "1", "2", "3")
     assert image_set.has == {TRAIN, TEST}
     assert (image_set.splits == TEST).sum() == 10
-    assert image_set.fetch(3, (1, 6, 5))[0].shape == (1, 6, 5)
+    assert image_set.fetch(3, Frame((1, 6, 5))).pixels.shape == (1, 6, 5)
 
 
 def test_idx_test_split_is_its_own_and_validation_is_cut_off_training(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_class_folders_are_the_classes(tmp_path: Path) -> None:
     (tmp_path / "cat" / "notes.txt").write_text("mine")
     (tmp_path / ".hidden").mkdir()
     image_set = open_source(tmp_path)
-    assert image_set.classes == ("cat", "dog")
-    assert image_set.labels.tolist() == [0] * 5 + [1] * 4
+    assert image_set.truth.names == ("cat", "dog")
+    assert image_set.truth.strata().classes.tolist() == [0] * 5 + [1] * 4
     assert image_set.ignored == 1
 
 
@@ -256,5 +256,5 @@ def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean flowers"):
         open_source(tmp_path / "flower")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file; expected a folder"):
+    with pytest.raises(UserError, match=r"is none of the data that can be read: digits, .*FOLDER"):
         open_source(tmp_path / "file")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnatomy import Chain, Network
-from cnnatomy.data import load
+from cnnatomy.data import Loading, load
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Flatten, FullyConnected, ReLU
 from cnnatomy.runs import Trained
@@ -92,7 +92,7 @@ def test_only_what_knows_the_same_classes_makes_an_ensemble(members: list[Traine
 
 
 def test_the_test_split_of_one_is_not_taken_for_that_of_another(members: list[Trained]) -> None:
-    other = dataclasses.replace(members[1], run=dataclasses.replace(members[1].run, split_seed=5))
+    other = dataclasses.replace(members[1], run=dataclasses.replace(members[1].run, loading=Loading(split_seed=5)))
     with pytest.raises(UserError, match="what is test to one may be training to the other"):
         Ensemble([members[0], other]).evaluate()
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import cnnatomy as cn
-from cnnatomy.data.images import to_image
-from cnnatomy.data.scenes import draw
-from cnnatomy.data.sources import TRAIN
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import TRAIN
+from cnnatomy.data.sources.scenes import draw
 from cnnatomy.design.heads import detection_heads
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, ReLU
@@ -65,17 +64,17 @@ def test_what_is_predicted_exactly_is_detected_exactly() -> None:
 def test_boxes_are_told_where_they_are_in_the_photograph() -> None:
     """Of 200 x 100 pixels (width x height) the middle 150 columns are scaled by 0.32 to 48 x 32."""
     answer, nothing = TASK.answers(saying_the_truth())
-    told = TASK.in_image(answer, partial(to_image, (100, 200), (1, 32, 48)))
+    told = TASK.in_image(answer, Frame((1, 32, 48)).placement((100, 200)).to_image)
     assert told.record["objects"][1]["box"] == pytest.approx([87.5, 25, 150, 75], abs=1e-3)
     assert "cat 100.0% at 87, 25, 150, 75" in told.text or "cat 100.0% at 88, 25, 150, 75" in told.text
-    assert TASK.in_image(nothing, partial(to_image, (100, 200), (1, 32, 48))) == nothing
+    assert TASK.in_image(nothing, Frame((1, 32, 48)).placement((100, 200)).to_image) == nothing
 
 
 def test_keypoints_are_told_where_they_are_in_the_photograph_by_each_head() -> None:
     task = SeveralHeads(("tips",), {"tips": Keypoints(("nose",), size=(32, 48))})
     (answer,) = task.answers({"tips": torch.zeros(1, 1, 4, 6)})
     assert answer.record["heads"]["tips"]["keypoints"]["nose"] == pytest.approx([24, 16])
-    told = task.in_image(answer, partial(to_image, (100, 200), (1, 32, 48)))
+    told = task.in_image(answer, Frame((1, 32, 48)).placement((100, 200)).to_image)
     assert told.record["heads"]["tips"]["keypoints"]["nose"] == pytest.approx([100, 50])
     assert told.text == "tips: nose (100.0, 50.0)"
 

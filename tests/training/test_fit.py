@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 import cnnatomy as cn
 from cnnatomy import Chain, Network, files
-from cnnatomy.data import Data, Normalisation, load
+from cnnatomy.data import Data, Loading, Normalisation, load
+from cnnatomy.data.augmentation import Wanted
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.runs import RunFolder, read_run
@@ -220,7 +221,7 @@ def test_auxiliary_heads_count_three_tenths(digits: Data) -> None:
     images, labels = torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     outputs = training.model(images)
     expected = F.cross_entropy(outputs["main"], labels) + 0.3 * F.cross_entropy(outputs["early"], labels)
-    assert float(training._loss(images, labels)[0]) == pytest.approx(float(expected))
+    assert float(training._loss(images, [Wanted(1.0, labels)])[0]) == pytest.approx(float(expected))
 
 
 @pytest.mark.slow
@@ -229,7 +230,7 @@ def test_googlenet_trains_with_its_auxiliary_heads(digits: Data) -> None:
     model = Model(cn.network("googlenet", classes=10).build((3, 224, 224)), Normalisation((0.5,) * 3, (0.2,) * 3))
     training = Training(model, recipe, preparing.objective(digits.task, recipe), digits.train.batches(2, 0), None)
     images = torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8)
-    training._loss(images, torch.tensor([1, 2]))[0].backward()
+    training._loss(images, [Wanted(1.0, torch.tensor([1, 2]))])[0].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
@@ -254,7 +255,7 @@ def test_resuming_with_another_network_recipe_or_data_is_refused(tmp_path: Path,
     with pytest.raises(UserError, match="was begun with recipe seed 0, now seed 1"):
         fit(tiny, digits, dataclasses.replace(recipe, seed=1), tmp_path / "run", resume=True)
     with pytest.raises(UserError, match="was begun with"):
-        fit(tiny, load("digits", (1, 8, 8), split_seed=5), recipe, tmp_path / "run", resume=True)
+        fit(tiny, load("digits", (1, 8, 8), Loading(split_seed=5)), recipe, tmp_path / "run", resume=True)
     with pytest.raises(UserError, match="is not a run folder"):
         fit(tiny, digits, recipe, tmp_path, resume=True)
 

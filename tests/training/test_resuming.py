@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from cnnatomy import Chain, Network, machine
-from cnnatomy.data import Data, load
-from cnnatomy.data.images import check_image_shape
+from cnnatomy.data import Data, Frame, load
 from cnnatomy.errors import UserError
 from cnnatomy.files import writing_to
 from cnnatomy.layers import Conv, Flatten, FullyConnected, MaxPool, ReLU
@@ -237,7 +236,7 @@ def test_a_recipe_as_yaml_explains_every_field_and_reads_back() -> None:
 def test_what_does_not_fit_into_memory_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     with pytest.raises(UserError, match="at most 62,500,000 are decoded"):
-        check_image_shape((1, 100_000, 100_000))
+        Frame((1, 100_000, 100_000))
     small, huge, whole = (network(), (1, 8, 8), 64), (network(), (1, 8, 8), 10**9), Recipe(accumulate=1)
     with pytest.raises(
         UserError, match=r"with 1,000,000,000 images of 1x8x8 needs .* GiB, most at .* are .*GiB: set accumulate=0"

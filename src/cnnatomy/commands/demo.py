@@ -67,7 +67,7 @@ def _save_examples(trained: Trained, folder: Path, count: int = 6) -> list[Path]
 
     from cnnatomy.data import load
 
-    data = load(trained.run.source, trained.run.shape, trained.run.split_seed)
+    data = load(trained.run.source, trained.run.shape, trained.run.loading)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     images, labels = next(iter(data.test.batches(count)))

@@ -52,7 +52,7 @@ def _at(name: str | Path) -> Iterator[NamedImage]:
     if not os.path.isdir(path):
         yield NamedImage(path)
         return
-    from cnnatomy.data.folders import IMAGES, find_images
+    from cnnatomy.data.sources.folders import IMAGES, find_images
 
     try:
         found, others = find_images(path)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnatomy.data.loading import FITS
+from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError, quoted
 from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE
 
@@ -80,6 +82,20 @@ batch_option = click.option(
     "--batch", type=click.IntRange(1, MAX_BATCH), default=1, show_default=True, help="Images at once."
 )
 
+
+DATA_HELP = ", ".join(dict.fromkeys(written for written, _ in table())) + "; `cnnatomy data --help` tells of each."
+
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(tuple(FITS)),
+    help="How an image becomes one of the input's size; `cnnatomy data --help` tells of each.  [default: auto]",
+)
+group_option = click.option(
+    "--group", help="Images that stay together: a column of the data, or a pattern in their names, such as '^[^_]*'."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(0, 256), help="Processes that decode what memory does not hold.  [default: cores]"
+)
 
 device_option = click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."

@@ -14,8 +14,8 @@ from cnnatomy.errors import ShapeError, UserError
 if TYPE_CHECKING:
     import torch
 
-    from cnnatomy.data import Data
-    from cnnatomy.data.dataset import Progress as Report
+    from cnnatomy.data import Data, Loading
+    from cnnatomy.data.survey import Progress as Report
     from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.tasks.task import Task
@@ -47,6 +47,9 @@ class Request:
     final: Path | None = None
     checkpoint_every: float = 300.0
     loggers: tuple[str, ...] = ()
+    fit: str | None = None
+    group: str | None = None
+    workers: int | None = None
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
@@ -79,6 +82,8 @@ def request_of(**options: Any) -> Request:
         base=said.recipe,
         groups=said.groups,
         device=request.device if request.device != "auto" else said.device or "auto",
+        fit=request.fit or said.fit,
+        group=request.group if request.group is not None else said.group,
     )
 
 
@@ -130,13 +135,22 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     start = _start(request, network)
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
-        data = load(images, shape, progress=report)
+        data = load(images, shape, _loading(request, start, before), workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
     data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
     loss, transform = _own(request.loss), _own(request.transform)
     return Ready(network, data, plan, device, start, loss, transform, limit, before, final, console)
+
+
+def _loading(request: Request, start: Trained | None, before: Run | None) -> Loading:
+    """As asked for; else as the run that goes on reads its data; images are fitted as those of the first weights."""
+    from cnnatomy.data import Loading
+
+    base = before.loading if before is not None else Loading(fit=start.run.loading.fit) if start else Loading()
+    group = base.group if request.group is None else request.group
+    return replace(base, fit=request.fit or base.fit, group=group)
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:
@@ -209,6 +223,8 @@ def again(request: Request) -> Request:
         data=request.data or run.source,
         input=run.shape,
         base=resuming.as_chosen(place, run),
+        fit=request.fit or run.loading.fit,
+        group=run.loading.group if request.group is None else request.group,
         groups=_groups(run.task),
         out=request.out or request.final.with_name(request.final.name + "-final"),
         start=request.start or run.parent or None,

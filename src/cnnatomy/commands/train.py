@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnatomy.commands.options import DURATION, device_option, input_option, needs_training, network_argument
+from cnnatomy.commands.options import (
+    DATA_HELP,
+    DURATION,
+    device_option,
+    fit_option,
+    group_option,
+    input_option,
+    needs_training,
+    network_argument,
+    workers_option,
+)
 from cnnatomy.commands.requests import Request, again, prepared, request_of
 from cnnatomy.errors import UserError
 
@@ -22,7 +32,10 @@ def _recipe_options(command: Any) -> Any:
     """What `train` and `find-rate` have in common."""
     for option in reversed(
         (
-            click.option("--data", help=DATA_HELP),
+            click.option("--data", help=f"{DATA_HELP}  [default: digits]"),
+            fit_option,
+            group_option,
+            workers_option,
             click.option("--recipe", help="By name (`cnnatomy recipe` lists them) or a YAML file; options change it."),
             click.option("--batch-size", type=click.IntRange(1), help="Images a step."),
             click.option("--optimizer", help="sgd, nesterov, rmsprop, adam, adamw or muon."),
@@ -48,12 +61,6 @@ def _recipe_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-DATA_HELP = (
-    "digits, fashion-mnist, a folder of class folders or of IDX files, scenes:KIND (drawn), or COCO annotations."
-    "  [default: digits]"
-)
 
 
 @click.command()

@@ -6,14 +6,18 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cnnatomy.data.images import ImageError, ImageShape
-from cnnatomy.data.sources import ImageSet
+from cnnatomy.data import seeds
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.images import ImageError
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.task import Target
 
@@ -21,47 +25,74 @@ WORTH_WORKERS = 256
 """Images from which on worker processes decode them."""
 
 
+class Draw(NamedTuple):
+    """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64."""
+
+    indices: Tensor
+    seeds: Tensor
+
+
+class Decoded(NamedTuple):
+    """Images `(images, channels, rows, columns)` uint8, and their maps `(images, rows, columns)` uint8, if any."""
+
+    images: Tensor
+    maps: Tensor | None = None
+
+
 class Store(Protocol):
     """Decoded images by index."""
 
-    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
-        """For each tensor of indices the images, `(images, channels, rows, columns)` uint8."""
+    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
+        """The images of each draw."""
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """Every image in one tensor, `(images, channels, rows, columns)` uint8."""
+    """Every image in one tensor, `(images, channels, rows, columns)` uint8, and every map of classes."""
 
     images: Tensor
+    maps: Tensor | None = None
 
-    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
-        return (self.images.index_select(0, indices) for indices in order)
+        for indices, _ in order:
+            maps = self.maps.index_select(0, indices) if self.maps is not None else None
+            yield Decoded(self.images.index_select(0, indices), maps)
 
 
 @dataclass(frozen=True, eq=False)
-class OnDemand(Dataset[Tensor]):
-    """Images decoded by worker processes each time: for data sets larger than memory."""
+class OnDemand(Dataset[Decoded]):
+    """Images decoded by worker processes each time, a batch at a time: for data sets larger than memory.
+
+    `workers` are the processes; 0 where there are none.
+    """
 
     image_set: ImageSet
-    shape: ImageShape
+    frame: Frame
+    workers: int
 
     def __len__(self) -> int:
         return len(self.image_set)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, draw: Draw) -> Decoded:
+        fetched = [self._fetch(index) for index in draw.indices.tolist()]
+        images = torch.from_numpy(np.stack([each.pixels for each in fetched]))
+        maps = [each.map for each in fetched if each.map is not None]
+        return Decoded(images, torch.from_numpy(np.stack(maps)) if maps else None)
+
+    def _fetch(self, index: int) -> Fetched:
         try:
-            return torch.from_numpy(self.image_set.fetch(index, self.shape)[0])
+            return self.image_set.fetch(index, self.frame)
         except ImageError as error:
             raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
 
-    def batches(self, order: Sequence[Tensor]) -> Iterator[Tensor]:
+    def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
-        workers = min(os.cpu_count() or 1, 8) if sum(map(len, order)) > WORTH_WORKERS else 0
         loader = DataLoader(
             self,
-            batch_sampler=[indices.tolist() for indices in order],
-            num_workers=workers,
+            batch_size=None,
+            sampler=order,
+            num_workers=self.workers if sum(len(draw.indices) for draw in order) > WORTH_WORKERS else 0,
             worker_init_fn=_start,
             generator=torch.Generator(),  # its own, so that dropout draws the same numbers as from memory
         )
@@ -72,6 +103,11 @@ class OnDemand(Dataset[Tensor]):
             reason = str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]
             error.__traceback__ = None  # it holds the loader, whose workers would end when garbage is looked for
         raise UserError(reason)
+
+
+def processors() -> int:
+    """Worker processes that decode images where no other number is asked for."""
+    return min(os.cpu_count() or 1, 8)
 
 
 def _start(worker: int) -> None:
@@ -96,18 +132,23 @@ class Order:
         batches, rest = divmod(len(self.indices), self.batch_size)
         return batches + (rest > 0) - self._leaves_one_out()
 
-    def batches(self) -> list[Tensor]:
-        """The indices of each batch. In training, a last batch of a single image is left out for this epoch: batch
-        normalisation has no variance to divide by."""
+    def batches(self) -> list[Draw]:
+        """What is in each batch that is left of the epoch.
+
+        In training, a last batch of a single image is left out: batch normalisation has no variance to divide by.
+        """
         if self.seed is None:
-            return list(self.indices.split(self.batch_size))
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+            nothing = torch.zeros(0, dtype=torch.int64)
+            return [Draw(indices, nothing) for indices in self.indices.split(self.batch_size)]
+        generator = torch.Generator().manual_seed(seeds.mix(self.seed, self.epoch))
         if self.weights is None:
             order = self.indices[torch.randperm(len(self.indices), generator=generator)]
         else:
             drawn = torch.multinomial(self.weights, len(self.indices), replacement=True, generator=generator)
             order = self.indices[drawn]
-        return list(order.split(self.batch_size))[self.first : len(self)]
+        of_images = seeds.of_images(self.seed, self.epoch, order.numpy(), _times(order.numpy()))
+        parts = order.split(self.batch_size), torch.from_numpy(of_images).split(self.batch_size)
+        return [Draw(*part) for part in zip(*parts, strict=True)][self.first : len(self)]
 
     def _leaves_one_out(self) -> bool:
         return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
@@ -132,9 +173,14 @@ class Batches:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Target]]:
+        for images, target, _ in self.drawn():
+            yield images, target
+
+    def drawn(self) -> Iterator[tuple[Tensor, Target, Tensor]]:
+        """(images uint8, target, seeds) for every batch; each image's seed is for what is done to it at random."""
         order = self.order.batches()  # at the first batch, when the epoch is known
-        for indices, images in zip(order, self.store.batches(order), strict=True):
-            yield images, chosen(self.targets, indices)
+        for draw, (images, maps) in zip(order, self.store.batches(order), strict=True):
+            yield images, chosen(self.targets, draw.indices) if maps is None else maps, draw.seeds
 
 
 def chosen(targets: Target, indices: Tensor) -> Target:
@@ -144,9 +190,10 @@ def chosen(targets: Target, indices: Tensor) -> Target:
     return {name: tensor.index_select(0, indices) for name, tensor in targets.items()}
 
 
-def mix(seed: int, epoch: int) -> int:
-    """One 63-bit seed for (seed, epoch), so that neighbours share no stream (splitmix64, Steele et al. 2014)."""
-    value = (seed * 0x9E3779B97F4A7C15 + epoch * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) % 2**64
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
-    return (value ^ (value >> 31)) >> 1
+def _times(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many times each number was there before."""
+    places = np.argsort(order, kind="stable")
+    starts = np.flatnonzero(np.diff(order[places], prepend=-1))
+    times = np.empty_like(order)
+    times[places] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return times

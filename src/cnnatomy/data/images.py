@@ -1,4 +1,4 @@
-"""One image file -> one uint8 array in the network's input shape, or one sentence that says why not.
+"""One image file -> one uint8 array in the frame that a network looks at, or one sentence that says why not.
 
 An image file is untrusted: only the formats below are tried (never PostScript), the size is checked before a pixel is
 decoded, and whatever a decoder throws at a broken file becomes a `ImageError`.
@@ -6,24 +6,21 @@ decoded, and whatever a decoder throws at a broken file becomes a `ImageError`.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
 from cnnatomy.errors import UserError
 from cnnatomy.files import regular_file
 from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
-
-ImageShape: TypeAlias = tuple[int, int, int]
-"""(channels, rows, columns)"""
-Pixels: TypeAlias = NDArray[np.uint8]
 
 FORMATS = {
     "PNG": (".png",),
@@ -65,40 +62,60 @@ def quiet_decoders() -> Iterator[None]:
         yield
 
 
-def check_image_shape(shape: ImageShape) -> None:
-    """Raises `UserError` where images cannot become `shape`: they have 1 channel (grey) or 3 (RGB), and so many pixels
-    at most as are decoded of a file."""
-    if shape[0] not in (1, 3):
-        raise UserError(f"the network takes {shape[0]} channels; images give 1 (grey) or 3 (RGB): choose --input")
-    if shape[1] * shape[2] > MAX_IMAGE_PIXELS:
-        raise UserError(
-            f"the network takes images of {shape[1]:,} x {shape[2]:,} pixels; at most {MAX_IMAGE_PIXELS:,} are decoded:"
-            " choose a smaller --input"
-        )
-
-
-def read_image(path: Path, shape: ImageShape) -> Pixels:
+def read_image(path: Path, frame: Frame) -> Pixels:
     """The image at `path` as `(channels, rows, columns)` uint8; see `read_stored`."""
-    return read_stored(path, shape)[0]
+    return read_stored(path, frame)[0]
 
 
-def read_stored(path: Path, shape: ImageShape) -> tuple[Pixels, Stored]:
-    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, cut and scaled by `fit_image`; and
-    how it lies in its file.
+def read_stored(path: Path, frame: Frame) -> tuple[Pixels, Stored]:
+    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, fitted into a frame; and how it
+    lies in its file.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
     Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
     large.
     """
-    try:
+    with _reasons():
         file, size = regular_file(path)
         with file:
-            if size == 0:
-                raise ImageError("the file is empty")
-            if size > MAX_IMAGE_BYTES:
-                raise ImageError(f"{size:,} bytes; an image file may have at most {MAX_IMAGE_BYTES:,}")
-            return _decode(file, shape)
+            _check_bytes(size)
+            return decoded(file, frame)
+
+
+def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
+    """The same of a file's content."""
+    with _reasons():
+        _check_bytes(len(content))
+        return decoded(io.BytesIO(content), frame)
+
+
+def read_map(path: Path, stored: Stored, frame: Frame) -> Pixels:
+    """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted.
+
+    The class of a pixel is its grey level, or its place in the palette. A map lies as its image in the file, or
+    upright.
+    Raises `ImageError` as `read_stored`, and where it has another size than the image, or colours without a palette.
+    """
+    with _reasons():
+        file, size = regular_file(path)
+        with file:
+            _check_bytes(size)
+            return decoded_map(file, stored, frame)
+
+
+def _check_bytes(size: int) -> None:
+    if size == 0:
+        raise ImageError("the file is empty")
+    if size > MAX_IMAGE_BYTES:
+        raise ImageError(f"{size:,} bytes; an image file may have at most {MAX_IMAGE_BYTES:,}")
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever goes wrong with a file becomes an `ImageError`."""
+    try:
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -116,44 +133,49 @@ def read_stored(path: Path, shape: ImageShape) -> tuple[Pixels, Stored]:
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
 
 
-def _decode(file: BinaryIO, shape: ImageShape) -> tuple[Pixels, Stored]:
+def decoded(file: BinaryIO, frame: Frame) -> tuple[Pixels, Stored]:
+    """An open file as `read_stored` has it; raises whatever Pillow's decoders do."""
     with Image.open(file, formats=list(FORMATS)) as image:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ImageError(_TOO_LARGE)
         size = image.height, image.width
-        # JPEG can be decoded at 1/2, 1/4, 1/8 of its size: never below what is asked for
-        image.draft("L" if shape[0] == 1 else "RGB", (max(shape[1:]), max(shape[1:])))
+        if frame.decoded is not None:  # JPEG can be decoded at 1/2, 1/4, 1/8 of its size
+            image.draft("L" if frame.shape[0] == 1 else "RGB", frame.decoded)
         turned, orientation = _upright(image)
-        return fit_image(_eight_bits(turned), shape), Stored(size, orientation)
+        stored = Stored(size, orientation)
+        return frame.fitted(_eight_bits(turned), stored.upright), stored
 
 
-def fit_image(image: Image.Image, shape: ImageShape) -> Pixels:
-    """A grey or colour image as `(channels, rows, columns)` uint8: the largest central part of the right proportions
-    (AlexNet's way, Krizhevsky et al. 2012, section 2), scaled bilinearly; RGB to grey by ITU-R 601-2 luma."""
-    channels, rows, columns = shape
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode not in ("L", mode):
-        image = image.convert(mode)
-    if image.size != (columns, rows):
-        image = ImageOps.fit(image, (columns, rows), Image.Resampling.BILINEAR)
-    if image.mode != mode:  # grey stays grey until it is small
-        image = image.convert(mode)
-    pixels = np.asarray(image, dtype=np.uint8).reshape(rows, columns, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+def decoded_map(file: BinaryIO, stored: Stored, frame: Frame) -> Pixels:
+    """An open file as `read_map` has it; raises whatever Pillow's decoders do."""
+    with Image.open(file, formats=list(FORMATS)) as image:
+        size = image.height, image.width
+        if size not in (stored.size, stored.upright):
+            (rows, columns), (wanted_rows, wanted_columns) = size, stored.upright
+            raise ImageError(
+                f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
+            )
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise ImageError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
+        numbers = np.asarray(image)
+        if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
+            raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
+        classes = Image.fromarray(numbers.astype(np.uint8))
+        if size != stored.upright:
+            classes = classes.transpose(TURNS[stored.orientation])
+        return frame.fitted_map(classes)
 
 
-def cut(size: tuple[int, int], shape: ImageShape) -> tuple[float, tuple[float, float]]:
-    """By how much `fit_image` scales an image of `size` (rows, columns), and how many columns and rows it cuts off at
-    the left and at the top: place (x, y) of the image comes to ((x, y) - cut off) * scale."""
-    (rows, columns), (_, new_rows, new_columns) = size, shape
-    scale = max(new_rows / rows, new_columns / columns)
-    return scale, ((columns - new_columns / scale) / 2, (rows - new_rows / scale) / 2)
-
-
-def to_image(size: tuple[int, int], shape: ImageShape, x: float, y: float) -> tuple[float, float]:
-    """Where place (x, y) of the network's input lies in an image of `size` (rows, columns) that `fit_image` fitted."""
-    scale, (left, top) = cut(size, shape)
-    return x / scale + left, y / scale + top
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, int]:

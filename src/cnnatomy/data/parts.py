@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cnnatomy.data.batches import Batches, Store
-from cnnatomy.data.images import ImageShape
-from cnnatomy.data.sources import SPLITS
+from cnnatomy.data.frames import ImageShape
+from cnnatomy.data.image_set import SPLITS
+from cnnatomy.data.loading import Loading
 from cnnatomy.errors import some_of
 from cnnatomy.tasks.task import Target, Task
 
@@ -85,7 +86,7 @@ class Data:
     source: str
     task: Task
     shape: ImageShape
-    split_seed: int
+    loading: Loading
     train: Split
     val: Split
     test: Split
@@ -108,7 +109,7 @@ class Data:
         return {
             "source": self.source,
             "classes": list(self.classes),
-            "split_seed": self.split_seed,
+            **self.loading.as_dict(),
             "splits": {name: len(getattr(self, name)) for name in SPLITS},
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "fingerprint": self.fingerprint,

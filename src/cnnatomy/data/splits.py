@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnatomy.data.sources import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
 from cnnatomy.errors import UserError
 
 FRACTION = {TEST: 0.2, VAL: 0.1}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnatomy.data import Split
+from cnnatomy.data import Frame, Split
 from cnnatomy.errors import UserError, some_of
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.model import Model
@@ -113,22 +113,22 @@ class Ensemble:
             UserError: if the members were trained on different data and none is named, that data has changed, or the
                 images are other ones in another shape.
         """
-        splits: dict[tuple[int, ...], tuple[Split, str]] = {}
+        splits: dict[Frame, tuple[Split, str]] = {}
         first = self.members[0].run
         found, seconds = [], []
         for member in self.members:
             run = member.run
             own = source is None or run_source(source) == run.source
-            if own and (run.source, run.split_seed) != (first.source, first.split_seed):
+            if own and (run.source, run.loading.splitting) != (first.source, first.loading.splitting):
                 raise UserError(
                     f"{self.members[0].name} was trained on {first.source}, {member.name} on {run.source}: what is test"
                     " to one may be training to the other. Name other data with --data"
                 )
-            if run.shape not in splits:
-                splits[run.shape] = member.test_split(source)
+            if run.frame not in splits:
+                splits[run.frame] = member.test_split(source)
             started = time.perf_counter()
-            split, labels = splits[run.shape][0], _labels(splits[run.shape][0])
-            if not torch.equal(labels, _labels(splits[first.shape][0])):
+            split, labels = splits[run.frame][0], _labels(splits[run.frame][0])
+            if not torch.equal(labels, _labels(splits[first.frame][0])):
                 raise UserError(
                     f"{run.source}: the test images in {_size(run.shape)} are not those in {_size(first.shape)}, since"
                     " images that are equal in one of them are not in the other: use members of one shape"
@@ -136,10 +136,10 @@ class Ensemble:
             batches = split.batches(EVALUATION_BATCH)
             found.append(torch.cat([member.probabilities(images) for images, _ in batches]).double().log())
             seconds.append(time.perf_counter() - started)
-        labels = _labels(splits[first.shape][0])
+        labels = _labels(splits[first.frame][0])
         alone = [measured(first.task, one, labels, took) for one, took in zip(found, seconds, strict=True)]
         ensemble = measured(first.task, mean_of(found), labels, sum(seconds))
-        return Together(ensemble, tuple(alone)), splits[first.shape][1]
+        return Together(ensemble, tuple(alone)), splits[first.frame][1]
 
 
 def measured(task: Task, logarithms: Tensor, labels: Tensor, seconds: float) -> Evaluation:

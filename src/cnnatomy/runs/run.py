@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cnnatomy.data import Data, Normalisation
+from cnnatomy.data import Data, Frame, Loading, Normalisation
 from cnnatomy.data.batches import chosen as chosen_of
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
@@ -37,7 +37,7 @@ class Run:
         shape: of its input, (channels, rows, columns).
         task: what the outputs mean, and what was learned.
         normalisation: what is done to an image, of pixels from 0 to 1.
-        source, split_seed, fingerprint: the data, the seed of its splits, and what tells it from other data.
+        source, loading, fingerprint: the data, how it is read, and what tells it from other data.
         recipe: the fields of a `training.Recipe`; empty where the weights were trained elsewhere.
         parent: the run folder, or the name, of the network that this one was derived from; empty where there is none.
         change: what was done to the parent, in words.
@@ -49,11 +49,16 @@ class Run:
     task: Task
     normalisation: Normalisation
     source: str
-    split_seed: int
+    loading: Loading
     fingerprint: str
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
     change: str = ""
+
+    @property
+    def frame(self) -> Frame:
+        """What images are fitted into; raises `UserError` where the network takes what no image file gives."""
+        return Frame(self.shape, self.loading.fit)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,7 +75,7 @@ class Run:
             task=task_of(network, data),
             normalisation=data.normalisation,
             source=data.source,
-            split_seed=data.split_seed,
+            loading=data.loading,
             fingerprint=data.fingerprint,
             recipe=recipe,
             parent=parent,
@@ -85,7 +90,7 @@ class Run:
             "input": list(self.shape),
             "classes": list(self.classes),
             "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
-            "data": {"source": self.source, "split_seed": self.split_seed, "fingerprint": self.fingerprint},
+            "data": {"source": self.source, **self.loading.as_dict(), "fingerprint": self.fingerprint},
             "task": self.task.as_dict(),
             "recipe": dict(self.recipe),
         }
@@ -110,7 +115,7 @@ class Run:
                 *(field(normalisation, key, tuple[float, ...], normal) for key in ("mean", "std"))
             ),
             source=field(about, "source", str, data),
-            split_seed=field(about, "split_seed", int, data),
+            loading=Loading.from_dict(about, data),
             fingerprint=field(about, "fingerprint", str, data),
             recipe=field(record, "recipe", dict[str, Any], source),
             parent=field({"parent": "", **record}, "parent", str, source),
@@ -128,8 +133,8 @@ class Run:
             wrong.append(("input", self.shape, f"sizes from 1 to {MAX_INPUT_SIZE:,}"))
         if self.shape[1] * self.shape[2] > MAX_IMAGE_PIXELS:
             wrong.append(("input", self.shape, f"at most {MAX_IMAGE_PIXELS:,} pixels"))
-        if self.split_seed < 0:
-            wrong.append(("data: split_seed", self.split_seed, "a number from 0"))
+        if self.loading.split_seed < 0:
+            wrong.append(("data: split_seed", self.loading.split_seed, "a number from 0"))
         if not 0 < len(self.classes) <= MAX_CLASSES:
             wrong.append(("classes", self.classes, f"1 to {MAX_CLASSES:,} names"))
         wrong += [("classes", name, "each name once") for name, count in Counter(self.classes).items() if count > 1]

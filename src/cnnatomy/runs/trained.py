@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnatomy.data import ImageError, Split, load, load_labelled, open_source
-from cnnatomy.data.drawn import DrawnScenes
-from cnnatomy.data.images import Pixels, Stored, check_image_shape, quiet_decoders, read_stored, to_image
+from cnnatomy.data import Frame, ImageError, Split, load, load_labelled, open_source
+from cnnatomy.data.frames import Pixels
+from cnnatomy.data.images import Stored, quiet_decoders, read_stored
+from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, some_of
@@ -198,9 +198,9 @@ class Trained:
 
         Raises `UserError` where the network takes what no image file gives, or it cannot `answer`.
         """
-        check_image_shape(self.run.shape)
+        frame = self.run.frame
         for start in range(0, len(paths), IMAGES_AT_ONCE):
-            yield from self._predict([Path(path) for path in paths[start : start + IMAGES_AT_ONCE]], most)
+            yield from self._predict([Path(path) for path in paths[start : start + IMAGES_AT_ONCE]], frame, most)
 
     def evaluate(self, source: str | Path | None = None) -> tuple[Evaluation, str]:
         """On the run's own test split, or on other data with (some of) the same classes; and in words on what.
@@ -234,24 +234,24 @@ class Trained:
                 f" for {run.task.kind} ({some_of(run.classes)})"
             )
         if not own and not drawn:
-            return load_labelled(images, run.shape, run.classes)
-        data = load(images, run.shape, run.split_seed)
+            return load_labelled(images, run.frame, run.classes)
+        data = load(images, run.shape, run.loading)
         if own and data.fingerprint != run.fingerprint:
             raise UserError(f"{name} has changed since this run was trained: its test split may hold training images")
         return data.test, f"test split of {name}"
 
-    def _predict(self, paths: Sequence[Path], most: int) -> Iterator[Prediction]:
+    def _predict(self, paths: Sequence[Path], frame: Frame, most: int) -> Iterator[Prediction]:
         found: dict[Path, tuple[Pixels, Stored]] = {}
         errors: dict[Path, str] = {}
         with quiet_decoders():
             for path in paths:
                 try:
-                    found[path] = read_stored(path, self.run.shape)
+                    found[path] = read_stored(path, frame)
                 except ImageError as error:
                     errors[path] = str(error)
         said = self.answers(torch.from_numpy(np.stack([pixels for pixels, _ in found.values()])), most) if found else []
         answers = {
-            path: self.task.in_image(answer, partial(to_image, stored.upright, self.run.shape))
+            path: self.task.in_image(answer, frame.placement(stored.upright).to_image)
             for (path, (_, stored)), answer in zip(found.items(), said, strict=True)
         }
         for path in paths:

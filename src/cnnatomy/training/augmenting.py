@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cnnatomy.data import Data
-from cnnatomy.data.augmentation import augmented, sample_seeds
+from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform, guarded
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
@@ -60,6 +60,5 @@ def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform 
 def try_out(data: Data, task: Task, recipe: Recipe, transform: Transform | None) -> None:
     """Augments a few training images; raises `UserError` of `own.guarded` where a transform of one's own cannot."""
     some = replace(data.train, indices=data.train.indices[:TRIED])
-    images, target = next(iter(some.batches(TRIED)))
-    seeds = sample_seeds(recipe.seed, 0, some.indices, some.indices * 0)
+    images, target, seeds = next(some.batches(TRIED, recipe.seed).drawn())
     augmented(images, target, seeds, recipe, task, transform)

@@ -21,7 +21,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnatomy.data.augmentation import Wanted, augmented, blended
 from cnnatomy.data.augmentation.own import Transform
-from cnnatomy.data.batches import Batches, mix
+from cnnatomy.data.batches import Batches
+from cnnatomy.data.seeds import mix
 from cnnatomy.runs.evaluation import moved
 from cnnatomy.runs.model import Model
 from cnnatomy.runs.trained import Epoch

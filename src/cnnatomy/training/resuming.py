@@ -73,7 +73,7 @@ def same_run(place: RunFolder, before: Run, run: Run, start: Trained | None) -> 
         old["recipe"].pop(key), new["recipe"].pop(key)
     if old["data"]["fingerprint"] == new["data"]["fingerprint"]:
         old["data"] = new["data"]  # wherever it lies now
-    elif all(old["data"][key] == new["data"][key] for key in ("source", "split_seed")):
+    elif {**old["data"], "fingerprint": ""} == {**new["data"], "fingerprint": ""}:
         raise UserError(
             f"{run.source} has other images, labels or splits than when {place.path} was begun: give the same, or begin"
             f" another run with its weights: --start {place.path}"

@@ -29,6 +29,8 @@ KEYS: dict[str, Any] = {
     "groups": dict[str, tuple[str, ...]],
     "start": str,
     "device": str,
+    "fit": str,
+    "group": str,
 }
 """What a run file may say, by type; the design is needed."""
 
@@ -45,6 +47,8 @@ class RunFile:
     groups: dict[str, tuple[str, ...]] | None = None
     start: str | None = None
     device: str | None = None
+    fit: str | None = None
+    group: str | None = None
 
 
 def is_run_file(name: str) -> bool:

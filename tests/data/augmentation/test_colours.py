@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cnnatomy.data.augmentation import Augmentation, sample_seeds
+from cnnatomy.data.augmentation import Augmentation
 from cnnatomy.data.augmentation.colours import (
     JITTER,
     autocontrast,
@@ -21,11 +21,8 @@ from cnnatomy.data.augmentation.colours import (
     sharpness,
     solarize,
 )
+from image_seeds import image_seeds as seeds
 from peers import torchvision
-
-
-def seeds(count: int) -> Tensor:
-    return sample_seeds(0, 0, torch.arange(count), torch.zeros(count, dtype=torch.int64))
 
 
 def drawn(count: int = 4, channels: int = 3, side: int = 16) -> Tensor:

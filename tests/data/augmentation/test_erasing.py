@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
-from cnnatomy.data.augmentation import sample_seeds
 from cnnatomy.data.augmentation.erasing import erased, rectangles
-
-
-def seeds(count: int) -> Tensor:
-    return sample_seeds(0, 0, torch.arange(count), torch.zeros(count, dtype=torch.int64))
+from image_seeds import image_seeds as seeds
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96)])

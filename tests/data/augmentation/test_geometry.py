@@ -11,17 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cnnatomy.data.augmentation import Augmentation, sample_seeds
+from cnnatomy.data.augmentation import Augmentation
 from cnnatomy.data.augmentation.exact import is_exact
 from cnnatomy.data.augmentation.geometry import Move, matrix, translation
 from cnnatomy.data.augmentation.moves import around_centre, move_of, projection, rotation, scaling, shearing
+from image_seeds import image_seeds as seeds
 from peers import torchvision
 
 SQUARE, OBLONG = (12, 12), (10, 14)
-
-
-def seeds(count: int, epoch: int = 0) -> Tensor:
-    return sample_seeds(0, epoch, torch.arange(count), torch.zeros(count, dtype=torch.int64))
 
 
 def drawn(count: int = 3, size: tuple[int, int] = SQUARE) -> Tensor:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
-from cnnatomy.data.augmentation import Augmentation, sample_seeds
+from cnnatomy.data.augmentation import Augmentation
 from cnnatomy.data.augmentation.geometry import Move
 from cnnatomy.data.augmentation.policies import NUMBERS, OPERATIONS, Round, changed, matrices_of, rounds_of
+from image_seeds import image_seeds as seeds
 from peers import torchvision
 
 SIZE = (224, 224)
-
-
-def seeds(count: int) -> Tensor:
-    return sample_seeds(0, 0, torch.arange(count), torch.zeros(count, dtype=torch.int64))
 
 
 def only(name: str, *amounts: float) -> list[Round]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cnnatomy.data.augmentation.draws import between, normals_like
 from cnnatomy.data.augmentation.settings import Augmentation
 
-Change = Callable[[Tensor, Tensor], Tensor]
+ColourChange = Callable[[Tensor, Tensor], Tensor]
 
 
 def has_colours(images: Tensor) -> bool:
@@ -82,7 +82,7 @@ def equalize(images: Tensor, amounts: Tensor) -> Tensor:
     return equalized((images * 255 + 0.5).floor().add(0.25).clamp(max=255) / 255)  # kornia cuts off, we round
 
 
-JITTER: dict[str, Change] = {"brightness": brightness, "contrast": contrast, "colour": colour, "hue": hue}
+JITTER: dict[str, ColourChange] = {"brightness": brightness, "contrast": contrast, "colour": colour, "hue": hue}
 """By the names of the fields of a recipe, in the order in which they are made."""
 
 

@@ -2,7 +2,7 @@
 
 There is no generator with a state: the same image in the same epoch gets the same numbers whatever the batch, the order
 of the images, the process that reads them, or where a training was gone on with (Salmon et al. 2011, "Parallel random
-numbers: as easy as 1, 2, 3"). Bits are mixed by splitmix64 (Steele et al. 2014).
+numbers: as easy as 1, 2, 3"). Bits are mixed by splitmix64, as those of the seeds (`data.seeds`).
 """
 
 from __future__ import annotations
@@ -14,36 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cnnatomy.data.seeds import scrambled
+
 Bits = NDArray[np.uint64]
-GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 by the golden ratio: steps of it lie far apart."""
-
-
-def mixed(values: Bits) -> Bits:
-    """Each of 64-bit numbers as another, of which every bit depends on all of its bits."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def joined(bits: Bits, more: Bits | int) -> Bits:
     """Numbers with further ones mixed in."""
     steps = np.atleast_1d(more).astype(np.uint64)  # an array, as a scalar warns where it overflows
-    added = steps * np.uint64(GOLDEN) + np.uint64(GOLDEN)
-    result: Bits = mixed(bits + added)
-    return result
-
-
-def sample_seeds(seed: int, epoch: int, indices: Tensor, occurrences: Tensor) -> Tensor:
-    """One seed for each image of an epoch, `(images,)` int64.
-
-    Args:
-        seed: of the recipe.
-        indices: of the images, `(images,)` int64.
-        occurrences: how often each image was there before in this epoch, `(images,)` int64.
-    """
-    bits = joined(joined(np.full(len(indices), seed, np.uint64), epoch), indices.numpy().astype(np.uint64))
-    return torch.from_numpy(joined(bits, occurrences.numpy().astype(np.uint64)).view(np.int64))
+    return scrambled(bits + steps * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0xD1B54A32D192ED03))
 
 
 def uniforms(seeds: Tensor, stream: str, count: int = 1) -> Tensor:

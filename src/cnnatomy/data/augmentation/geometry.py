@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cnnatomy.data.augmentation.exact import is_exact, permuted
-from cnnatomy.data.coco import LEAST_LEFT, LEAST_SIDE
+from cnnatomy.data.sources.coco import LEAST_LEFT, LEAST_SIDE
 from cnnatomy.tasks.losses import IGNORED
 
 NEARLY = 1e-9

@@ -26,7 +26,7 @@ def augmented(
 
     Args:
         images: `(images, channels, rows, columns)` uint8.
-        seeds: one for each, `(images,)` int64, on the CPU; see `draws.sample_seeds`.
+        seeds: one for each, `(images,)` int64, on the CPU; see `data.seeds`.
         task: knows which of its targets have places.
         transform: one's own, after all others.
 

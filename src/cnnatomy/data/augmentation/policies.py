@@ -20,30 +20,30 @@ from cnnatomy.data.augmentation.moves import Size, around_centre, rotation, shea
 from cnnatomy.data.augmentation.settings import Augmentation
 
 
-class Operation(NamedTuple):
+class Strength(NamedTuple):
     """By how much at most: in TrivialAugment and in RandAugment; in both directions, or in one."""
 
     trivial: float
     rand: float
     both: bool = True
-    change: colours.Change | None = None
+    change: colours.ColourChange | None = None
 
 
-OPERATIONS: dict[str, Operation] = {
-    "identity": Operation(0, 0),
-    "shear across": Operation(0.99, 0.3),
-    "shear down": Operation(0.99, 0.3),
-    "shift across": Operation(32 / 224, 150 / 331),  # of the side: 32 pixels of ImageNet's 224
-    "shift down": Operation(32 / 224, 150 / 331),
-    "rotation": Operation(135, 30),
-    "brightness": Operation(0.99, 0.9, change=colours.brightness),
-    "colour": Operation(0.99, 0.9, change=colours.colour),
-    "contrast": Operation(0.99, 0.9, change=colours.contrast),
-    "sharpness": Operation(0.99, 0.9, change=colours.sharpness),
-    "posterize": Operation(6, 4, both=False, change=colours.posterize),
-    "solarize": Operation(1, 1, both=False, change=colours.solarize),
-    "autocontrast": Operation(0, 0, change=colours.autocontrast),
-    "equalize": Operation(0, 0, change=colours.equalize),
+OPERATIONS: dict[str, Strength] = {
+    "identity": Strength(0, 0),
+    "shear across": Strength(0.99, 0.3),
+    "shear down": Strength(0.99, 0.3),
+    "shift across": Strength(32 / 224, 150 / 331),  # of the side: 32 pixels of ImageNet's 224
+    "shift down": Strength(32 / 224, 150 / 331),
+    "rotation": Strength(135, 30),
+    "brightness": Strength(0.99, 0.9, change=colours.brightness),
+    "colour": Strength(0.99, 0.9, change=colours.colour),
+    "contrast": Strength(0.99, 0.9, change=colours.contrast),
+    "sharpness": Strength(0.99, 0.9, change=colours.sharpness),
+    "posterize": Strength(6, 4, both=False, change=colours.posterize),
+    "solarize": Strength(1, 1, both=False, change=colours.solarize),
+    "autocontrast": Strength(0, 0, change=colours.autocontrast),
+    "equalize": Strength(0, 0, change=colours.equalize),
 }
 NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
 LEVELS = 31

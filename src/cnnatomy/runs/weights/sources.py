@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnatomy.data import Normalisation
+from cnnatomy.data import Loading, Normalisation
+from cnnatomy.data.loading import AUTO
+from cnnatomy.data.loading import IMAGENET as IMAGENET_FIT
 from cnnatomy.design.listed import for_classes
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest, quoted, shown
@@ -212,7 +214,7 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
         task=task,
         normalisation=IMAGENET if shape[0] == 3 else Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
         source=f"weights of {source}",
-        split_seed=0,
+        loading=Loading(fit=IMAGENET_FIT if names == imagenet_classes() else AUTO),
         fingerprint="",
     )
 

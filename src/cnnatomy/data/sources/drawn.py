@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnatomy.data import scenes
 from cnnatomy.data.batches import InMemory
-from cnnatomy.data.images import ImageShape
+from cnnatomy.data.frames import ImageShape
+from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.loading import Loading
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
-from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.sources import scenes
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers
@@ -67,11 +68,13 @@ class DrawnScenes:
         """Raises `UserError` where scenes cannot have that shape."""
         scenes.check(HEADS[-1] if self.kind in ("heads", "localised") else self.kind, shape)
 
-    def load(self, shape: ImageShape, split_seed: int = 0) -> Data:
-        """Draws every scene; the seed of the splits is that of the scenes."""
+    def load(self, shape: ImageShape, loading: Loading = Loading()) -> Data:
+        """Draws every scene for this shape; the seed of the splits is that of the scenes."""
+        if loading.group or loading.folds:
+            raise UserError(f"{self.source} are drawn, each split by itself: they have no groups and no folds")
         images, targets, splits, start = [], [], {}, 0
         for split in (TRAIN, VAL, TEST):
-            drawn, target = self._drawn(shape, split, split_seed)
+            drawn, target = self._drawn(shape, split, loading.split_seed)
             images.append(drawn)
             targets.append(target)
             splits[split] = torch.arange(start, start + len(drawn))
@@ -85,7 +88,7 @@ class DrawnScenes:
             source=self.source,
             task=self.task(shape),
             shape=shape,
-            split_seed=split_seed,
+            loading=loading,
             train=parts[TRAIN],
             val=parts[VAL],
             test=parts[TEST],
@@ -129,7 +132,12 @@ def fingerprint(images: Tensor, targets: Target) -> str:
     return hashed.hexdigest()
 
 
-def open_scenes(name: str) -> DrawnScenes:
+def recognises(name: str) -> bool:
+    """By the prefix."""
+    return name.startswith(PREFIX)
+
+
+def read(name: str) -> DrawnScenes:
     """The scenes that `scenes:KIND` names; raises `UserError` with the nearest for an unknown kind."""
     kind = name.removeprefix(PREFIX)
     if kind not in KINDS:

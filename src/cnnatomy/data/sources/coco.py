@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.images import ImageError, ImageShape, Pixels, Stored, cut, read_stored
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import Fetched
+from cnnatomy.data.images import ImageError, Stored, read_stored
 from cnnatomy.errors import UserError, printable, quoted, shown
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_COCO_BYTES, MAX_IMAGE_PIXELS, MAX_INTEGER, MAX_OBJECTS
@@ -52,26 +54,26 @@ class Annotated:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def fetch(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+    def fetch(self, index: int, frame: Frame) -> Fetched:
         """An image, upright, and how it is stored; raises `ImageError` where it has another size than is said of it."""
-        pixels, stored = read_stored(self.paths[index], shape)
+        pixels, stored = read_stored(self.paths[index], frame)
         if self.sizes[index] not in (stored.upright, stored.size):
             (rows, columns), (wanted_rows, wanted_columns) = stored.upright, self.sizes[index]
             raise ImageError(
                 f"it has {columns} x {rows} pixels (width x height), its annotations are for"
                 f" {wanted_columns} x {wanted_rows}"
             )
-        return pixels, stored
+        return Fetched(pixels, stored)
 
-    def fitted(self, shape: ImageShape, stored: Mapping[int, Stored], first: int = 0) -> list[Boxes]:
-        """The boxes as `fit_image` fits the images into `shape`.
+    def fitted(self, frame: Frame, stored: Mapping[int, Stored], first: int = 0) -> list[Boxes]:
+        """The boxes as the images are fitted into `frame`.
 
         `stored` says how those images that could be read are stored, by their numbers, which begin at `first`.
         """
         found = []
         for index, (boxes, size) in enumerate(zip(self.boxes, self.sizes, strict=True), first):
             lies = stored.get(index, Stored(size))
-            found.append(fit_boxes(upright(boxes, size, lies), lies.upright, shape))
+            found.append(fit_boxes(upright(boxes, size, lies), lies.upright, frame))
         return found
 
 
@@ -99,15 +101,15 @@ def renumbered(boxes: Boxes, numbers: NDArray[np.int64]) -> Boxes:
     return np.column_stack([boxes[:, :4], np.where(labels < 0, -2 - found, found)]).astype(np.float32)
 
 
-def fit_boxes(boxes: Boxes, size: tuple[int, int], shape: ImageShape) -> Boxes:
-    """Boxes of an image of `size` (rows, columns) where `images.fit_image` puts them: cropped and scaled as it is.
+def fit_boxes(boxes: Boxes, size: tuple[int, int], frame: Frame) -> Boxes:
+    """Boxes of an image of `size` (rows, columns) where a frame puts them: cropped and scaled as the image is.
 
     Objects of which less than `LEAST_LEFT` is left, or that become narrower or lower than `LEAST_SIDE`, are dropped.
     """
-    scale, cut_off = cut(size, shape)
-    _, new_rows, new_columns = shape
+    place = frame.placement(size)
     corners = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)
-    fitted = (corners - np.array(cut_off)) * scale
+    fitted = (corners - np.array(place.box[:2])) * np.array(place.scale) + np.array(place.at[::-1])
+    _, new_rows, new_columns = frame.shape
     inside = fitted.clip(0, [new_columns, new_rows])
     sides = inside[:, 1] - inside[:, 0]
     left = sides.prod(1) / (fitted[:, 1] - fitted[:, 0]).prod(1)

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.images import ImageShape, Pixels
-from cnnatomy.data.sources import TEST, TRAIN, VAL, digits
+from cnnatomy.data.frames import Frame, ImageShape, Pixels
+from cnnatomy.data.image_set import TEST, TRAIN, VAL
+from cnnatomy.data.sources import digits
 from cnnatomy.data.splits import split_images
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.limits import MAX_SCENES_BYTES
@@ -188,8 +189,9 @@ def _drawn(
 @cache
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The digits `(1797, 8, 8)`, their ink 0 .. 1, and their classes."""
-    found = digits()
-    return np.stack([found.fetch(index, (1, 8, 8))[0][0] for index in range(len(found))]) / 255, found.labels
+    found, frame = digits.read(), Frame((1, 8, 8))
+    images = [found.fetch(index, frame).pixels[0] for index in range(len(found))]
+    return np.stack(images) / 255, found.truth.strata().classes
 
 
 @cache

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES
-from cnnatomy.data.sources import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
+from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, printable
 
 SPLIT_NAMES = {
@@ -25,11 +26,17 @@ IMAGES = ", ".join(sorted(SUFFIXES))
 """What the name of an image file ends in, for messages."""
 
 
-def read_class_folders(folder: Path) -> ImageSet:
+def recognises(name: str) -> bool:
+    """Whether it is a folder."""
+    return Path(name).is_dir()
+
+
+def read(name: str) -> ImageSet:
     """`folder/CLASS/*.png`, or `folder/train/CLASS/*.png` beside `val` and `test`; images may lie in deeper folders.
 
     Raises `UserError` where there is no class folder, only one, or one without images.
     """
+    folder = Path(name)
     parts = _parts(folder)
     classes = tuple(sorted({path.name for path in _folders(parts[TRAIN])}))
     _check(folder, parts, classes)
@@ -38,18 +45,17 @@ def read_class_folders(folder: Path) -> ImageSet:
     splits: list[int] = []
     ignored = 0
     for split, root in sorted(parts.items()):
-        for label, name in enumerate(classes):
-            found, others = find_images(root / name)
+        for label, of_class in enumerate(classes):
+            found, others = find_images(root / of_class)
             ignored += others
             if not found and split == TRAIN:
-                raise UserError(f"class folder {root / name} has no images ({IMAGES})")
+                raise UserError(f"class folder {root / of_class} has no images ({IMAGES})")
             paths += found
             labels += [label] * len(found)
             splits += [split] * len(found)
     return ImageSet(
         source=str(folder.resolve()),
-        classes=classes,
-        labels=np.asarray(labels, np.int64),
+        truth=Classes(classes, np.asarray(labels, np.int64)),
         splits=np.asarray(splits, np.int8),
         has=frozenset(parts),
         fetch=FromFiles(tuple(paths)),

@@ -15,11 +15,14 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.coco import Annotated, padded, read_coco, renumbered
-from cnnatomy.data.images import ImageShape, Pixels, Stored
-from cnnatomy.data.sources import TEST, TRAIN, VAL, ImageSet
+from cnnatomy.data.frames import Frame, ImageShape
+from cnnatomy.data.image_set import TEST, TRAIN, VAL, Fetched, ImageSet
+from cnnatomy.data.images import Stored
+from cnnatomy.data.sources.coco import Annotated, padded, read_coco, renumbered
+from cnnatomy.data.truth import Strata, numbers_among
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.objects import Objects
 
@@ -28,34 +31,44 @@ SPLIT_OF = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 @dataclass(frozen=True, eq=False)
-class CocoSet(ImageSet):
-    """Images whose targets are boxes: as `ImageSet`, with one class, and what `parts` say of each image, in order."""
+class AnnotatedObjects:
+    """Boxes of objects, which `parts` say of each image, one part after another."""
 
-    parts: tuple[Annotated, ...] = ()
+    parts: tuple[Annotated, ...]
+    has_maps = False
+    outputs = None
 
     @property
-    def outputs(self) -> None:
-        """The heads of detection are of their own form."""
-        return None
+    def names(self) -> tuple[str, ...]:
+        """Of the classes that the annotations tell apart."""
+        return self.parts[0].classes
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
 
     def task(self, shape: ImageShape) -> Objects:
-        """Objects of the classes that the annotations name."""
-        return Objects(self.parts[0].classes, size=shape[1:])
+        """Detection."""
+        return Objects(self.names, size=shape[1:])
 
-    def targets(self, shape: ImageShape, stored: Mapping[int, Stored]) -> Tensor:
-        """The boxes of every image as it is fitted into that shape, `(images, most, 5)`."""
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """The boxes of every image as it is fitted, `(images, most, 5)`."""
         starts = accumulate(map(len, self.parts), initial=0)
-        fitted = [part.fitted(shape, stored, start) for part, start in zip(self.parts, starts, strict=False)]
+        fitted = [part.fitted(frame, stored, start) for part, start in zip(self.parts, starts, strict=False)]
         return padded([boxes for part in fitted for boxes in part])
+
+    def strata(self) -> Strata:
+        """None."""
+        return Strata.alike(len(self))
 
     def counts(self, targets: Tensor) -> dict[str, int]:
         """Objects of each class, crowds not among them."""
-        labels, names = targets[..., 4], self.parts[0].classes
-        return dict(zip(names, torch.bincount(labels[labels >= 0].long(), minlength=len(names)).tolist(), strict=True))
+        labels = targets[..., 4]
+        found = torch.bincount(labels[labels >= 0].long(), minlength=len(self.names)).tolist()
+        return dict(zip(self.names, found, strict=True))
 
-    def among(self, classes: Sequence[str]) -> Self:
+    def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its objects' classes have among others."""
-        numbers = self.numbers(self.parts[0].classes, classes)
+        numbers = numbers_among(self.names, classes, source)
         return replace(
             self,
             parts=tuple(
@@ -71,32 +84,36 @@ class FromAnnotated:
 
     places: tuple[tuple[Annotated, int], ...]
 
-    def __call__(self, index: int, shape: ImageShape) -> tuple[Pixels, Stored]:
+    def __call__(self, index: int, frame: Frame) -> Fetched:
         part, number = self.places[index]
-        return part.fetch(number, shape)
+        return part.fetch(number, frame)
 
 
-def is_coco(path: Path) -> bool:
+def recognises(name: str) -> bool:
     """Whether it is a file of annotations, or a folder that has some."""
-    return path.suffix.lower() == SUFFIX or any((path / "annotations").glob(f"{PREFIX}*{SUFFIX}"))
+    path = Path(name)
+    if path.is_dir():
+        return any((path / "annotations").glob(f"{PREFIX}*{SUFFIX}"))
+    return path.suffix.lower() == SUFFIX and path.exists()
 
 
-def open_coco(path: Path) -> CocoSet:
+def read(name: str) -> ImageSet:
     """Finds the images that annotations tell of.
 
     Raises:
         UserError: if the annotations are not as they should be, or do not tell of the same classes in all splits.
     """
+    path = Path(name)
     if path.is_file():
         images = path.parent / "images"
         found = {TRAIN: read_coco(path, images if images.is_dir() else path.parent)}
     else:
         found = {}
         for file in sorted((path / "annotations").glob(f"{PREFIX}*{SUFFIX}")):
-            name = file.stem.removeprefix(PREFIX)
-            split = next((number for start, number in SPLIT_OF.items() if name.startswith(start)), None)
+            part_name = file.stem.removeprefix(PREFIX)
+            split = next((number for start, number in SPLIT_OF.items() if part_name.startswith(start)), None)
             if split is not None and split not in found:
-                found[split] = read_coco(file, path / name)
+                found[split] = read_coco(file, path / part_name)
     if TRAIN not in found:
         raise UserError(f"{path}: no annotations/{PREFIX}train*{SUFFIX}")
     for part in found.values():
@@ -104,17 +121,15 @@ def open_coco(path: Path) -> CocoSet:
             raise UserError(f"{part.source} tells of other categories than {found[TRAIN].source}")
     parts = tuple(found.values())
     paths = tuple(image for part in parts for image in part.paths)
-    return CocoSet(
+    return ImageSet(
         source=str(path.resolve()),
-        classes=("image",),
-        labels=np.zeros(len(paths), np.int64),
+        truth=AnnotatedObjects(parts),
         splits=np.concatenate([np.full(len(part), split, np.int8) for split, part in found.items()]),
         has=frozenset(found) if len(found) > 1 else frozenset({TRAIN}),
         fetch=FromAnnotated(tuple((part, number) for part in parts for number in range(len(part)))),
         names=tuple(map(str, paths)),
         files=True,
         skipped_annotations=tuple(
-            (f"{name} of {Path(part.source).name}", reason) for part in parts for name, reason in part.skipped
+            (f"{what} of {Path(part.source).name}", reason) for part in parts for what, reason in part.skipped
         ),
-        parts=parts,
     )

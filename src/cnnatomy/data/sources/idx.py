@@ -12,26 +12,44 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnatomy.data.sources import FASHION_MNIST, TEST, TRAIN, FromArray, ImageSet
+from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
+from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
 from cnnatomy.files import regular_file
 from cnnatomy.limits import MAX_GZIP_RATIO, MAX_IDX_BYTES, MAX_SMALL_GZIP_BYTES
 
+FASHION_MNIST = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+"""Xiao, Rasul and Vollgraf 2017, table 2: the IDX files hold numbers only."""
 _UNSIGNED_BYTE = 0x08
 _STEP = 2**20
 """Bytes that are inflated at once."""
 
 
-def is_idx(folder: Path) -> bool:
-    """Whether the folder holds IDX files, gzipped or not."""
-    return any("idx" in path.name and "ubyte" in path.name and not path.is_dir() for path in folder.iterdir())
+def recognises(name: str) -> bool:
+    """Whether it is a folder that holds IDX files, gzipped or not."""
+    folder = Path(name)
+    return folder.is_dir() and any(
+        "idx" in path.name and "ubyte" in path.name and not path.is_dir() for path in folder.iterdir()
+    )
 
 
-def read_idx_folder(folder: Path) -> ImageSet:
+def read(name: str) -> ImageSet:
     """`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the `t10k-` pair, each gzipped (`.gz`) or not.
 
     Raises `UserError` naming the file that is missing, truncated or not what its name says.
     """
+    folder = Path(name)
     images, labels, splits = [], [], []
     for prefix, split in (("train", TRAIN), ("t10k", TEST)):
         path, label_path = _find(folder, prefix, "images", 3), _find(folder, prefix, "labels", 1)
@@ -53,8 +71,7 @@ def read_idx_folder(folder: Path) -> ImageSet:
     names = FASHION_MNIST if "fashion" in str(folder.resolve()).lower() and count == 10 else map(str, range(count))
     return ImageSet(
         source=str(folder.resolve()),
-        classes=tuple(names),
-        labels=np.concatenate(labels).astype(np.int64),
+        truth=Classes(tuple(names), np.concatenate(labels).astype(np.int64)),
         splits=np.concatenate(splits),
         has=frozenset({TRAIN, TEST}),
         fetch=FromArray(np.concatenate(images)),

@@ -1,0 +1,106 @@
+"""What a data set is before an image is decoded: `ImageSet`, and what fetches its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnatomy.data.frames import Frame, ImageShape, Pixels
+from cnnatomy.data.images import Stored, read_map, read_stored
+from cnnatomy.data.truth import Truth
+from cnnatomy.tasks.task import Task
+
+TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
+SPLITS = ("train", "val", "test")
+
+
+class Fetched(NamedTuple):
+    """One image in its frame, `(channels, rows, columns)` uint8, how it is stored, and its map of classes, if any."""
+
+    pixels: Pixels
+    stored: Stored
+    map: Pixels | None = None
+
+
+class Fetch(Protocol):
+    """Gives the image of this number, or raises `ImageError`."""
+
+    def __call__(self, index: int, frame: Frame) -> Fetched: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images and what there is to learn of them, not yet decoded.
+
+    Attributes:
+        source: what names it, as a run folder keeps it: an absolute path, or a name.
+        truth: what there is to learn of each image.
+        splits: where the data set itself puts each (TRAIN, VAL, TEST).
+        has: which of the three it brings along; the others are cut off TRAIN.
+        fetch: gives an image, decoded.
+        names: of the images, for messages and for groups by a pattern.
+        files: whether each is decoded from a file, so that several threads are worth their while.
+        ignored: how many files were no images.
+        skipped_annotations: what is not used of its labels, each with the reason.
+        columns: what else is known of each image, by which groups may be made.
+    """
+
+    source: str
+    truth: Truth
+    splits: NDArray[np.int8]
+    has: frozenset[int]
+    fetch: Fetch
+    names: tuple[str, ...]
+    files: bool = False
+    ignored: int = 0
+    skipped_annotations: tuple[tuple[str, str], ...] = ()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    @property
+    def outputs(self) -> int | None:
+        """How many numbers a network gives for an image; None where its head must be of another form."""
+        return self.truth.outputs
+
+    def task(self, shape: ImageShape) -> Task:
+        """What there is to learn of images of this shape."""
+        return self.truth.task(shape)
+
+    def check(self, shape: ImageShape) -> None:
+        """Raises `UserError` where images cannot be given that shape."""
+        Frame(shape)
+
+    def among(self, classes: Sequence[str]) -> Self:
+        """The same with the numbers that its classes have among others; raises `UserError` for one that is not."""
+        return replace(self, truth=self.truth.among(classes, self.source))
+
+
+@dataclass(frozen=True, eq=False)
+class FromArray:
+    """Fetches from images in memory, uint8: `(images, rows, columns)` grey, or `(images, rows, columns, 3)`."""
+
+    images: Pixels
+
+    def __call__(self, index: int, frame: Frame) -> Fetched:
+        image = self.images[index]
+        return Fetched(frame.fitted(Image.fromarray(image)), Stored(image.shape[:2]))
+
+
+@dataclass(frozen=True)
+class FromFiles:
+    """Fetches by decoding image files, and of each the file of its mask, where there are some."""
+
+    paths: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+
+    def __call__(self, index: int, frame: Frame) -> Fetched:
+        pixels, stored = read_stored(self.paths[index], frame)
+        return Fetched(pixels, stored, read_map(self.masks[index], stored, frame) if self.masks else None)

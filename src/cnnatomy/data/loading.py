@@ -1,0 +1,72 @@
+"""How a data set is read: what a run records, so that it can be read again the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from cnnatomy.errors import UserError, nearest
+from cnnatomy.plain import checked
+
+FITS = {
+    "auto": "small images enlarged by the largest whole factor, the rest a margin; larger ones as crop",
+    "crop": "the largest central part of the right proportions, scaled",
+    "whole": "all of the image, scaled, the rest a margin",
+    "stretch": "all of the image, each side scaled by itself",
+    "imagenet": "scaled so that the central part taken is 7/8 of the shorter side: 256, then 224",
+}
+"""How images may be fitted, and what that is in words."""
+AUTO, IMAGENET = "auto", "imagenet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How images are fitted into the network's input, and divided into splits.
+
+    Attributes:
+        fit: see `FITS`.
+        split_seed: of the splits that are drawn.
+        group: a column of the data, or a regular expression for the names of the images, whose images stay together.
+        folds, fold: of so many folds, which one is the test split, from 1; 0 where there are none.
+
+    Raises `UserError` for a value that makes no sense.
+    """
+
+    fit: str = AUTO
+    split_seed: int = 0
+    group: str = ""
+    folds: int = 0
+    fold: int = 0
+
+    def __post_init__(self) -> None:
+        check_fit(self.fit)
+        if self.folds and (self.folds < 2 or not 1 <= self.fold <= self.folds):
+            raise UserError(f"folds: expected 2 at least, and a fold from 1 to {self.folds}; got fold {self.fold}")
+
+    @property
+    def splitting(self) -> Self:
+        """What decides the splits alone."""
+        return replace(self, fit=AUTO)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As run.json keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], source: str) -> Self:
+        """What `as_dict` gave; of a time before there were fits, all images were cropped.
+
+        Raises:
+            UserError: for a value of another type.
+        """
+        values = {"fit": "crop", **record}
+        hints = {"fit": str, "split_seed": int, "group": str, "folds": int, "fold": int}
+        given = {name: hint for name, hint in hints.items() if name in values}
+        return cls(**{name: checked(values[name], hint, f"{source}: {name}") for name, hint in given.items()})
+
+
+def check_fit(fit: str) -> None:
+    """Raises `UserError` for an unknown fit, with the nearest."""
+    if fit not in FITS:
+        raise UserError(f"no fit {fit}: one of {', '.join(FITS)}.{nearest(fit, FITS)}")

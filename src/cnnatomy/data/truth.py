@@ -1,0 +1,233 @@
+"""What there is to learn of the images of a data set: one kind of truth for each kind of target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cnnatomy.data.frames import Frame, ImageShape
+from cnnatomy.data.images import Stored
+from cnnatomy.errors import UserError
+from cnnatomy.tasks.label import Label
+from cnnatomy.tasks.maps import Mask
+from cnnatomy.tasks.numbers import Labels, Numbers
+from cnnatomy.tasks.task import Task
+
+
+class Strata(NamedTuple):
+    """The class of each image by which splits are balanced, and the names of these classes."""
+
+    classes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @classmethod
+    def alike(cls, images: int) -> Self:
+        """Where nothing is to be balanced."""
+        return cls(np.zeros(images, np.int64), ("image",))
+
+
+class Truth(Protocol):
+    """What there is to learn of each image of a set.
+
+    Attributes:
+        names: what is told apart: classes, labels, numbers.
+        outputs: how many numbers a network gives for an image; None where its head must be of another form.
+        has_maps: whether each image comes with a map of classes, which its store gives beside it.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def outputs(self) -> int | None: ...
+
+    @property
+    def has_maps(self) -> bool: ...
+
+    def __len__(self) -> int:
+        """How many images it tells of."""
+
+    def task(self, shape: ImageShape) -> Task:
+        """What there is to learn of images of this shape."""
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """One row for each image: its target as it is fitted into `frame`.
+
+        `stored` says how the images that could be read are stored; `classes`, `(images, names)`, which classes the map
+        of each has: a store gives the maps themselves.
+        """
+
+    def strata(self) -> Strata:
+        """By what splits are balanced."""
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """How many of some rows of targets have each name."""
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """The same with the numbers that its names have among others; raises `UserError` for one that is not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """One class for each image: its number among `names`."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    has_maps = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def outputs(self) -> int:
+        """One for each class."""
+        return len(self.names)
+
+    def task(self, shape: ImageShape) -> Task:
+        """One label."""
+        return Label(self.names)
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """The numbers of the classes, `(images,)` int64."""
+        return torch.from_numpy(self.labels)
+
+    def strata(self) -> Strata:
+        """The classes themselves."""
+        return Strata(self.labels, self.names)
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """Images of each class."""
+        return dict(zip(self.names, torch.bincount(targets, minlength=len(self.names)).tolist(), strict=True))
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """See `Truth`."""
+        return replace(self, names=tuple(classes), labels=numbers_among(self.names, classes, source)[self.labels])
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralLabels:
+    """Any number of labels for each image: `(images, names)`, true where it has one."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.bool_]
+    has_maps = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def outputs(self) -> int:
+        """One for each label."""
+        return len(self.names)
+
+    def task(self, shape: ImageShape) -> Task:
+        """Several labels."""
+        return Labels(self.names)
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """1 where an image has a label, else 0: `(images, names)` float32."""
+        return torch.from_numpy(self.labels.astype(np.float32))
+
+    def strata(self) -> Strata:
+        """The rarest label of each image; one more than the labels where it has none."""
+        counts = np.where(self.labels, self.labels.sum(0), len(self.labels) + 1)
+        rarest = np.where(self.labels.any(1), counts.argmin(1), len(self.names))
+        return Strata(rarest, (*self.names, "none of the labels"))
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """Images with each label."""
+        return dict(zip(self.names, targets.sum(0).long().tolist(), strict=True))
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """See `Truth`."""
+        labels = np.zeros((len(self.labels), len(classes)), np.bool_)
+        labels[:, numbers_among(self.names, classes, source)] = self.labels
+        return replace(self, names=tuple(classes), labels=labels)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownNumbers:
+    """Numbers for each image: `(images, names)`, nan where one is not known."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+    has_maps = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def outputs(self) -> int:
+        """As many."""
+        return len(self.names)
+
+    def task(self, shape: ImageShape) -> Task:
+        """Regression."""
+        return Numbers(self.names)
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """The numbers, `(images, names)` float32."""
+        return torch.from_numpy(self.values)
+
+    def strata(self) -> Strata:
+        """None."""
+        return Strata.alike(len(self))
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """Images of which each number is known."""
+        return dict(zip(self.names, (~targets.isnan()).sum(0).tolist(), strict=True))
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """See `Truth`; of numbers that a network gives and the data have not, none is known."""
+        values = np.full((len(self.values), len(classes)), np.nan, np.float32)
+        values[:, numbers_among(self.names, classes, source)] = self.values
+        return replace(self, names=tuple(classes), values=values)
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """A class for each pixel, which files of masks say: of `images` images."""
+
+    names: tuple[str, ...]
+    images: int
+    has_maps = True
+    outputs = None
+
+    def __len__(self) -> int:
+        return self.images
+
+    def task(self, shape: ImageShape) -> Task:
+        """Segmentation."""
+        return Mask(self.names)
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """Which classes each image has; the maps themselves come with the images."""
+        return torch.from_numpy(classes)
+
+    def strata(self) -> Strata:
+        """None."""
+        return Strata.alike(len(self))
+
+    def counts(self, targets: Tensor) -> dict[str, int]:
+        """Images in which each class is."""
+        return dict(zip(self.names, targets.sum(0).tolist(), strict=True))
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """The same, where the classes are the same: the masks have their numbers."""
+        if tuple(classes) != self.names:
+            raise UserError(f"{source} has masks of the classes {', '.join(self.names)}; expected {', '.join(classes)}")
+        return self
+
+
+def numbers_among(own: Sequence[str], classes: Sequence[str], source: str) -> NDArray[np.int64]:
+    """The number of each of its own classes among `classes`; raises `UserError` for one that is not there."""
+    unknown = [name for name in own if name not in classes]
+    if unknown:
+        raise UserError(f"{source} has classes that the network does not know: {', '.join(unknown[:5])}")
+    return np.array([classes.index(name) for name in own], np.int64)
