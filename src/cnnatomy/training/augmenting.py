@@ -57,7 +57,7 @@ def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform 
     return None
 
 
-def try_out(data: Data, task: Task, recipe: Recipe, transform: Transform | None) -> None:
+def try_out(data: Data, task: Task, recipe: Recipe, transform: Transform) -> None:
     """Augments a few training images; raises `UserError` of `own.guarded` where a transform of one's own cannot."""
     some = replace(data.train, indices=data.train.indices[:TRIED])
     images, target, seeds = next(some.batches(TRIED, recipe.seed).drawn())

@@ -111,7 +111,8 @@ def fit(
         model = built(run, recipe, start, where)
         if loss is not None:
             preparing.try_loss(model, data, objective)
-        augmenting.try_out(data, run.task, recipe, transform)
+        if transform is not None:
+            augmenting.try_out(data, run.task, recipe, transform)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(planned.evaluated) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)], transform)

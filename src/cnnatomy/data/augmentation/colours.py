@@ -1,4 +1,4 @@
-"""Changes of the values of pixels, which stay where they are: by kornia, which is imported where one is asked for.
+"""Changes of the values of pixels, which stay where they are; kornia is imported where one needs it.
 
 All take float images of 0 .. 1, `(images, channels, rows, columns)`, and one amount for each, `(images,)`.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnnatomy.data.augmentation.draws import between, normals_like
 from cnnatomy.data.augmentation.settings import Augmentation
@@ -51,10 +52,17 @@ def hue(images: Tensor, amounts: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
-    """The distance of each pixel from the mean around it times 1 + amount; as it was below three rows or columns."""
-    from kornia.enhance import sharpness as sharpened
+    """The distance of each pixel from the mean of its 3 x 3, in which it counts five times, times 1 + amount.
 
-    return sharpened(images, 1 + amounts) if min(images.shape[-2:]) >= 3 else images
+    Those at the edge stay. By a pool: a convolution, as kornia has it, rounds otherwise in another batch.
+    """
+    if min(images.shape[-2:]) < 3:
+        return images
+    inside = images[..., 1:-1, 1:-1]
+    mean = (9 * F.avg_pool2d(images, 3, 1) + 4 * inside) / 13
+    changed = images.clone()
+    changed[..., 1:-1, 1:-1] = (mean + (inside - mean) * (1 + amounts.view(-1, 1, 1, 1))).clamp(0, 1)
+    return changed
 
 
 def posterize(images: Tensor, amounts: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def augmented(
     if recipe.erasing:
         images = erased(images, seeds, recipe.erasing)
     if transform is not None:
-        images = transform(images.float() / 255) * 255
+        images = transform((images.float() / 255).clamp(0, 1)) * 255  # interpolated white is a bit above it
     return images, target
 
 
