@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from cnnatomy.training.augmenting import check
 from cnnatomy.training.loop import Training
 from helpers import run_command
 from image_seeds import image_seeds
+from imports import REPOSITORY
 
 TASK = Label(tuple("0123456789"))
 
@@ -224,3 +226,17 @@ def test_a_transform_gets_images_from_black_to_white(digits: Data) -> None:
     assert {tuple(images.shape[1:]) for images in seen} == {(1, 8, 8)}
     assert all(0 <= float(images.min()) <= float(images.max()) <= 1 for images in seen)
     assert max(float(images.max()) for images in seen) > 0.9
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.S) if "transform=" in one]
+    exec(block, {})  # our own documentation
+
+
+def test_the_commands_of_the_documentation_say_what_makes_sense() -> None:
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("cnnatomy train") and "--set" in line]
+    assert len(lines) >= 5
+    for line in lines:
+        changed(Recipe(), re.findall(r"--set (\S+)", line))

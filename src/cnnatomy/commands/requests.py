@@ -50,6 +50,8 @@ class Request:
     fit: str | None = None
     group: str | None = None
     workers: int | None = None
+    folds: int | None = None
+    fold: int = 0
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
@@ -133,9 +135,15 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
             raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
         resuming.check_network(place.path, before, given)
     start = _start(request, network)
+    loading = _loading(request, start, before)
+    if before is not None and place is not None and loading != before.loading:
+        was, now = before.loading, loading
+        raise UserError(
+            f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
+        )
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
-        data = load(images, shape, _loading(request, start, before), workers=request.workers, progress=report)
+        data = load(images, shape, loading, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
     data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
@@ -150,7 +158,8 @@ def _loading(request: Request, start: Trained | None, before: Run | None) -> Loa
 
     base = before.loading if before is not None else Loading(fit=start.run.loading.fit) if start else Loading()
     group = base.group if request.group is None else request.group
-    return replace(base, fit=request.fit or base.fit, group=group)
+    folds = {"folds": request.folds, "fold": request.fold} if request.folds is not None else {}
+    return replace(base, fit=request.fit or base.fit, group=group, **folds)
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:

@@ -44,6 +44,9 @@ class Loading:
         if self.folds and (self.folds < 2 or not 1 <= self.fold <= self.folds):
             raise UserError(f"folds: expected 2 at least, and a fold from 1 to {self.folds}; got fold {self.fold}")
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.as_dict().items() if value or name == "fit")
+
     @property
     def splitting(self) -> Self:
         """What decides the splits alone."""
