@@ -41,7 +41,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
         if request.resume:
             raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
+        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss, ready.transform)
         plan = plan.with_recipe(recipe, f"in {request.seconds:g} s: {recipe.epochs:g} epochs")
     for line in training.beginning(plan, data):
         click.echo(line)
@@ -60,6 +60,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             device=request.device,
             watch=[ShowProgress(ready.console), *trackers],
             loss=ready.loss,
+            transform=ready.transform,
             checkpoint_every=request.checkpoint_every,
             memory=ready.memory,
             final=ready.final,

@@ -42,6 +42,7 @@ class Request:
     start: str | None = None
     memory: str | None = None
     loss: str | None = None
+    transform: str | None = None
     seconds: float | None = None
     final: Path | None = None
     checkpoint_every: float = 300.0
@@ -64,8 +65,7 @@ def request_of(**options: Any) -> Request:
     changes = {name: value for name, value in options.items() if name not in known and value is not None}
     if "freeze" in changes:
         changes["freeze"] = tuple(part.strip() for part in changes["freeze"].split(",") if part.strip())
-    if "loss" in given:
-        changes["loss"] = given["loss"]
+    changes |= {name: given[name] for name in ("loss", "transform") if name in given}
     request = Request(**given, changes=changes)
     from cnnatomy.training import runfile
 
@@ -99,6 +99,7 @@ class Ready:
     device: torch.device
     start: Trained | None
     loss: Any
+    transform: Any
     memory: int | None
     before: Run | None
     final: bool
@@ -147,7 +148,8 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     data = data.joined() if final else data
     data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
-    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, final, console)
+    loss, transform = _own(request.loss), _own(request.transform)
+    return Ready(network, data, plan, device, start, loss, transform, limit, before, final, console)
 
 
 def _loading(request: Request, start: Trained | None, before: Run | None) -> Loading:
@@ -198,15 +200,15 @@ def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
     return replace(data, task=replace(data.task, groups=groups))
 
 
-def _own_loss(request: Request) -> Any:
-    """A loss of one's own, where one was given on the command line."""
+def _own(name: str | None) -> Any:
+    """A loss or a transform of one's own, where one was given on the command line."""
     from cnnatomy.tasks.losses import OWN
 
-    if request.loss is None or not request.loss.startswith(OWN):
+    if name is None or not name.startswith(OWN):
         return None
     from cnnatomy.readers.torch.names import load_callable
 
-    return load_callable(request.loss)
+    return load_callable(name)
 
 
 def again(request: Request) -> Request:

@@ -38,6 +38,7 @@ def _recipe_options(command: Any) -> Any:
             click.option("--weight-decay", type=float, help="L2; added to the gradient, or decoupled from it (adamw)."),
             click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch."),
             click.option("--loss", help="By name, such as focal or huber, or python:package.module:callable."),
+            click.option("--transform", help="Augmentation of your own, python:package.module:callable."),
             click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout."),
             click.option("--start", help="Begin with the weights of a run, a file, or `pretrained`; see above."),
             click.option("--freeze", help="Parts that are not trained: tail, tail,body, or paths."),
@@ -129,7 +130,7 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss)
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
     click.echo(training.rates(found, format))
 
 

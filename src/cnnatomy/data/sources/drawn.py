@@ -59,6 +59,8 @@ class DrawnScenes:
             return Keypoints(names, size=shape[1:])
         if self.kind == "objects":
             return Objects(names, size=shape[1:])
+        if self.kind == "motion":
+            return PixelNumbers(names, displacements=True)
         kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers}
         return kinds.get(self.kind, PixelNumbers)(names)
 
