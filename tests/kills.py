@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import kornia.enhance
+import kornia.geometry  # noqa: F401
 import torch
 
 import cnnatomy as cn

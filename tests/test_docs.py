@@ -93,3 +93,12 @@ def test_the_page_on_limits_has_all_of_them(monkeypatch):
     page = (DOCS / "limits.md").read_text(encoding="utf-8")
     assert page == module.renewed(page), "run `make tables`"
     assert len(list(module.rows())) == sum(name.startswith("MAX_") for name in vars(limits))
+
+
+def test_the_table_of_augmentations_is_that_of_the_fields(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    module = importlib.import_module("augmentation")
+    sys.modules.pop("augmentation")
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    assert page == module.renewed(page), "run `make tables`"
+    assert "| `rotation` | 0 to 180 |" in page

@@ -17,6 +17,7 @@ from imports import FILES, REPOSITORY, SOURCE, circles, graph, imports, is_modul
 BELOW: dict[str, set[str]] = {
     "errors": {"limits"},
     "limits": set(),
+    "fields": {"errors"},
     "files": {"errors", "limits"},
     "machine": {"errors"},
     "plain": {"errors", "limits"},
@@ -29,7 +30,7 @@ BELOW: dict[str, set[str]] = {
     "timing": {"analysis"},
     "critique": {"edits", "timing"},
     "tasks": {"readers"},
-    "data": {"tasks", "machine"},
+    "data": {"tasks", "machine", "fields"},
     "runs": {"readers", "data"},
     "training": {"runs", "analysis", "timing"},
     "explain": {"runs", "analysis"},
@@ -66,8 +67,8 @@ IMPORTED_LAZILY = (
 CORE = {"cnnatomy", "yaml"}
 COMMAND_LINE = CORE | {"click"}
 LIGHT_ROOMS = (
-    *("errors", "limits", "files", "machine", "plain", "layers", "design", "catalogue", "readers", "analysis", "edits"),
-    *("critique", "report", "commands", "cli"),
+    *("errors", "limits", "fields", "files", "machine", "plain", "layers", "design", "catalogue", "readers"),
+    *("analysis", "edits", "critique", "report", "commands", "cli"),
 )
 
 

@@ -136,5 +136,14 @@ MAX_COCO_BYTES = 2**30
 MAX_OBJECTS = 1_000
 """Boxes of one image; COCO has 93 at most."""
 
+MAX_NEAR_PAIRS = 5_000_000
+"""Of near duplicates that are kept in memory; of more, as in films, those that connect the same images."""
+
+MAX_PATTERN_LENGTH = 1_000
+"""Characters of a regular expression."""
+
+MAX_PATTERN_SECONDS = 20
+"""For which a regular expression is searched in the names of all images."""
+
 MAX_FOLDERS = 100_000
 """Folders in which runs are looked for."""

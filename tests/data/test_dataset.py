@@ -12,7 +12,6 @@ from PIL import Image
 
 from cnnatomy.data import Data, Frame, Loading, Split, load, load_labelled
 from cnnatomy.data import stores as module
-from cnnatomy.data.augmentation import move
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL
 from cnnatomy.data.seeds import mix
@@ -243,26 +242,6 @@ def test_seeds_of_neighbouring_epochs_and_seeds_all_differ() -> None:
     seeds = {mix(seed, epoch) for seed in range(50) for epoch in range(50)}
     assert len(seeds) == 2500
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_moving_by_nothing_changes_nothing_and_by_a_bit_a_bit() -> None:
-    images = torch.rand(4, 3, 12, 20) * 255
-    assert torch.allclose(move(images), images, atol=1e-2)
-    torch.manual_seed(0)
-    moved = move(images, shift=0.1, rotation=10, scale=0.1)
-    assert moved.shape == images.shape
-    assert not torch.allclose(moved, images, atol=1)
-
-
-def test_a_shift_is_a_share_of_the_sides() -> None:
-    image = torch.zeros(200, 1, 21, 41)
-    image[:, :, 10, 20] = 1
-    torch.manual_seed(0)
-    mass = move(image, shift=0.2)
-    rows = (mass.sum((1, 3)) * torch.arange(21)).sum(1) / mass.sum((1, 2, 3)) - 10
-    columns = (mass.sum((1, 2)) * torch.arange(41)).sum(1) / mass.sum((1, 2, 3)) - 20
-    assert 3.5 < rows.abs().max() <= 4.3
-    assert 7.0 < columns.abs().max() <= 8.3
 
 
 @pytest.mark.slow

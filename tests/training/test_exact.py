@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from cnnatomy.data.augmentation.settings import NAMES
 from cnnatomy.training import Recipe, schedules
 from cnnatomy.training.schema import OPTIMIZERS, SCHEDULES
 from kills import Trainings
@@ -34,14 +35,34 @@ EVERYTHING = Recipe(
     rates={"tail": 0.5},
     precision="bfloat16",
     memory_format="channels_last",
+    flip=0.5,
+    crop=1,
     shift=0.1,
     rotation=10,
     scale=0.1,
-    flip=0.5,
+    brightness=0.2,
+    noise=0.02,
+    erasing=0.2,
+    mixup=0.2,
+    cutmix=0.5,
 )
+AUGMENTED = replace(
+    EVERYTHING,
+    flip_vertical=0.1,
+    turns=0.1,
+    resized_crop=0.8,
+    shear=5,
+    perspective=0.1,
+    contrast=0.2,
+    colour=0.2,
+    hue=0.1,
+    trivial=True,
+    rand=1,
+)
+"""With all that can happen to an image."""
 STEPS = 60
 """Of such a training: 1,259 images in batches of 64, three times."""
-TIMES = ("images_per_second", "seconds")
+TIMES = ("images_per_second", "seconds", "waiting")
 KILLED = -9
 
 
@@ -69,6 +90,10 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(trainings, tmp_path_factory.mktemp("whole"))
+
+
+def test_every_augmentation_is_among_them() -> None:
+    assert {name for name in NAMES if not getattr(AUGMENTED, name)} == {"transform"}
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -107,7 +132,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     random = Random(moment)
     optimizer = OPTIMIZERS[::-1][moment % len(OPTIMIZERS)]
     schedule = SCHEDULES[moment % len(SCHEDULES)]
-    recipe = replace(EVERYTHING, optimizer=optimizer, schedule=schedule, cut_every=1, cut_patience=0)
+    recipe = replace(AUGMENTED, optimizer=optimizer, schedule=schedule, cut_every=1, cut_patience=0)
     folder, begun = tmp_path / "run", False
     for how in moments(random):
         code, said = trainings.run(folder, recipe, resume=begun, **how)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import cnnatomy as cn
 from cnnatomy import Chain, Network, files
 from cnnatomy.data import Data, Loading, Normalisation, load
+from cnnatomy.data.augmentation import Wanted
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.runs import RunFolder, read_run
@@ -220,7 +221,7 @@ def test_auxiliary_heads_count_three_tenths(digits: Data) -> None:
     images, labels = torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     outputs = training.model(images)
     expected = F.cross_entropy(outputs["main"], labels) + 0.3 * F.cross_entropy(outputs["early"], labels)
-    assert float(training._loss(images, labels)[0]) == pytest.approx(float(expected))
+    assert float(training._loss(images, [Wanted(1.0, labels)])[0]) == pytest.approx(float(expected))
 
 
 @pytest.mark.slow
@@ -229,7 +230,7 @@ def test_googlenet_trains_with_its_auxiliary_heads(digits: Data) -> None:
     model = Model(cn.network("googlenet", classes=10).build((3, 224, 224)), Normalisation((0.5,) * 3, (0.2,) * 3))
     training = Training(model, recipe, preparing.objective(digits.task, recipe), digits.train.batches(2, 0), None)
     images = torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8)
-    training._loss(images, torch.tensor([1, 2]))[0].backward()
+    training._loss(images, [Wanted(1.0, torch.tensor([1, 2]))])[0].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 

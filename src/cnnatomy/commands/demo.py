@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnnatomy.commands.one_run import trained_by, what_next
 from cnnatomy.commands.options import account_of, device_option, needs_training
 from cnnatomy.commands.requests import Request
-from cnnatomy.commands.train import trained_by, what_next
 from cnnatomy.commands.trained import print_predictions
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ class Request:
     start: str | None = None
     memory: str | None = None
     loss: str | None = None
+    transform: str | None = None
     seconds: float | None = None
     final: Path | None = None
     checkpoint_every: float = 300.0
@@ -49,6 +50,9 @@ class Request:
     fit: str | None = None
     group: str | None = None
     workers: int | None = None
+    hold: str | None = None
+    folds: int | None = None
+    fold: int = 0
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
@@ -62,8 +66,7 @@ def request_of(**options: Any) -> Request:
     changes = {name: value for name, value in options.items() if name not in known and value is not None}
     if "freeze" in changes:
         changes["freeze"] = tuple(part.strip() for part in changes["freeze"].split(",") if part.strip())
-    if "loss" in given:
-        changes["loss"] = given["loss"]
+    changes |= {name: given[name] for name in ("loss", "transform") if name in given}
     request = Request(**given, changes=changes)
     from cnnatomy.training import runfile
 
@@ -97,6 +100,7 @@ class Ready:
     device: torch.device
     start: Trained | None
     loss: Any
+    transform: Any
     memory: int | None
     before: Run | None
     final: bool
@@ -106,6 +110,7 @@ class Ready:
 def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
     from cnnatomy.data import load, open_source
+    from cnnatomy.data.dataset import MEMORY
     from cnnatomy.machine import choose_device
     from cnnatomy.report.memory import parse_size
     from cnnatomy.runs.run import image_shape
@@ -119,6 +124,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     if before is not None:
         recipe = resuming.settled(recipe, before)
     limit = parse_size(request.memory) if request.memory else None
+    held = parse_size(request.hold) if request.hold else MEMORY
     device = choose_device(request.device)
     images = open_source(request.data if request.data is not None else before.source if before else "digits")
     network = _network(request, images.outputs, before)
@@ -132,14 +138,21 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
             raise UserError(f"{place.path} holds a run of another network, {before.name}: {error}") from None
         resuming.check_network(place.path, before, given)
     start = _start(request, network)
+    loading = _loading(request, start, before)
+    if before is not None and place is not None and loading != before.loading:
+        was, now = before.loading, loading
+        raise UserError(
+            f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
+        )
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
-        data = load(images, shape, _loading(request, start, before), workers=request.workers, progress=report)
+        data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
     data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
-    return Ready(network, data, plan, device, start, _own_loss(request), limit, before, final, console)
+    loss, transform = _own(request.loss), _own(request.transform)
+    return Ready(network, data, plan, device, start, loss, transform, limit, before, final, console)
 
 
 def _loading(request: Request, start: Trained | None, before: Run | None) -> Loading:
@@ -148,7 +161,8 @@ def _loading(request: Request, start: Trained | None, before: Run | None) -> Loa
 
     base = before.loading if before is not None else Loading(fit=start.run.loading.fit) if start else Loading()
     group = base.group if request.group is None else request.group
-    return replace(base, fit=request.fit or base.fit, group=group)
+    folds, fold = (base.folds, base.fold) if request.folds is None else (request.folds, request.fold)
+    return replace(base, fit=request.fit or base.fit, group=group, folds=folds, fold=fold)
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:
@@ -189,15 +203,15 @@ def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
     return replace(data, task=replace(data.task, groups=groups))
 
 
-def _own_loss(request: Request) -> Any:
-    """A loss of one's own, where one was given on the command line."""
+def _own(name: str | None) -> Any:
+    """A loss or a transform of one's own, where one was given on the command line."""
     from cnnatomy.tasks.losses import OWN
 
-    if request.loss is None or not request.loss.startswith(OWN):
+    if name is None or not name.startswith(OWN):
         return None
     from cnnatomy.readers.torch.names import load_callable
 
-    return load_callable(request.loss)
+    return load_callable(name)
 
 
 def again(request: Request) -> Request:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from cnnatomy.commands.folds import trained_on_folds
+from cnnatomy.commands.one_run import trained_by, what_next
 from cnnatomy.commands.options import (
     DATA_HELP,
     DURATION,
     device_option,
     fit_option,
     group_option,
+    hold_option,
     input_option,
     needs_training,
     network_argument,
     workers_option,
 )
-from cnnatomy.commands.requests import Request, again, prepared, request_of
-from cnnatomy.errors import UserError
-
-if TYPE_CHECKING:
-    from cnnatomy.runs import Run, RunFolder, Trained
-    from cnnatomy.training import Recipe
-    from cnnatomy.training.watching import Watcher
+from cnnatomy.commands.requests import prepared, request_of
 
 
 def _recipe_options(command: Any) -> Any:
@@ -36,6 +32,7 @@ def _recipe_options(command: Any) -> Any:
             fit_option,
             group_option,
             workers_option,
+            hold_option,
             click.option("--recipe", help="By name (`cnnatomy recipe` lists them) or a YAML file; options change it."),
             click.option("--batch-size", type=click.IntRange(1), help="Images a step."),
             click.option("--optimizer", help="sgd, nesterov, rmsprop, adam, adamw or muon."),
@@ -43,6 +40,7 @@ def _recipe_options(command: Any) -> Any:
             click.option("--weight-decay", type=float, help="L2; added to the gradient, or decoupled from it (adamw)."),
             click.option("--init", "initialisation", help="Initialisation: he, xavier, calibrated (1/n) or torch."),
             click.option("--loss", help="By name, such as focal or huber, or python:package.module:callable."),
+            click.option("--transform", help="Augmentation of your own, python:package.module:callable."),
             click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and dropout."),
             click.option("--start", help="Begin with the weights of a run, a file, or `pretrained`; see above."),
             click.option("--freeze", help="Parts that are not trained: tail, tail,body, or paths."),
@@ -73,6 +71,7 @@ def _recipe_options(command: Any) -> Any:
 @click.option("--schedule", help="constant, step, plateau, cosine, one-cycle or polynomial.")
 @click.option("--patience", type=click.IntRange(0), help="Epochs without a lower validation loss before it stops.")
 @click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
+@click.option("--folds", type=click.IntRange(2, 100), help="Train on each of so many folds; prints mean and interval.")
 @click.option("--final", type=click.Path(path_type=Path), help="Train again as this run chose, on validation data too.")
 @click.option(
     "--logger",
@@ -106,7 +105,11 @@ def train(**options: Any) -> None:
     cnnatomy train run.yaml
     """
     needs_training()
-    place, _ = trained_by(request_of(**options))
+    request = request_of(**options)
+    if request.folds is not None:
+        trained_on_folds(request)
+        return
+    place, _ = trained_by(request)
     click.echo(what_next(place))
 
 
@@ -129,99 +132,8 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss)
+    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
     click.echo(training.rates(found, format))
-
-
-def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
-    """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
-    from cnnatomy.report import training
-    from cnnatomy.runs import RunFolder
-    from cnnatomy.runs import folder as run_folder
-    from cnnatomy.training import fit, pace, resuming
-    from cnnatomy.training.progress import ShowProgress
-
-    if request.final is not None:
-        request = again(request)
-    place = RunFolder(request.out or Path("runs") / _run_name(request.network))
-    if request.resume:
-        run_folder.check_idle(place)
-    else:
-        run_folder.check_free(place, request.remedy)
-    trackers = _trackers(request, place.path)
-    ready = prepared(request, place)
-    plan, data = ready.plan, ready.data
-    recipe = plan.recipe
-    if request.seconds is not None:
-        if "epochs" in request.changes:
-            raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
-        if request.resume:
-            raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss)
-        plan = plan.with_recipe(recipe, f"in {request.seconds:g} s: {recipe.epochs:g} epochs")
-    for line in training.beginning(plan, data):
-        click.echo(line)
-    before = ready.before
-    if before is not None and run_folder.is_complete(place) and not _goes_on(before, recipe):
-        click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
-        return place, None
-    try:
-        trained = fit(
-            ready.network,
-            data,
-            recipe,
-            place.path,
-            resume=request.resume,
-            start=ready.start,
-            device=request.device,
-            watch=[ShowProgress(ready.console), *trackers],
-            loss=ready.loss,
-            checkpoint_every=request.checkpoint_every,
-            memory=ready.memory,
-            final=ready.final,
-        )
-    except KeyboardInterrupt:
-        if run_folder.is_run(place):
-            click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
-            click.echo(f"  {resuming.going_on(place, recipe, plan.run.parent)}")
-        raise
-    assert trained.outcome is not None
-    click.echo(training.ending(trained.outcome, trained.run.task.metric))
-    what = f"test split of {data.source}, which training never saw"
-    click.echo(training.evaluation(trained.outcome.test, what))
-    return place, trained
-
-
-def _trackers(request: Request, run: Path) -> list[Watcher]:
-    if not request.loggers:
-        return []
-    from cnnatomy.training import trackers
-
-    return [trackers.named(name, run) for name in request.loggers]
-
-
-def _goes_on(before: Run, recipe: Recipe) -> bool:
-    """Whether a recipe asks for other than a complete run: what would only change its next step changes nothing."""
-    from cnnatomy.training.resuming import AMENDABLE
-
-    new, old = recipe.as_dict(), type(recipe).of(before).as_dict()
-    return any(new[name] != old[name] for name in new if name not in AMENDABLE or name in ("epochs", "patience"))
-
-
-def what_next(place: RunFolder) -> str:
-    """Where everything is and what to type next."""
-    path = shlex.quote(str(place.path))
-    return (
-        f"\nThe run is in {place.path}: design.yaml, model.safetensors, metrics.csv, summary.json\n"
-        f"  cnnatomy predict {path} IMAGE...     what is on your own images\n"
-        f"  cnnatomy evaluate {path}             how good it is, in detail\n"
-        f"  tensorboard --logdir {shlex.quote(str(place.tensorboard))}"
-    )
-
-
-def _run_name(network: str) -> str:
-    path = Path(network.lower().rpartition(":")[2])  # of python:package.module:callable the last part
-    return path.stem if path.suffix in (".yaml", ".yml", ".onnx", ".prototxt") else path.name
 
 
 COMMANDS = (train, find_rate)

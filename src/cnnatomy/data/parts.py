@@ -11,6 +11,7 @@ from torch import Tensor
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS
+from cnnatomy.data.leaks import Overlap
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.stores import Store
 from cnnatomy.errors import some_of
@@ -46,7 +47,9 @@ class Report:
     """What became of the files: counts per split and class, and everything that was not used.
 
     `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
-    `drawn_from` is what the project drew the images out of, where it did.
+    `drawn_from` is what the project drew the images out of, where it did. `near_duplicates` are pairs within one split,
+    `ungrouped` images whose name shows no group, and `unused` those of a test split that no fold uses. `overlaps` are
+    what lies in different splits of the data set's own.
     """
 
     counts: dict[str, dict[str, int]]
@@ -57,6 +60,10 @@ class Report:
     conflicts: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     drawn_from: str = ""
+    near_duplicates: int = 0
+    ungrouped: int = 0
+    unused: int = 0
+    overlaps: tuple[Overlap, ...] = ()
 
     def lines(self, most: int = 5) -> list[str]:
         """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
@@ -73,6 +80,13 @@ class Report:
             lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
         if self.duplicates:
             lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
+        if self.near_duplicates:
+            lines.append(f"{self.near_duplicates:,} pairs of near duplicates: each kept in one split")
+        if self.ungrouped:
+            lines.append(f"{self.ungrouped:,} images have no group by their name: each is one of its own")
+        if self.unused:
+            lines.append(f"{self.unused:,} images of the data set's own test split are in no fold: use them at the end")
+        lines += [overlap.line() for overlap in self.overlaps]
         if self.left_out:
             lines.append(f"{self.left_out:,} images left out that are in a later split too")
         if self.conflicts:

@@ -86,12 +86,14 @@ class OnDemand:
     """Images decoded by worker processes each time, a batch at a time: for data sets larger than memory.
 
     `workers` are the processes; 0 where there are none. They live until `close`, or until nobody has this any more.
+    `pixels` is how many an image is stored with, on average.
     With `pinned` batches lie where a GPU fetches them from while it computes.
     """
 
     image_set: ImageSet
     frame: Frame
     workers: int
+    pixels: float = 0.0
     pinned: bool = False
     _crews: list[_Crew] = field(default_factory=list)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cnnatomy.data.duplicates import SIDE, thumbnail
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
 from cnnatomy.data.image_set import Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
@@ -24,8 +25,6 @@ Progress = Callable[[int, int], None]
 AT_ONCE = 512
 """Images that are decoded before they are measured together, if they take `AT_ONCE_BYTES` at most."""
 AT_ONCE_BYTES = 2**23
-THUMBNAIL = 16
-"""Rows and columns of the small grey images by which near duplicates are found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Survey:
         digests: of the pixels of each; empty where it is broken.
         digests_of_maps: of the map of each that has one.
         sums, squares: of the pixels by channel, `(images, channels)`.
-        thumbnails: grey, `(images, 16 x 16)`.
+        thumbnails: grey, `(images, 16, 16)`.
         stored: of those that are not broken, how they are stored.
         broken: of the others, the reason.
         classes: which classes the map of each has, `(images, names)`.
@@ -67,7 +66,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     images = np.zeros((count, *frame.shape), np.uint8) if fits else None
     maps = np.zeros((count, *frame.shape[1:]), np.uint8) if fits and has_maps else None
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
-    thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
+    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
     classes = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.bool_)
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
@@ -98,13 +97,14 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
                 images[where] = pixels
         if progress is not None:
             progress(part.stop, count)
-    store: Store = OnDemand(image_set, frame, workers)
+    mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
+    store: Store = OnDemand(image_set, frame, workers, mean_size)
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
 
 
-class Measured(NamedTuple):
+class Measures(NamedTuple):
     """Of images: digests of their pixels, sums of them and of their squares, `(images, channels)`, thumbnails."""
 
     digests: list[bytes]
@@ -113,12 +113,13 @@ class Measured(NamedTuple):
     thumbnails: Pixels
 
 
-def measured(images: Pixels) -> Measured:
+def measured(images: Pixels) -> Measures:
     """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
     exact = images.reshape(*images.shape[:2], -1).astype(np.float64)  # all sums stay far below 2^53
     sums, squares = exact.sum(2), np.einsum("icp,icp->ic", exact, exact)
     digests = [_digest(image) for image in images]
-    return Measured(digests, sums.astype(np.int64), squares.astype(np.int64), thumbnails_of(images))
+    thumbnails = np.stack([thumbnail(image) for image in images])
+    return Measures(digests, sums.astype(np.int64), squares.astype(np.int64), thumbnails)
 
 
 def _digest(pixels: Pixels) -> bytes:
@@ -131,17 +132,6 @@ def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
     if len(found) and found[-1] >= count:
         raise ImageError(f"its mask has a class {found[-1]}; there are {count:,}, from 0 on ({OUTSIDE}: no class)")
     return np.isin(np.arange(count), found)
-
-
-def thumbnails_of(images: Pixels) -> Pixels:
-    """The means of 16 x 16 nearly equal parts of each image, over all of its channels, `(images, 16 x 16)`."""
-    grey = images.mean(1, dtype=np.float32)
-    for axis, length in enumerate(grey.shape[1:], 1):
-        edges = np.arange(THUMBNAIL) * length // THUMBNAIL
-        counts = np.maximum(np.diff(edges, append=length), 1)
-        grey = np.add.reduceat(grey, edges, axis) / np.expand_dims(counts, 2 - axis)
-    small: Pixels = grey.reshape(len(images), -1).round().astype(np.uint8)
-    return small
 
 
 def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[Fetched | ImageError]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +103,13 @@ def difference(first: str, second: str, format: str) -> str:
         UserError: if there is no such recipe, or a file is none.
     """
     from cnnatomy.training.recipes import find
-    from cnnatomy.training.schema import Recipe, about
+    from cnnatomy.training.schema import FIELDS, about
 
     names, found = (first, second), (find(first), find(second))
     changed = [
-        {"field": field.name, "first": values[0], "second": values[1], "about": about(field.name)}
-        for field in fields(Recipe)
-        for values in [[one.recipe.as_dict()[field.name] for one in found]]
+        {"field": name, "first": values[0], "second": values[1], "about": about(name)}
+        for name in FIELDS
+        for values in [[one.recipe.as_dict()[name] for one in found]]
         if values[0] != values[1]
     ]
     networks = [one.network for one in found]

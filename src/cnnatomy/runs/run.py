@@ -103,7 +103,7 @@ class Run:
         Raises:
             UserError: naming the file and the key of what `as_dict` does not give.
         """
-        about = field(record, "data", dict[str, str | int], source)
+        about = field(record, "data", dict[str, str | int | bool], source)
         normalisation = field(record, "normalisation", dict[str, tuple[float, ...]], source)
         data, normal = f"{source}: data", f"{source}: normalisation"
         run = cls(

@@ -43,7 +43,6 @@ class Label(PerImage):
     metric: ClassVar[str] = "accuracy"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal", "expected-reward", "distance")
     in_loss: ClassVar[type[Layer] | None] = Softmax
-    is_movable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         grouped = [name for names in self.groups.values() for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,6 +20,7 @@ from cnnatomy.tasks.task import (
     Answer,
     Criterion,
     Evaluation,
+    Moving,
     Output,
     Outputs,
     Target,
@@ -76,6 +78,11 @@ class Mask(MapTask):
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
     in_loss: ClassVar[type[Layer] | None] = Softmax
 
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The class of each pixel goes with it; what comes from outside the image counts for nothing."""
+        assert isinstance(target, Tensor)
+        return move.classes(target)
+
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of pixels that are right, summed over the images."""
         assert isinstance(target, Tensor)
@@ -125,13 +132,21 @@ class MaskMeter:
 class PixelNumbers(MapTask):
     """Numbers for each pixel (depth: one, motion: two): the head gives a map of as many channels.
 
-    Where a target is nan it counts for nothing.
+    Where a target is nan it counts for nothing. `displacements` says that the two are by how many rows and columns a
+    pixel moves to the next image: then they turn, too, when augmentation turns the image.
     """
+
+    displacements: bool = False
 
     kind: ClassVar[str] = "map"
     what: ClassVar[str] = "a regression map"
     metric: ClassVar[str] = "closeness"
     losses: ClassVar[tuple[str, ...]] = ("l1", "l2", "huber", "lp")
+
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The numbers of each pixel go with it."""
+        assert isinstance(target, Tensor)
+        return move.displacements(target) if self.displacements else move.numbers(target)
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """1 / (1 + mean absolute error) of each image, summed."""
@@ -230,6 +245,19 @@ class Keypoints(MapTask):
         value: Tensor = criterion(places / max(self.size), wanted / max(self.size))
         return value
 
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The places go with the image; one that is outside is not visible.
+
+        In an image that is mirrored, left and right change names: a left eye becomes a right one.
+        """
+        assert isinstance(target, Tensor)
+        places = move.points(target[..., :2])
+        limits = places.new_tensor(self.size[::-1])
+        inside = ((places >= 0) & (places < limits)).all(2)
+        moved = torch.cat([places, torch.where(inside[..., None], target[..., 2:], 0)], 2)
+        mirrors = move.mirrors.to(moved.device)
+        return torch.where(mirrors[:, None, None], moved[:, other_side(self.names)], moved)
+
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The share of the visible keypoints that are right, summed over the images."""
         errors, known = self.errors(outputs, target)
@@ -261,6 +289,17 @@ class Keypoints(MapTask):
     def _answer(self, places: Sequence[Sequence[float]]) -> Answer:
         named = {name: [x, y] for name, (x, y) in zip(self.names, places, strict=True)}
         return Answer({"keypoints": named}, "  ".join(f"{name} ({x:.1f}, {y:.1f})" for name, (x, y) in named.items()))
+
+
+def other_side(names: Sequence[str]) -> list[int]:
+    """For each name the number of that which it has in a mirror: left and right are exchanged, as words in it."""
+    swapped = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+    def in_mirror(name: str) -> str:
+        return "".join(swapped.get(word, word) for word in re.split(r"([^a-z]+)", name.lower()))
+
+    numbers = {name.lower(): number for number, name in enumerate(names)}
+    return [numbers.get(in_mirror(name), number) for number, name in enumerate(names)]
 
 
 class KeypointsMeter:

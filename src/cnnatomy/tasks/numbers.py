@@ -26,7 +26,6 @@ class Labels(PerImage):
     metric: ClassVar[str] = "label_accuracy"
     losses: ClassVar[tuple[str, ...]] = ("binary-cross-entropy", "focal")
     in_loss: ClassVar[type[Layer] | None] = Sigmoid
-    is_movable: ClassVar[bool] = True
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each label."""
@@ -77,7 +76,6 @@ class Numbers(PerImage):
     kind: ClassVar[str] = "numbers"
     metric: ClassVar[str] = "closeness"
     losses: ClassVar[tuple[str, ...]] = ("l2", "l1", "huber", "lp")
-    is_movable: ClassVar[bool] = True
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """As many numbers as there are names."""

@@ -17,7 +17,19 @@ from cnnatomy.layers.layer import dimensions
 from cnnatomy.tasks import boxes
 from cnnatomy.tasks.boxes import IGNORED, Detections
 from cnnatomy.tasks.losses import Options
-from cnnatomy.tasks.task import Answer, Criterion, Evaluation, Meter, Output, Outputs, Target, Task, ToImage, given
+from cnnatomy.tasks.task import (
+    Answer,
+    Criterion,
+    Evaluation,
+    Meter,
+    Moving,
+    Output,
+    Outputs,
+    Target,
+    Task,
+    ToImage,
+    given,
+)
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss (Lin et al. 2017, section 5.1)."""
@@ -174,6 +186,11 @@ class Objects(Task):
         decoded = boxes.decode(parts["boxes"], self.grid(outputs))
         least = self.least_score if least_score is None else least_score
         return boxes.detect(decoded, scores, self.size, least, self.overlap)
+
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The boxes around what they were around; of what is hardly seen any more there is none."""
+        assert isinstance(target, Tensor)
+        return move.boxes(target)
 
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The F1 of each image, summed: of detections above `shown_score` and of objects, by those that are found.

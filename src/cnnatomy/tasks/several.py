@@ -23,6 +23,7 @@ from cnnatomy.tasks.task import (
     Criterion,
     Evaluation,
     Meter,
+    Moving,
     Output,
     Outputs,
     Target,
@@ -114,6 +115,16 @@ class SeveralHeads(Task):
                 for name, (weight, loss) in criterion.items()
             ]
         ).sum()
+
+    def moved(self, target: Target, move: Moving) -> Target:
+        """Those of each head."""
+        assert isinstance(target, dict)
+        moved = {}
+        for name, task in self.tasks.items():
+            part = task.moved(target[name], move)
+            assert isinstance(part, Tensor)
+            moved[name] = part
+        return moved
 
     def by_head(self, outputs: Outputs) -> dict[str, Any]:
         """Outputs by the names of their heads; a network with a single one gives its output itself."""
@@ -307,7 +318,7 @@ class Localised(Label):
 
     kind: ClassVar[str] = "localised"
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
-    is_movable: ClassVar[bool] = False
+    is_mixable: ClassVar[bool] = False
 
     def check(self, outputs: Sequence[Output], whose: str) -> None:
         """One number for each class, and a map of a channel for each."""
@@ -340,6 +351,11 @@ class Localised(Label):
         places = _two(outputs)[1]
         of_map = Mask(self.names).loss(places, target["mask"], losses.make("cross-entropy", Options()))
         return super().loss(outputs, target, criterion) + self.map_weight * of_map
+
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The label stays, and the map of the classes moves."""
+        assert isinstance(target, dict)
+        return target | {"mask": move.classes(target["mask"])}
 
     def meter(self) -> Meter:
         """That of one label, and the accuracy of the pixels."""

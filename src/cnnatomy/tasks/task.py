@@ -29,6 +29,29 @@ ToImage = Callable[[float, float], tuple[float, float]]
 """From column and row in the network's input to those in the image that it was cut out of."""
 
 
+class Moving(Protocol):
+    """What augmentation does to the places of each image of a batch; places are x and y in pixels of the input."""
+
+    @property
+    def mirrors(self) -> Tensor:
+        """Which images it mirrors, `(images,)` bool, on the CPU."""
+
+    def classes(self, maps: Tensor) -> Tensor:
+        """A class for each pixel, `(images, rows, columns)`; 255 where nothing was."""
+
+    def numbers(self, maps: Tensor) -> Tensor:
+        """Numbers for each pixel, `(images, channels, rows, columns)` float; nan where nothing was."""
+
+    def displacements(self, maps: Tensor) -> Tensor:
+        """By how many rows and columns each pixel moves, `(images, 2, rows, columns)` float; nan where nothing was."""
+
+    def points(self, points: Tensor) -> Tensor:
+        """Places, `(images, points, 2)`, be they outside."""
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes and their classes, `(images, most, 5)`, without what is outside; -1 where there is none."""
+
+
 @dataclass(frozen=True)
 class Output:
     """A head of a network, or one of the maps that it gives: its name and shape, without the batch."""
@@ -113,7 +136,7 @@ class Task:
         metric: the score that is shown after every epoch, 0 .. 1, the higher the better.
         losses: the names of the losses that fit, the default first.
         in_loss: the layer that losses and answers compute of what a head gives, so that a head is trained without it.
-        is_movable: whether targets stay as they are when an image is moved or mirrored.
+        is_mixable: whether the loss of a blend of two images is that of both targets.
     """
 
     names: tuple[str, ...]
@@ -122,7 +145,7 @@ class Task:
     metric: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
     in_loss: ClassVar[type[Layer] | None] = None
-    is_movable: ClassVar[bool] = False
+    is_mixable: ClassVar[bool] = False
 
     @property
     def learns(self) -> str:
@@ -166,6 +189,10 @@ class Task:
         """The mean loss of a batch, a scalar; `criterion` is what that method gave, or a loss of one's own."""
         raise NotImplementedError
 
+    def moved(self, target: Target, move: Moving) -> Target:
+        """The targets of images that augmentation moves."""
+        raise NotImplementedError
+
     def score(self, outputs: Outputs, target: Target) -> Tensor:
         """The sum over the images of a score, 0 .. 1 each: what `metric` names."""
         raise NotImplementedError
@@ -202,6 +229,8 @@ class Task:
 class PerImage(Task):
     """A task whose head gives one number of an image for each name."""
 
+    is_mixable: ClassVar[bool] = True
+
     def scores(self, outputs: Outputs) -> Tensor:
         """What the network gives, `(images, names)`."""
         scores: Tensor = outputs.flatten(1)
@@ -210,6 +239,10 @@ class PerImage(Task):
     def wanted(self, target: Target) -> Tensor:
         """What is right: the class of each image, or a row of numbers for each."""
         assert isinstance(target, Tensor)
+        return target
+
+    def moved(self, target: Target, move: Moving) -> Target:
+        """As they are: they have no places."""
         return target
 
     def loss(self, outputs: Outputs, target: Target, criterion: Criterion) -> Tensor:

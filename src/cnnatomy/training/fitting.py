@@ -16,6 +16,7 @@ from torch import nn
 
 from cnnatomy import machine
 from cnnatomy.data import Data
+from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.data.stores import watched
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
@@ -32,7 +33,7 @@ from cnnatomy.runs.run import Run
 from cnnatomy.runs.trained import Outcome, Trained
 from cnnatomy.tasks.losses import Loss
 from cnnatomy.tasks.task import Evaluation
-from cnnatomy.training import checkpoints, preparing, regularisation, resuming, transfer
+from cnnatomy.training import augmenting, checkpoints, preparing, regularisation, resuming, transfer
 from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.epochs import Keeper
 from cnnatomy.training.initialisation import initialise
@@ -60,6 +61,7 @@ def fit(
     device: str = "auto",
     watch: Sequence[Watcher] = (),
     loss: Loss | None = None,
+    transform: Transform | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     memory: int | None = None,
     final: bool = False,
@@ -74,6 +76,7 @@ def fit(
         device: `auto`, `cpu` or `cuda`.
         watch: what looks on.
         loss: one's own, of (outputs, targets) to the mean over the images.
+        transform: one's own augmentation, after that of the recipe; see `data.augmentation.own`.
         checkpoint_every: seconds after which the state is kept inside an epoch, too.
         memory: bytes to stay within; a batch that needs more is computed in parts.
         final: trains on training and validation together, to the last epoch of the recipe, and keeps that: after all
@@ -101,6 +104,7 @@ def fit(
     if place is not None and before is not None:
         run = resuming.same_run(place, before, run, start)
     objective = preparing.objective(run.task, recipe, planned.weights, loss)
+    transform = augmenting.own(recipe, transform)
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
         stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
@@ -110,9 +114,11 @@ def fit(
         model = built(run, recipe, start, where)
         if loss is not None:
             preparing.try_loss(model, data, objective)
+        if transform is not None:
+            augmenting.try_out(data, run.task, recipe, transform)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
         validation = data.val.batches(planned.evaluated) if len(data.val) else None
-        training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)])
+        training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)], transform)
         if place is not None:
             stack.enter_context(run_folder.locked(place))
             if before is not None:

@@ -1,8 +1,8 @@
 """The loop: step by step through the epochs, such that it can be left at any step and gone on with, bit for bit.
 
-All that is random in a step (augmentation, dropout, stochastic depth) follows from the seed and the number of the step,
-and the order of the images from the seed and the number of the epoch. So the state of a training is its weights, what
-its optimizers keep, its sums since the epoch began, and a few counts.
+All that is random in a step (dropout, stochastic depth, mixing) follows from the seed and the number of the step, the
+order of the images from the seed and the number of the epoch, and what happens to an image from both and the image. So
+the state of a training is its weights, what its optimizers keep, its sums since the epoch began, and a few counts.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cnnatomy.data.augmentation import augmented
+from cnnatomy.data.augmentation import Wanted, augmented, blended
+from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.seeds import mix
 from cnnatomy.runs.evaluation import moved
@@ -28,7 +30,7 @@ from cnnatomy.tasks.task import Criterion, Outputs, Target, Task
 from cnnatomy.training import divergence, optimizers, schedules
 from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.schema import Recipe
-from cnnatomy.training.steps import Sums, frozen, has_gradients, in_float32, parts, seed
+from cnnatomy.training.steps import Sums, frozen, has_gradients, in_float32, parts, seed, weighted
 from cnnatomy.training.waiting import Waiting
 from cnnatomy.training.watching import Watcher
 
@@ -65,9 +67,10 @@ class Training:
         train: Batches,
         val: Batches | None,
         watchers: Sequence[Watcher] = (),
+        transform: Transform | None = None,
     ) -> None:
         self.model, self.recipe, self.objective, self.train, self.val = model, recipe, objective, train, val
-        self.watchers = list(watchers)
+        self.watchers, self.transform = list(watchers), transform
         self.device = model.mean.device
         self.optimizers = optimizers.make(recipe, model.network)
         self.plateau = schedules.Plateau(recipe.cut_patience)
@@ -158,8 +161,8 @@ class Training:
         self._set_training()
         self._started, seen = time.perf_counter(), self.sums.images
         self._waiting = Waiting(self.device)
-        for images, target in self._waiting.over(self.train):
-            self._step(images, target)
+        for images, target, seeds in self._waiting.over(self.train.drawn()):
+            self._step(images, target, seeds)
             if self.step_in_epoch < self.steps_per_epoch and self.steps < self.total:
                 between()
             elif self.steps >= self.total:
@@ -176,7 +179,7 @@ class Training:
         for part in frozen(self.model.network, self.recipe, self.epochs):
             part.eval().requires_grad_(False)
 
-    def _step(self, images: Tensor, target: Target) -> None:
+    def _step(self, images: Tensor, target: Target, seeds: Tensor) -> None:
         recipe = self.recipe
         seed(mix(recipe.seed, self.steps), self.device)
         rate = schedules.rate(
@@ -187,17 +190,18 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         images, target = images.to(self.device, non_blocking=True), moved(target, self.device)
-        images = augmented(images, recipe.shift, recipe.rotation, recipe.scale, recipe.flip)
+        images, target = augmented(images, target, seeds, recipe, self.objective.task, self.transform)
+        images, wanted = blended(images, target, recipe, recipe.seed, self.steps)
         total: Any = 0.0
-        for part, goal in parts(images, target, recipe.accumulate):
+        for part, goals in parts(images, wanted, recipe.accumulate):
             share = len(part) / len(images)
-            loss, score = self._loss(part, goal)
+            loss, score = self._loss(part, goals)
             loss_of_batch = loss * share if share < 1 else loss
             self.scaler.scale(loss_of_batch).backward()
             self.sums.add(loss, score, len(part))
             total = loss_of_batch.detach() + total if share < 1 else loss.detach()
         if self.device.type == "cpu" or self.steps % LOOKS_EVERY == 0:
-            self._check(total, images, target)
+            self._check(total, images)
         stepping = [one for one in self.optimizers if has_gradients(one)]  # of what is frozen, nothing has any
         for optimizer in stepping:
             self.scaler.unscale_(optimizer)
@@ -223,18 +227,18 @@ class Training:
         decay = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
         get_ema_multi_avg_fn(decay)(averages, weights, count)
 
-    def _loss(self, images: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    def _loss(self, images: Tensor, wanted: Sequence[Wanted]) -> tuple[Tensor, Tensor]:
         """The mean loss with all that is added to it, and the sum of the scores."""
-        recipe, objective = self.recipe, self.objective
+        recipe, task, criterion = self.recipe, self.objective.task, self.objective.criterion
         if recipe.memory_format == "channels_last":
             images = images.to(memory_format=torch.channels_last)
         with self._precision():
             outputs, auxiliary = self.model.heads(self._forward(images))
             outputs, auxiliary = in_float32(outputs), [in_float32(other) for other in auxiliary]
-        loss = objective.task.loss(outputs, target, objective.criterion)
-        score = objective.task.score(outputs, target)
-        for other in auxiliary:
-            loss = loss + recipe.auxiliary_weight * objective.task.loss(other, target, objective.criterion)
+        loss = weighted(wanted, lambda target: task.loss(outputs, target, criterion))
+        score = weighted(wanted, lambda target: task.score(outputs, target))
+        for heads in auxiliary:
+            loss = loss + recipe.auxiliary_weight * weighted(wanted, partial(task.loss, heads, criterion=criterion))
         if recipe.l1:
             loss = loss + recipe.l1 * optimizers.l1_penalty(self.model.network)
         return loss, score
@@ -244,11 +248,11 @@ class Training:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.recipe.precision))
 
-    def _check(self, loss: Tensor, images: Tensor, target: Target) -> None:
+    def _check(self, loss: Tensor, images: Tensor) -> None:
         """Raises `DivergenceError` where the loss is no number, naming the layer at which it began."""
         if not math.isfinite(float(loss)):
             seed(mix(self.recipe.seed, self.steps), self.device)
-            cut = parts(images, target, self.recipe.accumulate)
+            cut = parts(images, (), self.recipe.accumulate)
             with self._precision():
                 where = divergence.first(self.model, [part for part, _ in cut])
             raise DivergenceError(

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from cnnatomy.data import Data
+from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.errors import UserError
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.losses import Loss
-from cnnatomy.training import preparing
+from cnnatomy.training import augmenting, preparing
 from cnnatomy.training.fitting import built, surroundings
 from cnnatomy.training.loop import Training
 from cnnatomy.training.preparing import Plan
@@ -66,12 +67,13 @@ def within(
     device: torch.device,
     start: Trained | None = None,
     loss: Loss | None = None,
+    transform: Transform | None = None,
 ) -> Recipe:
     """The recipe with as many epochs as fit into this time, and its schedule stretched to them.
 
     The warmup and the cuts of step keep their share of the training; plateau and early stopping stay as they are.
     """
-    training = _throwaway(plan, data, device, start, loss)
+    training = _throwaway(plan, data, device, start, loss, transform)
     watch = _Clock(MEASURED)
     training.watchers = [watch]
     _run(training, plan, device)
@@ -131,12 +133,17 @@ class RangeTest:
 
 
 def find_rate(
-    plan: Plan, data: Data, device: torch.device, start: Trained | None = None, loss: Loss | None = None
+    plan: Plan,
+    data: Data,
+    device: torch.device,
+    start: Trained | None = None,
+    loss: Loss | None = None,
+    transform: Transform | None = None,
 ) -> RangeTest:
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
-    training = _throwaway(plan.with_recipe(rising), data, device, start, loss)
+    training = _throwaway(plan.with_recipe(rising), data, device, start, loss, transform)
     watch = _Range(steps)
     training.watchers = [watch]
     watch.raise_rate(training)
@@ -176,13 +183,21 @@ class _Range(Watcher):
         self.raise_rate(training)
 
 
-def _throwaway(plan: Plan, data: Data, device: torch.device, start: Trained | None, loss: Loss | None) -> Training:
+def _throwaway(
+    plan: Plan,
+    data: Data,
+    device: torch.device,
+    start: Trained | None,
+    loss: Loss | None,
+    transform: Transform | None,
+) -> Training:
     recipe = plan.recipe
     with surroundings(plan.run.name, device):
         model = built(plan.run, recipe, start, device)
         objective = preparing.objective(plan.run.task, recipe, plan.weights, loss)
         batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
-        return Training(model, replace(recipe, epochs=10**6, patience=0), objective, batches, None)
+        endless = replace(recipe, epochs=10**6, patience=0)
+        return Training(model, endless, objective, batches, None, transform=augmenting.own(recipe, transform))
 
 
 def _run(training: Training, plan: Plan, device: torch.device) -> None:

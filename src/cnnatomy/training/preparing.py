@@ -23,7 +23,7 @@ from cnnatomy.tasks import ends
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import OWN, Options, guarded
 from cnnatomy.tasks.task import Criterion, Task
-from cnnatomy.training import transfer
+from cnnatomy.training import augmenting, transfer
 from cnnatomy.training.loop import Objective
 from cnnatomy.training.schema import Recipe
 from cnnatomy.training.steps import in_float32
@@ -223,12 +223,7 @@ def _labels(data: Data) -> torch.Tensor:
 
 def _check(run: Run, recipe: Recipe) -> None:
     """Raises `UserError` where a field of the recipe does not fit the network or its task."""
-    moves = [name for name in ("shift", "rotation", "scale", "flip") if getattr(recipe, name)]
-    if moves and not run.task.is_movable:
-        raise UserError(
-            f"recipe: {moves[0]} moves the image and not its target; the task {run.task.kind} has targets with places:"
-            f" set {' and '.join(f'{name}=0' for name in moves)}"
-        )
+    augmenting.check(recipe, run.task, run.shape)
     if recipe.unfreeze and not recipe.freeze:
         raise UserError(
             f"recipe: unfreeze={recipe.unfreeze:g} trains what is frozen after so many epochs, and nothing is frozen:"

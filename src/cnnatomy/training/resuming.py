@@ -219,13 +219,16 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
 def going_on(folder: RunFolder, recipe: Recipe, start: str = "") -> str:
     """The command that goes on with a run, as it can be typed: with what no run folder keeps.
 
-    That is a loss of one's own and, as long as there is no checkpoint, the weights that it began with (`start`).
+    That is a loss and a transform of one's own and, as long as there is no checkpoint, the weights that it began with
+    (`start`).
     """
     words = ["cnnatomy", "train", str(folder.design), "--out", str(folder.path), "--resume"]
     if start and not has_checkpoint(folder):
         words += ["--start", start]
     if recipe.loss.startswith(OWN):
         words += ["--loss", recipe.loss]
+    if recipe.transform:
+        words += ["--transform", recipe.transform]
     return shlex.join(words)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, get_type_hints
 
 import yaml
 
+from cnnatomy.data.augmentation.settings import NAMES, Augmentation
 from cnnatomy.errors import UserError, nearest, quoted, shown
+from cnnatomy.fields import about as fields_about
+from cnnatomy.fields import check, choice, number, other
 from cnnatomy.plain import checked
 from cnnatomy.readers.yaml.source import plain_document
 from cnnatomy.runs.run import Run
@@ -23,91 +25,72 @@ MAX_RATE, MAX_FACTOR = 1e30, 1e3
 INITIALISATIONS = ("he", "xavier", "calibrated", "torch")
 
 
-def _number(default: Any, low: float, high: float, about: str, above: bool = False, below: bool = False) -> Any:
-    """A field that is a number from `low` to `high`: with `above` not `low` itself, with `below` not `high`."""
-    limits = {"range": (low, high), "above": above, "below": below}
-    return dataclasses.field(default=default, metadata={"about": about, **limits})
-
-
-def _choice(default: str, choices: tuple[str, ...], about: str) -> Any:
-    return dataclasses.field(default=default, metadata={"about": about, "choices": choices})
-
-
-def _other(default: Any, about: str) -> Any:
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata={"about": about})
-    return dataclasses.field(default=default, metadata={"about": about})
-
-
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Augmentation):
     """How a network is trained. What each field is, is said beside it, and by `cnnatomy recipe`.
 
     Raises `UserError` for a value that makes no sense, alone or beside the others.
     """
 
-    optimizer: str = _choice("sgd", OPTIMIZERS, "what makes a step of a gradient")
-    learning_rate: float = _number(0.01, 0, MAX_RATE, "of the steps after the warmup", above=True)
-    momentum: float = _number(0.9, 0, 1, "of sgd, nesterov, rmsprop and muon; beta 1 of adam and adamw", below=True)
-    second_moment: float = _number(
+    optimizer: str = choice("sgd", OPTIMIZERS, "what makes a step of a gradient")
+    learning_rate: float = number(0.01, 0, MAX_RATE, "of the steps after the warmup", above=True)
+    momentum: float = number(0.9, 0, 1, "of sgd, nesterov, rmsprop and muon; beta 1 of adam and adamw", below=True)
+    second_moment: float = number(
         0.999, 0, 1, "how slowly rmsprop's mean square (alpha) and adam's (beta 2) change", below=True
     )
-    epsilon: float = _number(
+    epsilon: float = number(
         1e-8, 0, 1e30, "added to the root of the mean square by rmsprop, adam and adamw", above=True
     )
-    schedule: str = _choice("plateau", SCHEDULES, "how the learning rate changes")
-    warmup: float = _number(0.0, 0, 10**6, "epochs in which it rises from 0, linearly, before the schedule")
-    cut: float = _number(0.1, 0, 1, "factor on the learning rate, of step and plateau")
-    cut_patience: int = _number(3, 0, 10**6, "epochs without a lower validation loss before plateau cuts")
-    cut_every: int = _number(0, 0, 10**6, "epochs between two cuts of step")
-    cut_at: tuple[int, ...] = _other((), "epochs after which step cuts")
-    power: float = _number(1.0, 0, 100, "of polynomial: the rate is (1 - share done) to this power", above=True)
-    final: float = _number(0.0, 0, 1, "share of the learning rate with which cosine and polynomial end")
-    epochs: float = _number(30, 0, 10**6, "how often every image is seen, at most", above=True)
-    patience: int = _number(10, 0, 10**6, "epochs without a lower validation loss before training stops; 0: never")
-    batch_size: int = _number(64, 1, 2**20, "images a step")
-    accumulate: int = _number(
+    schedule: str = choice("plateau", SCHEDULES, "how the learning rate changes")
+    warmup: float = number(0.0, 0, 10**6, "epochs in which it rises from 0, linearly, before the schedule")
+    cut: float = number(0.1, 0, 1, "factor on the learning rate, of step and plateau")
+    cut_patience: int = number(3, 0, 10**6, "epochs without a lower validation loss before plateau cuts")
+    cut_every: int = number(0, 0, 10**6, "epochs between two cuts of step")
+    cut_at: tuple[int, ...] = other((), "epochs after which step cuts")
+    power: float = number(1.0, 0, 100, "of polynomial: the rate is (1 - share done) to this power", above=True)
+    final: float = number(0.0, 0, 1, "share of the learning rate with which cosine and polynomial end")
+    epochs: float = number(30, 0, 10**6, "how often every image is seen, at most", above=True)
+    patience: int = number(10, 0, 10**6, "epochs without a lower validation loss before training stops; 0: never")
+    batch_size: int = number(64, 1, 2**20, "images a step")
+    accumulate: int = number(
         0, 0, 2**20, "parts of a batch whose gradients are added up; 0: as many as memory asks for"
     )
-    weight_decay: float = _number(5e-4, 0, MAX_FACTOR, "what pulls weights to 0 (L2)")
-    decay: str = _choice("auto", ("auto", "coupled", "decoupled"), "added to the gradient, or taken off the weights")
-    decay_norms: bool = _other(True, "whether normalisation and biases decay, too")
-    l1: float = _number(0.0, 0, MAX_FACTOR, "times the sum of all absolute weights, added to the loss")
-    loss: str = _other("", "by name; empty: that of the task")
-    focal_gamma: float = _number(2.0, 0, 100, "of the loss focal: how little sure answers count")
-    huber_delta: float = _number(1.0, 0, 1e30, "of the loss huber: where the square ends", above=True)
-    norm: float = _number(2.0, 1, 100, "of the loss lp: p")
-    losses: dict[str, str] = _other({}, "of several heads, by name: the loss of each; its task's where it is not given")
-    loss_weights: dict[str, float] = _other({}, "of several heads, by name; 1 where it is not given")
-    auxiliary_weight: float = _number(0.3, 0, 1e6, "of the loss of each auxiliary head")
-    label_smoothing: float = _number(0.0, 0, 1, "share of a label that is spread over all classes", below=True)
-    class_weights: str = _choice("auto", ("auto", "none", "balanced"), "of rare classes in the loss")
-    sampler: str = _choice("none", ("none", "balanced"), "balanced: images of rare classes are drawn more often")
-    dropout: float | None = _number(None, 0, 1, "rate of every dropout of the network; null: its own", below=True)
-    stochastic_depth: float = _number(
+    weight_decay: float = number(5e-4, 0, MAX_FACTOR, "what pulls weights to 0 (L2)")
+    decay: str = choice("auto", ("auto", "coupled", "decoupled"), "added to the gradient, or taken off the weights")
+    decay_norms: bool = other(True, "whether normalisation and biases decay, too")
+    l1: float = number(0.0, 0, MAX_FACTOR, "times the sum of all absolute weights, added to the loss")
+    loss: str = other("", "by name; empty: that of the task")
+    focal_gamma: float = number(2.0, 0, 100, "of the loss focal: how little sure answers count")
+    huber_delta: float = number(1.0, 0, 1e30, "of the loss huber: where the square ends", above=True)
+    norm: float = number(2.0, 1, 100, "of the loss lp: p")
+    losses: dict[str, str] = other({}, "of several heads, by name: the loss of each; its task's where it is not given")
+    loss_weights: dict[str, float] = other({}, "of several heads, by name; 1 where it is not given")
+    auxiliary_weight: float = number(0.3, 0, 1e6, "of the loss of each auxiliary head")
+    label_smoothing: float = number(0.0, 0, 1, "share of a label that is spread over all classes", below=True)
+    class_weights: str = choice("auto", ("auto", "none", "balanced"), "of rare classes in the loss")
+    sampler: str = choice("none", ("none", "balanced"), "balanced: images of rare classes are drawn more often")
+    dropout: float | None = number(None, 0, 1, "rate of every dropout of the network; null: its own", below=True)
+    stochastic_depth: float = number(
         0.0, 0, 1, "how often the last residual branch is left out; the first hardly", below=True
     )
-    clip: float = _number(0.0, 0, 1e30, "largest norm of the gradient; 0: any")
-    ema: float = _number(
+    clip: float = number(0.0, 0, 1e30, "largest norm of the gradient; 0: any")
+    ema: float = number(
         0.0, 0, 1, "decay of the average of the weights that is evaluated and kept, at most; 0: none", below=True
     )
-    initialisation: str = _choice("he", INITIALISATIONS, "variance of the weights: 2/n, 2/(n_in + n_out), 1/n, torch's")
-    bias: float = _number(0.0, -1e30, 1e30, "what every bias begins with")
-    freeze: tuple[str, ...] = _other((), "parts that are not trained: tail, body, head, or paths in them")
-    unfreeze: float = _number(0.0, 0, 10**6, "epochs after which the frozen part before the head is trained, and so on")
-    rates: dict[str, float] = _other({}, "factors on the learning rate, by part or path")
-    precision: str = _choice("float32", ("float32", "bfloat16", "float16"), "of the arithmetic (weights stay float32)")
-    memory_format: str = _choice("contiguous", ("contiguous", "channels_last"), "order of the numbers of a feature map")
-    compile: bool = _other(False, "whether torch.compile makes the step faster")
-    shift: float = _number(0.0, 0, 1, "share of its sides by which an image is moved at most, at random")
-    rotation: float = _number(0.0, 0, 180, "degrees by which it is turned at most")
-    scale: float = _number(0.0, 0, 0.9, "share by which it is enlarged or reduced at most")
-    flip: float = _number(0.0, 0, 1, "how often it is mirrored, left to right")
-    seed: int = _number(0, 0, 2**63 - 1, "of weights, order, augmentation and dropout")
+    initialisation: str = choice("he", INITIALISATIONS, "variance of the weights: 2/n, 2/(n_in + n_out), 1/n, torch's")
+    bias: float = number(0.0, -1e30, 1e30, "what every bias begins with")
+    freeze: tuple[str, ...] = other((), "parts that are not trained: tail, body, head, or paths in them")
+    unfreeze: float = number(0.0, 0, 10**6, "epochs after which the frozen part before the head is trained, and so on")
+    rates: dict[str, float] = other({}, "factors on the learning rate, by part or path")
+    precision: str = choice("float32", ("float32", "bfloat16", "float16"), "of the arithmetic (weights stay float32)")
+    memory_format: str = choice("contiguous", ("contiguous", "channels_last"), "order of the numbers of a feature map")
+    compile: bool = other(False, "whether torch.compile makes the step faster")
+    seed: int = number(0, 0, 2**63 - 1, "of weights, order, augmentation and dropout")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field, getattr(self, field.name))
+        super().__post_init__()
+        for field in FIELDS.values():
+            check(field, HINTS[field.name], getattr(self, field.name))
         if self.decay == "coupled" and self.optimizer in DECOUPLED:
             raise UserError(f"recipe: {self.optimizer} has a decoupled weight decay; with a coupled one it is adam")
         if self.optimizer == "nesterov" and self.momentum == 0:
@@ -146,52 +129,26 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The values by name, as JSON and YAML hold them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values = asdict(self)
+        return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in FIELDS}
 
     def as_yaml(self) -> str:
         """Every field with what it is, as a file for `--recipe`."""
         lines = []
-        for field in fields(self):
+        for field in FIELDS.values():
             value = yaml.safe_dump(self.as_dict()[field.name], default_flow_style=True, width=1000)
             lines.append(f"{field.name}: {value.removesuffix('...' + chr(10)).strip():<12} # {about(field.name)}")
         return "\n".join(lines) + "\n"
 
 
 HINTS = get_type_hints(Recipe)
-_FIELDS = {field.name: field for field in fields(Recipe)}
+FIELDS = {field.name: field for field in sorted(fields(Recipe), key=lambda field: field.name in NAMES)}
+"""In order: how the network is trained, then what happens to its images."""
 
 
 def about(name: str) -> str:
     """What a field is, and what it may be."""
-    field = _FIELDS[name]
-    choices = field.metadata.get("choices")
-    return f"{field.metadata['about']}{': ' + ', '.join(choices) if choices else ''}"
-
-
-def _check(field: Any, value: Any) -> None:
-    """Raises `UserError` where a value is out of its range, or is none of its choices."""
-    choices, limits = field.metadata.get("choices"), field.metadata.get("range")
-    if choices and value not in choices:
-        hint = nearest(str(value), choices)
-        raise UserError(f"recipe: no {field.name} {value}: one of {', '.join(choices)}.{hint}")
-    if limits is None or value is None:
-        return
-    low, high = limits
-    beyond = (field.metadata["above"] and value == low) or (field.metadata["below"] and value == high)
-    if beyond or not low <= value <= high:  # nan is not either
-        raise UserError(
-            f"recipe: {field.name.replace('_', ' ')} is {shown(value)}, expected {_range(field)}."
-            f" Set {field.name}; on the command line with --set {field.name}=VALUE"
-        )
-
-
-def _range(field: Any) -> str:
-    """What a field may be, in words."""
-    low, high = field.metadata["range"]
-    if HINTS[field.name] is int:
-        return f"a whole number from {low:g} to {high:,}"
-    lowest = f"above {low:g}" if field.metadata["above"] else f"from {low:g}"
-    return f"a number {lowest} to {'less than ' * field.metadata['below']}{high:,g}"
+    return fields_about(FIELDS[name])
 
 
 def values_of(record: Mapping[str, Any], source: str) -> dict[str, Any]:

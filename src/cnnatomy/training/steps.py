@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cnnatomy.data.augmentation import Wanted
 from cnnatomy.tasks.task import Outputs, Target
 from cnnatomy.training.schema import Recipe
 
@@ -70,15 +72,27 @@ def in_float32(outputs: Outputs) -> Outputs:
     return tuple(output.float() for output in outputs)
 
 
-def parts(images: Tensor, target: Target, count: int) -> list[tuple[Tensor, Target]]:
+def parts(images: Tensor, wanted: Sequence[Wanted], count: int) -> list[tuple[Tensor, Sequence[Wanted]]]:
     """A batch in so many parts, of nearly the same size."""
     if count <= 1:
-        return [(images, target)]
+        return [(images, wanted)]
     cut = images.tensor_split(min(count, len(images)))
+    each = [[Wanted(share, part) for part in _cut(target, len(cut))] for share, target in wanted]
+    return [(part, [goals[i] for goals in each]) for i, part in enumerate(cut)]
+
+
+def _cut(target: Target, count: int) -> Sequence[Target]:
     if isinstance(target, Tensor):
-        return list(zip(cut, target.tensor_split(len(cut)), strict=True))
-    each = {name: tensor.tensor_split(len(cut)) for name, tensor in target.items()}
-    return [(part, {name: tensors[i] for name, tensors in each.items()}) for i, part in enumerate(cut)]
+        return target.tensor_split(count)
+    each = {name: tensor.tensor_split(count) for name, tensor in target.items()}
+    return [{name: tensors[i] for name, tensors in each.items()} for i in range(count)]
+
+
+def weighted(wanted: Sequence[Wanted], measure: Callable[[Target], Tensor]) -> Tensor:
+    """What is measured against each target, by their shares."""
+    if len(wanted) == 1:
+        return measure(wanted[0].target)
+    return torch.stack([share * measure(target) for share, target in wanted]).sum()
 
 
 def frozen(network: nn.Module, recipe: Recipe, epoch: int) -> list[nn.Module]:

@@ -31,7 +31,7 @@ KINDS = (*scenes.KINDS, "localised", "heads")
 
 @dataclass(frozen=True)
 class DrawnScenes:
-    """Scenes with targets of one kind, drawn by the project; see `cnnatomy.data.scenes`."""
+    """Scenes with targets of one kind, drawn by the project; see `cnnatomy.data.sources.scenes`."""
 
     kind: str
 
@@ -59,6 +59,8 @@ class DrawnScenes:
             return Keypoints(names, size=shape[1:])
         if self.kind == "objects":
             return Objects(names, size=shape[1:])
+        if self.kind == "motion":
+            return PixelNumbers(names, displacements=True)
         kinds: dict[str, type[Task]] = {"mask": Mask, "labels": Labels, "numbers": Numbers}
         return kinds.get(self.kind, PixelNumbers)(names)
 

@@ -1,0 +1,134 @@
+"""Which move each image of a batch makes: drawn by its seed, from what a recipe says."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from cnnatomy.data.augmentation.draws import between, happens, uniforms
+from cnnatomy.data.augmentation.geometry import Move, matrix, translation
+from cnnatomy.data.augmentation.settings import Augmentation
+
+ASPECT = math.log(4 / 3)
+"""Of a part that is cut out, to that of the image, at most or at least (Szegedy et al. 2014, section 6)."""
+TRIES = 10
+"""To draw a part that fits into the image; after them it is the whole image."""
+
+Size = tuple[int, int]
+
+
+def move_of(seeds: Tensor, size: Size, recipe: Augmentation) -> Move | None:
+    """The move of each image of `size` (rows, columns) by its seed; None where the recipe asks for none.
+
+    Everything becomes one matrix, so that an image is interpolated once at most, and nothing is lost that comes back.
+    """
+    drawn = [
+        make(seeds, size, recipe)
+        for makes, make in (
+            (recipe.perspective, _perspective),  # the first: it draws where it sees the corners of the image
+            (recipe.resized_crop, _part),
+            (recipe.flip, _mirrored),
+            (recipe.flip_vertical, _upside_down),
+            (recipe.turns, _turned),
+            (recipe.crop, _cropped),
+            (recipe.shear or recipe.scale or recipe.rotation or recipe.shift, _affine),
+        )
+        if makes
+    ]
+    return Move(reduce(lambda before, after: after @ before, drawn), size) if drawn else None
+
+
+def around_centre(linear: Tensor, size: Size) -> Tensor:
+    """The same `(images, 3, 3)`, leaving the middle of the image where it is."""
+    down, across = (side / 2 for side in size)
+    return translation(across, down) @ linear @ translation(-across, -down)
+
+
+def rotation(degrees: Tensor) -> Tensor:
+    """By so many degrees, to the right where rows go down."""
+    angle = degrees.deg2rad()
+    return matrix([[angle.cos(), -angle.sin(), 0.0], [angle.sin(), angle.cos(), 0.0], [0.0, 0.0, 1.0]])
+
+
+def scaling(across: Tensor | float, down: Tensor | float) -> Tensor:
+    """By these factors."""
+    return matrix([[across, 0.0, 0.0], [0.0, down, 0.0], [0.0, 0.0, 1.0]])
+
+
+def shearing(across: Tensor | float, down: Tensor | float) -> Tensor:
+    """A place moves by so many times its y across, and by so many times its x down."""
+    return matrix([[1.0, across, 0.0], [down, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _mirrored(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    return around_centre(scaling(1.0 - 2 * happens(seeds, "flip", recipe.flip), 1.0), size)
+
+
+def _upside_down(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    return around_centre(scaling(1.0, 1.0 - 2 * happens(seeds, "flip_vertical", recipe.flip_vertical)), size)
+
+
+def _turned(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    chosen, quarters = uniforms(seeds, "turns", 2).unbind(1)
+    return around_centre(rotation(torch.where(chosen < recipe.turns, 90 * (1 + (3 * quarters).floor()), 0.0)), size)
+
+
+def _cropped(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    places = (uniforms(seeds, "crop", 2) * (2 * recipe.crop + 1)).floor() - recipe.crop
+    return translation(*places.unbind(1))
+
+
+def _affine(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    """Sheared, enlarged, turned, and then shifted."""
+    lean = between(seeds, "shear", -recipe.shear, recipe.shear).deg2rad().tan()
+    factor = 1 + between(seeds, "scale", -recipe.scale, recipe.scale)
+    turn = rotation(between(seeds, "rotation", -recipe.rotation, recipe.rotation))
+    across, down = ((2 * uniforms(seeds, "shift", 2) - 1) * recipe.shift).unbind(1)
+    rows, columns = size
+    centred = around_centre(turn @ scaling(factor, factor) @ shearing(lean, 0.0), size)
+    return translation(across * columns, down * rows) @ centred
+
+
+def _part(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    """A part of the image that is enlarged to all of it: the first of some that fits."""
+    drawn = uniforms(seeds, "resized_crop", 2 * TRIES + 2)
+    area = recipe.resized_crop + (1 - recipe.resized_crop) * drawn[:, :TRIES]
+    aspect = ((2 * drawn[:, TRIES:-2] - 1) * ASPECT).exp()
+    sides = torch.stack(
+        [(area * aspect).sqrt(), (area / aspect).sqrt()], 2
+    )  # (images, tries, 2): shares of the image's
+    fits = (sides <= 1).all(2)
+    first = fits.int().argmax(1)
+    chosen = torch.where(fits.any(1)[:, None], sides[torch.arange(len(seeds)), first], 1.0)
+    wide, high = chosen.unbind(1)
+    left, top = (drawn[:, -2:] * (1 - chosen)).unbind(1)
+    rows, columns = size
+    return scaling(1 / wide, 1 / high) @ translation(-left * columns, -top * rows)
+
+
+def _perspective(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
+    """The corners go to places that are drawn for each."""
+    rows, columns = size
+    sides = torch.tensor([columns, rows], dtype=torch.float64)
+    corners = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.float64)
+    inwards = uniforms(seeds, "perspective", 8).view(-1, 4, 2) * recipe.perspective / 2
+    return projection((corners * sides).expand(len(seeds), 4, 2), (corners + (1 - 2 * corners) * inwards) * sides)
+
+
+def projection(corners: Tensor, places: Tensor) -> Tensor:
+    """The matrix that takes four corners to four places, both `(images, 4, 2)`; three on a line have none."""
+    x, y = corners.unbind(2)
+    ones, none = torch.ones_like(x), torch.zeros_like(x)
+    equations = [
+        torch.stack(
+            [*((x, y, ones, none, none, none) if axis == 0 else (none, none, none, x, y, ones)), -x * to, -y * to]
+        )
+        for axis, to in enumerate(places.unbind(2))
+    ]  # two of (8, images, 4): a * x + b * y + c - to * (g * x + h * y) = to
+    left = torch.cat(equations, 2).permute(1, 2, 0)
+    numbers = torch.linalg.solve(left, places.transpose(1, 2).flatten(1))
+    projected: Tensor = torch.cat([numbers, torch.ones_like(numbers[:, :1])], 1).unflatten(1, (3, 3))
+    return projected

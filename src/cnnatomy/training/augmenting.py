@@ -1,0 +1,64 @@
+"""Augmentation before the first step: whether it fits, and a transform of one's own, tried before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from cnnatomy.data import Data
+from cnnatomy.data.augmentation import augmented
+from cnnatomy.data.augmentation.own import Transform, guarded
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import Shape
+from cnnatomy.tasks.task import Task
+from cnnatomy.training.schema import Recipe
+
+TRIED = 8
+"""Images that are augmented before training begins."""
+
+
+def check(recipe: Recipe, task: Task, shape: Shape) -> None:
+    """Raises `UserError` where a field of the recipe does not fit images of this shape, or what is learned of them."""
+    rows, columns = shape[-2:]
+    if recipe.turns and rows != columns:
+        raise UserError(
+            f"recipe: turns needs square images, and these have {rows} rows and {columns} columns: set turns=0, or use"
+            " rotation=DEGREES"
+        )
+    if recipe.crop >= min(rows, columns):
+        raise UserError(
+            f"recipe: crop={recipe.crop} can leave nothing of an image of {rows} x {columns} pixels: set crop to less"
+            f" than {min(rows, columns)}, such as {max(1, min(rows, columns) // 8)}"
+        )
+    mixing = [name for name in ("mixup", "cutmix") if getattr(recipe, name)]
+    if mixing and not task.is_mixable:
+        raise UserError(
+            f"recipe: {mixing[0]} adds two images and their losses, for targets of the whole image: one label, several"
+            f" labels or numbers; the task is {task.kind}: set {' and '.join(f'{name}=0' for name in mixing)}"
+        )
+
+
+def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform | None:
+    """A transform of one's own, whose mistakes are told as a user's.
+
+    Raises:
+        UserError: if the recipe names code that was not given.
+    """
+    if transform is not None:
+        return guarded(transform, recipe.transform or getattr(transform, "__name__", "of one's own"))
+    if recipe.transform:
+        raise UserError(
+            f"the recipe names the transform {recipe.transform}, and nothing that a file names is run: give it on the"
+            f" command line, --transform {recipe.transform}, or in Python fit(..., transform=...)"
+        )
+    return None
+
+
+def try_out(data: Data, task: Task, recipe: Recipe, transform: Transform) -> None:
+    """Augments a few training images; raises `UserError` of `own.guarded` where a transform of one's own cannot."""
+    some = replace(data.train, indices=data.train.indices[:TRIED])
+    images, target, seeds = next(some.batches(TRIED, recipe.seed).drawn())
+    augmented(images, target, seeds, recipe, task, transform)
