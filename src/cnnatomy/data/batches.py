@@ -11,17 +11,20 @@ from torch import Tensor
 
 from cnnatomy.data import seeds
 from cnnatomy.data.stores import Draw, Store
-from cnnatomy.tasks.task import Target
+from cnnatomy.tasks.task import Target, chosen
 
 
 class Order:
     """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated.
 
-    With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says.
+    With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says. `cut`
+    is that of `Draw`.
     """
 
-    def __init__(self, indices: Tensor, batch_size: int, seed: int | None, weights: Tensor | None = None):
-        self.indices, self.batch_size, self.seed, self.weights = indices, batch_size, seed, weights
+    def __init__(
+        self, indices: Tensor, batch_size: int, seed: int | None, weights: Tensor | None = None, cut: float = 0.0
+    ):
+        self.indices, self.batch_size, self.seed, self.weights, self.cut = indices, batch_size, seed, weights, cut
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
@@ -48,7 +51,7 @@ class Order:
             order = self.indices[drawn]
         of_images = seeds.of_images(self.seed, self.epoch, order.numpy(), _times(order.numpy()))
         parts = order.split(self.batch_size), torch.from_numpy(of_images).split(self.batch_size)
-        return [Draw(*part) for part in zip(*parts, strict=True)][self.first : len(self)]
+        return [Draw(*part, self.cut) for part in zip(*parts, strict=True)][self.first : len(self)]
 
     def _leaves_one_out(self) -> bool:
         return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
@@ -65,9 +68,10 @@ class Batches:
         batch_size: int,
         seed: int | None = None,
         weights: Tensor | None = None,
+        cut: float = 0.0,
     ):
         self.store, self.targets = store, targets
-        self.order = Order(indices, batch_size, seed, weights)
+        self.order = Order(indices, batch_size, seed, weights, cut)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -81,13 +85,6 @@ class Batches:
         order = self.order.batches()  # at the first batch, when the epoch is known
         for draw, (images, maps) in zip(order, self.store.batches(order), strict=True):
             yield images, chosen(self.targets, draw.indices) if maps is None else maps, draw.seeds
-
-
-def chosen(targets: Target, indices: Tensor) -> Target:
-    """The targets of some images."""
-    if isinstance(targets, Tensor):
-        return targets.index_select(0, indices)
-    return {name: tensor.index_select(0, indices) for name, tensor in targets.items()}
 
 
 def _times(order: NDArray[np.int64]) -> NDArray[np.int64]:

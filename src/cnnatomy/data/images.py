@@ -139,8 +139,9 @@ def decoded(file: BinaryIO, frame: Frame) -> tuple[Pixels, Stored]:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ImageError(_TOO_LARGE)
         size = image.height, image.width
-        if frame.decoded is not None:  # JPEG can be decoded at 1/2, 1/4, 1/8 of its size
-            image.draft("L" if frame.shape[0] == 1 else "RGB", frame.decoded)
+        side = frame.decoded(Stored(size, _orientation(image)).upright) if image.format in ("JPEG", "MPO") else None
+        if side is not None:  # at 1/2, 1/4, 1/8 of its size
+            image.draft("L" if frame.shape[0] == 1 else "RGB", (side, side))
         turned, orientation = _upright(image)
         stored = Stored(size, orientation)
         return frame.fitted(_eight_bits(turned), stored.upright), stored
@@ -182,12 +183,19 @@ def _upright(image: Image.Image) -> tuple[Image.Image, int]:
     """The image turned upright, and the EXIF orientation by which it was."""
     try:
         image.load()  # only then all of its EXIF is known
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if orientation not in range(2, 9):
-            return image, 1  # rather than the copy that Pillow makes
-        return ImageOps.exif_transpose(image), int(orientation)
-    except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
+        orientation = _orientation(image)
+        return (image if orientation == 1 else ImageOps.exif_transpose(image)), orientation  # which would copy it
+    except Exception:  # unsound pixels are reported when they are decoded
         return image, 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(found) if found in range(2, 9) else 1
+    except Exception:  # broken EXIF beside sound pixels
+        return 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

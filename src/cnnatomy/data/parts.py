@@ -37,9 +37,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> Batches:
+    def batches(
+        self, batch_size: int, seed: int | None = None, weights: Tensor | None = None, cut: float = 0.0
+    ) -> Batches:
         """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
-        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights)
+        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights, cut)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cnnatomy import machine
+from cnnatomy.data.augmentation.moves import windows
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import Fetched, ImageSet
 from cnnatomy.data.images import ImageError
@@ -25,10 +26,15 @@ WORTH_WORKERS = 256
 
 
 class Draw(NamedTuple):
-    """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64."""
+    """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64.
+
+    With `cut`, a part of each with at least this share of its area is drawn and becomes the whole, by a store that
+    `cuts`.
+    """
 
     indices: Tensor
     seeds: Tensor
+    cut: float = 0.0
 
 
 class Decoded(NamedTuple):
@@ -39,7 +45,10 @@ class Decoded(NamedTuple):
 
 
 class Store(Protocol):
-    """Decoded images by index."""
+    """Decoded images by index; whether it cuts a part out of an image before that is made small."""
+
+    @property
+    def cuts(self) -> bool: ...
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """The images of each draw."""
@@ -57,10 +66,11 @@ class InMemory:
 
     images: Tensor
     maps: Tensor | None = None
+    cuts: ClassVar = False
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
-        for indices, _ in order:
+        for indices, *_ in order:
             where = indices.to(self.images.device)
             maps = self.maps.index_select(0, where) if self.maps is not None else None
             yield Decoded(self.images.index_select(0, where), maps)
@@ -109,6 +119,11 @@ class OnDemand:
             self._crews.append(crew)
         yield from crew.decoded(order)
 
+    @property
+    def cuts(self) -> bool:
+        """See `Store`: where files may have more pixels than the frame."""
+        return self.image_set.files
+
     def on(self, device: torch.device, room: int) -> OnDemand:
         """See `Store`: with workers of its own."""
         return replace(self, pinned=device.type == "cuda", _crews=[])
@@ -133,16 +148,20 @@ class Decoder(Dataset[Decoded]):
         images = torch.empty((len(draw.indices), *self.frame.shape), dtype=torch.uint8)
         has_maps = self.image_set.truth.has_maps
         maps = torch.empty((len(images), *self.frame.shape[1:]), dtype=torch.uint8) if has_maps else None
-        for place, index in enumerate(draw.indices.tolist()):
-            fetched = self._fetch(index)
+        frames = [self.frame] * len(images)
+        if draw.cut:
+            left, top, right, bottom = windows(draw.seeds, draw.cut).T.tolist()
+            frames = [replace(self.frame, window=each) for each in zip(left, top, right, bottom, strict=True)]
+        for place, (index, frame) in enumerate(zip(draw.indices.tolist(), frames, strict=True)):
+            fetched = self._fetch(index, frame)
             images.numpy()[place] = fetched.pixels
             if maps is not None:
                 maps.numpy()[place] = fetched.map
         return Decoded(images, maps)
 
-    def _fetch(self, index: int) -> Fetched:
+    def _fetch(self, index: int, frame: Frame) -> Fetched:
         try:
-            return self.image_set.fetch(index, self.frame)
+            return self.image_set.fetch(index, frame)
         except ImageError as error:
             raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
 

@@ -116,7 +116,7 @@ def fit(
             preparing.try_loss(model, data, objective)
         if transform is not None:
             augmenting.try_out(data, run.task, recipe, transform)
-        batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
+        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
         validation = data.val.batches(planned.evaluated) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)], transform)
         if place is not None:

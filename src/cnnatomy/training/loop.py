@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cnnatomy.data.augmentation import Wanted, augmented, blended
+from cnnatomy.data.augmentation import Augmentation, Wanted, augmented, blended
 from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.seeds import mix
@@ -71,6 +71,7 @@ class Training:
     ) -> None:
         self.model, self.recipe, self.objective, self.train, self.val = model, recipe, objective, train, val
         self.watchers, self.transform = list(watchers), transform
+        self.changes: Augmentation = replace(recipe, resized_crop=0.0) if train.order.cut else recipe
         self.device = model.mean.device
         self.optimizers = optimizers.make(recipe, model.network)
         self.plateau = schedules.Plateau(recipe.cut_patience)
@@ -190,7 +191,7 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         images, target = images.to(self.device, non_blocking=True), moved(target, self.device)
-        images, target = augmented(images, target, seeds, recipe, self.objective.task, self.transform)
+        images, target = augmented(images, target, seeds, self.changes, self.objective.task, self.transform)
         images, wanted = blended(images, target, recipe, recipe.seed, self.steps)
         total: Any = 0.0
         for part, goals in parts(images, wanted, recipe.accumulate):

@@ -195,7 +195,7 @@ def _throwaway(
     with surroundings(plan.run.name, device):
         model = built(plan.run, recipe, start, device)
         objective = preparing.objective(plan.run.task, recipe, plan.weights, loss)
-        batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
+        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
         endless = replace(recipe, epochs=10**6, patience=0)
         return Training(model, endless, objective, batches, None, transform=augmenting.own(recipe, transform))
 
