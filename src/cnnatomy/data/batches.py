@@ -18,6 +18,7 @@ from cnnatomy.data import seeds
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import Fetched, ImageSet
 from cnnatomy.data.images import ImageError
+from cnnatomy.data.ordering import within_window
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.task import Target
 
@@ -40,7 +41,14 @@ class Decoded(NamedTuple):
 
 
 class Store(Protocol):
-    """Decoded images by index."""
+    """Decoded images by index.
+
+    Attributes:
+        window: how many places before its turn an image may be asked for; None where there are no turns.
+    """
+
+    @property
+    def window(self) -> int | None: ...
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """The images of each draw."""
@@ -52,6 +60,7 @@ class InMemory:
 
     images: Tensor
     maps: Tensor | None = None
+    window = None
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
@@ -70,6 +79,7 @@ class OnDemand(Dataset[Decoded]):
     image_set: ImageSet
     frame: Frame
     workers: int
+    window = None
 
     def __len__(self) -> int:
         return len(self.image_set)
@@ -117,11 +127,20 @@ def _start(worker: int) -> None:
 class Order:
     """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated.
 
-    With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says.
+    With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says. With a
+    `window`, no image comes more places before its turn than so many: see `ordering.within_window`.
     """
 
-    def __init__(self, indices: Tensor, batch_size: int, seed: int | None, weights: Tensor | None = None):
+    def __init__(
+        self,
+        indices: Tensor,
+        batch_size: int,
+        seed: int | None,
+        weights: Tensor | None = None,
+        window: int | None = None,
+    ):
         self.indices, self.batch_size, self.seed, self.weights = indices, batch_size, seed, weights
+        self.window = window
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
@@ -141,14 +160,18 @@ class Order:
             nothing = torch.zeros(0, dtype=torch.int64)
             return [Draw(indices, nothing) for indices in self.indices.split(self.batch_size)]
         generator = torch.Generator().manual_seed(seeds.mix(self.seed, self.epoch))
-        if self.weights is None:
-            order = self.indices[torch.randperm(len(self.indices), generator=generator)]
-        else:
-            drawn = torch.multinomial(self.weights, len(self.indices), replacement=True, generator=generator)
-            order = self.indices[drawn]
+        order = self._shuffled(generator)
         of_images = seeds.of_images(self.seed, self.epoch, order.numpy(), _times(order.numpy()))
         parts = order.split(self.batch_size), torch.from_numpy(of_images).split(self.batch_size)
         return [Draw(*part) for part in zip(*parts, strict=True)][self.first : len(self)]
+
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
+        order = self.indices
+        if self.weights is not None:
+            order = order[torch.multinomial(self.weights, len(order), replacement=True, generator=generator)]
+        if self.window is not None:
+            return order.sort().values[within_window(len(order), self.window, generator)]
+        return order[torch.randperm(len(order), generator=generator)] if self.weights is None else order
 
     def _leaves_one_out(self) -> bool:
         return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
@@ -167,7 +190,7 @@ class Batches:
         weights: Tensor | None = None,
     ):
         self.store, self.targets = store, targets
-        self.order = Order(indices, batch_size, seed, weights)
+        self.order = Order(indices, batch_size, seed, weights, store.window)
 
     def __len__(self) -> int:
         return len(self.order)

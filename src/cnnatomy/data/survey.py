@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,11 +14,14 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.batches import InMemory, OnDemand, Store
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
-from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.image_set import Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
+from cnnatomy.data.streaming import Streamed
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
+AT_ONCE = 512
+"""Images that threads decode together: it bounds how many decoded ones wait."""
 THUMBNAIL = 16
 """Rows and columns of the small grey images by which near duplicates are found."""
 
@@ -89,7 +93,8 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
                     maps[index] = classes_of_pixels
         if progress is not None:
             progress(index + 1, count)
-    store: Store = OnDemand(image_set, frame, workers)
+    streamed = Streamed(image_set, frame, max(1, memory // (area * (channels + has_maps))))
+    store: Store = streamed if image_set.stream else OnDemand(image_set, frame, workers)
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
@@ -121,16 +126,16 @@ def thumbnail(pixels: Pixels) -> Pixels:
 def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[int, Fetched | ImageError]]:
     """Every image in order, files by several threads (Pillow releases the interpreter while it decodes)."""
 
-    def fetch(index: int) -> Fetched | ImageError:
+    def fetched(decode: Decode) -> Fetched | ImageError:
         try:
-            return image_set.fetch(index, frame)
+            return decode(frame)
         except ImageError as error:
             return error
 
+    decoders = image_set.decoders()
     if not image_set.files:
-        yield from ((index, fetch(index)) for index in range(len(image_set)))
+        yield from enumerate(map(fetched, decoders))
         return
     with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(image_set), 512):  # bounds how many decoded images wait
-            part = range(start, min(start + 512, len(image_set)))
-            yield from zip(part, threads.map(fetch, part), strict=True)
+        for start in range(0, len(image_set), AT_ONCE):
+            yield from enumerate(threads.map(fetched, islice(decoders, AT_ONCE)), start)
