@@ -27,7 +27,7 @@ from cnnatomy.data.sources.folders import SPLIT_NAMES
 from cnnatomy.data.sources.hub_columns import CHOICES, Chosen, choose, text_columns, truth
 from cnnatomy.data.streaming import FromStream
 from cnnatomy.data.truth import Masks, Truth
-from cnnatomy.errors import UserError, nearest, printable, quoted, shown
+from cnnatomy.errors import UserError, nearest, printable, quoted
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
@@ -38,6 +38,8 @@ MODULES = ("parquet", "imagefolder", "arrow", "cache")
 AT_ONCE = 512
 """Masks that threads look at together."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.parquet)")
+MAX_REASON = 300
+"""Characters of what the library says that are repeated."""
 PROBE_SECONDS = 3.0
 """How long the Hub has to answer, before its cache alone is asked."""
 
@@ -381,8 +383,12 @@ def _described(wanted: HubName) -> Iterator[None]:
         cause: BaseException = error
         while (below := cause.__cause__) is not None:
             cause = below
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise UserError(f"{wanted.source} cannot be read: {shown(lines[0])}") from None
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        if "corresponds to no data" in reason:
+            raise UserError(f"{wanted.source} has no row") from None
+        if "config" in reason.lower():
+            reason += f"; one is named after a colon, {wanted.prefix}{wanted.name}:CONFIGURATION"
+        raise UserError(f"{wanted.source} cannot be read: {printable(reason[:MAX_REASON])}") from None
     finally:
         logging.set_verbosity(level)
         if not were_off:

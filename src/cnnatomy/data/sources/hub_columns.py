@@ -68,6 +68,7 @@ def choose(features: Features, choices: Mapping[str, str], source: str) -> Chose
                 raise UserError(
                     f"{source} has no column {quoted(column)}, only {', '.join(features)}.{nearest(column, features)}"
                 )
+    features = {name: feature for name, feature in features.items() if not name.startswith(_INDEX)}
     images = [name for name, feature in features.items() if _is_image(feature)]
     image = choices.get("image") or _one_image(images, choices, source, features)
     if image not in images:
@@ -207,6 +208,8 @@ def _kind(feature: Any) -> str:
     return "text" if feature.dtype in _TEXT else ""
 
 
+_INDEX = "__index_level_"
+"""How the column begins that pandas writes of the numbers of its rows."""
 _TEXT = ("string", "large_string")
 
 
