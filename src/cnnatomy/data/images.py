@@ -177,6 +177,18 @@ def decoded_map(file: BinaryIO, stored: Stored, frame: Frame) -> Pixels:
         return frame.fitted_map(classes)
 
 
+def size_in(content: bytes) -> tuple[int, int]:
+    """Rows and columns of an image as it lies in its file, of which the beginning alone is read.
+
+    Raises:
+        ImageError: if that says no size.
+    """
+    with _reasons():
+        _check_bytes(len(content))
+        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
+            return image.height, image.width
+
+
 def highest_class(content: bytes) -> int:
     """The highest number in a map of classes, of a file's content; raises `ImageError` as `read_map`."""
     with _reasons():

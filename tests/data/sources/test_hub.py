@@ -16,6 +16,7 @@ from PIL import Image
 from cnnatomy.data import Frame, load, open_source
 from cnnatomy.data.batches import InMemory
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
+from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.streaming import Streamed
 from cnnatomy.data.truth import Classes, KnownNumbers, Masks, SeveralLabels
 from cnnatomy.errors import UserError
@@ -170,7 +171,7 @@ def test_what_is_neither_here_nor_to_be_had_is_one_message_at_once(
 
 
 def test_without_the_library_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnatomy.data.sources.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("cnnatomy.data.sources.hub_opening.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'cnnatomy\[hub\]'"):
         open_source("hf:ylecun/mnist")
 
@@ -211,6 +212,47 @@ def test_a_second_column_of_images_is_the_masks(tmp_path: Path, prefix: str) -> 
     named = open_source(f"{prefix}{path.parent}?names=sky,sea,boat")
     assert named.truth.names == ("sky", "sea", "boat")
     assert load(named, (3, 8, 8)).report.counts["train"]["boat"] > 5
+
+
+@PREFIXES
+@pytest.mark.parametrize("listed", [False, True])
+def test_boxes_are_those_of_coco(tmp_path: Path, prefix: str, listed: bool) -> None:
+    kind = datasets.ClassLabel(names=["cat", "dog"])
+    number = datasets.Value("float32")
+    if listed:
+        features: Any = datasets.List({"bbox": datasets.List(number), "category": kind})
+        cells: Any = [[{"bbox": [1, 2, 3, 4], "category": 1}, {"bbox": [0, 0, 0, 2], "category": 0}], []]
+    else:
+        features = {"bbox": datasets.List(datasets.List(number, length=4)), "category": datasets.List(kind)}
+        cells = [{"bbox": [[1, 2, 3, 4], [0, 0, 0, 2]], "category": [1, 0]}, {"bbox": [], "category": []}]
+    path = write_parquet(tmp_path / "data" / "train.parquet", rows(20, objects=cells), {"objects": features})
+    images = open_source(f"{prefix}{path.parent}")
+    assert isinstance(images.truth, AnnotatedObjects)
+    data = load(images, (3, 16, 16))
+    assert data.task.kind == "objects"
+    assert data.classes == ("cat", "dog")
+    targets = data.train.targets
+    assert targets[0, 0].tolist() == [2, 4, 8, 12, 1]  # twice as large
+    assert images.skipped_annotations[0][1] == "its box [0.0, 0.0, 0.0, 2.0] has no width or no height"
+
+
+def test_boxes_without_sense_are_named(tmp_path: Path) -> None:
+    for cell, message in (
+        ([{"bbox": [1.0, 2.0, 3.0], "category": 1}], "row 0: bbox: expected x, y, width and height"),
+        ([{"bbox": [1.0, 2.0, 3.0, 4.0], "category": None}], "row 0 has no class"),
+    ):
+        path = write_parquet(tmp_path / "a.parquet", rows(6, objects=[cell, [{"bbox": [1.0] * 4, "category": 7}]]))
+        with pytest.raises(UserError, match=message):
+            open_source(f"hf:{path}")
+
+
+def test_a_stream_that_breaks_off_is_one_message(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "data", train=30)
+    images = open_source(f"hf-stream:{folder}")
+    (folder / "train-00000-of-00001.parquet").write_bytes(b"PAR1 something else PAR1")
+    with pytest.raises(UserError, match=r"hf-stream:.*data: the stream has ended: ") as raised:
+        load(images, (3, 8, 8))
+    assert "\n" not in str(raised.value)
 
 
 def test_the_exif_of_an_image_turns_it_and_a_broken_one_is_skipped(tmp_path: Path) -> None:

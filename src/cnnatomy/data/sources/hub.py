@@ -6,64 +6,34 @@ what. `hf-stream:` does the same with what does not fit on the disk: its images 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet
-from cnnatomy.data.images import ImageError, highest_class, map_in, quiet_decoders, read_bytes, read_content
+from cnnatomy.data.images import ImageError, highest_class, map_in, quiet_decoders, read_bytes, read_content, size_in
+from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.folders import SPLIT_NAMES
-from cnnatomy.data.sources.hub_columns import CHOICES, Chosen, choose, text_columns, truth
+from cnnatomy.data.sources.hub_boxes import objects
+from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
+from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, opened, parsed
 from cnnatomy.data.streaming import FromStream
 from cnnatomy.data.truth import Masks, Truth
-from cnnatomy.errors import UserError, nearest, printable, quoted
+from cnnatomy.errors import UserError, printable, quoted, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
-PREFIX, STREAM = "hf:", "hf-stream:"
-MODULES = ("parquet", "imagefolder", "arrow", "cache")
-"""Of `datasets`, those that open what is read here; others unpickle, or run SQL."""
 AT_ONCE = 512
-"""Masks that threads look at together."""
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.parquet)")
-MAX_REASON = 300
-"""Characters of what the library says that are repeated."""
-PROBE_SECONDS = 3.0
-"""How long the Hub has to answer, before its cache alone is asked."""
-
-
-class HubName(NamedTuple):
-    """What was typed: a name of the Hub or a path, perhaps a configuration, what each column is."""
-
-    prefix: str
-    name: str
-    config: str
-    choices: Mapping[str, str]
-
-    @property
-    def path(self) -> Path | None:
-        """The folder or file, where it is one."""
-        path = Path(self.name)
-        return path.resolve() if path.exists() else None
-
-    @property
-    def source(self) -> str:
-        """As a run folder keeps it."""
-        chosen = "&".join(f"{key}={value}" for key, value in self.choices.items())
-        config = f":{self.config}" if self.config else ""
-        return f"{self.prefix}{self.path or self.name}{config}{'?' if chosen else ''}{chosen}"
+"""Images that threads look at together."""
+Look = TypeVar("Look")
 
 
 def recognises(name: str) -> bool:
@@ -79,12 +49,12 @@ def read(name: str) -> ImageSet:
             its columns are.
     """
     wanted = parsed(name)
-    splits, ignored = _by_split(_opened(wanted), wanted.source)
+    splits, ignored = _by_split(opened(wanted), wanted.source)
     features = _features(next(iter(splits.values())), wanted.source)
     chosen = choose(features, wanted.choices, wanted.source)
-    with _described(wanted):
+    with described(wanted):
         if wanted.prefix == STREAM:
-            bare = _opened(wanted, chosen.scalars)
+            bare = opened(wanted, chosen.scalars)
             rows = [_rows_of_stream(bare[split], chosen) for split in splits]
         else:
             rows = [_rows(part, chosen) for part in splits.values()]
@@ -95,53 +65,27 @@ def read(name: str) -> ImageSet:
     numbers, has = _splits(splits, counts, columns.get(chosen.split), chosen.split, wanted.source)
     cells = tuple(_bare(part, chosen) for part in splits.values())
     ends = tuple(accumulate(counts))
-    stream = HubStream(cells, ends, chosen.image, chosen.mask) if wanted.prefix == STREAM else None
+    stream = HubStream(wanted.source, cells, ends, chosen.image, chosen.mask) if wanted.prefix == STREAM else None
     fetch = FromStream(stream) if stream else FromRows(cells, ends, chosen.image, chosen.mask)
-    learned: Truth
-    if chosen.mask is None:
-        learned = truth(chosen, features, columns, wanted.source)
-    else:
-        learned = Masks(_mask_names(cells, chosen.mask, wanted), sum(counts))
+    names = tuple(
+        _name(split, number, path, wanted)
+        for split, part in zip(splits, rows, strict=True)
+        for number, path in enumerate(part.paths)
+    )
+    learned = _truth(wanted, chosen, features, columns, cells, names)
+    skipped = learned.parts[0].skipped if isinstance(learned, AnnotatedObjects) else ()
     return ImageSet(
         source=wanted.source,
         truth=learned,
         splits=numbers,
         has=has,
         fetch=fetch,
-        names=tuple(
-            _name(split, number, path, wanted)
-            for split, part in zip(splits, rows, strict=True)
-            for number, path in enumerate(part.paths)
-        ),
+        names=names,
         files=True,
-        skipped_annotations=ignored,
+        skipped_annotations=(*ignored, *skipped),
         columns=text_columns(chosen, features, columns),
         stream=stream,
     )
-
-
-def parsed(name: str) -> HubName:
-    """What was typed, in its parts; raises `UserError` for a choice that there is not."""
-    prefix = STREAM if name.startswith(STREAM) else PREFIX
-    rest = name.removeprefix(prefix)
-    what, _, query = rest.partition("?") if not Path(rest).exists() else (rest, "", "")
-    choices = dict(parse_qsl(query, keep_blank_values=True))
-    for key, value in choices.items():
-        if key not in CHOICES:
-            known = "; ".join(f"{key}: {about}" for key, about in CHOICES.items())
-            raise UserError(
-                f"{name}: after the question mark there is no {quoted(key)}.{nearest(key, CHOICES)} Known: {known}"
-            )
-        if not value:
-            raise UserError(f"{name}: {key}= names no column")
-    if query and not choices:
-        raise UserError(f"{name}: after the question mark expected such as label=COLUMN, got {quoted(query)}")
-    config = ""
-    if not Path(what).exists():
-        what, _, config = what.partition(":")
-    if not what:
-        raise UserError(f"{name}: expected the name of a data set, a folder or a parquet file after {prefix}")
-    return HubName(prefix, what, config, choices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +107,7 @@ class FromRows:
 class HubStream:
     """All images in the order in which they come, table after table; `ends` are where each ends."""
 
+    source: str
     tables: tuple[IterableDataset, ...]
     ends: tuple[int, ...]
     image: str
@@ -170,9 +115,17 @@ class HubStream:
 
     def __call__(self, first: int = 0) -> Iterator[Decode]:
         for table, start, end in zip(self.tables, (0, *self.ends), self.ends, strict=False):
-            if first < end:
-                for row in table.skip(first - start) if first > start else table:
-                    yield partial(_decoded_row, row, self.image, self.mask)
+            if first >= end:
+                continue
+            rows = iter(table.skip(first - start) if first > start else table)
+            while (row := self._next(rows)) is not None:
+                yield partial(_decoded_row, row, self.image, self.mask)
+
+    def _next(self, rows: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        try:
+            return next(rows, None)
+        except Exception as error:  # of pyarrow, fsspec, httpx, ...
+            raise UserError(f"{self.source}: the stream has ended: {shown(error)}") from None
 
 
 def _decoded_row(row: Mapping[str, Any], image: str, mask: str | None, frame: Frame) -> Fetched:
@@ -280,116 +233,41 @@ def _name(split: str, number: int, path: str | None, wanted: HubName) -> str:
     return printable(known.relative_to(wanted.path) if is_below and wanted.path else known)
 
 
-def _mask_names(tables: Sequence[Any], mask: str, wanted: HubName) -> tuple[str, ...]:
-    """The classes of masks: as they were named, else as many as a look at every mask finds."""
-    if "names" in wanted.choices:
-        return tuple(wanted.choices["names"].split(","))
+def _truth(
+    wanted: HubName,
+    chosen: Chosen,
+    features: Features,
+    columns: Mapping[str, Sequence[Any]],
+    tables: Sequence[Any],
+    names: Sequence[str],
+) -> Truth:
+    """What there is to learn; what only the images themselves tell of it, a look at each does."""
+    where = f"{wanted.source}: column {chosen.target[0]}"
+    if chosen.mask is not None:
+        if "names" in wanted.choices:
+            return Masks(tuple(wanted.choices["names"].split(",")), len(names))
+        count = max(_of_each(tables, chosen.mask, highest_class, 0)) + 1
+        if count < 2:
+            raise UserError(f"{where}: its masks have one class alone")
+        return Masks(tuple(map(str, range(count))), len(names))
+    if chosen.kind == OBJECTS:
+        sizes = _of_each(tables, chosen.image, size_in, (1, 1))
+        return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
+    return truth(chosen, features, columns, wanted.source)
 
-    def highest(row: Mapping[str, Any]) -> int:
+
+def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:
+    """What is found of the image of each row, by several threads; broken ones are told when all are read."""
+
+    def found(row: Mapping[str, Any]) -> Look:
         try:
-            return highest_class(_content(row[mask]))
-        except ImageError:  # which is told when the images are read
-            return 0
+            return look(_content(row[column]))
+        except ImageError:
+            return otherwise
 
-    rows = chain.from_iterable(table.select_columns([mask]) for table in tables)
-    count = 1
+    rows = chain.from_iterable(table.select_columns([column]) for table in tables)
+    result: list[Look] = []
     with quiet_decoders(), ThreadPoolExecutor() as threads:
         while part := list(islice(rows, AT_ONCE)):
-            count = max(count, *(number + 1 for number in threads.map(highest, part)))
-    if count < 2:
-        raise UserError(f"{wanted.source}: its masks have one class alone")
-    return tuple(map(str, range(count)))
-
-
-def _opened(wanted: HubName, columns: Sequence[str] = ()) -> dict[str, Any]:
-    """Its tables by the names of their splits; those of a stream are read only as they are gone through.
-
-    With `columns`, of parquet files no others are read.
-    """
-    if find_spec("datasets") is None:
-        raise UserError(f"{wanted.source}: data sets of the Hub need the library datasets: pip install 'cnnatomy[hub]'")
-    path, streaming = wanted.path, wanted.prefix == STREAM
-    with _described(wanted), _reachable(wanted):
-        from datasets import load_dataset, load_dataset_builder
-
-        options: dict[str, Any] = {"streaming": streaming}
-        if path is not None and path.is_file():
-            if path.suffix.lower() != ".parquet":
-                raise UserError(f"{wanted.source}: expected a folder, or a file that ends in .parquet")
-            module, place, options["data_files"] = "parquet", "parquet", {"train": str(path)}
-        else:
-            if path is None and not HUB_NAME.fullmatch(wanted.name):
-                raise UserError(
-                    f"{wanted.source}: there is no folder or file {wanted.name}; data sets of the Hub are called"
-                    " OWNER/NAME"
-                )
-            place = str(path or wanted.name)
-            module = type(load_dataset_builder(place, wanted.config or None)).__module__.split(".")[-1]
-        if module not in MODULES:
-            raise UserError(f"{wanted.source} is a data set of {module}; expected parquet files or folders of images")
-        if columns and module == "parquet":
-            options["columns"] = list(columns)
-        return dict(load_dataset(place, wanted.config or None, **options))
-
-
-@contextmanager
-def _reachable(wanted: HubName) -> Iterator[None]:
-    """Asks the Hub once whether it answers; where it does not, only what is in its cache is looked for."""
-    import datasets
-    from huggingface_hub import constants
-
-    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    offline = any(before) or wanted.path is not None or not _answers(constants.ENDPOINT)
-    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = offline
-    try:
-        yield
-    except (ConnectionError, FileNotFoundError) as error:
-        if not offline or wanted.path is not None:
-            raise
-        cache = datasets.config.HF_DATASETS_CACHE
-        raise UserError(
-            f"{wanted.source} is not in the cache ({cache}; HF_HOME says where else), and the Hub cannot be reached."
-            " Load it once where it can, or name a folder or a parquet file"
-        ) from error
-    finally:
-        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
-
-
-def _answers(endpoint: str) -> bool:
-    from huggingface_hub import get_session
-
-    try:
-        get_session().head(endpoint, timeout=PROBE_SECONDS)
-    except Exception:  # of whichever library it asks with
-        return False
-    return True
-
-
-@contextmanager
-def _described(wanted: HubName) -> Iterator[None]:
-    """Keeps the library quiet, and makes one message of whatever it raises."""
-    import datasets
-    from datasets.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
-    were_off = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # of pyarrow, fsspec, huggingface_hub, ...
-        cause: BaseException = error
-        while (below := cause.__cause__) is not None:
-            cause = below
-        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        if "corresponds to no data" in reason:
-            raise UserError(f"{wanted.source} has no row") from None
-        if "config" in reason.lower():
-            reason += f"; one is named after a colon, {wanted.prefix}{wanted.name}:CONFIGURATION"
-        raise UserError(f"{wanted.source} cannot be read: {printable(reason[:MAX_REASON])}") from None
-    finally:
-        logging.set_verbosity(level)
-        if not were_off:
-            datasets.enable_progress_bars()
+            result += threads.map(found, part)
+    return result

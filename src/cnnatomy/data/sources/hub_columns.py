@@ -25,11 +25,15 @@ CHOICES = {
     "label": "that of the class, or of several labels",
     "numbers": "those of numbers, with commas between",
     "mask": "that of the masks",
+    "objects": "that of boxes with their classes",
     "names": "the names of the classes in masks, with commas between",
     "split": "that which says train, val or test",
 }
 """What may be said after the question mark."""
-CLASS, SEVERAL, NUMBERS, MASK = "class", "labels", "numbers", "mask"
+CLASS, SEVERAL, NUMBERS, MASK, OBJECTS = "class", "labels", "numbers", "mask", "objects"
+TEXT = "text"
+BOX, CATEGORIES = "bbox", ("category", "categories", "category_id", "label", "labels")
+"""How boxes and their classes are called inside a column of objects."""
 USUAL = ("label", "labels", "class")
 """What a column is called that is the class, whatever else there is."""
 
@@ -83,7 +87,7 @@ def choose(features: Features, choices: Mapping[str, str], source: str) -> Chose
 
 
 def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any]], source: str) -> Truth:
-    """What the columns of the target say, but for masks.
+    """What the columns of the target say, where these are classes, labels or numbers.
 
     Raises:
         UserError: naming the row, where it says nothing, or something that no class is.
@@ -95,10 +99,10 @@ def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any
     feature, values = features[name], columns[name]
     where = f"{source}: column {name}"
     if chosen.kind == CLASS:
-        names, number = _names(feature, values, where)
+        names, number = names_of(feature, values, where)
         return Classes(names, np.array([number(row, value) for row, value in enumerate(values)], np.int64))
     lists = [row or [] for row in values]
-    names, number = _names(feature.feature, [value for row in lists for value in row], where)
+    names, number = names_of(feature.feature, [value for row in lists for value in row], where)
     labels = np.zeros((len(lists), len(names)), np.bool_)
     for index, row in enumerate(lists):
         labels[index, [number(index, value) for value in row]] = True
@@ -129,40 +133,49 @@ def _one_image(images: Sequence[str], choices: Mapping[str, str], source: str, f
 def _target(
     kinds: Mapping[str, str], features: Features, choices: Mapping[str, str], source: str
 ) -> tuple[str, tuple[str, ...]]:
-    asked = [key for key in ("label", "numbers", "mask") if key in choices]
+    """What is learned, and of which columns: as was said, else what types and usual names leave no doubt of."""
+    asked = [key for key in _MAY_BE if key in choices]
     if len(asked) > 1:
         raise UserError(f"{source}: one of {', '.join(asked)}, as one thing is learned")
     if asked:
-        names = tuple(choices[asked[0]].split(",")) if asked[0] == "numbers" else (choices[asked[0]],)
-        wanted = {"label": (CLASS, SEVERAL, "text"), "numbers": (NUMBERS, CLASS), "mask": (MASK,)}[asked[0]]
+        names = tuple(choices[asked[0]].split(",")) if asked[0] == NUMBERS else (choices[asked[0]],)
         for name in names:
-            if kinds.get(name) not in wanted or (asked[0] == "numbers" and hasattr(features[name], "names")):
+            if kinds.get(name) not in _MAY_BE[asked[0]] or (asked[0] == NUMBERS and _is_named(features[name])):
                 raise UserError(f"{source}: column {name} ({_type(features[name])}) cannot be {CHOICES[asked[0]]}")
-        return {"label": SEVERAL if kinds[names[0]] == SEVERAL else CLASS}.get(asked[0], asked[0]), names
+        return _learned(kinds[names[0]]) if asked[0] == "label" else asked[0], names
     for name in USUAL:
-        if kinds.get(name) in (CLASS, SEVERAL, "text"):
-            return (SEVERAL if kinds[name] == SEVERAL else CLASS), (name,)
-    sure = {name: kind for name, kind in kinds.items() if kind in (SEVERAL, MASK) or hasattr(features[name], "names")}
+        if kinds.get(name) in _MAY_BE["label"]:
+            return _learned(kinds[name]), (name,)
+    sure = [name for name, kind in kinds.items() if kind in (SEVERAL, MASK, OBJECTS) or _is_named(features[name])]
     if len(sure) == 1:
-        ((name, kind),) = sure.items()
-        return kind, (name,)
+        return kinds[sure[0]], (sure[0],)
     numbers = tuple(name for name, kind in kinds.items() if kind == NUMBERS)
     if not sure and numbers:
         return NUMBERS, numbers
     raise UserError(_undecided(kinds, source))
 
 
+_MAY_BE = {"label": (CLASS, SEVERAL, TEXT), NUMBERS: (NUMBERS, CLASS), MASK: (MASK,), OBJECTS: (OBJECTS,)}
+"""What may be said to be learned -> the kinds of columns that it can be."""
+
+
+def _learned(kind: str) -> str:
+    return SEVERAL if kind == SEVERAL else CLASS
+
+
+def _is_named(feature: Any) -> bool:
+    """Whether its numbers are those of classes with names."""
+    return hasattr(feature, "names")
+
+
 def _undecided(kinds: Mapping[str, str], source: str) -> str:
     if not kinds:
-        return f"{source} has images, but no column of classes, labels, numbers or masks"
-    said = ", ".join(
-        f"?{'mask' if kind == MASK else 'numbers' if kind == NUMBERS else 'label'}={name}"
-        for name, kind in kinds.items()
-    )
+        return f"{source} has images, but no column of classes, labels, numbers, masks or boxes"
+    said = ", ".join(f"?{kind if kind in CHOICES else 'label'}={name}" for name, kind in kinds.items())
     return f"{source} does not say which column is to be learned; say it after its name, in quotes: one of {said}"
 
 
-def _names(feature: Any, values: Sequence[Any], where: str) -> tuple[tuple[str, ...], Callable[[int, Any], int]]:
+def names_of(feature: Any, values: Sequence[Any], where: str) -> tuple[tuple[str, ...], Callable[[int, Any], int]]:
     """The classes of a column, and the number of the class that a row has."""
     if hasattr(feature, "names"):
         names = tuple(feature.names)
@@ -195,8 +208,12 @@ def _kind(feature: Any) -> str:
         return MASK
     if isinstance(feature, ClassLabel):
         return CLASS
+    if isinstance(feature, Mapping):
+        return OBJECTS if BOX in feature and category_in(feature) else ""
     if isinstance(feature, (List, LargeList)):
         inner = feature.feature
+        if isinstance(inner, Mapping):
+            return _kind(inner)
         is_label = isinstance(inner, ClassLabel) or (isinstance(inner, Value) and inner.dtype in _TEXT)
         return SEVERAL if is_label else ""
     if not isinstance(feature, Value):
@@ -205,12 +222,17 @@ def _kind(feature: Any) -> str:
         return NUMBERS
     if feature.dtype.startswith(("int", "uint")) or feature.dtype == "bool":
         return CLASS
-    return "text" if feature.dtype in _TEXT else ""
+    return TEXT if feature.dtype in _TEXT else ""
 
 
 _INDEX = "__index_level_"
 """How the column begins that pandas writes of the numbers of its rows."""
 _TEXT = ("string", "large_string")
+
+
+def category_in(feature: Mapping[str, Any]) -> str:
+    """How the class of an object is called in a column of them."""
+    return next((name for name in CATEGORIES if name in feature), "")
 
 
 def _is_image(feature: Any) -> bool:
@@ -223,7 +245,7 @@ def _is_image(feature: Any) -> bool:
 
 
 def _is_scalar(feature: Any) -> bool:
-    return bool(_kind(feature)) and _kind(feature) not in (MASK, SEVERAL)
+    return bool(_kind(feature)) and _kind(feature) not in (MASK, SEVERAL, OBJECTS)
 
 
 def _type(feature: Any) -> str:
