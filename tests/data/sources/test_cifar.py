@@ -15,6 +15,8 @@ from cnnatomy.data import Frame, load, open_source
 from cnnatomy.data.image_set import TEST, TRAIN
 from cnnatomy.data.sources.arrays_only import read_pickle
 from cnnatomy.errors import UserError
+from cnnatomy.runs import Trained
+from helpers import run_command
 
 NAMES = ["airplane", "automobile", "bird"]
 
@@ -249,3 +251,16 @@ def test_folders_named_train_and_test_are_no_cifar(tmp_path: Path) -> None:
             for number in range(3):
                 Image.fromarray(drawn(1, number)[0]).save(tmp_path / split / name / f"{number}.png")
     assert open_source(tmp_path).truth.names == ("cat", "dog")
+
+
+@pytest.mark.slow
+def test_the_groups_of_a_run_file_win_over_the_coarse_classes(tmp_path: Path) -> None:
+    write_python_100(tmp_path / "cifar-100")
+    text = f"design: lenet-5\ndata: {tmp_path / 'cifar-100'}\nrecipe: {{epochs: 1}}\n"
+    for name, groups, told in (("own", "{flies: [bee, wasp], falls: [apple]}", " in 2 groups"), ("none", "{}", "")):
+        (tmp_path / f"{name}.yaml").write_text(f"{text}groups: {groups}\nout: {tmp_path / name}\n")
+        assert f"cifar-100: 3 classes{told}, 24 train" in run_command("train", tmp_path / f"{name}.yaml").output
+        more = run_command("train", "lenet-5", "--out", tmp_path / name, "--resume", "--epochs", "2").output
+        assert f"cifar-100: 3 classes{told}, 24 train" in more
+    assert Trained.load(tmp_path / "own").run.task.groups == {"flies": ("bee", "wasp"), "falls": ("apple",)}
+    assert Trained.load(tmp_path / "none").run.task.groups == {}
