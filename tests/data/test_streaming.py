@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnatomy.data import Frame, load
-from cnnatomy.data.batches import Batches, Draw, InMemory, Order
+from cnnatomy.data.batches import Batches, Order
 from cnnatomy.data.image_set import TEST, TRAIN, Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored
 from cnnatomy.data.ordering import within_window
+from cnnatomy.data.stores import Draw, InMemory
 from cnnatomy.data.streaming import FromStream, Streamed
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError

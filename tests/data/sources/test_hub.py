@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from cnnatomy.data import Frame, load, open_source
-from cnnatomy.data.batches import InMemory
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
 from cnnatomy.data.sources.detection import AnnotatedObjects
+from cnnatomy.data.stores import InMemory
 from cnnatomy.data.streaming import Streamed
 from cnnatomy.data.truth import Classes, KnownNumbers, Masks, SeveralLabels
 from cnnatomy.errors import UserError
