@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +58,7 @@ class Streamed:
         """See `Store`. Orders that are no buffer's are given too, with as many images held as they need."""
         wanted = np.concatenate([draw.indices.numpy() for draw in order] or [np.zeros(0, np.int64)])
         warnings.filterwarnings("ignore", module=r"PIL\.")  # threads decode meanwhile; the first reading has told
-        threads = ThreadPoolExecutor()
-        try:
+        with _threads() as threads:
             passing = Passing(self, threads, np.bincount(wanted, minlength=len(self.image_set)))
             for draw in order:
                 passing.fill()
@@ -66,8 +66,6 @@ class Streamed:
                 maps = [each.map for each in fetched if each.map is not None]
                 images = torch.from_numpy(np.stack([each.pixels for each in fetched]))
                 yield Decoded(images, torch.from_numpy(np.stack(maps)) if maps else None)
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)  # nobody waits for what is not looked at any more
 
 
 class Passing:
@@ -109,3 +107,13 @@ class Passing:
                 self.held[number] = self.threads.submit(decode, self.store.frame)
                 self.missing -= 1
                 wanted -= 1
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody waits for at the end: what is not decoded by then is not looked at any more."""
+    threads = ThreadPoolExecutor()
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
