@@ -40,8 +40,8 @@ KINDS = (
     SourceKind("hf:NAME", "a data set of the Hugging Face Hub, or a folder or file of parquet", "hub"),
     SourceKind("hf-stream:NAME", "the same, too large for memory and disk", "hub"),
     SourceKind("FILE.json", "COCO's annotations, boxes of objects; or a folder as COCO's lies", "detection"),
-    SourceKind("FOLDER", "CIFAR-10 and CIFAR-100: version for Python, binary version, PNG sheets", "cifar"),
     SourceKind("FOLDER/emnist-CHOICE", "EMNIST's IDX files: byclass, bymerge, balanced, letters, digits", "emnist"),
+    SourceKind("FOLDER", "CIFAR-10 and CIFAR-100: version for Python, binary version, PNG sheets", "cifar"),
     SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST", "idx"),
     SourceKind("FOLDER", "class folders of images, with or without train, val and test above them", "folders"),
 )
