@@ -11,6 +11,7 @@ from torch import Tensor
 from cnnatomy.data import Data
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform, guarded
+from cnnatomy.data.augmentation.settings import NAMES
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.tasks.task import Task
@@ -39,6 +40,20 @@ def check(recipe: Recipe, task: Task, shape: Shape) -> None:
             f"recipe: {mixing[0]} adds two images and their losses, for targets of the whole image: one label, several"
             f" labels or numbers; the task is {task.kind}: set {' and '.join(f'{name}=0' for name in mixing)}"
         )
+
+
+def said(recipe: Recipe, shape: Shape) -> list[str]:
+    """What happens to the images of a training, in a line; and what of it changes nothing, as they have no colours."""
+    values = {name: getattr(recipe, name) for name in NAMES if getattr(recipe, name)}
+    words = [name if value is True else f"{name} {value}" for name, value in values.items()]
+    lines = [f"augmented, each training image in each epoch by itself: {', '.join(words)}"] if words else []
+    vain = [name for name in ("colour", "hue") if name in values]
+    if vain and shape[0] != 3:
+        change, channels = "change" + "s" * (len(vain) == 1), "channel" + "s" * (shape[0] > 1)
+        lines.append(
+            f"{' and '.join(vain)} {change} nothing: images of {shape[0]} {channels} have no red, green and blue"
+        )
+    return lines
 
 
 def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform | None:
