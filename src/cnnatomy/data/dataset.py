@@ -188,4 +188,5 @@ def _report(image_set: ImageSet, seen: Survey, splits: NDArray[np.int8], targets
         left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken),
         conflicts=conflicts,
         skipped_annotations=image_set.skipped_annotations,
+        notes=image_set.notes,
     )

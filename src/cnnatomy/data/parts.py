@@ -45,7 +45,7 @@ class Report:
     """What became of the files: counts per split and class, and everything that was not used.
 
     `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
-    `drawn_from` is what the project drew the images out of, where it did.
+    `drawn_from` is what the project drew the images out of, where it did; `notes` are what a source says of itself.
     """
 
     counts: dict[str, dict[str, int]]
@@ -56,10 +56,12 @@ class Report:
     conflicts: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     drawn_from: str = ""
+    notes: tuple[str, ...] = ()
 
     def lines(self, most: int = 5) -> list[str]:
         """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
         lines = [f"drawn by cnnatomy out of {self.drawn_from}"] if self.drawn_from else []
+        lines += self.notes
         for what, skipped in (("broken images", self.skipped), ("annotations", self.skipped_annotations)):
             if skipped:
                 lines.append(f"{len(skipped):,} {what} skipped:")

@@ -219,10 +219,10 @@ class Masks:
         return dict(zip(self.names, targets.sum(0).tolist(), strict=True))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
-        """The same, where the classes are the same: the masks have their numbers."""
-        if tuple(classes) != self.names:
+        """The same, where the first classes are its own: the masks have their numbers."""
+        if tuple(classes[: len(self.names)]) != self.names:
             raise UserError(f"{source} has masks of the classes {', '.join(self.names)}; expected {', '.join(classes)}")
-        return self
+        return replace(self, names=tuple(classes))
 
 
 def numbers_among(own: Sequence[str], classes: Sequence[str], source: str) -> NDArray[np.int64]:

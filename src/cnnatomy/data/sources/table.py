@@ -37,6 +37,9 @@ KINDS = (
     SourceKind("digits", "1,797 real handwritten digits of 8 x 8, which come with scikit-learn", "digits"),
     SourceKind("fashion-mnist", "70,000 clothes of 28 x 28, where Debian's package is installed", "fashion"),
     SourceKind("scenes:KIND", "drawn scenes with labels, numbers, mask, keypoints, objects, ...", "drawn"),
+    SourceKind(
+        "FILE.csv", "a manifest: images with label, labels, mask or numbers; .tsv, .jsonl, .json too", "manifest"
+    ),
     SourceKind("FILE.json", "COCO's annotations, boxes of objects; or a folder as COCO's lies", "detection"),
     SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST, EMNIST", "idx"),
     SourceKind("FOLDER", "class folders of images, with or without train, val and test above them", "folders"),
