@@ -42,6 +42,7 @@ KINDS = (
     ),
     SourceKind("FILE.json", "COCO's annotations, boxes of objects; or a folder as COCO's lies", "detection"),
     SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST, EMNIST", "idx"),
+    SourceKind("FOLDER", "images and masks, in folders images and masks: a class for each pixel", "masks"),
     SourceKind("FOLDER", "class folders of images, with or without train, val and test above them", "folders"),
 )
 """In the order in which they are asked; class folders, which any folder may be, are last."""
