@@ -156,3 +156,6 @@ MAX_SHARDS = 100_000
 
 MAX_LABEL_BYTES = 2**20
 """Of a member of a shard that says what is in an image."""
+
+MAX_SHARD_BYTES = 2**43
+"""Of a tar file of images: 8 TiB, more than one file is made of anywhere."""

@@ -22,9 +22,9 @@ def ordered(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(different))
 
 
-def one_class_each(words: Sequence[str], source: str) -> Classes:
-    """The class of each image, by its name; raises `UserError` where all have the same."""
-    names = ordered(words)
+def one_class_each(words: Sequence[str], source: str, known: Sequence[str] = ()) -> Classes:
+    """The class of each image, by its name, of `known` where they are; raises `UserError` where all have the same."""
+    names = tuple(known) or ordered(words)
     if len(names) < 2:
         raise UserError(f"{source}: every image is of the class {names[0]}; expected two classes at least")
     numbers = {name: number for number, name in enumerate(names)}

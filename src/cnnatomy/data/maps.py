@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +60,10 @@ class Meaning(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def meaning(masks: Sequence[Path | bytes], names: Sequence[str], listed: ClassList | None, source: str) -> Meaning:
-    """What the pixels of these masks mean; `names` are those of the masks, for messages.
+def meaning(
+    masks: Callable[[int], Path | bytes], names: Sequence[str], listed: ClassList | None, source: str
+) -> Meaning:
+    """What the pixels of masks mean: `masks` gives the file of one, or its content; `names` are theirs, for messages.
 
     By the colours of `listed`, or its names, which are those of the numbers from 0 on; else the numbers are the
     classes that are found in them. Masks of nothing but 0 and 255 tell background from foreground; in all others 255
@@ -100,13 +102,13 @@ def meaning(masks: Sequence[Path | bytes], names: Sequence[str], listed: ClassLi
     return Meaning(classes, Renumbered(numbers), (note,))
 
 
-def _found(masks: Sequence[Path | bytes], names: Sequence[str], source: str) -> list[int]:
+def _found(masks: Callable[[int], Path | bytes], names: Sequence[str], source: str) -> list[int]:
     """Every number that is in a mask; those that cannot be read are left for who reads them with their images."""
     seen: NDArray[np.bool_] = np.zeros(OUTSIDE + 1, np.bool_)
 
     def numbers(index: int) -> NDArray[np.bool_]:
         try:
-            with opened_image(masks[index]) as image:
+            with opened_image(masks(index)) as image:
                 return np.bincount(class_numbers(image).reshape(-1), minlength=OUTSIDE + 1) > 0
         except ColoursError:
             raise UserError(
@@ -117,7 +119,7 @@ def _found(masks: Sequence[Path | bytes], names: Sequence[str], source: str) -> 
             return np.zeros(OUTSIDE + 1, np.bool_)
 
     with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(masks), 512):
-            for found in threads.map(numbers, range(start, min(start + 512, len(masks)))):
+        for start in range(0, len(names), 512):
+            for found in threads.map(numbers, range(start, min(start + 512, len(names)))):
                 seen |= found
     return np.flatnonzero(seen).tolist()

@@ -63,7 +63,7 @@ def read(name: str) -> ImageSet:
         expected = f"{folder}/images/cat.jpg and {folder}/masks/cat.png"
         raise UserError("\n  ".join([f"{folder}: no image has a mask of its name, such as {expected}", *notes]))
     names = [printable(mask.relative_to(folder)) for mask in masks]
-    found = meaning(masks, names, class_list(folder), str(folder))
+    found = meaning(lambda index: masks[index], names, class_list(folder), str(folder))
     return ImageSet(
         source=str(folder.resolve()),
         truth=Masks(found.names, len(images)),

@@ -42,6 +42,7 @@ KINDS = (
     ),
     SourceKind("FILE.json", "COCO's annotations, boxes of objects; or a folder as COCO's lies", "detection"),
     SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST, EMNIST", "idx"),
+    SourceKind("FILE.tar", "WebDataset's shards: FILE-{000..009}.tar, one, or a folder of them", "webdataset"),
     SourceKind("FOLDER", "images and masks, in folders images and masks: a class for each pixel", "masks"),
     SourceKind("FOLDER", "class folders of images, with or without train, val and test above them", "folders"),
 )
