@@ -31,7 +31,7 @@ KINDS = (*scenes.KINDS, "localised", "heads")
 
 @dataclass(frozen=True)
 class DrawnScenes:
-    """Scenes with targets of one kind, drawn by the project; see `cnnatomy.data.scenes`."""
+    """Scenes with targets of one kind, drawn by the project; see `cnnatomy.data.sources.scenes`."""
 
     kind: str
 

@@ -73,25 +73,27 @@ def read(name: str) -> ImageSet:
     splits = _splits(shards, folder, source)
     everything = [sample for shard in shards for sample in samples_in(shard)]
     kind = _kind(everything, source)
-    samples = [sample for sample in everything if _image(sample) and _target(sample, kind)]
+    pairs = [(sample, _image(sample)) for sample in everything if _target(sample, kind)]
+    samples, images = [sample for sample, what in pairs if what], [what for _, what in pairs if what]
     if not any(splits[sample.shard] == TRAIN for sample in samples):
         raise UserError(f"{source}: no sample of the split train has an image and a {kind}")
     learned = _LEARN[kind](samples, class_list(folder), source)
     given = np.array([splits[sample.shard] for sample in samples], np.int8)
+    places = {shard: shard.resolve() for shard in shards}
     return ImageSet(
         source=str(path.resolve()) if path.exists() else os.path.abspath(name),
         truth=learned.truth,
         splits=given,
         has=frozenset(given.tolist()),
         fetch=FromShards(
-            tuple(sample.shard.resolve() for sample in samples),
-            tuple(sample.members[_image(sample)] for sample in samples),
+            tuple(places[sample.shard] for sample in samples),
+            tuple(sample.members[what] for sample, what in zip(samples, images, strict=True)),
             learned.masks,
             learned.coding,
         ),
         names=tuple(sample.name for sample in samples),
         files=True,
-        notes=(*learned.notes, *_notes(everything, samples, kind)),
+        notes=(*learned.notes, *_notes(everything, samples, {*images}, kind)),
     )
 
 
@@ -141,11 +143,12 @@ def _kind(samples: Sequence[ShardSample], source: str) -> str:
     )
 
 
-def _notes(everything: Sequence[ShardSample], samples: Sequence[ShardSample], kind: str) -> list[str]:
+def _notes(everything: Sequence[ShardSample], samples: Sequence[ShardSample], images: set[str], kind: str) -> list[str]:
     """What is left out."""
-    used = {what for sample in samples for what in (_image(sample), _target(sample, kind))}
+    used = images | {_target(sample, kind) for sample in samples}
     unused = sorted({what for sample in everything for what in sample.members} - used)
-    alone = [sample.name for sample in everything if not (_image(sample) and _target(sample, kind))]
+    taken = {id(sample) for sample in samples}
+    alone = [sample.name for sample in everything if id(sample) not in taken]
     notes = [f"{len(alone):,} samples without an image or a {kind}, left out: {some_of(alone)}"] if alone else []
     return notes + ([f"not used of samples: {printable(some_of([f'.{what}' for what in unused]))}"] if unused else [])
 
