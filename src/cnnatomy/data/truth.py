@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.frames import Frame, ImageShape
+from cnnatomy.data.imagenet import imagenet_ids
 from cnnatomy.data.images import Stored
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.label import Label
@@ -226,8 +227,12 @@ class Masks:
 
 
 def numbers_among(own: Sequence[str], classes: Sequence[str], source: str) -> NDArray[np.int64]:
-    """The number of each of its own classes among `classes`; raises `UserError` for one that is not there."""
-    unknown = [name for name in own if name not in classes]
+    """The number of each of its own classes among `classes`; raises `UserError` for one that is not there.
+
+    Those of ImageNet may have their ids in WordNet for names, as its folders do.
+    """
+    known = {name: number for number, name in enumerate(classes)} | imagenet_ids(classes)
+    unknown = [name for name in own if name not in known]
     if unknown:
         raise UserError(f"{source} has classes that the network does not know: {', '.join(unknown[:5])}")
-    return np.array([classes.index(name) for name in own], np.int64)
+    return np.array([known[name] for name in own], np.int64)
