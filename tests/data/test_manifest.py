@@ -70,6 +70,20 @@ def test_several_labels_are_separated_or_a_list_and_may_be_none(folder: Path) ->
         assert targets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
+def test_labels_that_come_together_and_rare_ones_are_no_hindrance(folder: Path) -> None:
+    """Splits are balanced by the rarest label of an image, which a common label may never be."""
+    rows = [f"{i}.png,common;{'odd' if i % 2 else 'even'}{';rare' if i == 7 else ''}\n" for i in range(12)]
+    for number in range(12, 40):
+        Image.fromarray(np.full((6, 8), number, np.uint8)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,common{';third' if number % 2 else ''}\n")
+    rows.append("0.png,\n")
+    read(folder, "image,labels\n" + "".join(rows))
+    data = load(folder / "list.csv", (1, 6, 8))
+    counts = data.report.counts
+    assert sum(len(part) for part in (data.train, data.val, data.test)) == 41
+    assert all(counts[split]["third"] >= 1 and counts[split]["common"] >= 4 for split in ("train", "val", "test"))
+
+
 def test_without_a_column_of_labels_every_column_of_numbers_is_learned(folder: Path) -> None:
     found = read(folder, "image,age,weight,patient\n0.png,1.5,,p1\n1.png,-2e3,7,p2\n")
     assert found.truth.names == ("age", "weight")

@@ -21,6 +21,10 @@ from cnnatomy.tasks.numbers import Labels, Numbers
 from cnnatomy.tasks.task import Task
 
 
+COMMON = 10
+"""Images that a label must have so that splits are balanced by it; rarer ones fall as they may."""
+
+
 class Strata(NamedTuple):
     """The class of each image by which splits are balanced, and the names of these classes."""
 
@@ -136,10 +140,15 @@ class SeveralLabels:
         return torch.from_numpy(self.labels.astype(np.float32))
 
     def strata(self) -> Strata:
-        """The rarest label of each image; one more than the labels where it has none."""
-        counts = np.where(self.labels, self.labels.sum(0), len(self.labels) + 1)
-        rarest = np.where(self.labels.any(1), counts.argmin(1), len(self.names))
-        return Strata(rarest, (*self.names, "none of the labels"))
+        """The rarest label of each image, of those that are common enough; few images that are left join the most."""
+        images, names = self.labels.shape
+        totals = self.labels.sum(0)
+        counts = np.where(self.labels & (totals >= COMMON), totals, images + 1)
+        rarest = np.where((counts <= images).any(1), counts.argmin(1), names)
+        sizes = np.bincount(rarest)
+        rarest[sizes[rarest] < COMMON] = sizes.argmax()
+        kept, numbers = np.unique(rarest, return_inverse=True)
+        return Strata(numbers.astype(np.int64), tuple([*self.names, "other"][number] for number in kept.tolist()))
 
     def counts(self, targets: Tensor) -> dict[str, int]:
         """Images with each label."""
