@@ -20,7 +20,6 @@ from cnnatomy.tasks.maps import Mask
 from cnnatomy.tasks.numbers import Labels, Numbers
 from cnnatomy.tasks.task import Task
 
-
 COMMON = 10
 """Images that a label must have so that splits are balanced by it; rarer ones fall as they may."""
 
