@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnatomy.commands.bars import images_bar
+from cnnatomy.commands.bars import reading
 from cnnatomy.errors import ShapeError, UserError
 
 if TYPE_CHECKING:
     import torch
 
     from cnnatomy.data import Data, Loading
-    from cnnatomy.data.survey import Progress as Report
     from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.tasks.task import Task
     from cnnatomy.training import Recipe
     from cnnatomy.training.preparing import Plan
-
-WORTH_A_BAR = 5_000
-"""Images whose reading takes long enough to show."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
             f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
         )
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
-    with _reading(console, len(images)) as report:
+    with reading(len(images), console) as report:
         data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
@@ -258,13 +252,3 @@ def _recipe(request: Request, before: Run | None) -> Recipe:
     else:
         base = request.base or find("default").recipe
     return changed(base, request.settings, **request.changes)
-
-
-@contextmanager
-def _reading(console: Any, count: int) -> Iterator[Report | None]:
-    """A bar while many images are read."""
-    if not console.is_terminal or console.is_dumb_terminal or count < WORTH_A_BAR:
-        yield None
-        return
-    with images_bar("reading images", count, console) as tell:
-        yield lambda done, total: tell(done) if done % 256 == 0 or done == total else None

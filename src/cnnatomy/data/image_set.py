@@ -111,7 +111,7 @@ class FromArray:
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
         image = self.images[index]
-        return Fetched(frame.fitted_array(image), Stored(image.shape[:2]))
+        return Fetched(frame.fitted_array(image), Stored(image.shape[:2], colour=image.ndim > 2))
 
 
 @dataclass(frozen=True)

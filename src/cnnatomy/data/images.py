@@ -32,6 +32,8 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes of images without colours."""
 _STRIP = 2**20
 """Pixels that are converted at once."""
 _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
@@ -39,10 +41,12 @@ _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
 
 @dataclass(frozen=True)
 class Stored:
-    """How an image lies in its file: its size (rows, columns), and the EXIF `orientation`, 1 to 8, that turns it."""
+    """How an image lies in its file: its size (rows, columns), the EXIF `orientation`, 1 to 8, that turns it, and
+    whether it has colours (a palette is taken for them)."""
 
     size: tuple[int, int]
     orientation: int = 1
+    colour: bool = False
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -159,12 +163,12 @@ def _reasons() -> Iterator[None]:
 
 def fitted(image: Image.Image, frame: Frame) -> tuple[Pixels, Stored]:
     """An image that is open as `read_stored` has it; raises whatever Pillow's decoders do."""
-    size = image.height, image.width
+    size, colour = (image.height, image.width), image.mode not in GREY_MODES
     side = frame.decoded(Stored(size, _orientation(image)).upright) if image.format in ("JPEG", "MPO") else None
     if side is not None:  # at 1/2, 1/4, 1/8 of its size
         image.draft("L" if frame.shape[0] == 1 else "RGB", (side, side))
     turned, orientation = _upright(image)
-    stored = Stored(size, orientation)
+    stored = Stored(size, orientation, colour)
     return frame.fitted(_eight_bits(turned), stored.upright), stored
 
 

@@ -34,7 +34,7 @@ def recognises(name: str) -> bool:
 def read(name: str) -> ImageSet:
     """`folder/CLASS/*.png`, or `folder/train/CLASS/*.png` beside `val` and `test`; images may lie in deeper folders.
 
-    Raises `UserError` where there is no class folder, only one, or one without images.
+    Raises `UserError` where there is no class folder, or a split has another class than the training images.
     """
     folder = Path(name)
     parts = _parts(folder)
@@ -48,8 +48,6 @@ def read(name: str) -> ImageSet:
         for label, of_class in enumerate(classes):
             found, others = find_images(root / of_class)
             ignored += others
-            if not found and split == TRAIN:
-                raise UserError(f"class folder {root / of_class} has no images ({IMAGES})")
             paths += found
             labels += [label] * len(found)
             splits += [split] * len(found)
@@ -88,9 +86,8 @@ def _parts(folder: Path) -> dict[int, Path]:
 
 
 def _check(folder: Path, parts: dict[int, Path], classes: tuple[str, ...]) -> None:
-    if len(classes) < 2:
-        found = f"only one class folder, {classes[0]}" if classes else "no class folders"
-        raise UserError(f"{parts[TRAIN]} has {found}. Expected one folder of images a class, two at least")
+    if not classes:
+        raise UserError(f"{parts[TRAIN]} has no class folders. Expected one folder of images a class, two at least")
     for name in classes:
         if printable(name) != name:
             raise UserError(
