@@ -1,35 +1,34 @@
 """Near duplicates: how many true copies are found, what is taken for one in real data sets, and how long it takes.
 
-    python benchmarks/near_duplicates.py            every data set, about five minutes on two cores
+    python benchmarks/near_duplicates.py            every data set, about fifteen minutes on two cores
     python benchmarks/near_duplicates.py fruit      some of them
+    python benchmarks/near_duplicates.py time       what 100,000 images take
 
 To some images of each data set an altered copy is added, and both are looked for among 20,000 images of it. Images are
-fitted as training fits them. `pairs` are those found in the untouched data set; `labels differ` those of them with two
+fitted as `--fit crop` does. `pairs` are those found in the untouched data set; `labels differ` those of them with two
 labels, which are wrong as a rule. The table goes to benchmarks/results/near_duplicates.json too.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cnnatomy.data.folders import read_class_folders
-from cnnatomy.data.idx import read_idx_folder
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
+from sklearn.datasets import load_digits
 
 from _datasets import cifar10, fashion_mnist, fruit, mnist
 from _machine import describe
 from cnnatomy.data.duplicates import near_duplicates, thumbnail
-from cnnatomy.data.images import fit_image
-from cnnatomy.data.sources import FromFiles, ImageSet, digits
 
 RESULTS = Path(__file__).parent / "results" / "near_duplicates.json"
 
@@ -67,23 +66,57 @@ ALTERED: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
+Find = Callable[[], tuple[Sequence[Image.Image | Path], np.ndarray]]
+"""The images of a data set, or their files, and their labels."""
+
+
+def from_folders(place: Callable[[], Path]) -> Find:
+    def find() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
+        files = sorted(file for file in place().rglob("*") if file.is_file())
+        return files, np.unique([file.parent.name for file in files], return_inverse=True)[1]
+
+    return find
+
+
+def from_idx(place: Callable[[], Path]) -> Find:
+    def find() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
+        images, labels = [], []
+        for split in ("train", "t10k"):
+            content = [idx(place(), f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+            images += [Image.fromarray(pixels) for pixels in content[0][16:].reshape(-1, 28, 28)]
+            labels.append(content[1][8:])
+        return images, np.concatenate(labels)
+
+    return find
+
+
+def idx(folder: Path, name: str) -> np.ndarray:
+    file = folder / name
+    return np.frombuffer(file.read_bytes() if file.exists() else gzip.open(f"{file}.gz").read(), np.uint8)
+
+
+def digits() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
+    found = load_digits()
+    return [Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)) for pixels in found.images], found.target
+
+
 @dataclass(frozen=True)
 class Case:
     """A data set, the side that its images are fitted to, how many get a copy, and whether they are photographs."""
 
     title: str
-    find: Callable[[], ImageSet]
-    shape: tuple[int, int, int]
+    find: Find
+    side: int
     copies: int
     photographs: bool = False
 
 
 CASES = {
-    "digits": Case("digits, 8x8", digits, (1, 8, 8), 500),
-    "mnist": Case("MNIST", lambda: read_idx_folder(mnist()), (1, 28, 28), 1000),
-    "fashion": Case("Fashion-MNIST", lambda: read_idx_folder(fashion_mnist()), (1, 28, 28), 1000),
-    "cifar10": Case("CIFAR-10", lambda: read_class_folders(cifar10()), (3, 32, 32), 2000, True),
-    "fruit": Case("fruit", lambda: read_class_folders(fruit()), (3, 224, 224), 1393, True),
+    "digits": Case("digits, 8x8", digits, 8, 500),
+    "mnist": Case("MNIST", from_idx(mnist), 28, 1000),
+    "fashion": Case("Fashion-MNIST", from_idx(fashion_mnist), 28, 1000),
+    "cifar10": Case("CIFAR-10", from_folders(cifar10), 32, 2000, True),
+    "fruit": Case("fruit", from_folders(fruit), 224, 1393, True),
 }
 AMONG = 20_000
 """Images among which copies are looked for at most."""
@@ -91,11 +124,18 @@ TIMED = 100_000
 """Images of the measurement of time: CIFAR-10, and the first of its images mirrored."""
 
 
-def original(images: ImageSet, index: int) -> Image.Image:
-    """As it is stored."""
-    if isinstance(images.fetch, FromFiles):
-        return Image.open(images.fetch.paths[index]).convert("RGB")
-    return Image.fromarray(images.fetch.images[index])
+def opened(image: Image.Image | Path) -> Image.Image:
+    return Image.open(image).convert("RGB") if isinstance(image, Path) else image
+
+
+def fitted(image: Image.Image, side: int) -> np.ndarray:
+    """The thumbnail of an image as a network is given it."""
+    pixels = np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR))
+    return thumbnail(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def thumbnails_of(images: Sequence[Image.Image | Path], side: int) -> np.ndarray:
+    return np.stack([fitted(opened(image), side) for image in images])
 
 
 def found(thumbnails: np.ndarray) -> tuple[np.ndarray, float]:
@@ -104,16 +144,16 @@ def found(thumbnails: np.ndarray) -> tuple[np.ndarray, float]:
     return pairs, time.perf_counter() - started
 
 
-def measured(case: Case) -> tuple[dict[str, Any], np.ndarray]:
-    images = case.find()
-    thumbnails = np.stack([thumbnail(images.fetch(index, case.shape)[0]) for index in range(len(images))])
+def measured(case: Case) -> dict[str, Any]:
+    images, labels = case.find()
+    thumbnails = thumbnails_of(images, case.side)
     pairs, seconds = found(thumbnails)
     among = np.random.default_rng(0).permutation(len(images))[:AMONG]
     chosen = among[: case.copies]
-    originals = [original(images, index) for index in chosen]
+    originals = [opened(images[index]) for index in chosen]
     copies = {}
     for name, alter in ALTERED.items():
-        altered = np.stack([thumbnail(fit_image(alter(image), case.shape)) for image in originals])
+        altered = np.stack([fitted(alter(image), case.side) for image in originals])
         with_copies, _ = found(np.concatenate([thumbnails[among], altered]))
         copies[name] = int((with_copies[:, 1] - with_copies[:, 0] == len(among)).sum()) / case.copies
         print(f"  {case.title}: of {case.copies:,} copies, {name}: {copies[name]:.1%} found", flush=True)
@@ -122,37 +162,38 @@ def measured(case: Case) -> tuple[dict[str, Any], np.ndarray]:
         "photographs": case.photographs,
         "images": len(images),
         "pairs": len(pairs),
-        "labels_differ": int((images.labels[pairs[:, 0]] != images.labels[pairs[:, 1]]).sum()),
+        "labels_differ": int((labels[pairs[:, 0]] != labels[pairs[:, 1]]).sum()),
         "seconds": round(seconds, 1),
         "copies": case.copies,
         "found": copies,
         "machine": describe(),
-    }, thumbnails
+    }
 
 
-def timed(thumbnails: np.ndarray) -> dict[str, Any]:
+def timed() -> dict[str, Any]:
+    thumbnails = thumbnails_of(CASES["cifar10"].find()[0], CASES["cifar10"].side)
     many = np.concatenate([thumbnails, thumbnails[:, :, ::-1]])[:TIMED]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     pairs, seconds = found(many)
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
     return {
         "title": "CIFAR-10, partly mirrored",
         "images": len(many),
         "pairs": len(pairs),
         "seconds": round(seconds, 1),
-        "mib_more_than_before": memory,
+        "processor_seconds": round(time.process_time() - used, 1),
+        "mib_more_than_before": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024,
         "machine": describe(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=[], help="which of them; by default all")
+    parser.add_argument(
+        "cases", nargs="*", choices=[*CASES, "time", []], default=[], help="which of them; by default all"
+    )
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in parser.parse_args().cases or CASES:
-        results[name], thumbnails = measured(CASES[name])
-        if name == "cifar10":
-            results["time"] = timed(thumbnails)
+    for name in parser.parse_args().cases or [*CASES, "time"]:
+        results[name] = measured(CASES[name]) if name in CASES else timed()
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(

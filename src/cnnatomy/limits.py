@@ -71,6 +71,9 @@ MAX_IMAGE_BYTES = 2**30
 MAX_IDX_BYTES = 2**32
 """Of what the header of an IDX file promises: 4 GiB, 91 times MNIST's training images."""
 
+MAX_CIFAR_BYTES = 2**28
+"""Of a batch of CIFAR, as a file and decoded; the largest, CIFAR-100's training images, has 155 million."""
+
 MAX_GZIP_RATIO = 100
 """Bytes that one of a gzipped IDX file may become; of MNIST's it is 5, deflate can do 1,032."""
 

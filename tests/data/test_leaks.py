@@ -10,7 +10,7 @@ import pytest
 from cnnatomy.data import leaks
 from cnnatomy.data.leaks import groups_across, groups_of, near_across
 from cnnatomy.data.parts import Report
-from cnnatomy.data.sources import LEFT_OUT, TEST, TRAIN, VAL
+from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL
 from cnnatomy.errors import UserError
 
 NAMES = ("cats/anna_1.jpg", "cats/anna_2.jpg", "dogs/bert_1.jpg", "dogs/x.jpg")

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cnnatomy.data.sources import LEFT_OUT, TEST, TRAIN, VAL
-from cnnatomy.data.splits import fold_images, split_images
+from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL, fold_images, split_images
 from cnnatomy.errors import UserError
 
 TOGETHER = frozenset({TRAIN})

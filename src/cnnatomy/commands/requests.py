@@ -188,8 +188,8 @@ def _start(request: Request, network: Design) -> Trained | None:
 
 
 def _groups(task: Task) -> dict[str, tuple[str, ...]] | None:
-    """Those of the classes of a run, where it has some."""
-    return getattr(task, "groups", None) or None
+    """Those of the classes of a run, where its task can have some: none where it was trained without."""
+    return getattr(task, "groups", None)
 
 
 def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data import seeds
+from cnnatomy.data.ordering import within_window
 from cnnatomy.data.stores import Draw, Store
 from cnnatomy.tasks.task import Target, chosen
 
@@ -18,13 +19,21 @@ class Order:
     """In which order an epoch goes through the images: shuffled by (seed, epoch) alone, so it can be repeated.
 
     With `weights`, one for each of `indices`, an epoch draws as many images, each as often as its weight says. `cut`
-    is that of `Draw`.
+    is that of `Draw`. With a `window`, no image comes more places before its turn than so many: see
+    `ordering.within_window`.
     """
 
     def __init__(
-        self, indices: Tensor, batch_size: int, seed: int | None, weights: Tensor | None = None, cut: float = 0.0
+        self,
+        indices: Tensor,
+        batch_size: int,
+        seed: int | None,
+        weights: Tensor | None = None,
+        cut: float = 0.0,
+        window: int | None = None,
     ):
-        self.indices, self.batch_size, self.seed, self.weights, self.cut = indices, batch_size, seed, weights, cut
+        self.indices, self.batch_size, self.seed, self.weights = indices, batch_size, seed, weights
+        self.cut, self.window = cut, window
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
@@ -44,14 +53,18 @@ class Order:
             nothing = torch.zeros(0, dtype=torch.int64)
             return [Draw(indices, nothing) for indices in self.indices.split(self.batch_size)]
         generator = torch.Generator().manual_seed(seeds.mix(self.seed, self.epoch))
-        if self.weights is None:
-            order = self.indices[torch.randperm(len(self.indices), generator=generator)]
-        else:
-            drawn = torch.multinomial(self.weights, len(self.indices), replacement=True, generator=generator)
-            order = self.indices[drawn]
+        order = self._shuffled(generator)
         of_images = seeds.of_images(self.seed, self.epoch, order.numpy(), _times(order.numpy()))
         parts = order.split(self.batch_size), torch.from_numpy(of_images).split(self.batch_size)
         return [Draw(*part, self.cut) for part in zip(*parts, strict=True)][self.first : len(self)]
+
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
+        order = self.indices
+        if self.weights is not None:
+            order = order[torch.multinomial(self.weights, len(order), replacement=True, generator=generator)]
+        if self.window is not None:
+            return order.sort().values[within_window(len(order), self.window, generator)]
+        return order[torch.randperm(len(order), generator=generator)] if self.weights is None else order
 
     def _leaves_one_out(self) -> bool:
         return self.seed is not None and len(self.indices) > 1 and len(self.indices) % self.batch_size == 1
@@ -71,7 +84,7 @@ class Batches:
         cut: float = 0.0,
     ):
         self.store, self.targets = store, targets
-        self.order = Order(indices, batch_size, seed, weights, cut)
+        self.order = Order(indices, batch_size, seed, weights, cut, store.window)
 
     def __len__(self) -> int:
         return len(self.order)

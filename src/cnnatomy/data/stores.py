@@ -45,10 +45,18 @@ class Decoded(NamedTuple):
 
 
 class Store(Protocol):
-    """Decoded images by index; whether it cuts a part out of an image before that is made small."""
+    """Decoded images by index.
+
+    Attributes:
+        cuts: whether it cuts a part out of an image before that is made small.
+        window: how many places before its turn an image may be asked for; None where there are no turns.
+    """
 
     @property
     def cuts(self) -> bool: ...
+
+    @property
+    def window(self) -> int | None: ...
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """The images of each draw."""
@@ -67,6 +75,7 @@ class InMemory:
     images: Tensor
     maps: Tensor | None = None
     cuts: ClassVar = False
+    window: ClassVar = None
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
@@ -106,6 +115,7 @@ class OnDemand:
     pixels: float = 0.0
     pinned: bool = False
     _crews: list[_Crew] = field(default_factory=list)
+    window: ClassVar = None
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.duplicates import SIDE, thumbnail
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
-from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.image_set import Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
 from cnnatomy.data.stores import InMemory, OnDemand, Store
+from cnnatomy.data.streaming import Streamed
+from cnnatomy.errors import UserError
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
@@ -99,6 +102,8 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
             progress(part.stop, count)
     mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
     store: Store = OnDemand(image_set, frame, workers, mean_size)
+    if image_set.stream:
+        store = Streamed(image_set, frame, max(1, memory // (area * (channels + has_maps))))
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
@@ -137,12 +142,13 @@ def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
 def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[Fetched | ImageError]]]:
     """Every image in order, some at once; files by several threads (Pillow releases the interpreter meanwhile)."""
 
-    def fetch(index: int) -> Fetched | ImageError:
+    def fetched(decode: Decode) -> Fetched | ImageError:
         try:
-            return image_set.fetch(index, frame)
+            return decode(frame)
         except ImageError as error:
             return error
 
+    decoders = image_set.decoders()
     step = max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(frame.shape)))  # bounds how many decoded images wait
     parts = (range(start, min(start + step, len(image_set))) for start in range(0, len(image_set), step))
     with ExitStack() as stack:
@@ -151,4 +157,9 @@ def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[
             stack.enter_context(quiet_decoders())
             spread = stack.enter_context(ThreadPoolExecutor()).map
         for part in parts:
-            yield part, list(spread(fetch, part))
+            found = list(spread(fetched, islice(decoders, len(part))))
+            if len(found) < len(part):
+                raise UserError(
+                    f"{image_set.source} ends after {part.start + len(found):,} of {len(image_set):,} images"
+                )
+            yield part, found

@@ -61,9 +61,10 @@ def recipe_line(recipe: Recipe) -> str:
 
 
 def named(task: Task) -> str:
-    """What there is to learn: `10 classes`, or the kind of target with its names."""
+    """What there is to learn: `10 classes`, with their groups, or the kind of target with its names."""
     if task.kind == "label":
-        return f"{len(task.names)} classes"
+        groups = len(getattr(task, "groups", ()))
+        return f"{len(task.names)} classes" + (f" in {groups} groups" if groups else "")
     return f"{task.kind} ({some_of(task.names)})"
 
 
