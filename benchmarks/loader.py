@@ -47,7 +47,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 import peers
 
 RESULTS = Path(__file__).parent / "results" / "loader.json"
-BATCH, WORKERS = 64, 2
+WORKERS = 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHONE = (4000, 3000)
 """Columns and rows of a photograph of 12 megapixels."""
@@ -92,6 +92,7 @@ class Case:
 
     title: str
     folder: Callable[[], Path] | None
+    batch: int = 64
     epochs: int = 1
 
     @property
@@ -102,7 +103,7 @@ class Case:
 
 CASES = {
     "fruit": Case("1,393 JPEG files of 348 x 348 and more", fruit),
-    "phone": Case("40 JPEG files of 12 megapixels", phone, epochs=2),
+    "phone": Case("40 JPEG files of 12 megapixels", phone, batch=8),
     "cifar10": Case("10,000 images of 32 x 32 in memory", None, epochs=3),
 }
 
@@ -120,13 +121,13 @@ def ours(case: Case) -> Epoch:
         images = cifar10()
         everything = torch.arange(len(images))
         recipe = Recipe(flip=0.5, crop=4)
-        batches = Batches(InMemory(images), everything, everything, BATCH, seed=0)
+        batches = Batches(InMemory(images), everything, everything, case.batch, seed=0)
     else:
         source, recipe = open_source(case.folder() / "train"), Recipe(flip=0.5, resized_crop=0.08)
         assert isinstance(source, ImageSet)
         everything = torch.arange(len(source))
         store = OnDemand(source, Frame(shape), WORKERS)
-        batches = Batches(store, everything, everything, BATCH, seed=0, cut=recipe.resized_crop)
+        batches = Batches(store, everything, everything, case.batch, seed=0, cut=recipe.resized_crop)
         recipe = replace(recipe, resized_crop=0.0)  # it is cut while it is decoded
     model, task = Model(torch.nn.Identity(), Normalisation(MEAN, STD)), Label(("a", "b"))
     count = 0
@@ -166,7 +167,7 @@ def with_torchvision(case: Case) -> Epoch:
     else:
         cut = v2.RandomResizedCrop(case.side, antialias=True)
         dataset = datasets.ImageFolder(str(case.folder() / "train"), v2.Compose([v2.PILToTensor(), cut, *ending]))
-    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    loader = DataLoader(dataset, case.batch, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
     def epoch() -> Iterator[Tensor]:
         for batch in loader:
@@ -184,7 +185,7 @@ def with_timm(case: Case) -> Epoch:
     loader = create_loader(
         create_dataset("", root=str(case.folder() / "train"), is_training=True),
         input_size=(3, case.side, case.side),
-        batch_size=BATCH,
+        batch_size=case.batch,
         is_training=True,
         color_jitter=0.0,
         interpolation="bilinear",
@@ -238,12 +239,12 @@ def main() -> int:
     if unknown := set(options.case) - set(CASES):
         parser.error(f"no case {', '.join(unknown)}: one of {', '.join(CASES)}")
     warnings.simplefilter("ignore")
-    print(f"{describe()}; {WORKERS} workers, batches of {BATCH}", flush=True)
+    print(f"{describe()}; {WORKERS} workers", flush=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     shares = []
     for name in options.case or CASES:
         found = compare(CASES[name], options.rounds)
-        results[name] = found | {"machine": describe(), "workers": WORKERS, "batch_size": BATCH}
+        results[name] = found | {"machine": describe(), "workers": WORKERS, "batch_size": CASES[name].batch}
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         rates = ", ".join(f"{peer} {rate:,.0f}" for peer, rate in found["images_per_second"].items())
         print(f"{found['title']}: {rates} images/s; {found['of_the_better_peer']:.2f} of the better peer", flush=True)
