@@ -234,12 +234,12 @@ def going_on(folder: RunFolder, recipe: Recipe, run: Run) -> str:
     return shlex.join(words)
 
 
-def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, run: Run) -> str:
+def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, run: Run | None = None) -> str:
     """What to do: advice that works from where a training is, with so many complete epochs."""
     fastest = max([1.0, *recipe.rates.values()])
     rate = f"{min(recipe.learning_rate / 10, USUAL[recipe.optimizer] / fastest):.3g}"
     clip = "" if recipe.clip else ", or limit the gradient, too: --set clip=1"
-    if folder is None:
+    if folder is None or run is None:
         return f"Begin again with a lower learning rate, such as learning_rate={rate}{clip.replace('--set ', '')}"
     whence = f"Go on after epoch {epochs}" if epochs else "Begin again"
     return f"{whence} with a lower learning rate{clip}:\n  {going_on(folder, recipe, run)} --learning-rate {rate}"
