@@ -57,7 +57,7 @@ def near_duplicates(thumbnails: Pixels, progress: Callable[[int, int], None] | N
 
     No pair is missed: pairs are looked for along the first directions, where Cauchy and Schwarz bound what the others
     can add. Where there are more than `MAX_NEAR_PAIRS`, as in films, those are given that connect the same images.
-    It takes the square of the number of images: 100,000 about ten seconds on two cores, and 400 MB.
+    It takes the square of the number of images: of 100,000 photographs 16 seconds of one core, and 185 MiB.
     """
     vectors, usable = whitened(thumbnails)
     short = _shortened(vectors)

@@ -74,8 +74,8 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
 
     The larger ones come first; of those that differ by less than a factor of two the seed says which. Each goes where
     the sum of squares of what is missing or too much, in relation to the share, gets least: at first to the part that
-    lacks most; of several to that with the fewest images. Then each is placed again while that helps. A `scarce` class
-    is first of all to be in every part.
+    lacks most; of several to that with the fewest images. Then each is placed again while that helps, the smaller ones
+    first, and now a `scarce` class is first of all to be in every part.
     """
     counts = [Counter(unit.strata) for unit in units]
     total: Counter[int] = Counter()
@@ -86,9 +86,9 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     parts = [-1] * len(units)
     drawn = np.random.default_rng([seed % 2**64, len(units)]).uniform(0.5, 1, len(units))
     order = np.argsort([-len(unit.members) for unit in units] * drawn, kind="stable").tolist()
-    for _ in range(PASSES):
+    for number_of_pass in range(PASSES):
         moved = False
-        for unit in order:
+        for unit in order if number_of_pass == 0 else reversed(order):
             count, before = counts[unit], parts[unit]
             if before >= 0:
                 _add(found, sizes, before, count, -1)
@@ -97,7 +97,7 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
                 has, filled, rise = found[part], 0, 0.0
                 for stratum, number in count.items():
                     target = share * total[stratum]
-                    filled += stratum in scarce and not has[stratum]
+                    filled += number_of_pass > 0 and stratum in scarce and not has[stratum]
                     rise += number * (2 * (has[stratum] - target) + number) / target
                 cost = (-filled, round(rise, 9), sizes[part] / share, part)
                 best = cost if best is None else min(best, cost)
