@@ -55,6 +55,7 @@ IMPORTED_LAZILY = (
     "data/[!s]*.py",
     "data/s*.py",
     "data/sources/[!t]*.py",
+    "data/inspection/*",
     "data/augmentation/*",
     "tasks/*",
     "runs/*",
@@ -62,6 +63,7 @@ IMPORTED_LAZILY = (
     "training/*",
     "readers/torch/*",
     "readers/onnx/*",
+    "report/sheets/*",
 )
 # What all other files may import beside the standard library: the core runs with PyYAML alone, the commands with click.
 CORE = {"cnnatomy", "yaml"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnnatomy.commands import cost, criticise, demo, describe, recipes, runs, train, trained
+from cnnatomy.commands import cost, criticise, data, demo, describe, recipes, runs, train, trained
 from cnnatomy.commands.ending import Verbs
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     cnnatomy show resnet-50               every layer: parameters, MACs, receptive field
     cnnatomy compare vgg-16 resnet-50     side by side
     cnnatomy critique vgg-16              what a good designer would object to
+    cnnatomy data photos/                 what is in a data set, and what is wrong with it
     cnnatomy train lenet-5 --data digits  train on real images
     cnnatomy demo                         all of it in a minute
 
@@ -27,6 +28,6 @@ def main() -> None:
     """
 
 
-for group in (describe, criticise, cost, recipes, train, trained, runs, demo):
+for group in (describe, criticise, cost, recipes, data, train, trained, runs, demo):
     for command in group.COMMANDS:
         main.add_command(command)

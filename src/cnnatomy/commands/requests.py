@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnatomy.commands.bars import images_bar
+from cnnatomy.commands.bars import reading
 from cnnatomy.errors import ShapeError, UserError
 
 if TYPE_CHECKING:
     import torch
 
     from cnnatomy.data import Data, Loading
-    from cnnatomy.data.survey import Progress as Report
     from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.tasks.task import Task
     from cnnatomy.training import Recipe
     from cnnatomy.training.preparing import Plan
-
-WORTH_A_BAR = 5_000
-"""Images whose reading takes long enough to show."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +66,15 @@ def request_of(**options: Any) -> Request:
 
     if not runfile.is_run_file(request.network):
         return request
+    from cnnatomy.data import recorded
+
     said = runfile.read(request.network)
     name = said.design if isinstance(said.design, str) else request.network
     return replace(
         request,
         network=name,
         design=None if isinstance(said.design, str) else said.design,
-        data=request.data or said.data,
+        data=request.data or (recorded(said.data) if said.data else None),
         out=request.out or (None if request.final else Path(said.out or Path("runs") / Path(request.network).stem)),
         input=request.input or said.input,
         start=request.start or said.start,
@@ -109,7 +105,7 @@ class Ready:
 
 def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
-    from cnnatomy.data import load, open_source
+    from cnnatomy.data import load, open_source, recorded
     from cnnatomy.data.dataset import MEMORY
     from cnnatomy.machine import choose_device
     from cnnatomy.report.memory import parse_size
@@ -126,7 +122,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     limit = parse_size(request.memory) if request.memory else None
     held = parse_size(request.hold) if request.hold else MEMORY
     device = choose_device(request.device)
-    images = open_source(request.data if request.data is not None else before.source if before else "digits")
+    images = open_source(request.data if request.data is not None else recorded(before.source) if before else "digits")
     network = _network(request, images.outputs, before)
     shape = image_shape(network)
     images.check(shape)
@@ -145,7 +141,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
             f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
         )
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
-    with _reading(console, len(images)) as report:
+    with reading(len(images), console) as report:
         data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
@@ -216,6 +212,7 @@ def _own(name: str | None) -> Any:
 
 def again(request: Request) -> Request:
     """The request that trains once more what a run has chosen: its network, data, recipe, best epoch and cuts."""
+    from cnnatomy.data import recorded
     from cnnatomy.readers import resolve
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
@@ -232,7 +229,7 @@ def again(request: Request) -> Request:
         request,
         network=str(place.design),
         design=run.network,
-        data=request.data or run.source,
+        data=request.data or recorded(run.source),
         input=run.shape,
         base=resuming.as_chosen(place, run),
         fit=request.fit or run.loading.fit,
@@ -255,13 +252,3 @@ def _recipe(request: Request, before: Run | None) -> Recipe:
     else:
         base = request.base or find("default").recipe
     return changed(base, request.settings, **request.changes)
-
-
-@contextmanager
-def _reading(console: Any, count: int) -> Iterator[Report | None]:
-    """A bar while many images are read."""
-    if not console.is_terminal or console.is_dumb_terminal or count < WORTH_A_BAR:
-        yield None
-        return
-    with images_bar("reading images", count, console) as tell:
-        yield lambda done, total: tell(done) if done % 256 == 0 or done == total else None

@@ -16,6 +16,7 @@ from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.sources import own
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
 from cnnatomy.data.stores import processors
@@ -56,7 +57,7 @@ def load(
     if isinstance(image_set, DrawnScenes):
         return image_set.load(shape, loading)
     frame = Frame(shape, loading.fit)
-    _check_classes(image_set)
+    check_classes(image_set)
     seen = survey(image_set, frame, memory, processors() if workers is None else workers, progress)
     try:
         divided = divide(image_set, seen, loading)
@@ -68,9 +69,6 @@ def load(
     parts = [
         Split(seen.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
     ]
-    for name, part in zip(SPLITS, parts, strict=True):
-        if len(part) == 0:
-            raise UserError(f"{image_set.source}: no usable image is left in {name}")
     return Data(
         source=image_set.source,
         task=image_set.task(shape),
@@ -79,7 +77,7 @@ def load(
         train=parts[TRAIN],
         val=parts[VAL],
         test=parts[TEST],
-        normalisation=_normalisation(seen, splits == TRAIN, shape),
+        normalisation=normalisation(seen, splits == TRAIN, shape),
         report=_report(image_set, seen, divided, targets),
         fingerprint=hashlib.blake2b(
             b"".join(seen.digests + seen.digests_of_maps) + splits.tobytes() + targets.numpy().tobytes(), digest_size=16
@@ -87,18 +85,22 @@ def load(
     )
 
 
-def _check_classes(image_set: ImageSet) -> None:
-    """Labels that are numbers may leave some out, which are then classes that nothing can be learned of."""
+def check_classes(image_set: ImageSet) -> None:
+    """Raises `UserError` where there is one class only, or nothing that a class can be learned of: labels that are
+    numbers may leave some out, and a class folder may be empty."""
     truth = image_set.truth
     if not isinstance(truth, Classes):
         return
+    if len(truth.names) < 2:
+        raise UserError(f"{image_set.source}: there is only one class, {truth.names[0]}: expected two at least")
     counts = np.bincount(truth.labels[image_set.splits == TRAIN], minlength=len(truth.names))
     empty = [name for name, count in zip(truth.names, counts.tolist(), strict=True) if not count]
     if empty:
         more = f" and {len(empty) - 5:,} more" if len(empty) > 5 else ""
         raise UserError(
-            f"{image_set.source}: the labels tell of {len(truth.names)} classes, but no training image is of"
-            f" {', '.join(empty[:5])}{more}. Labels count the classes from 0 without a gap"
+            f"{image_set.source}: there are {len(truth.names)} classes, but no training image is of"
+            f" {', '.join(empty[:5])}{more}: add images of every class, or remove those that have none (labels that are"
+            " numbers count the classes from 0 without a gap)"
         )
 
 
@@ -147,15 +149,25 @@ def open_source(source: str | Path) -> Source:
     raise UserError(f"no data set {name}: expected one of {written()}.{hint}")
 
 
+def recorded(source: str) -> str:
+    """The name of data that a file holds; raises `UserError` for a class of one's own, which no file can have run."""
+    if own.recognises(source):
+        raise UserError(f"the data are {source}, and nothing that a file names is run: give --data {source}")
+    return source
+
+
 def _beside(path: Path) -> list[str]:
     return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
-def _normalisation(seen: Survey, training: NDArray[np.bool_], shape: ImageShape) -> Normalisation:
-    """Mean and standard deviation per channel, from integer sums. A constant channel is divided by 1."""
-    pixels = int(training.sum()) * shape[1] * shape[2]
-    mean = seen.sums[training].sum(0) / pixels
-    variance = seen.squares[training].sum(0) / pixels - mean**2
+def normalisation(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) -> Normalisation:
+    """Of some of the images: mean and standard deviation per channel, from integer sums.
+
+    A constant channel is divided by 1.
+    """
+    pixels = int(chosen.sum()) * shape[1] * shape[2]
+    mean = seen.sums[chosen].sum(0) / pixels
+    variance = seen.squares[chosen].sum(0) / pixels - mean**2
     std = np.sqrt(np.maximum(variance, 0))
     std[std < 1e-3] = 255.0
     return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
@@ -186,4 +198,5 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         ungrouped=divided.ungrouped,
         unused=divided.unused,
         overlaps=divided.overlaps,
+        notes=image_set.notes,
     )

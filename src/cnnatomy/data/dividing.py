@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.duplicates import near_duplicates
-from cnnatomy.data.image_set import LEFT_OUT, TEST, ImageSet
+from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, ImageSet
 from cnnatomy.data.leaks import Grouping, Overlap, groups_across, groups_of, near_across
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.splits import fold_images, split_images
+from cnnatomy.data.splits import NearPairs, fold_images, split_images
 from cnnatomy.data.survey import Survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
@@ -22,13 +22,14 @@ class Divided:
     """The split of each image (TRAIN, VAL, TEST or LEFT_OUT), and what is to be told of that.
 
     Attributes:
-        near_duplicates: pairs that are in one split.
+        near: pairs of near duplicates, `(pairs, 2)`; `near_duplicates` are those that are in one split.
         ungrouped: images whose names show no group.
         unused: images of the data set's own test split, which no fold uses.
         overlaps: what lies in different splits of the data set's own.
     """
 
     splits: NDArray[np.int8]
+    near: NearPairs
     near_duplicates: int = 0
     ungrouped: int = 0
     unused: int = 0
@@ -39,12 +40,12 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
     """Draws the splits that a data set does not bring along; see `splits`.
 
     Raises:
-        UserError: where a class has too few images, or the groups make no sense.
+        UserError: where a class has too few images, a split has none, or the groups make no sense.
     """
     strata, every = image_set.truth.strata(), isinstance(image_set.truth, Classes)
     grouping = grouping_of(image_set, loading.group)
     groups = grouping.names if grouping is not None else None
-    near = near_duplicates(seen.thumbnails) if loading.near else np.zeros((0, 2), np.int64)
+    near = near_pairs(seen, loading)
     given, seed, unused = image_set.splits, loading.split_seed, 0
     if loading.folds:
         which = loading.folds, loading.fold
@@ -54,16 +55,25 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
         splits = split_images(
             strata.classes, seen.digests, given, image_set.has, strata.names, seed, groups, near, every
         )
+    for split, name in enumerate(SPLITS):
+        if not (splits == split).any():
+            raise UserError(f"no usable image is left in {name}")
     across = near_across(near, image_set.names, splits)
     together = (splits[near] != LEFT_OUT).all(1).sum() - (across.count if across else 0)
     found = [across, groups_across(groups, splits) if groups is not None else None]
     return Divided(
         splits,
+        near,
         near_duplicates=int(together),
         ungrouped=grouping.alone if grouping is not None else 0,
         unused=unused,
         overlaps=tuple(one for one in found if one is not None),
     )
+
+
+def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
+    """Pairs of near duplicates, `(pairs, 2)`; none where they are not asked for."""
+    return near_duplicates(seen.thumbnails) if loading.near else np.zeros((0, 2), np.int64)
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:

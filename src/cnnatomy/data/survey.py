@@ -42,7 +42,7 @@ class Survey:
         thumbnails: grey, `(images, 16, 16)`.
         stored: of those that are not broken, how they are stored.
         broken: of the others, the reason.
-        classes: which classes the map of each has, `(images, names)`.
+        areas: pixels of each class in the map of each, `(images, names)`.
     """
 
     store: Store
@@ -53,7 +53,12 @@ class Survey:
     thumbnails: Pixels
     stored: dict[int, Stored]
     broken: dict[int, str]
-    classes: NDArray[np.bool_]
+    areas: NDArray[np.int32]
+
+    @property
+    def classes(self) -> NDArray[np.bool_]:
+        """Which classes the map of each has, `(images, names)`."""
+        return self.areas > 0
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -70,7 +75,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     maps = np.zeros((count, *frame.shape[1:]), np.uint8) if fits and has_maps else None
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
     thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
-    classes = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.bool_)
+    areas = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.int32)
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
     broken: dict[int, str] = {}
@@ -79,7 +84,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
         for index, found in zip(part, fetched, strict=True):
             if isinstance(found, Fetched) and found.map is not None:
                 try:
-                    classes[index] = present(found.map, classes.shape[1])
+                    areas[index] = areas_of(found.map, areas.shape[1])
                 except ImageError as error:
                     found = error
             if isinstance(found, ImageError):
@@ -106,7 +111,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
         store = Streamed(image_set, frame, max(1, memory // (area * (channels + has_maps))))
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
-    return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
+    return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas)
 
 
 class Measures(NamedTuple):
@@ -131,12 +136,13 @@ def _digest(pixels: Pixels) -> bytes:
     return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
-def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
-    """Which of so many classes a map has; raises `ImageError` where it has one that is none of them."""
-    found = np.flatnonzero(np.bincount(classes.reshape(-1), minlength=OUTSIDE + 1)[:OUTSIDE])
+def areas_of(classes: Pixels, count: int) -> NDArray[np.int64]:
+    """Pixels of each of so many classes in a map; raises `ImageError` where it has one that is none of them."""
+    areas = np.bincount(classes.reshape(-1), minlength=OUTSIDE + 1)[:OUTSIDE]
+    found = np.flatnonzero(areas)
     if len(found) and found[-1] >= count:
         raise ImageError(f"its mask has a class {found[-1]}; there are {count:,}, from 0 on ({OUTSIDE}: no class)")
-    return np.isin(np.arange(count), found)
+    return areas[:count]
 
 
 def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[Fetched | ImageError]]]:

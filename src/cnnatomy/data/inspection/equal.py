@@ -1,0 +1,56 @@
+"""Images that are the same, and what their being so means for splits and classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from cnnatomy.data.inspection.gathering import Gathered
+
+
+@dataclass(frozen=True)
+class Equal:
+    """Images of equal pixels as they are fitted: their numbers; whether the data set has them in several splits, and
+    whether there is something else to learn of one than of another."""
+
+    images: tuple[int, ...]
+    across: bool
+    conflict: bool
+
+
+def equal_images(data: Gathered) -> tuple[Equal, ...]:
+    """Every group of equal images, in order."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index, digest in enumerate(data.seen.digests):
+        if digest:
+            groups[digest].append(index)
+    maps = _maps(data)
+    return tuple(
+        Equal(
+            tuple(group),
+            across=len({int(data.given[index]) for index in group}) > 1,
+            conflict=any(_differ(data, maps, group[0], other) for other in group[1:]),
+        )
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+def _maps(data: Gathered) -> dict[int, bytes]:
+    """The digest of the map of each image that has one; they are in the order of the images that are not broken."""
+    usable = np.flatnonzero(data.seen.usable).tolist()
+    return dict(zip(usable, data.seen.digests_of_maps, strict=False))
+
+
+def _differ(data: Gathered, maps: dict[int, bytes], one: int, other: int) -> bool:
+    if maps.get(one) != maps.get(other):
+        return True
+    targets = data.targets if isinstance(data.targets, dict) else {"": data.targets}
+    return any(not _same(target[one], target[other]) for target in targets.values())
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return bool(np.array_equal(one.numpy(), other.numpy(), equal_nan=one.is_floating_point()))

@@ -1,0 +1,133 @@
+"""Images to look at: some of each class, as they are, and as training would see them in several epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnatomy.data import seeds
+from cnnatomy.data.frames import Pixels
+from cnnatomy.data.image_set import LEFT_OUT, TRAIN
+from cnnatomy.data.inspection.gathering import Gathered
+from cnnatomy.data.stores import Draw
+from cnnatomy.data.survey import areas_of
+from cnnatomy.tasks.several import SeveralHeads
+from cnnatomy.tasks.task import Target, chosen
+
+AT_ONCE = 256
+"""Images that are fetched together."""
+
+
+class ShownImage(NamedTuple):
+    """One image `(channels, rows, columns)` uint8, and what there is to learn of it: its target or map by head."""
+
+    pixels: Pixels
+    target: dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class SampledImage:
+    """An image as it is, and `after` augmentation, one an epoch."""
+
+    name: str
+    before: ShownImage
+    after: tuple[ShownImage, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SampledClass:
+    """Samples of one class, of which there are so many images in all."""
+
+    name: str
+    images: int
+    samples: tuple[SampledImage, ...]
+
+
+class Augment(Protocol):
+    """Changes a batch as training does: images `(images, channels, rows, columns)` uint8, targets, a seed for each."""
+
+    def __call__(self, images: Tensor, target: Target, seeds: Tensor) -> tuple[Tensor, Target]: ...
+
+
+def sample_rows(
+    data: Gathered, count: int, seed: int = 0, augment: Augment | None = None, epochs: int = 0, most: int = 10**6
+) -> list[SampledClass]:
+    """`count` images of each class, of the first classes for which that are `most` images at most.
+
+    They are drawn by `seed` out of the training images, and out of the others where those do not suffice. With
+    `augment` they are of the training images alone, as others are never augmented.
+    """
+    generator = np.random.default_rng(seed)
+    groups = _groups(data)[: max(1, most // (count * (1 + epochs)))]
+    picked = []
+    for _, members in groups:
+        training = data.splits[members] == TRAIN
+        mixed = [generator.permutation(part) for part in (members[training], members[~training])]
+        picked.append((mixed[0] if augment else np.concatenate(mixed))[:count])
+    order = np.concatenate([np.zeros(0, np.int64), *picked])
+    shown = iter(_fetched(data, order, seed, augment, epochs))
+    return [
+        SampledClass(name, len(members), tuple(next(shown) for _ in part))
+        for (name, members), part in zip(groups, picked, strict=True)
+    ]
+
+
+def _groups(data: Gathered) -> list[tuple[str, np.ndarray]]:
+    """Names with the images in which they are; one group of all where images are not told apart by names."""
+    used = np.flatnonzero(data.splits != LEFT_OUT)
+    task = data.task
+    there: np.ndarray | None = None
+    if isinstance(data.targets, dict):
+        labels = data.targets.get("label", data.targets.get("labels"))
+        values = None if labels is None else labels.numpy()
+        kind = "label" if "label" in data.targets else "labels"
+        names = task.tasks["labels"].names if isinstance(task, SeveralHeads) else task.names
+    else:
+        values, kind, names = data.targets.numpy(), task.kind, task.names
+    if values is not None and kind == "label":
+        there = values[:, None] == np.arange(len(names))
+    elif values is not None and kind == "labels":
+        there = values > 0
+    elif values is not None and kind == "objects":
+        there = np.stack([(values[..., 4] == number).any(1) for number in range(len(names))], 1)
+    elif values is not None and kind == "mask":
+        areas = data.seen.areas if values.ndim == 2 else np.stack([areas_of(each, len(names)) for each in values])
+        there = areas > 0
+    if there is None:
+        return [("images", used)]
+    return [(name, used[there[used, number]]) for number, name in enumerate(names)]
+
+
+def _fetched(data: Gathered, order: np.ndarray, seed: int, augment: Augment | None, epochs: int) -> list[SampledImage]:
+    samples: list[SampledImage] = []
+    for indices in torch.from_numpy(order).split(AT_ONCE) if len(order) else ():
+        decoded = next(iter(data.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))
+        target: Target = chosen(data.targets, indices) if decoded.maps is None else decoded.maps
+        after = (
+            []
+            if augment is None
+            else [_shown(*augment(decoded.images, target, _seeds(indices, seed, epoch))) for epoch in range(epochs)]
+        )
+        before = _shown(decoded.images, target)
+        for place, index in enumerate(indices.tolist()):
+            samples.append(SampledImage(str(data.names[index]), before[place], tuple(part[place] for part in after)))
+    return samples
+
+
+def _seeds(indices: Tensor, seed: int, epoch: int) -> Tensor:
+    """Those of training: see `data.seeds`."""
+    numbers = indices.numpy()
+    return torch.from_numpy(seeds.of_images(seed, epoch, numbers, np.zeros_like(numbers)))
+
+
+def _shown(images: Tensor, target: Target) -> list[ShownImage]:
+    pixels = images.float().round().clamp(0, 255).byte().numpy()
+    targets = target if isinstance(target, dict) else {"": target}
+    return [
+        ShownImage(pixels[place], {name: values[place] for name, values in targets.items()})
+        for place in range(len(pixels))
+    ]

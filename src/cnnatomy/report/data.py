@@ -1,0 +1,228 @@
+"""What `cnnatomy data` prints of a data set."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cnnatomy.errors import printable
+from cnnatomy.layers.layer import dimensions
+from cnnatomy.report.data_findings import SPLITS, Remark, remarks
+from cnnatomy.report.tables import Column, render, terminal_width
+
+if TYPE_CHECKING:
+    from cnnatomy.data.inspection.inspection import Inspection, StoredSizes
+    from cnnatomy.data.inspection.learned import ToLearn
+    from cnnatomy.data.parts import Normalisation
+
+BAR = 24
+"""Characters of the longest bar."""
+MAX_NAMES = 60
+"""Classes that the table for people has."""
+MAX_EXAMPLES = 5
+GIVEN = "--input"
+"""Why the images are looked at in their size, where that was typed."""
+SMALL_SIDE = 64
+"""Pixels of images for which a network for small ones is proposed."""
+
+
+def report(found: Inspection, typed: str, format: str, view: dict[str, Any] | None = None, text: str = "") -> str:
+    """Everything as JSON; the counts as CSV or Markdown; or text for people, with `text` of a view after it."""
+    if format == "json":
+        whole = record(found) | ({"view": view} if view is not None else {})
+        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    if format in ("csv", "markdown"):
+        rows = [row for each in found.to_learn for row in _rows(each)]
+        heads = [Column("head", "head")] if len(found.to_learn) > 1 else []
+        return render([*heads, *_columns(rows, found.to_learn[0].counted)], rows, format)
+    parts = [_beginning(found), *map(_table, found.to_learn), _images(found), _remarks(remarks(found)), text]
+    return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed)])
+
+
+def record(found: Inspection) -> dict[str, Any]:
+    """As plain data: see `docs/json.md`."""
+    data = found.gathered
+    return {
+        "source": data.source,
+        "task": data.task.kind,
+        "names": list(data.task.names),
+        "input": list(data.shape),
+        "input_reason": data.sized.reason,
+        "loading": data.loading.as_dict(),
+        "images": len(data.names),
+        "splits": found.counts,
+        "given_splits": [SPLITS[split] for split in sorted(data.has)],
+        "left_out": found.left_out,
+        "refusal": data.refusal or None,
+        "targets": [
+            {
+                "head": each.head,
+                "kind": each.kind,
+                "counted": each.counted,
+                "without": each.without,
+                "rows": _rows(each),
+            }
+            for each in found.to_learn
+        ],
+        "sizes": asdict(found.sizes) if found.sizes else None,
+        "normalisation": _normalisation(found.normalisation),
+        "normalisation_by_class": {name: _normalisation(values) for name, values in found.by_class.items()},
+        "broken": [{"image": printable(name), "reason": reason} for name, reason in found.broken],
+        "equal": [
+            {
+                "images": [printable(data.names[index]) for index in each.images],
+                "splits": [SPLITS[data.given[index]] for index in each.images],
+                "across_splits": each.across,
+                "conflict": each.conflict,
+            }
+            for each in found.equal
+        ],
+        "near": [[printable(data.names[index]) for index in pair] for pair in data.divided.near.tolist()],
+        "overlaps": [asdict(overlap) for overlap in data.divided.overlaps],
+        "flat": [printable(data.names[index]) for index in found.flat],
+        "columns": [asdict(column) for column in found.columns],
+        "subjects": asdict(found.subjects) if found.subjects else None,
+        "ignored": data.ignored,
+        "skipped_annotations": [{"annotation": what, "reason": why} for what, why in data.skipped_annotations],
+        "findings": [
+            {"severity": each.severity, "name": each.name, "text": each.text, "examples": list(each.examples)}
+            for each in remarks(found)
+        ],
+    }
+
+
+def _normalisation(values: Normalisation | None) -> dict[str, list[float]] | None:
+    return {"mean": list(values.mean), "std": list(values.std)} if values else None
+
+
+def _rows(target: ToLearn) -> list[dict[str, Any]]:
+    return [
+        {"head": target.head, "name": row.name, **row.counts, "total": row.total, **row.figures} for row in target.rows
+    ]
+
+
+def _columns(rows: Sequence[dict[str, Any]], counted: str) -> list[Column]:
+    """A column for each figure that a row has; those of counts come first."""
+    known = ("head", "name", *SPLITS, "total")
+    figures = dict.fromkeys(key for row in rows for key in row if key not in known)
+    counts = [Column(key, key, _number, number=True) for key in (*SPLITS, "total")]
+    named = Column("name", "class" if counted in ("images", "objects") else "name", printable, shortest=12)
+    return [
+        named,
+        *counts,
+        *(Column(key, key.replace("_", " "), partial(_figure, key), number=True) for key in figures),
+    ]
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _figure(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key.startswith("share"):
+        return f"{value:.2%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _beginning(found: Inspection) -> str:
+    data = found.gathered
+    task = f"{len(data.task.names):,} classes" if data.task.kind == "label" else data.task.kind
+    sizes = ", ".join(f"{found.counts[name]:,} {name}" for name in SPLITS if found.counts[name])
+    cut = [SPLITS[split] for split in (1, 2) if split not in data.has]
+    how = "drawn by cnnatomy" if data.drawn else "as the data set has them"
+    if cut and not data.refusal:
+        how = f"{' and '.join(cut)} cut off train by class"
+    lines = [
+        f"{printable(data.source)}: {task}, {len(data.names):,} images",
+        f"looked at as {dimensions(data.shape)} ({data.sized.reason}), --fit {data.loading.fit}",
+        f"splits: {sizes or 'no usable image'} ({how})" + (f"; {found.left_out:,} left out" if found.left_out else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _table(target: ToLearn) -> str:
+    """Counts by split with bars, and the figures of its kind."""
+    rows = _rows(target)
+    most = max((row["total"] for row in rows), default=0)
+    columns = [column for column in _columns(rows, target.counted) if column.key != "total"]
+    bar: Callable[[Any], str] = lambda total: "█" * max(round(BAR * total / most), total > 0) if most else ""  # noqa: E731
+    columns.insert(1 + len(SPLITS), Column("total", target.counted, bar))
+    title = f"{target.head}: {target.kind}" if target.head else ""
+    text = render(columns, rows[:MAX_NAMES], "table", title).rstrip("\n")
+    more = len(rows) - MAX_NAMES
+    return text + (f"\n  and {more:,} more: --format csv has all" if more > 0 else "")
+
+
+def _images(found: Inspection) -> str:
+    lines = [("sizes", _sizes(found.sizes))] if found.sizes else []
+    values = found.normalisation
+    if values:
+        mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (values.mean, values.std))
+        lines.append(
+            ("pixels", f"mean {mean}, standard deviation {std} of the training images, from 0 to 1 by channel")
+        )
+    return "\n".join(_filled(f"{name:<10}", text) for name, text in lines)
+
+
+def _sizes(sizes: StoredSizes) -> str:
+    smallest, median, largest = (
+        f"{rows:,} x {columns:,}" for rows, columns in (sizes.smallest, sizes.median, sizes.largest)
+    )
+    text = f"{smallest} (rows x columns)"
+    if sizes.distinct > 1:
+        text = f"{smallest} to {largest}, median {median} (rows x columns); {sizes.distinct:,} different sizes"
+    if sizes.turned:
+        text += f"; {sizes.turned:,} turned upright by their EXIF"
+    kinds = [f"{count:,} {kind}" for count, kind in ((sizes.colour, "in colour"), (sizes.grey, "grey")) if count]
+    return f"{text}; {', '.join(kinds)}"
+
+
+def _remarks(found: Sequence[Remark]) -> str:
+    if not found:
+        return "nothing to object to"
+    lines = []
+    for remark in found:
+        lines.append(_filled(f"{remark.severity:<10}", remark.text))
+        if remark.name not in ("few", "rare"):  # their sentence names them
+            lines += [f"{'':<12}{_cut(example)}" for example in remark.examples[:MAX_EXAMPLES]]
+            more = len(remark.examples) - MAX_EXAMPLES
+            lines += [f"{'':<12}and {more:,} more: --format json has all"] if more > 0 else []
+    return "\n".join(lines)
+
+
+def _cut(text: str) -> str:
+    text = printable(text)
+    width = max(terminal_width() - 12, 20)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _filled(name: str, text: str) -> str:
+    width = max(terminal_width(), 40)
+    indent = " " * len(name)
+    return textwrap.fill(
+        text, width, initial_indent=name, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _next(found: Inspection, typed: str) -> str:
+    """A command to go on with."""
+    data = found.gathered
+    name = shlex.quote(typed)
+    if data.refusal:
+        return f"next: put right what the error says, and look again: cnnatomy data {name}"
+    options = f" --fit {data.loading.fit}" if data.loading.fit != "auto" else ""
+    options += f" --group {shlex.quote(data.loading.group)}" if data.loading.group else ""
+    options += f" --input {dimensions(data.shape)}" if data.sized.reason == GIVEN else ""
+    see = f"  cnnatomy data {name}{options} --sheet sheet.html    look at them"
+    if data.task.kind not in ("label", "labels", "numbers"):
+        return f"next:\n{see}\n  a network whose head gives {data.task.kind}: docs/tasks.md"
+    side = max(data.shape[1:])
+    network = "resnet-18" if side > SMALL_SIDE else "resnet-20-cifar" if data.shape[0] == 3 else "lenet-5"
+    return f"next:\n{see}\n  cnnatomy train {network} --data {name}{options}"

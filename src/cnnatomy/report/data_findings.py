@@ -1,0 +1,175 @@
+"""What is wrong with a data set, or worth knowing of it, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from cnnatomy.errors import printable, some_of
+
+if TYPE_CHECKING:
+    from cnnatomy.data.inspection.equal import Equal
+    from cnnatomy.data.inspection.inspection import Inspection
+    from cnnatomy.data.inspection.learned import NameFigures
+    from cnnatomy.data.leaks import Overlap
+
+SPLITS = ("train", "val", "test")
+
+
+class Remark(NamedTuple):
+    """A severity (error: nothing can be trained; warning: what is measured or learned is wrong; note), the name of what
+    is told, a sentence, and examples."""
+
+    severity: str
+    name: str
+    text: str
+    examples: tuple[str, ...] = ()
+
+
+def remarks(found: Inspection) -> list[Remark]:
+    """Everything there is to say, the worst first."""
+    every = [*_files(found), *_same(found), *_near(found), *_classes(found), *_pixels(found), *_groups(found)]
+    return sorted(every, key=lambda remark: ("error", "warning", "note").index(remark.severity))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _files(found: Inspection) -> Iterator[Remark]:
+    data = found.gathered
+    if data.refusal:
+        yield Remark("error", "refused", f"it cannot be trained on as it is: {data.refusal}")
+    if found.broken:
+        text = f"{_count(len(found.broken), 'image')} cannot be read, and would be skipped"
+        yield Remark("warning", "broken", text, tuple(f"{name}: {reason}" for name, reason in found.broken))
+    if data.skipped_annotations:
+        text = f"{_count(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
+        yield Remark("warning", "annotations", text, tuple(f"{what}: {why}" for what, why in data.skipped_annotations))
+    if data.ignored:
+        yield Remark("note", "ignored", f"{_count(data.ignored, 'file')} ignored: no image by the name")
+
+
+def _same(found: Inspection) -> Iterator[Remark]:
+    groups = {
+        "conflicts": [each for each in found.equal if each.conflict],
+        "across": [each for each in found.equal if each.across],
+        "duplicates": [each for each in found.equal if not each.across and not each.conflict],
+    }
+    examples = {name: tuple(_group(found, each) for each in these) for name, these in groups.items()}
+    images = {name: sum(len(each.images) for each in these) for name, these in groups.items()}
+    if groups["conflicts"]:
+        text = f"{images['conflicts']:,} equal images have different targets: which is right?"
+        yield Remark("warning", "conflicts", text, examples["conflicts"])
+    if groups["across"]:
+        text = (
+            f"{_count(len(groups['across']), 'image')} in several splits at once: each is kept in test before val"
+            " before train, and left out of the others"
+        )
+        yield Remark("warning", "across_splits", text, examples["across"])
+    if groups["duplicates"]:
+        spare = images["duplicates"] - len(groups["duplicates"])
+        text = f"{_count(spare, 'image')} equal to another one of the same split; equal images stay in one split"
+        yield Remark("note", "duplicates", text, examples["duplicates"])
+
+
+def _near(found: Inspection) -> Iterator[Remark]:
+    """Near duplicates, and groups, of which a part is in another split."""
+    data = found.gathered
+    for overlap in data.divided.overlaps:
+        text = (
+            f"{_counted(overlap)} in different splits of the data set's own: what is measured looks better than it is"
+        )
+        yield Remark("warning", overlap.what[1].replace(" ", "_"), text, overlap.examples)
+    if data.divided.near_duplicates:
+        pairs = data.divided.near.tolist()
+        inside = [pair for pair in pairs if data.splits[pair[0]] == data.splits[pair[1]]]
+        equal = {frozenset(pair) for pair in inside if data.seen.digests[pair[0]] == data.seen.digests[pair[1]]}
+        named = [pair for pair in inside if frozenset(pair) not in equal]
+        if named:
+            text = f"{_count(len(named), 'pair')} of near duplicates; each pair stays in one split"
+            examples = tuple(" ~ ".join(printable(data.names[index]) for index in pair) for pair in named)
+            yield Remark("note", "near_duplicates", text, examples)
+
+
+def _counted(overlap: Overlap) -> str:
+    return f"{overlap.count:,} {overlap.what[overlap.count != 1]}"
+
+
+def _group(found: Inspection, equal: Equal) -> str:
+    """The names of equal images, with the splits that the data set has them in where it has several."""
+    data = found.gathered
+    named = [
+        f"{printable(data.names[index])} ({SPLITS[data.given[index]]})"
+        if equal.across
+        else printable(data.names[index])
+        for index in equal.images
+    ]
+    return " = ".join(named[:5]) + (f" = {len(named) - 5:,} more" if len(named) > 5 else "")
+
+
+def _classes(found: Inspection) -> Iterator[Remark]:
+    empty = [row for each in found.to_learn for row in each.rows if not row.total and each.counted != "known"]
+    if empty and not found.gathered.refusal:
+        yield Remark("warning", "empty", f"nothing at all is there of {some_of([row.name for row in empty])}")
+    few = [row for row in found.few if row.total]
+    if few:
+        text = (
+            f"{_named(few, 'total')}: too few to tell how well they are recognised; one test image more or less changes"
+            " what is measured by many percent"
+        )
+        yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in few))
+    if found.rare:
+        most = max(row.counts["train"] for each in found.to_learn for row in each.rows)
+        text = f"{_named(found.rare, 'train')} in training, and {most:,} of the most frequent"
+        if found.gathered.task.kind == "label":
+            text += ": `train` weights the classes by itself (--set class_weights=none does not)"
+        yield Remark("warning", "rare", text, tuple(f"{row.name}: {row.counts['train']:,}" for row in found.rare))
+    for each in found.to_learn:
+        if each.missing:
+            rows = [row for row in each.rows if row.figures.get("missing") or row.figures.get("infinite")]
+            text = f"{_count(each.missing, 'number')} not known (nan) or without end"
+            named = (f"{row.name}: {int(_missing(row)):,}" for row in rows)
+            yield Remark("warning", "missing", text, tuple(named))
+        if each.without and each.kind in ("labels", "objects", "keypoints"):
+            whose = f" of {each.head}" if each.head else ""
+            yield Remark("note", "without", f"{_count(each.without, 'image')} without any {each.kind}{whose}")
+
+
+def _missing(row: NameFigures) -> float:
+    return (row.figures.get("missing") or 0) + (row.figures.get("infinite") or 0)
+
+
+def _named(rows: Sequence[NameFigures], which: str) -> str:
+    counts = [row.total if which == "total" else row.counts[which] for row in rows]
+    return some_of([f"{row.name} has {count:,}" for row, count in zip(rows, counts, strict=True)])
+
+
+def _pixels(found: Inspection) -> Iterator[Remark]:
+    if found.flat:
+        names = tuple(printable(found.gathered.names[index]) for index in found.flat)
+        yield Remark(
+            "warning", "flat", f"{_count(len(found.flat), 'image')} without contrast: nothing is to be seen", names
+        )
+    grey = found.sizes.grey_in_colour if found.sizes else 0
+    if grey:
+        every = found.sizes is not None and grey == found.sizes.colour + found.sizes.grey
+        rows, columns = found.gathered.shape[1:]
+        hint = f": --input 1x{rows}x{columns} costs less" if every else ""
+        yield Remark("note", "grey", f"{_count(grey, 'image')} stored in colour without any{hint}")
+
+
+def _groups(found: Inspection) -> Iterator[Remark]:
+    for column in found.columns:
+        text = (
+            f"the column {column.name} has {column.values:,} values: --group {column.name} keeps images that share one"
+        )
+        yield Remark("note", "column", text + f" in one split (the largest group has {column.largest:,})")
+    same = found.subjects
+    if same is not None:
+        text = (
+            f"names look like several images of {same.groups:,} subjects, and images of one are alike (their thumbnails"
+            f" correlate by {same.within:.2f}, others of the same folder by {same.between:.2f}): if so,"
+            f" --group '{same.pattern}' keeps each in one split"
+        )
+        yield Remark("warning", "subjects", text, (same.example,))

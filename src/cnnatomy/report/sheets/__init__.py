@@ -1,0 +1,1 @@
+"""Sheets of small images, as one PNG or one HTML file."""
