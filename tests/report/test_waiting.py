@@ -29,7 +29,7 @@ def test_idle_processors_are_advised_where_there_are_some() -> None:
 
 
 def test_memory_is_advised_where_half_of_it_holds_the_images() -> None:
-    expected = "decoded images take 5.3 GiB: --hold 6GiB keeps them all"
+    expected = "memory holds all images decoded, 5,391 MiB: --hold 6GiB"
     assert expected in advised(PHOTOGRAPHS, 2, 12 * GIB)
     assert expected not in advised(PHOTOGRAPHS, 2, 10 * GIB)
 

@@ -125,11 +125,21 @@ class Measures(NamedTuple):
 
 def measured(images: Pixels) -> Measures:
     """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
-    exact = images.reshape(*images.shape[:2], -1).astype(np.float64)  # all sums stay far below 2^53
-    sums, squares = exact.sum(2), np.einsum("icp,icp->ic", exact, exact)
+    sums, squares = np.empty(images.shape[:2], np.int64), np.empty(images.shape[:2], np.int64)
+    step = _at_once(images.shape[1:])
+    for start in range(0, len(images), step):
+        some = images[start : start + step]
+        exact = some.reshape(*some.shape[:2], -1).astype(np.float64)  # all sums stay far below 2^53
+        sums[start : start + step] = exact.sum(2)
+        squares[start : start + step] = np.einsum("icp,icp->ic", exact, exact)
     digests = [_digest(image) for image in images]
     thumbnails = np.stack([thumbnail(image) for image in images])
-    return Measures(digests, sums.astype(np.int64), squares.astype(np.int64), thumbnails)
+    return Measures(digests, sums, squares, thumbnails)
+
+
+def _at_once(shape: tuple[int, ...]) -> int:
+    """How many images of this shape are decoded, and measured, together: bounds what they take."""
+    return max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(shape)))
 
 
 def _digest(pixels: Pixels) -> bytes:
@@ -155,7 +165,7 @@ def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[
             return error
 
     decoders = image_set.decoders()
-    step = max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(frame.shape)))  # bounds how many decoded images wait
+    step = _at_once(frame.shape)
     parts = (range(start, min(start + step, len(image_set))) for start in range(0, len(image_set), step))
     with ExitStack() as stack:
         spread: Callable[..., Iterator[Fetched | ImageError]] = map
