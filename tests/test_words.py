@@ -32,6 +32,7 @@ MAY_SAY_OFFSET = {
     "readers/caffe/layers.py": "of Caffe's Crop",
     "readers/torch/tracer.py": "torch's storage_offset",
     "analysis/coverage.py": "of rows",
+    "data/sources/shards.py": "of tarfile, into a file",
 }
 """The files that may say offset, and what it is there; elsewhere a number that a layer learns to add is its bias."""
 

@@ -150,3 +150,24 @@ MAX_PATTERN_SECONDS = 20
 
 MAX_FOLDERS = 100_000
 """Folders in which runs are looked for."""
+
+MAX_MANIFEST_BYTES = 2**28
+"""Of a manifest, CSV or JSON: some millions of images."""
+
+MAX_MANIFEST_ROWS = 10_000_000
+"""Images of a manifest, or members of shards, as many as ImageNet-21k has and half as many again."""
+
+MAX_COLUMNS = 1_000
+"""Of a manifest."""
+
+MAX_LABELS_HELD = 2**31
+"""Labels times images, each of which takes a byte."""
+
+MAX_SHARDS = 100_000
+"""Of a data set in tar files; LAION-400M has 41,408."""
+
+MAX_LABEL_BYTES = 2**20
+"""Of a member of a shard that says what is in an image."""
+
+MAX_SHARD_BYTES = 2**43
+"""Of a tar file of images: 8 TiB, more than one file is made of anywhere."""

@@ -137,6 +137,17 @@ def test_three_groups_go_to_three_splits_and_two_are_too_few() -> None:
         split([0, 0, 0], near=[(0, 1)])
 
 
+def test_the_largest_of_three_groups_is_trained_on() -> None:
+    for seed in range(20):
+        found = split([0] * 90, seed=seed, groups=["a"] * 9 + ["b"] * 72 + ["c"] * 9)
+        assert (found[9:81] == TRAIN).all()
+
+
+def test_seeds_divide_groups_differently() -> None:
+    groups = [f"{number % 20}" for number in range(200)] + ["20"] * 5
+    assert len({tuple(split([0] * 205, seed=seed, groups=groups).tolist()) for seed in range(10)}) == 10
+
+
 def test_a_class_that_need_not_be_in_every_split_is_divided_as_far_as_it_goes() -> None:
     found = split([0] * 10 + [1] * 2 + [2], every=False)
     assert (found[:10] == TEST).sum() == 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnatomy.data import Frame, load
-from cnnatomy.data.batches import Batches, Draw, InMemory, Order
+from cnnatomy.data.batches import Batches, Order
 from cnnatomy.data.image_set import TEST, TRAIN, Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored
 from cnnatomy.data.ordering import within_window
+from cnnatomy.data.stores import Draw, InMemory
 from cnnatomy.data.streaming import FromStream, Streamed
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
@@ -118,6 +120,23 @@ def test_a_resumed_epoch_decodes_only_what_is_left_of_it() -> None:
     assert all(torch.equal(*pair) for pair in zip(whole[12:], rest, strict=True))
     assert len(left.decoded) == 80
     assert left.passed[0] > 0  # what lies before is not even passed over
+
+
+def test_a_stream_is_read_from_the_first_image_that_is_needed_to_the_last() -> None:
+    stream = Counting(200)
+    store = Streamed(streamed(stream), FRAME, 16)
+    assert len(list(Batches(store, torch.arange(50, 80), torch.arange(200), 8))) == 4
+    assert stream.passed == list(range(50, 80))
+
+
+def test_who_looks_at_one_batch_waits_for_no_others() -> None:
+    stream = Counting(3000)
+    batches = iter(Batches(Streamed(streamed(stream), FRAME, 3000), torch.arange(3000), torch.arange(3000), 4))
+    next(batches)
+    batches.close()
+    before = len(stream.decoded)
+    time.sleep(0.1)
+    assert len(stream.decoded) <= before + 40  # those that threads were at
 
 
 def test_an_image_that_is_drawn_several_times_is_decoded_once() -> None:

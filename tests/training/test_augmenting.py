@@ -21,7 +21,7 @@ from cnnatomy.layers import Conv, ReLU
 from cnnatomy.runs.model import Model
 from cnnatomy.tasks.label import Label
 from cnnatomy.training import Recipe, Trained, changed, fit, preparing
-from cnnatomy.training.augmenting import check
+from cnnatomy.training.augmenting import check, said
 from cnnatomy.training.loop import Training
 from helpers import run_command
 from image_seeds import image_seeds
@@ -93,6 +93,14 @@ def test_what_does_not_fit_the_images_is_refused(recipe: Recipe, shape: tuple[in
     with pytest.raises(UserError) as caught:
         check(recipe, TASK, shape)
     assert message in str(caught.value)
+
+
+def test_what_happens_to_images_is_said_and_what_changes_nothing() -> None:
+    assert said(Recipe(), (3, 32, 32)) == []
+    (line,) = said(Recipe(flip=True, rotation=10.0, trivial=True), (1, 32, 32))
+    assert line == "augmented, each training image in each epoch by itself: flip 0.5, rotation 10.0, trivial"
+    assert len(said(Recipe(colour=0.2), (3, 32, 32))) == 1
+    assert said(Recipe(hue=0.2), (1, 32, 32))[1].startswith("hue changes nothing: images of 1 channel have no red")
 
 
 class Means(nn.Module):

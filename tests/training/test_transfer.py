@@ -18,12 +18,13 @@ from torch import Tensor, nn
 import cnnatomy as cn
 from cnnatomy import Chain, Network
 from cnnatomy.data import Data, load
+from cnnatomy.data.imagenet import imagenet_classes
 from cnnatomy.design import LinearHead
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.errors import UserError
 from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, MaxPool, ReLU
 from cnnatomy.readers.yaml import design
-from cnnatomy.runs.weights.sources import imagenet_classes, save
+from cnnatomy.runs.weights.sources import save
 from cnnatomy.runs.weights.start import open_start
 from cnnatomy.tasks.label import Label
 from cnnatomy.training import Recipe, Trained, fit, preparing

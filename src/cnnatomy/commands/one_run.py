@@ -68,7 +68,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     except KeyboardInterrupt:
         if run_folder.is_run(place):
             click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
-            click.echo(f"  {resuming.going_on(place, recipe, plan.run.parent)}")
+            click.echo(f"  {resuming.going_on(place, recipe, plan.run)}")
         raise
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))

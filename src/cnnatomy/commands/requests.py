@@ -66,13 +66,15 @@ def request_of(**options: Any) -> Request:
 
     if not runfile.is_run_file(request.network):
         return request
+    from cnnatomy.data import recorded
+
     said = runfile.read(request.network)
     name = said.design if isinstance(said.design, str) else request.network
     return replace(
         request,
         network=name,
         design=None if isinstance(said.design, str) else said.design,
-        data=request.data or said.data,
+        data=request.data or (recorded(said.data) if said.data else None),
         out=request.out or (None if request.final else Path(said.out or Path("runs") / Path(request.network).stem)),
         input=request.input or said.input,
         start=request.start or said.start,
@@ -103,7 +105,7 @@ class Ready:
 
 def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
-    from cnnatomy.data import load, open_source
+    from cnnatomy.data import load, open_source, recorded
     from cnnatomy.data.dataset import MEMORY
     from cnnatomy.machine import choose_device
     from cnnatomy.report.memory import parse_size
@@ -120,7 +122,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     limit = parse_size(request.memory) if request.memory else None
     held = parse_size(request.hold) if request.hold else MEMORY
     device = choose_device(request.device)
-    images = open_source(request.data if request.data is not None else before.source if before else "digits")
+    images = open_source(request.data if request.data is not None else recorded(before.source) if before else "digits")
     network = _network(request, images.outputs, before)
     shape = image_shape(network)
     images.check(shape)
@@ -210,6 +212,7 @@ def _own(name: str | None) -> Any:
 
 def again(request: Request) -> Request:
     """The request that trains once more what a run has chosen: its network, data, recipe, best epoch and cuts."""
+    from cnnatomy.data import recorded
     from cnnatomy.readers import resolve
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
@@ -226,7 +229,7 @@ def again(request: Request) -> Request:
         request,
         network=str(place.design),
         design=run.network,
-        data=request.data or run.source,
+        data=request.data or recorded(run.source),
         input=run.shape,
         base=resuming.as_chosen(place, run),
         fit=request.fit or run.loading.fit,

@@ -7,7 +7,7 @@ import importlib
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from cnnatomy.data.dataset import load, load_labelled, open_source
+    from cnnatomy.data.dataset import load, load_labelled, open_source, recorded
     from cnnatomy.data.frames import Frame
     from cnnatomy.data.images import ImageError, read_image
     from cnnatomy.data.loading import Loading
@@ -25,6 +25,7 @@ __all__ = [
     "load_labelled",
     "open_source",
     "read_image",
+    "recorded",
 ]
 _FILES = ("dataset", "frames", "images", "loading", "parts")
 

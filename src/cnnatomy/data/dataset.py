@@ -16,6 +16,7 @@ from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.sources import own
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
 from cnnatomy.data.stores import processors
@@ -148,6 +149,13 @@ def open_source(source: str | Path) -> Source:
     raise UserError(f"no data set {name}: expected one of {written()}.{hint}")
 
 
+def recorded(source: str) -> str:
+    """The name of data that a file holds; raises `UserError` for a class of one's own, which no file can have run."""
+    if own.recognises(source):
+        raise UserError(f"the data are {source}, and nothing that a file names is run: give --data {source}")
+    return source
+
+
 def _beside(path: Path) -> list[str]:
     return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
 
@@ -190,4 +198,5 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         ungrouped=divided.ungrouped,
         unused=divided.unused,
         overlaps=divided.overlaps,
+        notes=image_set.notes,
     )

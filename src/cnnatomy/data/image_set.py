@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Frame, ImageShape, Pixels
-from cnnatomy.data.images import Stored, read_map, read_stored
+from cnnatomy.data.images import Coding, Stored, class_numbers, read_map, read_stored
 from cnnatomy.data.truth import Truth
 from cnnatomy.tasks.task import Task
 
@@ -58,6 +58,7 @@ class ImageSet:
         files: whether each is decoded from a file, so that several threads are worth their while.
         ignored: how many files were no images.
         skipped_annotations: what is not used of its labels, each with the reason.
+        notes: what else its user should know of how it is read, a sentence each.
         columns: what else is known of each image, by which groups may be made.
         stream: gives them one after another, where they cannot be had otherwise; `fetch` then takes long.
     """
@@ -71,6 +72,7 @@ class ImageSet:
     files: bool = False
     ignored: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stream: Stream | None = None
 
@@ -114,11 +116,14 @@ class FromArray:
 
 @dataclass(frozen=True)
 class FromFiles:
-    """Fetches by decoding image files, and of each the file of its mask, where there are some."""
+    """Fetches by decoding image files, and of each the file of its mask, where there are some; `coding` is theirs."""
 
     paths: tuple[Path, ...]
     masks: tuple[Path, ...] = ()
+    coding: Coding = class_numbers
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
         pixels, stored = read_stored(self.paths[index], frame)
-        return Fetched(pixels, stored, read_map(self.masks[index], stored, frame) if self.masks else None)
+        if not self.masks:
+            return Fetched(pixels, stored)
+        return Fetched(pixels, stored, read_map(self.masks[index], stored, frame, self.coding))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -58,6 +58,10 @@ class ImageError(UserError):
     """A file is not an image that can be used. The message is the reason alone; who reports it adds the path."""
 
 
+class ColoursError(ImageError):
+    """A mask has colours where numbers of classes were expected."""
+
+
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Keeps Pillow's warnings about metadata it corrects off the screen. Enter it in the main thread only."""
@@ -80,18 +84,14 @@ def read_stored(path: Path, frame: Frame) -> tuple[Pixels, Stored]:
     Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
     large.
     """
-    with _reasons():
-        file, size = regular_file(path)
-        with file:
-            _check_bytes(size)
-            return decoded(file, frame)
+    with opened_image(path) as image:
+        return fitted(image, frame)
 
 
 def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
     """The same of a file's content."""
-    with _reasons():
-        _check_bytes(len(content))
-        return decoded(io.BytesIO(content), frame)
+    with opened_image(content) as image:
+        return fitted(image, frame)
 
 
 def read_content(path: Path) -> bytes:
@@ -103,25 +103,33 @@ def read_content(path: Path) -> bytes:
             return file.read()
 
 
-def read_map(path: Path, stored: Stored, frame: Frame) -> Pixels:
-    """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted.
+def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+    """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted; of a file or its content.
 
-    The class of a pixel is its grey level, or its place in the palette. A map lies as its image in the file, or
+    `coding` says which number its classes have, by default `class_numbers`. A map lies as its image in the file, or
     upright.
-    Raises `ImageError` as `read_stored`, and where it has another size than the image, or colours without a palette.
+    Raises `ImageError` as `read_stored`, and where it has another size than the image, or no classes.
     """
+    with opened_image(place) as image:
+        return placed_map(image, stored, frame, coding)
+
+
+@contextmanager
+def opened_image(place: Path | bytes) -> Iterator[Image.Image]:
+    """An image file, or its content, opened and not yet decoded; whatever goes wrong with it becomes `ImageError`."""
     with _reasons():
-        file, size = regular_file(path)
+        file, size = regular_file(place) if isinstance(place, Path) else (io.BytesIO(place), len(place))
         with file:
             _check_bytes(size)
-            return decoded_map(file, stored, frame)
+            with Image.open(file, formats=list(FORMATS)) as image:
+                check_pixels(image.width, image.height)
+                yield image
 
 
-def map_in(content: bytes, stored: Stored, frame: Frame) -> Pixels:
-    """The same of a file's content."""
-    with _reasons():
-        _check_bytes(len(content))
-        return decoded_map(io.BytesIO(content), stored, frame)
+def check_pixels(width: int, height: int) -> None:
+    """Raises `ImageError` for an image of more pixels than are decoded."""
+    if width * height > MAX_IMAGE_PIXELS:
+        raise ImageError(_TOO_LARGE)
 
 
 def _check_bytes(size: int) -> None:
@@ -153,33 +161,45 @@ def _reasons() -> Iterator[None]:
         raise ImageError(f"broken or truncated ({str(error).strip() or type(error).__name__})") from None
 
 
-def decoded(file: BinaryIO, frame: Frame) -> tuple[Pixels, Stored]:
-    """An open file as `read_stored` has it; raises whatever Pillow's decoders do."""
-    with Image.open(file, formats=list(FORMATS)) as image:
-        if image.width * image.height > MAX_IMAGE_PIXELS:
-            raise ImageError(_TOO_LARGE)
-        size, colour = (image.height, image.width), image.mode not in GREY_MODES
-        side = frame.decoded(Stored(size, _orientation(image)).upright) if image.format in ("JPEG", "MPO") else None
-        if side is not None:  # at 1/2, 1/4, 1/8 of its size
-            image.draft("L" if frame.shape[0] == 1 else "RGB", (side, side))
-        turned, orientation = _upright(image)
-        stored = Stored(size, orientation, colour)
-        return frame.fitted(_eight_bits(turned), stored.upright), stored
+def fitted(image: Image.Image, frame: Frame) -> tuple[Pixels, Stored]:
+    """An image that is open as `read_stored` has it; raises whatever Pillow's decoders do."""
+    size, colour = (image.height, image.width), image.mode not in GREY_MODES
+    side = frame.decoded(Stored(size, _orientation(image)).upright) if image.format in ("JPEG", "MPO") else None
+    if side is not None:  # at 1/2, 1/4, 1/8 of its size
+        image.draft("L" if frame.shape[0] == 1 else "RGB", (side, side))
+    turned, orientation = _upright(image)
+    stored = Stored(size, orientation, colour)
+    return frame.fitted(_eight_bits(turned), stored.upright), stored
 
 
-def decoded_map(file: BinaryIO, stored: Stored, frame: Frame) -> Pixels:
-    """An open file as `read_map` has it; raises whatever Pillow's decoders do."""
-    with Image.open(file, formats=list(FORMATS)) as image:
-        size = image.height, image.width
-        if size not in (stored.size, stored.upright):
-            (rows, columns), (wanted_rows, wanted_columns) = size, stored.upright
-            raise ImageError(
-                f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
-            )
-        classes = Image.fromarray(_classes(image))
-        if size != stored.upright:
-            classes = classes.transpose(TURNS[stored.orientation])
-        return frame.fitted_map(classes)
+def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+    """A map that is open as `read_map` has it; raises whatever Pillow's decoders do."""
+    size = image.height, image.width
+    if size not in (stored.size, stored.upright):
+        (rows, columns), (wanted_rows, wanted_columns) = size, stored.upright
+        raise ImageError(
+            f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
+        )
+    classes = Image.fromarray((coding or class_numbers)(image))
+    if size != stored.upright:
+        classes = classes.transpose(TURNS[stored.orientation])
+    return frame.fitted_map(classes)
+
+
+Coding: TypeAlias = Callable[[Image.Image], Pixels]
+"""Gives the class of each pixel of an open mask, `(rows, columns)` uint8; raises `ImageError` where there is none."""
+
+
+def class_numbers(image: Image.Image) -> Pixels:
+    """The classes of a mask: its grey levels, or places in its palette; colours that are all grey count as grey."""
+    numbers = np.asarray(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB"))
+    if numbers.ndim == 3:
+        if (numbers != numbers[..., :1]).any():
+            raise ColoursError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
+        numbers = numbers[..., 0]
+    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
+        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
+    return numbers.astype(np.uint8)
 
 
 def size_in(content: bytes) -> tuple[int, int]:
@@ -188,30 +208,8 @@ def size_in(content: bytes) -> tuple[int, int]:
     Raises:
         ImageError: if that says no size.
     """
-    with _reasons():
-        _check_bytes(len(content))
-        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
-            return image.height, image.width
-
-
-def highest_class(content: bytes) -> int:
-    """The highest number in a map of classes, of a file's content; raises `ImageError` as `read_map`."""
-    with _reasons():
-        _check_bytes(len(content))
-        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ImageError(_TOO_LARGE)
-            classes = _classes(image)
-        return int(classes[classes < OUTSIDE].max(initial=0))
-
-
-def _classes(image: Image.Image) -> Pixels:
-    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-        raise ImageError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
-    numbers = np.asarray(image)
-    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
-        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
-    return numbers.astype(np.uint8)
+    with opened_image(content) as image:
+        return image.height, image.width
 
 
 TURNS = {

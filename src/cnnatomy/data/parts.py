@@ -49,7 +49,8 @@ class Report:
     """What became of the files: counts per split and class, and everything that was not used.
 
     `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
-    `drawn_from` is what the project drew the images out of, where it did. `near_duplicates` are pairs within one split,
+    `drawn_from` is what the project drew the images out of, where it did; `notes` are what a source says of itself.
+    `near_duplicates` are pairs within one split,
     `ungrouped` images whose name shows no group, and `unused` those of a test split that no fold uses. `overlaps` are
     what lies in different splits of the data set's own.
     """
@@ -66,10 +67,12 @@ class Report:
     ungrouped: int = 0
     unused: int = 0
     overlaps: tuple[Overlap, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def lines(self, most: int = 5) -> list[str]:
         """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
         lines = [f"drawn by cnnatomy out of {self.drawn_from}"] if self.drawn_from else []
+        lines += self.notes
         for what, skipped in (("broken images", self.skipped), ("annotations", self.skipped_annotations)):
             if skipped:
                 lines.append(f"{len(skipped):,} {what} skipped:")

@@ -6,8 +6,10 @@ passed over undecoded; in which order it needs them, `ordering.within_window` dr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import Decode, Fetched, ImageSet, Stream
-from cnnatomy.data.images import ImageError, quiet_decoders
+from cnnatomy.data.image_set import Fetched, ImageSet, Stream
+from cnnatomy.data.images import ImageError
 from cnnatomy.data.stores import Decoded, Draw
 from cnnatomy.errors import UserError
 
 AT_ONCE = 64
-"""Images that threads decode together, at most; of a small buffer a quarter."""
+"""Images that are sent to the threads together, at most; of a small buffer a quarter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Streamed:
 
     @property
     def at_once(self) -> int:
-        """Images that are decoded together."""
+        """Images that are sent to the threads together."""
         return min(AT_ONCE, max(1, self.buffer // 4))
 
     @property
@@ -57,9 +59,11 @@ class Streamed:
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`. Orders that are no buffer's are given too, with as many images held as they need."""
         wanted = np.concatenate([draw.indices.numpy() for draw in order] or [np.zeros(0, np.int64)])
-        with ThreadPoolExecutor() as threads:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # threads decode meanwhile; the first reading has told
+        with _threads() as threads:
             passing = Passing(self, threads, np.bincount(wanted, minlength=len(self.image_set)))
             for draw in order:
+                passing.fill()
                 fetched = [passing.image(index) for index in draw.indices.tolist()]
                 maps = [each.map for each in fetched if each.map is not None]
                 images = torch.from_numpy(np.stack([each.pixels for each in fetched]))
@@ -74,41 +78,51 @@ class Streamed:
 
 
 class Passing:
-    """One pass through a stream: what was decoded and is still needed, and `left`, how often each image still is."""
+    """One pass through a stream: what threads decode of it, and is still needed `left` times."""
 
     def __init__(self, store: Streamed, threads: ThreadPoolExecutor, left: NDArray[np.int64]):
         self.store, self.threads, self.left = store, threads, left
-        first = int(np.flatnonzero(left)[0]) if left.any() else 0
+        self.missing = int(np.count_nonzero(left))
+        first = int(np.flatnonzero(left)[0]) if self.missing else 0
         self.coming = enumerate(store.image_set.stream(first), first) if store.image_set.stream else iter(())
-        self.held: dict[int, Fetched] = {}
+        self.held: dict[int, Future[Fetched]] = {}
+
+    def fill(self) -> None:
+        """Has as many images decoded as there is room for, while those who asked do something else."""
+        while self.missing and len(self.held) + self.store.at_once <= self.store.buffer:
+            self._advance()
 
     def image(self, index: int) -> Fetched:
         """The next image that is needed."""
         while index not in self.held:
             self._advance()
         self.left[index] -= 1
-        return self.held[index] if self.left[index] else self.held.pop(index)
+        decoding = self.held[index] if self.left[index] else self.held.pop(index)
+        try:
+            return decoding.result()
+        except ImageError as error:
+            name = self.store.image_set.names[index]
+            raise UserError(f"{name} could be read at the start, but no more: {error}") from None
 
     def _advance(self) -> None:
-        numbers: list[int] = []
-        decoders: list[Decode] = []
-        for number, decode in self.coming:
-            if number < len(self.left) and self.left[number]:
-                numbers.append(number)
-                decoders.append(decode)
-            if len(numbers) == self.store.at_once:
-                break
-        images = self.store.image_set
-        if not numbers:
-            raise UserError(f"{images.source} has fewer images than at the start: {len(images):,} were expected")
-        with quiet_decoders():
-            for number, found in zip(numbers, self.threads.map(self._decoded, decoders), strict=True):
-                if isinstance(found, ImageError):
-                    raise UserError(f"{images.names[number]} could be read at the start, but no more: {found}")
-                self.held[number] = found
+        """Goes on until the next few images that are needed, and no further than the last one."""
+        wanted = min(self.store.at_once, self.missing)
+        while wanted:
+            number, decode = next(self.coming, (-1, None))
+            if decode is None:
+                images = self.store.image_set
+                raise UserError(f"{images.source} has fewer images than at the start: {len(images):,} were expected")
+            if self.left[number]:
+                self.held[number] = self.threads.submit(decode, self.store.frame)
+                self.missing -= 1
+                wanted -= 1
 
-    def _decoded(self, decode: Decode) -> Fetched | ImageError:
-        try:
-            return decode(self.store.frame)
-        except ImageError as error:
-            return error
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody waits for at the end: what is not decoded by then is not looked at any more."""
+    threads = ThreadPoolExecutor()
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)

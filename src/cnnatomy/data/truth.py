@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.frames import Frame, ImageShape
+from cnnatomy.data.imagenet import imagenet_ids
 from cnnatomy.data.images import Stored
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.maps import Mask
 from cnnatomy.tasks.numbers import Labels, Numbers
 from cnnatomy.tasks.task import Task
+
+COMMON = 10
+"""Images that a label must have so that splits are balanced by it; rarer ones fall as they may."""
 
 
 class Strata(NamedTuple):
@@ -141,10 +145,15 @@ class SeveralLabels:
         return torch.from_numpy(self.labels.astype(np.float32))
 
     def strata(self) -> Strata:
-        """The rarest label of each image; one more than the labels where it has none."""
-        counts = np.where(self.labels, self.labels.sum(0), len(self.labels) + 1)
-        rarest = np.where(self.labels.any(1), counts.argmin(1), len(self.names))
-        return Strata(rarest, (*self.names, "none of the labels"))
+        """The rarest label of each image, of those that are common enough; few images that are left join the most."""
+        images, names = self.labels.shape
+        totals = self.labels.sum(0)
+        counts = np.where(self.labels & (totals >= COMMON), totals, images + 1)
+        rarest = np.where((counts <= images).any(1), counts.argmin(1), names)
+        sizes = np.bincount(rarest)
+        rarest[sizes[rarest] < COMMON] = sizes.argmax()
+        kept, numbers = np.unique(rarest, return_inverse=True)
+        return Strata(numbers.astype(np.int64), tuple([*self.names, "other"][number] for number in kept.tolist()))
 
     def counts(self, targets: Tensor) -> dict[str, int]:
         """Images with each label."""
@@ -225,15 +234,19 @@ class Masks:
         return dict(zip(self.names, targets.sum(0).tolist(), strict=True))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
-        """The same, where the classes are the same: the masks have their numbers."""
-        if tuple(classes) != self.names:
+        """The same, where the first classes are its own: the masks have their numbers."""
+        if tuple(classes[: len(self.names)]) != self.names:
             raise UserError(f"{source} has masks of the classes {', '.join(self.names)}; expected {', '.join(classes)}")
-        return self
+        return replace(self, names=tuple(classes))
 
 
 def numbers_among(own: Sequence[str], classes: Sequence[str], source: str) -> NDArray[np.int64]:
-    """The number of each of its own classes among `classes`; raises `UserError` for one that is not there."""
-    unknown = [name for name in own if name not in classes]
+    """The number of each of its own classes among `classes`; raises `UserError` for one that is not there.
+
+    Those of ImageNet may have their ids in WordNet for names, as its folders do.
+    """
+    known = {name: number for number, name in enumerate(classes)} | imagenet_ids(classes)
+    unknown = [name for name in own if name not in known]
     if unknown:
         raise UserError(f"{source} has classes that the network does not know: {', '.join(unknown[:5])}")
-    return np.array([classes.index(name) for name in own], np.int64)
+    return np.array([known[name] for name in own], np.int64)

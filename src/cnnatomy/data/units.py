@@ -72,9 +72,10 @@ def units_of(
 def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int], seed: int) -> list[int]:
     """Which part each unit belongs to, so that each part has its share of the images of each class.
 
-    In an order that the seed gives, each goes where the sum of squares of what is missing or too much, in relation to
-    the share, gets least: at first to the part that lacks most; of several to that with the fewest images. Then each is
-    placed again while that helps. A `scarce` class is first of all to be in every part.
+    The larger ones come first; of those that differ by less than a factor of two the seed says which. Each goes where
+    the sum of squares of what is missing or too much, in relation to the share, gets least: at first to the part that
+    lacks most; of several to that with the fewest images. Then each is placed again while that helps. A `scarce` class
+    is first of all to be in every part.
     """
     counts = [Counter(unit.strata) for unit in units]
     total: Counter[int] = Counter()
@@ -83,7 +84,8 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     found = [dict.fromkeys(total, 0) for _ in shares]
     sizes = [0] * len(shares)
     parts = [-1] * len(units)
-    order = np.random.default_rng([seed % 2**64, len(units)]).permutation(len(units)).tolist()
+    drawn = np.random.default_rng([seed % 2**64, len(units)]).uniform(0.5, 1, len(units))
+    order = np.argsort([-len(unit.members) for unit in units] * drawn, kind="stable").tolist()
     for _ in range(PASSES):
         moved = False
         for unit in order:

@@ -99,9 +99,10 @@ def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
     title = f"{what}: {result.images:,} images\n{figures}"
     if not result.rows:
         return title
-    records = [
-        {name: value for name, value in row.items() if not isinstance(value, (list, dict))} for row in result.rows
-    ]
+    rows = [row for row in result.rows if row.get("images") != 0 or len(result.rows) <= MAX_CLASSES_SHOWN]
+    if len(rows) < len(result.rows):
+        title += f"\nof {len(result.rows):,} classes these {len(rows):,} have images"
+    records = [{name: value for name, value in row.items() if not isinstance(value, (list, dict))} for row in rows]
     columns = [
         Column(
             name,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnatomy.data import Frame, ImageError, Split, load, load_labelled, open_source
+from cnnatomy.data import Frame, ImageError, Split, load, load_labelled, open_source, recorded
 from cnnatomy.data.frames import Pixels
 from cnnatomy.data.images import Stored, quiet_decoders, read_stored
 from cnnatomy.data.sources.drawn import DrawnScenes
@@ -228,7 +228,7 @@ class Trained:
                 f"{self.name} holds {self.run.source}, and no data came with them: give --data with images of its"
                 " classes (in Python, evaluate(source))"
             )
-        run, images = self.run, open_source(self.run.source if source is None else source)
+        run, images = self.run, open_source(recorded(self.run.source) if source is None else source)
         name, drawn, task = images.source, isinstance(images, DrawnScenes), images.task(run.shape)
         own = name == run.source
         if not own and (task.kind != run.task.learns or (drawn and task.names != run.classes)):

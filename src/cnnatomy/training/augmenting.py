@@ -11,6 +11,7 @@ from torch import Tensor
 from cnnatomy.data import Data
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform, guarded
+from cnnatomy.data.augmentation.settings import NAMES
 from cnnatomy.data.batches import Batches
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
@@ -50,6 +51,20 @@ def batches(data: Data, recipe: Recipe, weights: Tensor | None) -> Batches:
     """
     early = data.train.store.cuts and data.task.is_mixable and not recipe.perspective
     return data.train.batches(recipe.batch_size, recipe.seed, weights, recipe.resized_crop if early else 0.0)
+
+
+def said(recipe: Recipe, shape: Shape) -> list[str]:
+    """What happens to the images of a training, in a line; and what of it changes nothing, as they have no colours."""
+    values = {name: getattr(recipe, name) for name in NAMES if getattr(recipe, name)}
+    words = [name if value is True else f"{name} {value}" for name, value in values.items()]
+    lines = [f"augmented, each training image in each epoch by itself: {', '.join(words)}"] if words else []
+    vain = [name for name in ("colour", "hue") if name in values]
+    if vain and shape[0] != 3:
+        change, channels = "change" + "s" * (len(vain) == 1), "channel" + "s" * (shape[0] > 1)
+        lines.append(
+            f"{' and '.join(vain)} {change} nothing: images of {shape[0]} {channels} have no red, green and blue"
+        )
+    return lines
 
 
 def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform | None:

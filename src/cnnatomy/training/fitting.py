@@ -179,7 +179,7 @@ def _saying_what_to_do(run: Run, training: Training, place: RunFolder | None) ->
             checkpoints.forget_inside(place)
         advice = resuming.BEFORE_ANY_STEP
         if training.steps:
-            advice = resuming.remedy(training.recipe, training.epochs, place, run.parent)
+            advice = resuming.remedy(training.recipe, training.epochs, place, run)
         raise UserError(f"{error}. {advice}") from None
 
 

@@ -102,6 +102,7 @@ def plan(
     notes += note
     run = Run.of(network, data, recipe.as_dict())
     _check(run, recipe)
+    notes += augmenting.said(recipe, run.shape)
     if start is not None:
         with torch.device("meta"):
             wanted = build(run.network.graph(run.shape)).state_dict()

@@ -216,15 +216,17 @@ def _amend(training: Training, place: RunFolder, before: Run, run: Run) -> None:
     write_json(place.run, run.as_dict())
 
 
-def going_on(folder: RunFolder, recipe: Recipe, start: str = "") -> str:
-    """The command that goes on with a run, as it can be typed: with what no run folder keeps.
+def going_on(folder: RunFolder, recipe: Recipe, run: Run) -> str:
+    """The command that goes on with a run, as it can be typed: with what is taken from no run folder.
 
-    That is a loss and a transform of one's own and, as long as there is no checkpoint, the weights that it began with
-    (`start`).
+    That are a loss, a transform and data of one's own and, as long as there is no checkpoint, the weights that it began
+    with.
     """
     words = ["cnnatomy", "train", str(folder.design), "--out", str(folder.path), "--resume"]
-    if start and not has_checkpoint(folder):
-        words += ["--start", start]
+    if run.parent and not has_checkpoint(folder):
+        words += ["--start", run.parent]
+    if run.source.startswith(OWN):
+        words += ["--data", run.source]
     if recipe.loss.startswith(OWN):
         words += ["--loss", recipe.loss]
     if recipe.transform:
@@ -232,7 +234,7 @@ def going_on(folder: RunFolder, recipe: Recipe, start: str = "") -> str:
     return shlex.join(words)
 
 
-def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, start: str = "") -> str:
+def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, run: Run) -> str:
     """What to do: advice that works from where a training is, with so many complete epochs."""
     fastest = max([1.0, *recipe.rates.values()])
     rate = f"{min(recipe.learning_rate / 10, USUAL[recipe.optimizer] / fastest):.3g}"
@@ -240,7 +242,7 @@ def remedy(recipe: Recipe, epochs: int, folder: RunFolder | None, start: str = "
     if folder is None:
         return f"Begin again with a lower learning rate, such as learning_rate={rate}{clip.replace('--set ', '')}"
     whence = f"Go on after epoch {epochs}" if epochs else "Begin again"
-    return f"{whence} with a lower learning rate{clip}:\n  {going_on(folder, recipe, start)} --learning-rate {rate}"
+    return f"{whence} with a lower learning rate{clip}:\n  {going_on(folder, recipe, run)} --learning-rate {rate}"
 
 
 def was_over(training: Training, old: Recipe) -> bool:

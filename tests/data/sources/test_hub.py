@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ import torch
 from PIL import Image
 
 from cnnatomy.data import Frame, load, open_source
-from cnnatomy.data.batches import InMemory
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
 from cnnatomy.data.sources.detection import AnnotatedObjects
+from cnnatomy.data.stores import InMemory
 from cnnatomy.data.streaming import Streamed
 from cnnatomy.data.truth import Classes, KnownNumbers, Masks, SeveralLabels
 from cnnatomy.errors import UserError
@@ -358,6 +359,19 @@ def test_a_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
     assert len(open_source(f"hf:{folder}")) == 30
     labelled(folder, 21)
     assert len(open_source(f"hf:{folder}")) == 21
+
+
+def test_what_fetches_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    images = open_source(f"hf:{labelled(tmp_path / 'data')}")
+    fetch, frame = pickle.loads(pickle.dumps(images.fetch)), Frame((3, 8, 8))
+    assert (fetch(11, frame).pixels == images.fetch(11, frame).pixels).all()
+
+
+def test_no_name_is_too_strange(no_network: None) -> None:
+    for name in ("x" * 5000, "a\0b", "a b", "?", ":", "../..", "a/b/c", "%", "-"):
+        for prefix in ("hf:", "hf-stream:"):
+            with pytest.raises(UserError):
+                open_source(prefix + name)
 
 
 def test_workers_fetch_from_parquet(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def read(name: str) -> ImageSet:
         UserError: if the annotations are not as they should be, or do not tell of the same classes in all splits.
     """
     path = Path(name)
-    if path.is_file():
+    if not path.is_dir():
         images = path.parent / "images"
         found = {TRAIN: read_coco(path, images if images.is_dir() else path.parent)}
     else:

@@ -38,7 +38,7 @@ def read(name: str) -> ImageSet:
     """
     folder = Path(name)
     parts = _parts(folder)
-    classes = tuple(sorted({path.name for path in _folders(parts[TRAIN])}))
+    classes = tuple(sorted({path.name for path in folders_in(parts[TRAIN])}))
     _check(folder, parts, classes)
     paths: list[Path] = []
     labels: list[int] = []
@@ -65,7 +65,7 @@ def read(name: str) -> ImageSet:
 
 def _parts(folder: Path) -> dict[int, Path]:
     """Which folder holds the class folders of which split: the folder itself, or its `train`, `val` and `test`."""
-    folders = _folders(folder)
+    folders = folders_in(folder)
     if not folders:
         found = sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in os.listdir(folder))
         problem = f"has {found:,} images but no class folders" if found else "is empty: no class folders"
@@ -95,14 +95,14 @@ def _check(folder: Path, parts: dict[int, Path], classes: tuple[str, ...]) -> No
                 " to text in UTF-8 without line breaks and control characters"
             )
     for split in (VAL, TEST):
-        unknown = {path.name for path in _folders(parts[split])} - set(classes) if split in parts else set()
+        unknown = {path.name for path in folders_in(parts[split])} - set(classes) if split in parts else set()
         if unknown:
             raise UserError(f"{parts[split]} has {', '.join(sorted(unknown))}, which {parts[TRAIN]} has not")
-        if split in parts and not _folders(parts[split]):
+        if split in parts and not folders_in(parts[split]):
             raise UserError(f"{parts[split]} is empty: fill it, or remove it and {SPLITS[split]} is cut off train")
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     """The folders right below, in order, without hidden ones."""
     _, names, _ = next(_walk(folder))
     return [folder / name for name in sorted(names)]

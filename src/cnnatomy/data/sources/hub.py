@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cnnatomy.data.frames import Frame
+from cnnatomy.data.frames import OUTSIDE, Frame
 from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet
-from cnnatomy.data.images import ImageError, highest_class, map_in, quiet_decoders, read_bytes, read_content, size_in
+from cnnatomy.data.images import (
+    ImageError,
+    class_numbers,
+    opened_image,
+    quiet_decoders,
+    read_bytes,
+    read_content,
+    read_map,
+    size_in,
+)
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.folders import SPLIT_NAMES
 from cnnatomy.data.sources.hub_boxes import objects
@@ -131,7 +140,7 @@ class HubStream:
 def _decoded_row(row: Mapping[str, Any], image: str, mask: str | None, frame: Frame) -> Fetched:
     """The image of a row, and its map, if any; raises `ImageError` with the reason."""
     pixels, stored = read_bytes(_content(row[image]), frame)
-    return Fetched(pixels, stored, map_in(_content(row[mask]), stored, frame) if mask else None)
+    return Fetched(pixels, stored, read_map(_content(row[mask]), stored, frame) if mask else None)
 
 
 def _content(cell: Any) -> bytes:
@@ -246,7 +255,7 @@ def _truth(
     if chosen.mask is not None:
         if "names" in wanted.choices:
             return Masks(tuple(wanted.choices["names"].split(",")), len(names))
-        count = max(_of_each(tables, chosen.mask, highest_class, 0)) + 1
+        count = max(_of_each(tables, chosen.mask, _highest, 0)) + 1
         if count < 2:
             raise UserError(f"{where}: its masks have one class alone")
         return Masks(tuple(map(str, range(count))), len(names))
@@ -254,6 +263,13 @@ def _truth(
         sizes = _of_each(tables, chosen.image, size_in, (1, 1))
         return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
     return truth(chosen, features, columns, wanted.source)
+
+
+def _highest(content: bytes) -> int:
+    """The highest class of a mask; what is no class aside."""
+    with opened_image(content) as image:
+        classes = class_numbers(image)
+    return int(classes[classes < OUTSIDE].max(initial=0))
 
 
 def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:

@@ -6,6 +6,7 @@ that run nothing.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,7 @@ class HubName(NamedTuple):
     @property
     def path(self) -> Path | None:
         """The folder or file, where it is one."""
-        path = Path(self.name)
-        return path.resolve() if path.exists() else None
+        return Path(self.name).resolve() if os.path.exists(self.name) else None
 
     @property
     def source(self) -> str:
@@ -53,7 +53,7 @@ def parsed(name: str) -> HubName:
     """What was typed, in its parts; raises `UserError` for a choice that there is not."""
     prefix = STREAM if name.startswith(STREAM) else PREFIX
     rest = name.removeprefix(prefix)
-    what, _, query = rest.partition("?") if not Path(rest).exists() else (rest, "", "")
+    what, _, query = rest.partition("?") if not os.path.exists(rest) else (rest, "", "")
     choices = dict(parse_qsl(query, keep_blank_values=True))
     for key, value in choices.items():
         if key not in CHOICES:
@@ -66,7 +66,7 @@ def parsed(name: str) -> HubName:
     if query and not choices:
         raise UserError(f"{name}: after the question mark expected such as label=COLUMN, got {quoted(query)}")
     config = ""
-    if not Path(what).exists():
+    if not os.path.exists(what):
         what, _, config = what.partition(":")
     if not what:
         raise UserError(f"{name}: expected the name of a data set, a folder or a parquet file after {prefix}")

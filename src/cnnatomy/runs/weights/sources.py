@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from cnnatomy.data import Loading, Normalisation
+from cnnatomy.data.imagenet import imagenet_classes
 from cnnatomy.data.loading import AUTO
 from cnnatomy.data.loading import IMAGENET as IMAGENET_FIT
 from cnnatomy.design.listed import for_classes
@@ -166,11 +167,6 @@ def save(state: dict[str, torch.Tensor], path: Path, network: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new_name(path):
             write_weights(path, state, network)
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1000 classes of ILSVRC 2012 in the order that published weights have, by torchvision's names."""
-    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 def class_names(text: str) -> tuple[str, ...]:

@@ -1,0 +1,236 @@
+"""A source of one's own: `python:package.module:Class`, a class in one file.
+
+An object of it has `__len__`, `names` (of the classes, labels or numbers), `image(i)`, and one of `label(i)`,
+`labels(i)`, `numbers(i)` and `mask(i)`; it may have `split(i)` and `group(i)`. It is run where it is named by whom it
+belongs to, never because a file names it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet
+from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders
+from cnnatomy.data.labelling import several_each
+from cnnatomy.data.sources.folders import SPLIT_NAMES
+from cnnatomy.data.truth import Classes, KnownNumbers, Masks, Truth
+from cnnatomy.errors import UserError, printable, quoted, shown, some_of
+from cnnatomy.limits import MAX_MANIFEST_ROWS
+from cnnatomy.readers.torch.names import PREFIX, load_callable
+
+LABEL, LABELS, NUMBERS, MASK = "label", "labels", "numbers", "mask"
+GROUP = "group"
+"""The column by which its images may be kept together."""
+
+
+@dataclass(frozen=True, eq=False)
+class FromOwn:
+    """Fetches what `image(i)` and `mask(i)` of an object give: the path of a file, a PIL image, or a uint8 array."""
+
+    name: str
+    mine: Any
+    has_masks: bool
+
+    def __call__(self, index: int, frame: Frame) -> Fetched:
+        pixels, stored = self._read("image", index, lambda image: fitted(image, frame))
+        if not self.has_masks:
+            return Fetched(pixels, stored)
+        return Fetched(pixels, stored, self._read(MASK, index, lambda image: placed_map(image, stored, frame)))
+
+    def _read(self, what: str, index: int, use: Callable[[Image.Image], Any]) -> Any:
+        try:
+            given = getattr(self.mine, what)(index)
+        except Exception as error:  # whatever it does
+            raise ImageError(f"{what}({index}) failed: {type(error).__name__}: {shown(error)}") from None
+        if isinstance(given, (str, Path)):
+            with opened_image(Path(given)) as image:
+                return use(image)
+        image = given if isinstance(given, Image.Image) else _from_array(given, f"{what}({index})")
+        check_pixels(image.width, image.height)
+        return use(image)
+
+
+def _from_array(given: Any, what: str) -> Image.Image:
+    expected = f"{what}: expected a path, a PIL image or an array of uint8, (rows, columns) or (rows, columns, 3), got"
+    if not isinstance(given, np.ndarray):
+        raise ImageError(f"{expected} {type(given).__name__}")
+    if (
+        given.dtype != np.uint8
+        or given.ndim not in (2, 3)
+        or 0 in given.shape
+        or given.shape[2:] not in ((), (1,), (3,))
+    ):
+        raise ImageError(f"{expected} {given.dtype} {given.shape}")
+    return Image.fromarray(np.ascontiguousarray(given[..., 0] if given.shape[2:] == (1,) else given))
+
+
+def recognises(name: str) -> bool:
+    """By the prefix."""
+    return name.startswith(PREFIX)
+
+
+def read(name: str) -> ImageSet:
+    """Makes an object of the class, and asks it for everything but the images.
+
+    Raises:
+        UserError: naming the method and the image where it gives something else than is expected.
+    """
+    with quiet_decoders():
+        try:
+            mine = load_callable(name)()
+        except UserError:
+            raise
+        except Exception as error:
+            raise _failed(name, "", error) from None
+    asked = Asked(name, mine)
+    count = asked.count()
+    target = asked.target()
+    splits = asked.splits(count)
+    return ImageSet(
+        source=name,
+        truth=_TRUTHS[target](asked, count),
+        splits=splits,
+        has=frozenset(splits.tolist()),
+        fetch=FromOwn(name, mine, target == MASK),
+        names=tuple(f"image({index})" for index in range(count)),
+        columns={GROUP: [str(each) for each in asked.each(GROUP, count)]} if asked.offers(GROUP) else {},
+    )
+
+
+def _failed(name: str, what: str, error: Exception) -> UserError:
+    return UserError(f"{name}: {what or 'making an object of it'} failed: {type(error).__name__}: {shown(error)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An object of the class that `name` names, asked with care."""
+
+    name: str
+    mine: Any
+
+    def offers(self, what: str) -> bool:
+        """Whether it has such a method."""
+        return callable(getattr(self.mine, what, None))
+
+    def count(self) -> int:
+        """How many images it has."""
+        for what in ("__len__", "image"):
+            if not self.offers(what):
+                raise UserError(f"{self.name}: the class has no {what}(...); docs/data.md shows a whole one")
+        try:
+            count = len(self.mine)
+        except Exception as error:
+            raise _failed(self.name, "__len__()", error) from None
+        if not 0 < count <= MAX_MANIFEST_ROWS:
+            raise UserError(f"{self.name}: it has {count:,} images, expected 1 to {MAX_MANIFEST_ROWS:,}")
+        return count
+
+    def target(self) -> str:
+        """The one method that says what there is to learn."""
+        found = [what for what in _TRUTHS if self.offers(what)]
+        if len(found) != 1:
+            raise UserError(
+                f"{self.name}: expected one of {', '.join(f'{what}(i)' for what in _TRUTHS)}, which says what there is"
+                f" to learn; the class has {' and '.join(found) or 'none'}"
+            )
+        return found[0]
+
+    def names(self, least: int) -> tuple[str, ...]:
+        """Of what is to be learned."""
+        given = getattr(self.mine, "names", None)
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise UserError(f"{self.name}: names: expected a list of names, got {shown(given)}")
+        names = tuple(given)
+        for name in names:
+            if not isinstance(name, str) or not name or printable(name) != name:
+                raise UserError(f"{self.name}: names: expected names on one line, got {shown(name)}")
+        if len(names) < least or len(set(names)) < len(names):
+            raise UserError(
+                f"{self.name}: names: expected {least} at least, all different, got {some_of(names) or 'none'}"
+            )
+        return names
+
+    def each(self, what: str, count: int) -> list[Any]:
+        """What a method gives for each image."""
+        found = []
+        for index in range(count):
+            try:
+                found.append(getattr(self.mine, what)(index))
+            except Exception as error:
+                raise _failed(self.name, f"{what}({index})", error) from None
+        return found
+
+    def error(self, what: str, index: int, expected: str, got: Any) -> UserError:
+        """The message for what a method gives."""
+        given = quoted(got) if isinstance(got, str) else shown(got)
+        return UserError(f"{self.name}: {what}({index}): expected {expected}, got {given}")
+
+    def splits(self, count: int) -> NDArray[np.int8]:
+        """The split of each image; all are to train where it does not say."""
+        if not self.offers("split"):
+            return np.full(count, TRAIN, np.int8)
+        given = self.each("split", count)
+        for index, split in enumerate(given):
+            if not isinstance(split, str) or split not in SPLIT_NAMES:
+                raise self.error("split", index, "'train', 'val' or 'test'", split)
+        splits = np.array([SPLIT_NAMES[split] for split in given], np.int8)
+        if TRAIN not in splits:
+            raise UserError(f"{self.name}: split(i) says train of no image")
+        return splits
+
+    def number(self, what: str, index: int, value: Any, names: Sequence[str]) -> int:
+        """The number of a class."""
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = -1
+        if isinstance(value, bool) or not 0 <= number < len(names):
+            raise self.error(what, index, f"the number of a class, 0 to {len(names) - 1}", value)
+        return number
+
+
+def _label(asked: Asked, count: int) -> Truth:
+    names = asked.names(2)
+    labels = [asked.number(LABEL, index, value, names) for index, value in enumerate(asked.each(LABEL, count))]
+    return Classes(names, np.array(labels, np.int64))
+
+
+def _labels(asked: Asked, count: int) -> Truth:
+    names = asked.names(1)
+    rows = []
+    for index, row in enumerate(asked.each(LABELS, count)):
+        if isinstance(row, str) or not isinstance(row, Iterable):
+            raise asked.error(LABELS, index, "a list of numbers of labels", row)
+        rows.append([names[asked.number(LABELS, index, value, names)] for value in row])
+    return several_each(rows, asked.name, names)
+
+
+def _numbers(asked: Asked, count: int) -> Truth:
+    names = asked.names(1)
+    values = np.empty((count, len(names)), np.float32)
+    for index, row in enumerate(asked.each(NUMBERS, count)):
+        try:
+            given = [math.nan if value is None else float(value) for value in row]
+        except (TypeError, ValueError, OverflowError):
+            given = []
+        if len(given) != len(names) or any(map(math.isinf, given)):
+            raise asked.error(NUMBERS, index, f"{len(names)} numbers, None for what is not known", row)
+        values[index] = given
+    return KnownNumbers(names, values)
+
+
+def _mask(asked: Asked, count: int) -> Truth:
+    return Masks(asked.names(2), count)
+
+
+_TRUTHS: dict[str, Callable[[Asked, int], Truth]] = {LABEL: _label, LABELS: _labels, NUMBERS: _numbers, MASK: _mask}
