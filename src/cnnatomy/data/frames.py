@@ -19,7 +19,7 @@ from cnnatomy.limits import MAX_IMAGE_PIXELS
 ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
 Pixels: TypeAlias = NDArray[np.uint8]
-Window: TypeAlias = tuple[float, float, float, float]
+Shares: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the sides."""
 
 CENTRAL = 224 / 256
@@ -59,7 +59,7 @@ class Placement(NamedTuple):
         (across, down), (row, column) = self.scale, self.at
         return (x - column) / across + self.box[0], (y - row) / down + self.box[1]
 
-    def through(self, window: Window, frame: tuple[int, int]) -> Placement:
+    def through(self, window: Shares, frame: tuple[int, int]) -> Placement:
         """Where the image comes to lie when a window of the frame (rows, columns) becomes all of it.
 
         Of `size` (0, 0) where the window shows nothing but margin.
@@ -90,7 +90,7 @@ class Frame:
 
     shape: ImageShape
     fit: str = AUTO
-    window: Window | None = None
+    window: Shares | None = None
 
     def __post_init__(self) -> None:
         check_fit(self.fit)
