@@ -286,3 +286,11 @@ def test_only_training_images_are_augmented() -> None:
 
 def test_a_sheet_of_many_classes_has_the_first_that_fit() -> None:
     assert [row.name for row in sample_rows(gathered("digits"), 4, most=13)] == ["0", "1", "2"]
+
+
+def test_columns_that_tell_no_target_are_offered_as_groups(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 12)
+    lines = [f"images/{number:03}.png,{number % 3 + 0.5},p{number // 3},row{number}" for number in range(12)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,age,patient,name", *lines]))
+    found = inspected(tmp_path / "list.csv")
+    assert [(column.name, column.values, column.largest) for column in found.columns] == [("patient", 4, 3)]

@@ -43,9 +43,13 @@ def test_as_many_components_are_needed_as_hold_the_share() -> None:
     assert [found.needed(share) for share in (0.5, 9 / 14, 0.7, 13 / 14, 0.95, 1.0)] == [1, 1, 2, 2, 3, 3]
 
 
-def test_constant_images_have_no_component() -> None:
-    found = principal_components(np.ones((5, 4)))
+@pytest.mark.parametrize("shape", [(5, 4), (10, 63), (2, 4096)])
+def test_equal_images_have_no_component_and_nothing_to_whiten(shape: tuple[int, int]) -> None:
+    rows = np.full(shape, 7 / 255)
+    found = principal_components(rows)
     assert (len(found.variances), found.total) == (0, 0)
+    white = whiten(rows, found)
+    assert (white.clear, white.deviation, np.abs(white.rows).max()) == (0, 0, 0)
 
 
 def test_the_covariance_after_whitening_is_the_identity_but_for_epsilon() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnatomy.layers.layer import dimensions
-from cnnatomy.report.tables import Column, render
+from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
     from cnnatomy.data.inspection.gathering import Gathered
@@ -90,12 +91,13 @@ def _whitening(found: Sampled, white: Whitened, images: int) -> View:
         "deviation": white.deviation,
         "rounding": white.rounding,
     }
-    text = (
-        f"ZCA whitening {title}, epsilon {white.epsilon:.3g} (1 % of the mean variance of a pixel)\n"
+    covariance = (
         f"covariance after it: the identity but for {white.deviation:.2g} along the {white.clear:,} components (of"
         f" {white.of:,} pixels) whose variance is 100 times epsilon or more; along all but for"
         f" {white.rounding:.1e} what epsilon makes of it, variance / (variance + epsilon)"
     )
+    text = f"ZCA whitening {title}, epsilon {white.epsilon:.3g} (1 % of the mean variance of a pixel)\n"
+    text += textwrap.fill(covariance, terminal_width(), break_on_hyphens=False)
     return View(text, record, whitened_rows(found, white, images))
 
 

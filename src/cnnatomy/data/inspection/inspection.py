@@ -17,12 +17,15 @@ from cnnatomy.data.inspection.gathering import Gathered
 from cnnatomy.data.inspection.learned import NameFigures, ToLearn, to_learn
 from cnnatomy.data.inspection.subjects import Subjects, subjects
 from cnnatomy.data.parts import Normalisation
+from cnnatomy.data.sources.manifest import LABEL, LABELS, MASK, SPLIT
 
 FEW = 20
 """Images of a class below which hardly anything can be said of it: of 20 a fifth is four test images, each of which is
 25 % of what is measured."""
 RARE = 10
 """A class that has so many times fewer training images than the most frequent is rare."""
+TOLD = (LABEL, LABELS, MASK, SPLIT)
+"""Columns that are no groups: what is learned of an image, and its split."""
 FLAT = 1.0
 """Grey levels of 255: the standard deviation of an image below which there is nothing to see."""
 
@@ -163,9 +166,11 @@ def _by_class(data: Gathered) -> dict[str, Normalisation]:
 
 
 def _columns(data: Gathered) -> tuple[GroupColumn, ...]:
-    """Columns of which some images share a value, and not all do."""
+    """Columns of which some images share a value, and not all do; but for those that say what there is to learn."""
     found = []
     for name, values in (data.columns or {}).items():
+        if name in TOLD or name in data.task.names:
+            continue
         counts = Counter(values)
         if 1 < len(counts) < len(values):
             found.append(GroupColumn(name, len(counts), max(counts.values())))

@@ -103,12 +103,14 @@ def principal_components(rows: Floats) -> Components:
     products = (centred @ centred.T if wide else centred.T @ centred) / freedom
     variances, vectors = np.linalg.eigh(products)
     variances, vectors = variances[::-1], vectors[:, ::-1]
-    kept = variances > max(float(variances[0]), 0.0) * len(variances) * np.finfo(np.float64).eps
+    eps = float(np.finfo(np.float64).eps)
+    rounding = (eps * float(np.abs(rows).max())) ** 2 * rows.size  # what is left of equal images when they are centred
+    kept = variances > max(float(variances[0]) * len(variances) * eps, rounding)
     variances, vectors = variances[kept], vectors[:, kept]
     if wide:
         vectors = centred.T @ vectors / np.sqrt(freedom * variances)
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])]) if vectors.size else 1.0
-    return Components(mean, np.ascontiguousarray((vectors * signs).T), variances, float(np.trace(products)))
+    return Components(mean, np.ascontiguousarray((vectors * signs).T), variances, float(variances.sum()))
 
 
 EPSILON = 0.01
