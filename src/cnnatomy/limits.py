@@ -71,6 +71,9 @@ MAX_IMAGE_BYTES = 2**30
 MAX_IDX_BYTES = 2**32
 """Of what the header of an IDX file promises: 4 GiB, 91 times MNIST's training images."""
 
+MAX_CIFAR_BYTES = 2**28
+"""Of a batch of CIFAR, as a file and decoded; the largest, CIFAR-100's training images, has 155 million."""
+
 MAX_GZIP_RATIO = 100
 """Bytes that one of a gzipped IDX file may become; of MNIST's it is 5, deflate can do 1,032."""
 
@@ -135,6 +138,15 @@ MAX_COCO_BYTES = 2**30
 
 MAX_OBJECTS = 1_000
 """Boxes of one image; COCO has 93 at most."""
+
+MAX_NEAR_PAIRS = 5_000_000
+"""Of near duplicates that are kept in memory; of more, as in films, those that connect the same images."""
+
+MAX_PATTERN_LENGTH = 1_000
+"""Characters of a regular expression."""
+
+MAX_PATTERN_SECONDS = 20
+"""For which a regular expression is searched in the names of all images."""
 
 MAX_FOLDERS = 100_000
 """Folders in which runs are looked for."""

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnatomy.data import Data, Frame, Loading, Split, load, load_labelled
-from cnnatomy.data import batches as module
-from cnnatomy.data.batches import Batches, InMemory, OnDemand
+from cnnatomy.data import stores as module
+from cnnatomy.data.batches import Batches
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL
 from cnnatomy.data.seeds import mix
 from cnnatomy.data.sources import fashion
 from cnnatomy.data.splits import split_images
+from cnnatomy.data.stores import InMemory, OnDemand
 from cnnatomy.errors import UserError
 
 

@@ -7,10 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import _datasets
-from cnnatomy.data import load
+from cnnatomy.data import Frame, load, open_source
+from cnnatomy.data.image_set import TEST, TRAIN
 
 
 @pytest.fixture
@@ -40,6 +42,17 @@ def test_what_was_fetched_is_read_as_a_folder(name, shape, classes, images):
     assert len(data.classes) == classes
     assert (len(data.train) + len(data.val), len(data.test)) == images
     assert not data.report.lines()
+
+
+@pytest.mark.slow
+def test_cifar_10_has_its_published_mean():
+    """Of the training images: .4914, .4822, .4465; 5,000 and 1,000 of each class."""
+    images = open_source(there("cifar10"))
+    training = [images.fetch(index, Frame((3, 32, 32))).pixels for index in np.flatnonzero(images.splits == TRAIN)]
+    mean = np.stack(training).mean((0, 2, 3), dtype=np.float64) / 255
+    assert mean.round(4).tolist() == [0.4914, 0.4822, 0.4465]
+    counts = [np.bincount(images.truth.labels[images.splits == split]) for split in (TRAIN, TEST)]
+    assert [set(count.tolist()) for count in counts] == [{5000}, {1000}]
 
 
 def test_a_broken_package_leaves_no_folder(empty_cache, monkeypatch):

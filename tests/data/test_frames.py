@@ -165,3 +165,11 @@ def test_a_mask_of_another_size_or_with_colours_is_refused(tmp_path: Path) -> No
 def test_an_unknown_fit_is_told_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no fit strech: one of auto, crop, .*Did you mean stretch"):
         Loading(fit="strech")
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 32, 32), (3, 64, 60), (3, 9, 9)])
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_pixels_in_memory_are_fitted_as_an_image_is(shape: tuple[int, int, int], colours: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 20, *colours), np.uint8)
+    frame = Frame(shape)
+    assert (frame.fitted_array(pixels) == frame.fitted(Image.fromarray(pixels))).all()

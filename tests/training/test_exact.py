@@ -62,7 +62,7 @@ AUGMENTED = replace(
 """With all that can happen to an image."""
 STEPS = 60
 """Of such a training: 1,259 images in batches of 64, three times."""
-TIMES = ("images_per_second", "seconds")
+TIMES = ("images_per_second", "seconds", "waiting")
 KILLED = -9
 
 

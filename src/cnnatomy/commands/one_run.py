@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
-    from cnnatomy.report import training
+    from cnnatomy.report import training, waiting
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.training import fit, pace, resuming
@@ -72,6 +72,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         raise
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))
+    for line in waiting.hints(trained.outcome.summary["training"]["waiting"], data):
+        click.echo(line)
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))
     return place, trained

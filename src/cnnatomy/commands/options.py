@@ -96,6 +96,9 @@ group_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 256), help="Processes that decode what memory does not hold.  [default: cores]"
 )
+hold_option = click.option(
+    "--hold", help="How much of memory decoded images may take; more are decoded in every epoch.  [default: 2GiB]"
+)
 
 device_option = click.option(
     "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True, help="Where to compute."

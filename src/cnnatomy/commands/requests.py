@@ -50,6 +50,7 @@ class Request:
     fit: str | None = None
     group: str | None = None
     workers: int | None = None
+    hold: str | None = None
     folds: int | None = None
     fold: int = 0
     remedy: str = "add --resume to go on with it, or name another one with --out"
@@ -109,6 +110,7 @@ class Ready:
 def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     """Reads network and data, and plans the training; the run in `place` is gone on with, where that was asked for."""
     from cnnatomy.data import load, open_source
+    from cnnatomy.data.dataset import MEMORY
     from cnnatomy.machine import choose_device
     from cnnatomy.report.memory import parse_size
     from cnnatomy.runs.run import image_shape
@@ -122,6 +124,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     if before is not None:
         recipe = resuming.settled(recipe, before)
     limit = parse_size(request.memory) if request.memory else None
+    held = parse_size(request.hold) if request.hold else MEMORY
     device = choose_device(request.device)
     images = open_source(request.data if request.data is not None else before.source if before else "digits")
     network = _network(request, images.outputs, before)
@@ -143,7 +146,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
         )
     preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with _reading(console, len(images)) as report:
-        data = load(images, shape, loading, workers=request.workers, progress=report)
+        data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
     data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
@@ -158,8 +161,8 @@ def _loading(request: Request, start: Trained | None, before: Run | None) -> Loa
 
     base = before.loading if before is not None else Loading(fit=start.run.loading.fit) if start else Loading()
     group = base.group if request.group is None else request.group
-    folds = {"folds": request.folds, "fold": request.fold} if request.folds is not None else {}
-    return replace(base, fit=request.fit or base.fit, group=group, **folds)
+    folds, fold = (base.folds, base.fold) if request.folds is None else (request.folds, request.fold)
+    return replace(base, fit=request.fit or base.fit, group=group, folds=folds, fold=fold)
 
 
 def _network(request: Request, outputs: int | None, before: Run | None) -> Design:
@@ -185,8 +188,8 @@ def _start(request: Request, network: Design) -> Trained | None:
 
 
 def _groups(task: Task) -> dict[str, tuple[str, ...]] | None:
-    """Those of the classes of a run, where it has some."""
-    return getattr(task, "groups", None) or None
+    """Those of the classes of a run, where its task can have some: none where it was trained without."""
+    return getattr(task, "groups", None)
 
 
 def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cnnatomy.commands.folds import trained_on_folds
 from cnnatomy.commands.one_run import trained_by, what_next
 from cnnatomy.commands.options import (
     DATA_HELP,
@@ -14,6 +15,7 @@ from cnnatomy.commands.options import (
     device_option,
     fit_option,
     group_option,
+    hold_option,
     input_option,
     needs_training,
     network_argument,
@@ -30,6 +32,7 @@ def _recipe_options(command: Any) -> Any:
             fit_option,
             group_option,
             workers_option,
+            hold_option,
             click.option("--recipe", help="By name (`cnnatomy recipe` lists them) or a YAML file; options change it."),
             click.option("--batch-size", type=click.IntRange(1), help="Images a step."),
             click.option("--optimizer", help="sgd, nesterov, rmsprop, adam, adamw or muon."),
@@ -68,6 +71,7 @@ def _recipe_options(command: Any) -> Any:
 @click.option("--schedule", help="constant, step, plateau, cosine, one-cycle or polynomial.")
 @click.option("--patience", type=click.IntRange(0), help="Epochs without a lower validation loss before it stops.")
 @click.option("--time", "seconds", type=DURATION, help="Fit the epochs and the schedule to this time, such as 20m.")
+@click.option("--folds", type=click.IntRange(2, 100), help="Train on each of so many folds; prints mean and interval.")
 @click.option("--final", type=click.Path(path_type=Path), help="Train again as this run chose, on validation data too.")
 @click.option(
     "--logger",
@@ -101,7 +105,11 @@ def train(**options: Any) -> None:
     cnnatomy train run.yaml
     """
     needs_training()
-    place, _ = trained_by(request_of(**options))
+    request = request_of(**options)
+    if request.folds is not None:
+        trained_on_folds(request)
+        return
+    place, _ = trained_by(request)
     click.echo(what_next(place))
 
 

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.batches import processors
+from cnnatomy.data.dividing import Divided, divide
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
-from cnnatomy.data.splits import split_images
+from cnnatomy.data.stores import processors
 from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, nearest
@@ -58,19 +58,12 @@ def load(
     frame = Frame(shape, loading.fit)
     _check_classes(image_set)
     seen = survey(image_set, frame, memory, processors() if workers is None else workers, progress)
-    strata = image_set.truth.strata()
     try:
-        splits = split_images(
-            strata.classes,
-            seen.digests,
-            image_set.splits,
-            image_set.has,
-            strata.names,
-            loading.split_seed,
-        )
+        divided = divide(image_set, seen, loading)
     except UserError as error:
         broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(seen.broken.items())[:5]]
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
+    splits = divided.splits
     targets = image_set.truth.targets(frame, seen.stored, seen.classes)
     parts = [
         Split(seen.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
@@ -87,7 +80,7 @@ def load(
         val=parts[VAL],
         test=parts[TEST],
         normalisation=_normalisation(seen, splits == TRAIN, shape),
-        report=_report(image_set, seen, splits, targets),
+        report=_report(image_set, seen, divided, targets),
         fingerprint=hashlib.blake2b(
             b"".join(seen.digests + seen.digests_of_maps) + splits.tobytes() + targets.numpy().tobytes(), digest_size=16
         ).hexdigest(),
@@ -168,7 +161,8 @@ def _normalisation(seen: Survey, training: NDArray[np.bool_], shape: ImageShape)
     return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
 
-def _report(image_set: ImageSet, seen: Survey, splits: NDArray[np.int8], targets: Tensor) -> Report:
+def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor) -> Report:
+    splits = divided.splits
     counts = {
         name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
     }
@@ -185,7 +179,11 @@ def _report(image_set: ImageSet, seen: Survey, splits: NDArray[np.int8], targets
         skipped=tuple((image_set.names[index], reason) for index, reason in sorted(seen.broken.items())),
         ignored=image_set.ignored,
         duplicates=duplicates,
-        left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken),
+        left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken) - divided.unused,
         conflicts=conflicts,
         skipped_annotations=image_set.skipped_annotations,
+        near_duplicates=divided.near_duplicates,
+        ungrouped=divided.ungrouped,
+        unused=divided.unused,
+        overlaps=divided.overlaps,
     )

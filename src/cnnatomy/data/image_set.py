@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cnnatomy.data.frames import Frame, ImageShape, Pixels
 from cnnatomy.data.images import Stored, read_map, read_stored
@@ -34,6 +34,16 @@ class Fetch(Protocol):
     def __call__(self, index: int, frame: Frame) -> Fetched: ...
 
 
+Decode: TypeAlias = Callable[[Frame], Fetched]
+"""Decodes one image, or raises `ImageError`."""
+
+
+class Stream(Protocol):
+    """Gives all images from number `first` on, in order, none of them decoded yet."""
+
+    def __call__(self, first: int = 0) -> Iterator[Decode]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images and what there is to learn of them, not yet decoded.
@@ -49,6 +59,7 @@ class ImageSet:
         ignored: how many files were no images.
         skipped_annotations: what is not used of its labels, each with the reason.
         columns: what else is known of each image, by which groups may be made.
+        stream: gives them one after another, where they cannot be had otherwise; `fetch` then takes long.
     """
 
     source: str
@@ -61,9 +72,16 @@ class ImageSet:
     ignored: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stream: Stream | None = None
 
     def __len__(self) -> int:
         return len(self.splits)
+
+    def decoders(self) -> Iterator[Decode]:
+        """What decodes each image, in order."""
+        if self.stream is not None:
+            return self.stream()
+        return (partial(self.fetch, index) for index in range(len(self)))
 
     @property
     def outputs(self) -> int | None:
@@ -91,7 +109,7 @@ class FromArray:
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
         image = self.images[index]
-        return Fetched(frame.fitted(Image.fromarray(image)), Stored(image.shape[:2]))
+        return Fetched(frame.fitted_array(image), Stored(image.shape[:2]))
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,15 @@ def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
         return decoded(io.BytesIO(content), frame)
 
 
+def read_content(path: Path) -> bytes:
+    """An image file as bytes; raises `ImageError` where it is missing, no regular file, empty or too large."""
+    with _reasons():
+        file, size = regular_file(path)
+        with file:
+            _check_bytes(size)
+            return file.read()
+
+
 def read_map(path: Path, stored: Stored, frame: Frame) -> Pixels:
     """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted.
 
@@ -102,6 +111,13 @@ def read_map(path: Path, stored: Stored, frame: Frame) -> Pixels:
         with file:
             _check_bytes(size)
             return decoded_map(file, stored, frame)
+
+
+def map_in(content: bytes, stored: Stored, frame: Frame) -> Pixels:
+    """The same of a file's content."""
+    with _reasons():
+        _check_bytes(len(content))
+        return decoded_map(io.BytesIO(content), stored, frame)
 
 
 def _check_bytes(size: int) -> None:
@@ -139,8 +155,9 @@ def decoded(file: BinaryIO, frame: Frame) -> tuple[Pixels, Stored]:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ImageError(_TOO_LARGE)
         size = image.height, image.width
-        if frame.decoded is not None:  # JPEG can be decoded at 1/2, 1/4, 1/8 of its size
-            image.draft("L" if frame.shape[0] == 1 else "RGB", frame.decoded)
+        side = frame.decoded(Stored(size, _orientation(image)).upright) if image.format in ("JPEG", "MPO") else None
+        if side is not None:  # at 1/2, 1/4, 1/8 of its size
+            image.draft("L" if frame.shape[0] == 1 else "RGB", (side, side))
         turned, orientation = _upright(image)
         stored = Stored(size, orientation)
         return frame.fitted(_eight_bits(turned), stored.upright), stored
@@ -155,15 +172,42 @@ def decoded_map(file: BinaryIO, stored: Stored, frame: Frame) -> Pixels:
             raise ImageError(
                 f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
             )
-        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-            raise ImageError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
-        numbers = np.asarray(image)
-        if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
-            raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
-        classes = Image.fromarray(numbers.astype(np.uint8))
+        classes = Image.fromarray(_classes(image))
         if size != stored.upright:
             classes = classes.transpose(TURNS[stored.orientation])
         return frame.fitted_map(classes)
+
+
+def size_in(content: bytes) -> tuple[int, int]:
+    """Rows and columns of an image as it lies in its file, of which the beginning alone is read.
+
+    Raises:
+        ImageError: if that says no size.
+    """
+    with _reasons():
+        _check_bytes(len(content))
+        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
+            return image.height, image.width
+
+
+def highest_class(content: bytes) -> int:
+    """The highest number in a map of classes, of a file's content; raises `ImageError` as `read_map`."""
+    with _reasons():
+        _check_bytes(len(content))
+        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise ImageError(_TOO_LARGE)
+            classes = _classes(image)
+        return int(classes[classes < OUTSIDE].max(initial=0))
+
+
+def _classes(image: Image.Image) -> Pixels:
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        raise ImageError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
+    numbers = np.asarray(image)
+    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
+        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
+    return numbers.astype(np.uint8)
 
 
 TURNS = {
@@ -182,12 +226,19 @@ def _upright(image: Image.Image) -> tuple[Image.Image, int]:
     """The image turned upright, and the EXIF orientation by which it was."""
     try:
         image.load()  # only then all of its EXIF is known
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if orientation not in range(2, 9):
-            return image, 1  # rather than the copy that Pillow makes
-        return ImageOps.exif_transpose(image), int(orientation)
-    except Exception:  # broken EXIF beside sound pixels; unsound pixels are reported when they are decoded
+        orientation = _orientation(image)
+        return (image if orientation == 1 else ImageOps.exif_transpose(image)), orientation  # which would copy it
+    except Exception:  # unsound pixels are reported when they are decoded
         return image, 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(found) if found in range(2, 9) else 1
+    except Exception:  # broken EXIF beside sound pixels
+        return 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.plain import checked
@@ -29,6 +29,7 @@ class Loading:
         split_seed: of the splits that are drawn.
         group: a column of the data, or a regular expression for the names of the images, whose images stay together.
         folds, fold: of so many folds, which one is the test split, from 1; 0 where there are none.
+        near: whether near duplicates stay together.
 
     Raises `UserError` for a value that makes no sense.
     """
@@ -38,6 +39,7 @@ class Loading:
     group: str = ""
     folds: int = 0
     fold: int = 0
+    near: bool = True
 
     def __post_init__(self) -> None:
         check_fit(self.fit)
@@ -58,13 +60,13 @@ class Loading:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], source: str) -> Self:
-        """What `as_dict` gave; of a time before there were fits, all images were cropped.
+        """What `as_dict` gave; before there were fits, images were cropped, and nobody looked for near duplicates.
 
         Raises:
             UserError: for a value of another type.
         """
-        values = {"fit": "crop", **record}
-        hints = {"fit": str, "split_seed": int, "group": str, "folds": int, "fold": int}
+        values = {"fit": "crop", "near": False, **record}
+        hints = get_type_hints(cls)
         given = {name: hint for name, hint in hints.items() if name in values}
         return cls(**{name: checked(values[name], hint, f"{source}: {name}") for name, hint in given.items()})
 

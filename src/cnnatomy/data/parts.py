@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from cnnatomy.data.batches import Batches, Store
+from cnnatomy.data.batches import Batches
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS
+from cnnatomy.data.leaks import Overlap
 from cnnatomy.data.loading import Loading
+from cnnatomy.data.stores import Store
 from cnnatomy.errors import some_of
 from cnnatomy.tasks.task import Target, Task
 
@@ -35,9 +37,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(self, batch_size: int, seed: int | None = None, weights: Tensor | None = None) -> Batches:
+    def batches(
+        self, batch_size: int, seed: int | None = None, weights: Tensor | None = None, cut: float = 0.0
+    ) -> Batches:
         """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
-        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights)
+        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights, cut)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class Report:
     """What became of the files: counts per split and class, and everything that was not used.
 
     `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
-    `drawn_from` is what the project drew the images out of, where it did.
+    `drawn_from` is what the project drew the images out of, where it did. `near_duplicates` are pairs within one split,
+    `ungrouped` images whose name shows no group, and `unused` those of a test split that no fold uses. `overlaps` are
+    what lies in different splits of the data set's own.
     """
 
     counts: dict[str, dict[str, int]]
@@ -56,6 +62,10 @@ class Report:
     conflicts: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     drawn_from: str = ""
+    near_duplicates: int = 0
+    ungrouped: int = 0
+    unused: int = 0
+    overlaps: tuple[Overlap, ...] = ()
 
     def lines(self, most: int = 5) -> list[str]:
         """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
@@ -72,6 +82,13 @@ class Report:
             lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
         if self.duplicates:
             lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
+        if self.near_duplicates:
+            lines.append(f"{self.near_duplicates:,} pairs of near duplicates: each kept in one split")
+        if self.ungrouped:
+            lines.append(f"{self.ungrouped:,} images have no group by their name: each is one of its own")
+        if self.unused:
+            lines.append(f"{self.unused:,} images of the data set's own test split are in no fold: use them at the end")
+        lines += [overlap.line() for overlap in self.overlaps]
         if self.left_out:
             lines.append(f"{self.left_out:,} images left out that are in a later split too")
         if self.conflicts:
@@ -103,6 +120,15 @@ class Data:
         """Training and validation together as the training split, and no validation; the normalisation stays."""
         indices = torch.cat([self.train.indices, self.val.indices])
         return replace(self, train=replace(self.train, indices=indices), val=replace(self.val, indices=indices[:0]))
+
+    def on(self, device: torch.device, room: int) -> Self:
+        """The same for a training on this device, in so many bytes of its memory; see `stores.Store.on`."""
+        store = self.train.store.on(device, room)
+        return replace(self, **{name: replace(getattr(self, name), store=store) for name in SPLITS})
+
+    def close(self) -> None:
+        """Ends the processes that decode its images; they begin again where they are needed."""
+        self.train.store.close()
 
     def describe(self) -> dict[str, Any]:
         """What a run folder keeps of the data set."""

@@ -1,34 +1,50 @@
-"""Training, validation and test split: stratified, seeded, and never the same image in two of them."""
+"""Training, validation and test split, and folds: stratified, seeded, and nothing that belongs together in two of them.
+
+What belongs together is a unit, which is drawn whole: equal images, near duplicates, and the images of one group (the
+same person, object or film), and whatever these connect. Units of one image and its equals are drawn for each class by
+itself, in an order that the seed gives, until its share is reached. Larger units come before, since they are harder to
+place: see `cnnatomy.data.units`.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.units import Unit, place, units_of
 from cnnatomy.errors import UserError
 
 FRACTION = {TEST: 0.2, VAL: 0.1}
 """What is cut off the training images of each class where the data set does not bring that split along."""
 
+GroupNames = Sequence[str | None]
+"""The group of each image; None is a group of its own."""
+NearPairs = NDArray[np.int64]
+"""Indices of near duplicates, `(pairs, 2)`."""
+
 
 def split_images(
-    labels: NDArray[np.int64],
+    strata: NDArray[np.int64],
     digests: Sequence[bytes],
     given: NDArray[np.int8],
     has: frozenset[int],
     classes: Sequence[str],
     seed: int,
+    groups: GroupNames | None = None,
+    near: NearPairs | None = None,
+    every: bool = True,
 ) -> NDArray[np.int8]:
     """TRAIN, VAL, TEST or LEFT_OUT for each image.
 
-    Images with the same digest go to the same split. Where the data set's own splits share an image, it stays in
-    test before validation before training, and is left out of the others. An empty digest marks a broken
-    image: left out.
-    Raises `UserError` where a class has too few different images.
+    `strata` number the `classes`, of which each split gets its share; all are 0 where there are none. Images with the
+    same digest go to the same split, and so do those of a group, and near duplicates. Where the data set's own splits
+    share an image, it stays in test before validation before training, and is left out of the others; groups and near
+    duplicates stay where the data set puts them (see `cnnatomy.data.leaks`). An empty digest marks a broken image: left
+    out.
+    Raises `UserError` where a class has too few units for all splits, unless not `every` class has to be in each.
     """
     splits = given.copy()
     splits[[index for index, digest in enumerate(digests) if not digest]] = LEFT_OUT
@@ -37,41 +53,155 @@ def split_images(
         members = np.flatnonzero(splits == split).tolist()
         splits[[index for index in members if digests[index] in kept]] = LEFT_OUT
         kept |= {digests[index] for index in members}
-    wanted = [split for split in (TEST, VAL) if split not in has]
-    generator = np.random.default_rng(seed)
-    for label, groups in enumerate(_groups(labels, digests, splits, len(classes))):
-        _check(groups, classes[label], wanted)
-        order = [groups[position] for position in generator.permutation(len(groups))]
-        total = sum(map(len, order))
-        for position, split in enumerate(wanted):
-            target = max(1, round(FRACTION[split] * total))
-            needed = len(wanted) - position  # groups that the splits after this one need at least
-            taken = 0
-            while taken < target and len(order) > needed:
-                group = order.pop()
-                splits[group] = split
-                taken += len(group)
+    parts = [*(split for split in (TEST, VAL) if split not in has), TRAIN]
+    units = units_of(np.flatnonzero(splits == TRAIN).tolist(), strata, digests, groups, near)
+    if every:
+        present = sorted(set(strata[given == TRAIN].tolist()))
+        splits_named = [SPLITS[split] for split in reversed(parts)]
+        _check(units, present, classes, len(parts), f"one each for {', '.join(splits_named)}")
+    shares = [FRACTION[split] for split in parts[:-1]]
+    _cut(splits, units, parts, [*shares, 1 - sum(shares)], _whole(shares), classes, seed, every)
     return splits
 
 
-def _groups(
-    labels: NDArray[np.int64], digests: Sequence[bytes], splits: NDArray[np.int8], classes: int
-) -> list[list[list[int]]]:
-    """For each class the training images, equal ones together; an image under two classes counts for the first."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index in np.flatnonzero(splits == TRAIN).tolist():
-        groups[digests[index]].append(index)
-    by_class: list[list[list[int]]] = [[] for _ in range(classes)]
-    for group in groups.values():
-        by_class[labels[group[0]]].append(group)
-    return by_class
+def fold_images(
+    strata: NDArray[np.int64],
+    digests: Sequence[bytes],
+    given: NDArray[np.int8],
+    classes: Sequence[str],
+    folds: int,
+    fold: int,
+    seed: int,
+    groups: GroupNames | None = None,
+    near: NearPairs | None = None,
+    every: bool = True,
+) -> NDArray[np.int8]:
+    """The same where `fold`, from 1 to `folds`, is the test split, 10 % of the others validation and the rest training.
+
+    Each image is in the test split of one fold. What the data set brings along as test split stays out of all of them
+    (LEFT_OUT), to be used once, when everything is chosen; its training and validation images are divided.
+    Raises `UserError` where there is no such fold, or a class has too few units.
+    """
+    if folds < 2:
+        raise UserError(f"{folds} folds: expected 2 or more, as each is tested once and trained on by the others")
+    if not 1 <= fold <= folds:
+        raise UserError(f"fold {fold} of {folds}: expected 1 to {folds}")
+    pool = [index for index in np.flatnonzero((given == TRAIN) | (given == VAL)).tolist() if digests[index]]
+    units = units_of(pool, strata, digests, groups, near)
+    if every:  # where one fold is the test split, the others have one each for training and validation
+        present = sorted(set(strata[(given == TRAIN) | (given == VAL)].tolist()))
+        _check(units, present, classes, max(3, folds + 2 * (folds == 2)), f"for {folds} folds")
+    parts = np.full(len(given), LEFT_OUT, np.int64)
+    _cut(parts, units, range(folds), [1 / folds] * folds, _even(folds), classes, seed, every)
+    splits = np.full(len(given), LEFT_OUT, np.int8)
+    splits[parts >= 0] = TRAIN
+    splits[parts == fold - 1] = TEST
+    rest = [unit for unit in units if parts[unit.members[0]] != fold - 1]
+    share = FRACTION[VAL]
+    _cut(splits, rest, [VAL, TRAIN], [share, 1 - share], _whole([share]), classes, seed + fold, every)
+    return splits
 
 
-def _check(groups: list[list[int]], name: str, wanted: list[int]) -> None:
-    if len(groups) > len(wanted):
+def _cut(
+    splits: NDArray[np.int8] | NDArray[np.int64],
+    units: list[Unit],
+    parts: Sequence[int],
+    shares: Sequence[float],
+    wanted: Callable[[int], list[int]],
+    classes: Sequence[str],
+    seed: int,
+    every: bool,
+) -> None:
+    """Writes into `splits` which part each unit belongs to.
+
+    `wanted` says of a number of images of one class how many each part should have, but for the last, which has the
+    rest. `shares` says the same of units too large to be counted so.
+    """
+    if len(parts) == 1:
         return
-    needed = ", ".join(["train", *(SPLITS[split] for split in reversed(wanted))])
-    raise UserError(
-        f"class {name} has {len(groups)} usable image{'s' * (len(groups) != 1)} that differ; "
-        f"{len(wanted) + 1} are needed at least, one each for {needed}"
-    )
+    strata = sorted({stratum for unit in units for stratum in unit.strata})
+    small: dict[int, list[Unit]] = {stratum: [] for stratum in strata}
+    for unit in units:
+        if unit.single:
+            small[unit.strata[0]].append(unit)
+    scarce = {stratum for stratum in strata if len(small[stratum]) < len(parts)} if every else set()
+    large = [unit for unit in units if not unit.single]
+    has = {stratum: [0] * len(parts) for stratum in strata}
+    for unit, part in zip(large, place(large, shares, scarce, seed), strict=True):
+        splits[unit.members] = parts[part]
+        for stratum in unit.strata:
+            has[stratum][part] += 1
+    generator = np.random.default_rng(seed)
+    for stratum in range(max([len(classes), *(stratum + 1 for stratum in strata)])):
+        order = small.get(stratum, [])
+        order = [order[position] for position in generator.permutation(len(order))]
+        if stratum in has:
+            _fill(splits, order, parts, has[stratum], wanted)
+            if every and not all(has[stratum]):
+                raise UserError(
+                    f"{_called(classes, stratum)} does not get into every split: its groups have other classes too, and"
+                    " too large a share of them. Another seed may divide them, else smaller groups"
+                )
+
+
+def _fill(
+    splits: NDArray[np.int8] | NDArray[np.int64],
+    order: list[Unit],
+    parts: Sequence[int],
+    has: list[int],
+    wanted: Callable[[int], list[int]],
+) -> None:
+    """Deals the small units of one class to the parts, which have so many images of it; none is to be without."""
+    total = sum(has) + sum(len(unit.members) for unit in order)
+    for part, target in enumerate(wanted(total)):
+        while has[part] < target and len(order) > has[part + 1 :].count(0):
+            unit = order.pop()
+            splits[unit.members] = parts[part]
+            has[part] += len(unit.members)
+    for unit in order:
+        splits[unit.members] = parts[-1]
+        has[-1] += len(unit.members)
+
+
+def _whole(shares: Sequence[float]) -> Callable[[int], list[int]]:
+    return lambda total: [max(1, round(share * total)) for share in shares]
+
+
+def _even(folds: int) -> Callable[[int], list[int]]:
+    """Equal numbers; what is left over goes to other folds in each class, so that these stay equal too."""
+    before = 0
+
+    def wanted(total: int) -> list[int]:
+        nonlocal before
+        extra = {(before + number) % folds for number in range(total % folds)}
+        before += total
+        return [total // folds + (part in extra) for part in range(folds - 1)]
+
+    return wanted
+
+
+def _check(units: list[Unit], present: list[int], classes: Sequence[str], needed: int, why: str) -> None:
+    """Raises `UserError` where a class is in fewer units than are needed."""
+    counts = dict.fromkeys(present, 0)
+    images = dict.fromkeys(present, 0)
+    for unit in units:
+        for stratum in set(unit.strata):
+            counts[stratum] += 1
+            images[stratum] += unit.differing(stratum)
+    for stratum in present:
+        count = counts[stratum]
+        if count >= needed:
+            continue
+        name = _called(classes, stratum)
+        if images[stratum] > count:
+            found = (
+                f"{name} has {images[stratum]:,} images, but in only {count} group{'s' * (count != 1)} (near duplicates"
+                " are one group)"
+            )
+        else:
+            found = f"{name} has {count} usable image{'s' * (count != 1)} that differ"
+        raise UserError(f"{found}; {needed} are needed at least, {why}")
+
+
+def _called(classes: Sequence[str], stratum: int) -> str:
+    return f"class {classes[stratum]}" if stratum < len(classes) else "the data set"

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnatomy.data.batches import InMemory, OnDemand, Store
+from cnnatomy.data.duplicates import SIDE, thumbnail
 from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
-from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.image_set import Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
+from cnnatomy.data.stores import InMemory, OnDemand, Store
+from cnnatomy.data.streaming import Streamed
+from cnnatomy.errors import UserError
 
 Progress = Callable[[int, int], None]
 """Called with (images read, images in all)."""
-THUMBNAIL = 16
-"""Rows and columns of the small grey images by which near duplicates are found."""
+AT_ONCE = 512
+"""Images that are decoded before they are measured together, if they take `AT_ONCE_BYTES` at most."""
+AT_ONCE_BYTES = 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +39,7 @@ class Survey:
         digests: of the pixels of each; empty where it is broken.
         digests_of_maps: of the map of each that has one.
         sums, squares: of the pixels by channel, `(images, channels)`.
-        thumbnails: grey, `(images, 16 x 16)`.
+        thumbnails: grey, `(images, 16, 16)`.
         stored: of those that are not broken, how they are stored.
         broken: of the others, the reason.
         classes: which classes the map of each has, `(images, names)`.
@@ -61,38 +69,62 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     images = np.zeros((count, *frame.shape), np.uint8) if fits else None
     maps = np.zeros((count, *frame.shape[1:]), np.uint8) if fits and has_maps else None
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
-    thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
+    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
     classes = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.bool_)
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
     broken: dict[int, str] = {}
-    for index, found in decode_all(image_set, frame):
-        if isinstance(found, Fetched) and found.map is not None:
-            try:
-                classes[index] = present(found.map, classes.shape[1])
-            except ImageError as error:
-                found = error
-        if isinstance(found, ImageError):
-            broken[index] = str(found)
-        else:
-            pixels, stored[index], classes_of_pixels = found
-            digests[index] = _digest(pixels)
-            flat = pixels.reshape(channels, -1)
-            sums[index] = flat.sum(1, dtype=np.int64)
-            squares[index] = np.einsum("cp,cp->c", flat, flat, dtype=np.int64)
-            thumbnails[index] = thumbnail(pixels)
-            if images is not None:
-                images[index] = pixels
+    for part, fetched in decode_all(image_set, frame):
+        whole: dict[int, Pixels] = {}
+        for index, found in zip(part, fetched, strict=True):
+            if isinstance(found, Fetched) and found.map is not None:
+                try:
+                    classes[index] = present(found.map, classes.shape[1])
+                except ImageError as error:
+                    found = error
+            if isinstance(found, ImageError):
+                broken[index] = str(found)
+                continue
+            whole[index], stored[index], classes_of_pixels = found
             if classes_of_pixels is not None:
                 digests_of_maps.append(_digest(classes_of_pixels))
                 if maps is not None:
                     maps[index] = classes_of_pixels
+        if whole:
+            where, pixels = list(whole), np.stack(list(whole.values()))
+            several = measured(pixels)
+            for index, digest in zip(where, several.digests, strict=True):
+                digests[index] = digest
+            sums[where], squares[where], thumbnails[where] = several.sums, several.squares, several.thumbnails
+            if images is not None:
+                images[where] = pixels
         if progress is not None:
-            progress(index + 1, count)
-    store: Store = OnDemand(image_set, frame, workers)
+            progress(part.stop, count)
+    mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
+    store: Store = OnDemand(image_set, frame, workers, mean_size)
+    if image_set.stream:
+        store = Streamed(image_set, frame, max(1, memory // (area * (channels + has_maps))))
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, classes)
+
+
+class Measures(NamedTuple):
+    """Of images: digests of their pixels, sums of them and of their squares, `(images, channels)`, thumbnails."""
+
+    digests: list[bytes]
+    sums: NDArray[np.int64]
+    squares: NDArray[np.int64]
+    thumbnails: Pixels
+
+
+def measured(images: Pixels) -> Measures:
+    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
+    exact = images.reshape(*images.shape[:2], -1).astype(np.float64)  # all sums stay far below 2^53
+    sums, squares = exact.sum(2), np.einsum("icp,icp->ic", exact, exact)
+    digests = [_digest(image) for image in images]
+    thumbnails = np.stack([thumbnail(image) for image in images])
+    return Measures(digests, sums.astype(np.int64), squares.astype(np.int64), thumbnails)
 
 
 def _digest(pixels: Pixels) -> bytes:
@@ -107,30 +139,27 @@ def present(classes: Pixels, count: int) -> NDArray[np.bool_]:
     return np.isin(np.arange(count), found)
 
 
-def thumbnail(pixels: Pixels) -> Pixels:
-    """The means of 16 x 16 nearly equal parts of an image, over all of its channels."""
-    grey = pixels.mean(0, dtype=np.float32)
-    for axis, length in enumerate(grey.shape):
-        edges = np.arange(THUMBNAIL) * length // THUMBNAIL
-        counts = np.maximum(np.diff(edges, append=length), 1)
-        grey = np.add.reduceat(grey, edges, axis) / np.expand_dims(counts, 1 - axis)
-    small: Pixels = grey.reshape(-1).round().astype(np.uint8)
-    return small
+def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[range, list[Fetched | ImageError]]]:
+    """Every image in order, some at once; files by several threads (Pillow releases the interpreter meanwhile)."""
 
-
-def decode_all(image_set: ImageSet, frame: Frame) -> Iterator[tuple[int, Fetched | ImageError]]:
-    """Every image in order, files by several threads (Pillow releases the interpreter while it decodes)."""
-
-    def fetch(index: int) -> Fetched | ImageError:
+    def fetched(decode: Decode) -> Fetched | ImageError:
         try:
-            return image_set.fetch(index, frame)
+            return decode(frame)
         except ImageError as error:
             return error
 
-    if not image_set.files:
-        yield from ((index, fetch(index)) for index in range(len(image_set)))
-        return
-    with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(image_set), 512):  # bounds how many decoded images wait
-            part = range(start, min(start + 512, len(image_set)))
-            yield from zip(part, threads.map(fetch, part), strict=True)
+    decoders = image_set.decoders()
+    step = max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(frame.shape)))  # bounds how many decoded images wait
+    parts = (range(start, min(start + step, len(image_set))) for start in range(0, len(image_set), step))
+    with ExitStack() as stack:
+        spread: Callable[..., Iterator[Fetched | ImageError]] = map
+        if image_set.files:
+            stack.enter_context(quiet_decoders())
+            spread = stack.enter_context(ThreadPoolExecutor()).map
+        for part in parts:
+            found = list(spread(fetched, islice(decoders, len(part))))
+            if len(found) < len(part):
+                raise UserError(
+                    f"{image_set.source} ends after {part.start + len(found):,} of {len(image_set):,} images"
+                )
+            yield part, found

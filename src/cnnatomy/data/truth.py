@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -75,10 +75,14 @@ class Truth(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """One class for each image: its number among `names`."""
+    """One class for each image: its number among `names`.
+
+    `groups` may say which classes are of one kind; see `Label`.
+    """
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has_maps = False
 
     def __len__(self) -> int:
@@ -91,7 +95,7 @@ class Classes:
 
     def task(self, shape: ImageShape) -> Task:
         """One label."""
-        return Label(self.names)
+        return Label(self.names, groups=dict(self.groups))
 
     def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
         """The numbers of the classes, `(images,)` int64."""
@@ -106,8 +110,10 @@ class Classes:
         return dict(zip(self.names, torch.bincount(targets, minlength=len(self.names)).tolist(), strict=True))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
-        """See `Truth`."""
-        return replace(self, names=tuple(classes), labels=numbers_among(self.names, classes, source)[self.labels])
+        """See `Truth`; groups are of its own classes, and stay where there are no others."""
+        labels = numbers_among(self.names, classes, source)[self.labels]
+        groups = self.groups if len(classes) == len(self.names) else {}
+        return replace(self, names=tuple(classes), labels=labels, groups=groups)
 
 
 @dataclass(frozen=True, eq=False)

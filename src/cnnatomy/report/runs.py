@@ -16,6 +16,7 @@ from cnnatomy.report.tables import Column, render
 
 if TYPE_CHECKING:  # they import torch
     from cnnatomy.runs.averages import Together
+    from cnnatomy.runs.folds import Folds
     from cnnatomy.runs.listing import Group, Listed
 
 MAX_NAMED_CURVES = 20
@@ -79,6 +80,7 @@ def grouped(groups: Sequence[Group], of: int, format: str = "table") -> str:
         assert first is not None
         row: dict[str, Any] = {"network": first.name, "data": first.source, "runs": len(group.members)}
         row["seeds"] = [one.run.recipe.get("seed") for one in group.members if one.run is not None]
+        row["folds"] = [one.run.loading.fold for one in group.members if one.run is not None and one.run.loading.folds]
         for name in FIGURES:
             row |= {name: group.mean(name), f"{name}_std": group.deviation(name)}
         records.append(row)
@@ -88,6 +90,8 @@ def grouped(groups: Sequence[Group], of: int, format: str = "table") -> str:
         Column("runs", "runs", _count, number=True),
         Column("seeds", "seeds", lambda seeds: " ".join(map(str, seeds)), shortest=8),
     ]
+    if any(record["folds"] for record in records):
+        columns.append(Column("folds", "folds", lambda folds: " ".join(map(str, folds)), shortest=8))
     texts: tuple[Callable[[Any], str], ...] = (training.figure, _loss, training.figure, _seconds)
     for name, heading, text in zip(FIGURES, ("validation", "loss", "test", "seconds"), texts, strict=True):
         columns += [
@@ -192,6 +196,24 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "-" if value is None else printable(str(value))
+
+
+def folds(found: Folds) -> str:
+    """A row for each fold, then the mean of each figure, its standard deviation, and its interval of 95 %."""
+    each = [
+        {"fold": path.name, **{name: training.figure(figures[name], name) for name in found.means}}
+        for path, figures in zip(found.paths, found.figures, strict=True)
+    ]
+    for title, part in (("mean", "mean"), ("standard deviation", "std"), ("from", "low"), ("to", "high")):
+        values = {name: getattr(mean, part) for name, mean in found.means.items()}
+        shown = {name: min(max(x, 0.0), 1.0) if training.is_share(name) else x for name, x in values.items()}
+        each.append({"fold": title, **{name: training.figure(x, name) for name, x in shown.items()}})
+    columns = [Column("fold", "fold"), *(Column(name, training.titled(name), number=True) for name in found.means)]
+    count = len(found.paths)
+    title = (
+        f"{count} folds; the mean is between `from` and `to` with a confidence of 95 %, as if folds were independent"
+    )
+    return render(columns, each, "table", title)
 
 
 def ensemble(names: Sequence[str], together: Together, what: str, format: str = "table") -> str:

@@ -61,14 +61,15 @@ def recipe_line(recipe: Recipe) -> str:
 
 
 def named(task: Task) -> str:
-    """What there is to learn: `10 classes`, or the kind of target with its names."""
+    """What there is to learn: `10 classes`, with their groups, or the kind of target with its names."""
     if task.kind == "label":
-        return f"{len(task.names)} classes"
+        groups = len(getattr(task, "groups", ()))
+        return f"{len(task.names)} classes" + (f" in {groups} groups" if groups else "")
     return f"{task.kind} ({some_of(task.names)})"
 
 
 def ending(outcome: Outcome, metric: str) -> str:
-    """How long it took, which epoch was kept, and what memory it took."""
+    """How long it took and waited for data, which epoch was kept, and what memory it took."""
     count = len(outcome.epochs)
     seconds = sum(epoch.seconds for epoch in outcome.epochs)
     ended = f"stopped early after {count}" if outcome.stopped_early else f"{count}"
@@ -76,12 +77,13 @@ def ending(outcome: Outcome, metric: str) -> str:
     memory = f"; {predicted / 2**20:,.0f} MiB of tensors predicted"
     if taken is not None:
         memory += f", {taken / 2**20:,.0f} MiB measured"
+    waited = f", {outcome.summary['training']['waiting']:.0%} of it waiting for data"
     best = outcome.best
     score = f"{titled(metric)} {best.val_score:.2%}"
     kept = f"best by validation: epoch {best.epoch}, loss {best.val_loss:.4f}, {score}"
     if math.isnan(best.val_loss):
         kept = "the last is kept"
-    return f"{ended} epoch{'s' * (count != 1)} in {seconds:.1f} s; {kept}{memory}"
+    return f"{ended} epoch{'s' * (count != 1)} in {seconds:.1f} s{waited}; {kept}{memory}"
 
 
 def evaluation(result: Evaluation, what: str, format: str = "table") -> str:
@@ -190,9 +192,14 @@ def figure(value: Any, name: str = "") -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    if not any(name.endswith(other) for other in NO_SHARES):
+    if is_share(name):
         return f"{value:.2%}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:,.4g}"
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure of this name is from 0 to 1."""
+    return not any(name.endswith(other) for other in NO_SHARES)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def _test(place: RunFolder) -> tuple[tuple[str, float], ...]:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seeds."""
+    """Runs that differ in nothing but their seeds or folds."""
 
     members: tuple[Listed, ...]
 
@@ -158,15 +158,17 @@ class Group:
 
 
 def groups(runs: Sequence[Listed]) -> list[Group]:
-    """Complete runs by everything but their seeds, in the order of the first of each, and each as it is in the list.
+    """Complete runs by all but seeds and folds, in the order of the first of each, and each as it is in the list.
 
-    Of several with the same seed, which are the same, the first stands for all.
+    Of several with the same seed and fold, which are the same, the first stands for all.
     """
     found: dict[str, dict[Any, Listed]] = {}
     for one in runs:
         if one.run is not None and one.state == COMPLETE:
             record = one.run.as_dict()
-            seed = record["recipe"].pop("seed", None)
+            seed = record["recipe"].pop("seed", None), record["data"].pop("fold")
+            if record["data"]["folds"]:  # each has its own training images, and what is computed of them
+                del record["data"]["fingerprint"], record["normalisation"]
             key = json.dumps([record, listed.write(one.run.network)], sort_keys=True, default=str)
             found.setdefault(key, {}).setdefault(seed, one)
     return [Group(tuple(members.values())) for members in found.values()]

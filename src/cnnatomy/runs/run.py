@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from cnnatomy.data import Data, Frame, Loading, Normalisation
-from cnnatomy.data.batches import chosen as chosen_of
 from cnnatomy.design.listed import ListedNetwork
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, shown
@@ -22,6 +21,7 @@ from cnnatomy.readers.yaml import listed
 from cnnatomy.tasks import kinds
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.task import Task, outputs_of
+from cnnatomy.tasks.task import chosen as chosen_of
 
 FORMAT = 1
 """Of run.json and summary.json; a reader refuses a higher one."""
@@ -103,7 +103,7 @@ class Run:
         Raises:
             UserError: naming the file and the key of what `as_dict` does not give.
         """
-        about = field(record, "data", dict[str, str | int], source)
+        about = field(record, "data", dict[str, str | int | bool], source)
         normalisation = field(record, "normalisation", dict[str, tuple[float, ...]], source)
         data, normal = f"{source}: data", f"{source}: normalisation"
         run = cls(

@@ -40,6 +40,8 @@ IMAGES_AT_ONCE = 64
 class Epoch:
     """One epoch: a row of metrics.csv. Losses are means over the images, scores 0 .. 1, `seconds` of all of it.
 
+    `waiting` are those in which it waited for data; unknown, and so 0, of a time before they were measured.
+
     What the scores are, the task says (`task.metric`): for one label the accuracy.
     """
 
@@ -51,6 +53,7 @@ class Epoch:
     val_score: float
     images_per_second: float
     seconds: float
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -296,3 +296,10 @@ def mismatch(output: Output, needs: str, whose: str, names: Sequence[str]) -> Us
     """The message for a head of the wrong shape."""
     head = f"the auxiliary head {output.name}" if output.auxiliary else "the head"
     return UserError(f"{head} gives {dimensions(output.shape)}, {needs}: {whose} {some_of(names)}")
+
+
+def chosen(targets: Target, indices: Tensor) -> Target:
+    """The targets of some images."""
+    if isinstance(targets, Tensor):
+        return targets.index_select(0, indices)
+    return {name: tensor.index_select(0, indices) for name, tensor in targets.items()}

@@ -12,6 +12,7 @@ from cnnatomy.data import Data
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform, guarded
 from cnnatomy.data.augmentation.settings import NAMES
+from cnnatomy.data.batches import Batches
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.tasks.task import Task
@@ -40,6 +41,16 @@ def check(recipe: Recipe, task: Task, shape: Shape) -> None:
             f"recipe: {mixing[0]} adds two images and their losses, for targets of the whole image: one label, several"
             f" labels or numbers; the task is {task.kind}: set {' and '.join(f'{name}=0' for name in mixing)}"
         )
+
+
+def batches(data: Data, recipe: Recipe, weights: Tensor | None) -> Batches:
+    """Those of the training split, of whose images a part is cut out while they are decoded, if it may be then.
+
+    That is where the files have more pixels than what is decoded of them, nothing comes before, and no target has
+    places in the image.
+    """
+    early = data.train.store.cuts and data.task.is_mixable and not recipe.perspective
+    return data.train.batches(recipe.batch_size, recipe.seed, weights, recipe.resized_crop if early else 0.0)
 
 
 def said(recipe: Recipe, shape: Shape) -> list[str]:

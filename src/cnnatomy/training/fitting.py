@@ -17,6 +17,7 @@ from torch import nn
 from cnnatomy import machine
 from cnnatomy.data import Data
 from cnnatomy.data.augmentation.own import Transform
+from cnnatomy.data.stores import watched
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
@@ -107,13 +108,15 @@ def fit(
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
         stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
+        data = data.on(where, (preparing.available(where, memory) or 0) - planned.predicted)
+        stack.callback(data.close)
         peak = Peak(where)
         model = built(run, recipe, start, where)
         if loss is not None:
             preparing.try_loss(model, data, objective)
         if transform is not None:
             augmenting.try_out(data, run.task, recipe, transform)
-        batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
+        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
         validation = data.val.batches(planned.evaluated) if len(data.val) else None
         training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)], transform)
         if place is not None:
@@ -152,6 +155,7 @@ def surroundings(name: str, device: torch.device, folder: Path = Path("."), reme
         quiet(),
         _deterministic(device),
         out_of_memory(name),
+        watched(),
         writing_to(folder, remedy),
     ):
         yield
@@ -233,6 +237,7 @@ def _summary(
         "stopped_early": training.stopped_early,
         "seconds": sum(row.seconds for row in rows),
         "images_per_second": sum(row.images_per_second for row in rows) / len(rows),
+        "waiting": sum(row.waiting for row in rows) / max(sum(row.seconds for row in rows), 1e-9),
         "val_loss": None if math.isnan(best.val_loss) else best.val_loss,
         f"val_{metric}": None if math.isnan(best.val_score) else best.val_score,
         "predicted_bytes": planned.predicted,

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from cnnatomy.data.augmentation import Wanted, augmented, blended
+from cnnatomy.data.augmentation import Augmentation, Wanted, augmented, blended
 from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.seeds import mix
@@ -31,6 +31,7 @@ from cnnatomy.training import divergence, optimizers, schedules
 from cnnatomy.training.divergence import DivergenceError
 from cnnatomy.training.schema import Recipe
 from cnnatomy.training.steps import Sums, frozen, has_gradients, in_float32, parts, seed, weighted
+from cnnatomy.training.waiting import Waiting
 from cnnatomy.training.watching import Watcher
 
 LOOKS_EVERY = 50
@@ -70,6 +71,7 @@ class Training:
     ) -> None:
         self.model, self.recipe, self.objective, self.train, self.val = model, recipe, objective, train, val
         self.watchers, self.transform = list(watchers), transform
+        self.changes: Augmentation = replace(recipe, resized_crop=0.0) if train.order.cut else recipe
         self.device = model.mean.device
         self.optimizers = optimizers.make(recipe, model.network)
         self.plateau = schedules.Plateau(recipe.cut_patience)
@@ -159,7 +161,8 @@ class Training:
         self.train.order.set_epoch(self.epochs, self.step_in_epoch)
         self._set_training()
         self._started, seen = time.perf_counter(), self.sums.images
-        for images, target, seeds in self.train.drawn():
+        self._waiting = Waiting(self.device)
+        for images, target, seeds in self._waiting.over(self.train.drawn()):
             self._step(images, target, seeds)
             if self.step_in_epoch < self.steps_per_epoch and self.steps < self.total:
                 between()
@@ -188,7 +191,7 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         images, target = images.to(self.device, non_blocking=True), moved(target, self.device)
-        images, target = augmented(images, target, seeds, recipe, self.objective.task, self.transform)
+        images, target = augmented(images, target, seeds, self.changes, self.objective.task, self.transform)
         images, wanted = blended(images, target, recipe, recipe.seed, self.steps)
         total: Any = 0.0
         for part, goals in parts(images, wanted, recipe.accumulate):
@@ -279,6 +282,7 @@ class Training:
             val_score=score,
             images_per_second=self._speed,
             seconds=time.perf_counter() - self._started,
+            waiting=self._waiting.seconds,
         )
 
     def check_weights(self) -> None:
@@ -297,7 +301,7 @@ class Training:
         model, objective, sums = self.evaluated, self.objective, Sums()
         model.eval()
         with torch.inference_mode(), self._precision():
-            for images, given in self.val:
+            for images, given in self._waiting.over(self.val):
                 target = moved(given, self.device)
                 outputs, _ = model.heads(model(images))
                 outputs = in_float32(outputs)

@@ -88,6 +88,7 @@ def within(
             if time.perf_counter() - validated > 1:
                 break
     validation = (time.perf_counter() - validated) * len(data.val) / max(seen, 1)
+    data.close()
     epochs = Pace(watch.step_seconds, validation).epochs(seconds, training.steps_per_epoch)
     recipe = plan.recipe
     share = epochs / recipe.epochs
@@ -147,6 +148,7 @@ def find_rate(
     training.watchers = [watch]
     watch.raise_rate(training)
     _run(training, plan, device)
+    data.close()
     rates, losses = watch.rates, watch.losses
     if len(rates) < 5:
         raise UserError("the loss is no number from the start, at the lowest rate: look at the data and the network")
@@ -193,7 +195,7 @@ def _throwaway(
     with surroundings(plan.run.name, device):
         model = built(plan.run, recipe, start, device)
         objective = preparing.objective(plan.run.task, recipe, plan.weights, loss)
-        batches = data.train.batches(recipe.batch_size, recipe.seed, preparing.draws(data, recipe))
+        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
         endless = replace(recipe, epochs=10**6, patience=0)
         return Training(model, endless, objective, batches, None, transform=augmenting.own(recipe, transform))
 

@@ -19,6 +19,7 @@ class Peak:
         self._before: int | None = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
         else:
             with suppress(OSError):
                 CLEAR.write_text("5")  # from now on VmHWM is the peak
@@ -28,7 +29,7 @@ class Peak:
     def bytes(self) -> int | None:
         """The peak until now; None where the system does not say (all but Linux)."""
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
+            return torch.cuda.max_memory_allocated(self.device) - (self._before or 0)
         peak = _status("VmHWM")
         return max(0, peak - self._before) if peak is not None and self._before is not None else None
 

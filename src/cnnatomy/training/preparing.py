@@ -116,7 +116,7 @@ def plan(
     if recipe.accumulate == 0:
         recipe = replace(recipe, accumulate=parts)
         if parts > 1:
-            there = _there(device, limit)
+            there = available(device, limit)
             whole = needed(run.network, run.shape, batch, recipe, device).total
             notes.append(
                 f"a step with {batch:,} images needs {_size(whole)}, and there are {_size(there or 0)}: each batch is"
@@ -252,7 +252,8 @@ def _paths(network: Design, shape: Shape) -> set[str]:
     return paths
 
 
-def _there(device: torch.device, limit: int | None) -> int | None:
+def available(device: torch.device, limit: int | None) -> int | None:
+    """Bytes of memory for a training: the limit, else all of the device; None where the system does not say."""
     if limit is not None:
         return limit
     return machine.memory() if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
@@ -276,7 +277,7 @@ def split(
     Raises:
         UserError: naming the layer at which most is needed, where not even one image fits, or the recipe's parts don't.
     """
-    there = _there(device, limit)
+    there = available(device, limit)
     parts = max(recipe.accumulate, 1)
     step = needed(design, shape, -(-batch // parts), recipe, device)
     if there is None or step.total <= there:
@@ -306,7 +307,7 @@ def at_once(run: Run, recipe: Recipe, device: torch.device, limit: int | None) -
         return memory.inference(graph, setting.replace(batch=images))
 
     kept = step.gradients + step.optimizer  # which stay where they are meanwhile
-    there = _there(device, limit)
+    there = available(device, limit)
     images = EVALUATION_BATCH
     if there is not None and footprint(images).total + kept > there:
         images = max(1, memory.largest_batch(footprint, there - kept))

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from cnnatomy.data.augmentation.settings import Augmentation
-from cnnatomy.data.batches import chosen
 from cnnatomy.data.seeds import mix
-from cnnatomy.tasks.task import Target
+from cnnatomy.tasks.task import Target, chosen
 
 
 class Wanted(NamedTuple):

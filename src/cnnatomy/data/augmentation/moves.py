@@ -93,9 +93,19 @@ def _affine(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
 
 
 def _part(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
-    """A part of the image that is enlarged to all of it: the first of some that fits."""
+    """A part of the image that is enlarged to all of it."""
+    left, top, right, bottom = windows(seeds, recipe.resized_crop).unbind(1)
+    rows, columns = size
+    return scaling(1 / (right - left), 1 / (bottom - top)) @ translation(-left * columns, -top * rows)
+
+
+def windows(seeds: Tensor, least: float) -> Tensor:
+    """A part of each image with at least this share of its area: the first of some that fits.
+
+    Left, top, right and bottom as shares of its sides, `(images, 4)` float64.
+    """
     drawn = uniforms(seeds, "resized_crop", 2 * TRIES + 2)
-    area = recipe.resized_crop + (1 - recipe.resized_crop) * drawn[:, :TRIES]
+    area = least + (1 - least) * drawn[:, :TRIES]
     aspect = ((2 * drawn[:, TRIES:-2] - 1) * ASPECT).exp()
     sides = torch.stack(
         [(area * aspect).sqrt(), (area / aspect).sqrt()], 2
@@ -103,10 +113,8 @@ def _part(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
     fits = (sides <= 1).all(2)
     first = fits.int().argmax(1)
     chosen = torch.where(fits.any(1)[:, None], sides[torch.arange(len(seeds)), first], 1.0)
-    wide, high = chosen.unbind(1)
-    left, top = (drawn[:, -2:] * (1 - chosen)).unbind(1)
-    rows, columns = size
-    return scaling(1 / wide, 1 / high) @ translation(-left * columns, -top * rows)
+    corner = drawn[:, -2:] * (1 - chosen)
+    return torch.cat([corner, corner + chosen], 1)
 
 
 def _perspective(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:

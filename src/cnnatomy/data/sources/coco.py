@@ -146,7 +146,7 @@ def read_coco(path: Path, images: Path) -> Annotated:
             image = _known(entry, "image_id", places, what, "images")
             label = _known(entry, "category_id", numbers, what, "categories")
             label = -2 - label if _flag(entry, "iscrowd", what) else label
-            box = _box(entry, sizes[image], what)
+            box = box_of(entry, sizes[image], what)
             if isinstance(box, str):
                 skipped.append((what, box))
                 continue
@@ -261,7 +261,7 @@ def _images(entries: list[dict[str, Any]]) -> tuple[list[str], list[tuple[int, i
     return names, sizes, places
 
 
-def _box(entry: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | str:
+def box_of(entry: dict[str, Any], size: tuple[int, int], what: str) -> tuple[float, float, float, float] | str:
     """x1, y1, x2, y2 within the image; why it cannot be used, where none of it is there."""
     if "bbox" not in entry:
         raise UserError(f"{what} has no bbox")

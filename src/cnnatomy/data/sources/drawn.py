@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnatomy.data.batches import InMemory
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources import scenes
+from cnnatomy.data.stores import InMemory
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.tasks.maps import Keypoints, Mask, PixelNumbers
 from cnnatomy.tasks.numbers import Labels, Numbers

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST (LeCun, Cortes and Burges: "The MNIST database", file formats)."""
+"""IDX files, the format of MNIST and its kin (LeCun, Cortes and Burges: "The MNIST database", file formats)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cnnatomy.data.frames import Pixels
 from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
@@ -31,6 +32,10 @@ FASHION_MNIST = (
     "ankle boot",
 )
 """Xiao, Rasul and Vollgraf 2017, table 2: the IDX files hold numbers only."""
+KMNIST = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+"""Clanuwat et al. 2018, figure 2: one hiragana for each row of the syllabary, in its modern reading."""
+_NAMED: dict[str, tuple[str, ...]] = {"fashion": FASHION_MNIST, "kmnist": KMNIST, "kuzushiji": KMNIST}
+"""What a folder's name has in it -> the names of its classes; the files are called as MNIST's."""
 _UNSIGNED_BYTE = 0x08
 _STEP = 2**20
 """Bytes that are inflated at once."""
@@ -50,40 +55,54 @@ def read(name: str) -> ImageSet:
     Raises `UserError` naming the file that is missing, truncated or not what its name says.
     """
     folder = Path(name)
-    images, labels, splits = [], [], []
-    for prefix, split in (("train", TRAIN), ("t10k", TEST)):
+    images, labels = pairs(folder, ("train", "t10k"))
+    count = int(max(part.max() for part in labels)) + 1
+    if count < 2:
+        raise UserError(f"{folder}: all labels are of one class; expected two classes at least")
+    names = next((names for word, names in _NAMED.items() if word in str(folder.resolve()).lower()), ())
+    names = names if len(names) == count else tuple(map(str, range(count)))
+    truth = Classes(names, np.concatenate(labels).astype(np.int64))
+    return image_set(str(folder.resolve()), truth, images, ("train", "t10k"))
+
+
+def pairs(folder: Path, prefixes: tuple[str, str]) -> tuple[list[Pixels], list[Pixels]]:
+    """Images `(images, rows, columns)` and labels `(images,)` of the training and of the test files.
+
+    Raises:
+        UserError: naming the file that is missing, broken or does not fit the others.
+    """
+    images, labels = [], []
+    for prefix in prefixes:
         path, label_path = _find(folder, prefix, "images", 3), _find(folder, prefix, "labels", 1)
-        image_set, numbers = read_idx(path, 3), read_idx(label_path, 1)
-        if len(image_set) != len(numbers):
-            raise UserError(f"{path} has {len(image_set):,} images, but {label_path.name} has {len(numbers):,} labels")
-        if len(image_set) == 0 or 0 in image_set.shape:
+        pixels, numbers = read_idx(path, 3), read_idx(label_path, 1)
+        if len(pixels) != len(numbers):
+            raise UserError(f"{path} has {len(pixels):,} images, but {label_path.name} has {len(numbers):,} labels")
+        if len(pixels) == 0 or 0 in pixels.shape:
             raise UserError(f"{path} holds no image")
-        images.append(image_set)
+        images.append(pixels)
         labels.append(numbers)
-        splits.append(np.full(len(numbers), split, np.int8))
     if images[0].shape[1:] != images[1].shape[1:]:
         raise UserError(
             f"{folder}: training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels"
         )
-    count = int(max(part.max() for part in labels)) + 1
-    if count < 2:
-        raise UserError(f"{folder}: all labels are of one class; expected two classes at least")
-    names = FASHION_MNIST if "fashion" in str(folder.resolve()).lower() and count == 10 else map(str, range(count))
+    return images, labels
+
+
+def image_set(source: str, truth: Classes, images: Sequence[Pixels], prefixes: tuple[str, str]) -> ImageSet:
+    """The images of a training and of a test file as a set."""
     return ImageSet(
-        source=str(folder.resolve()),
-        truth=Classes(tuple(names), np.concatenate(labels).astype(np.int64)),
-        splits=np.concatenate(splits),
+        source=source,
+        truth=truth,
+        splits=np.repeat(np.array([TRAIN, TEST], np.int8), [len(part) for part in images]),
         has=frozenset({TRAIN, TEST}),
         fetch=FromArray(np.concatenate(images)),
         names=tuple(
-            f"{prefix} {index}"
-            for prefix, part in zip(("train", "t10k"), labels, strict=True)
-            for index in range(len(part))
+            f"{prefix} {index}" for prefix, part in zip(prefixes, images, strict=True) for index in range(len(part))
         ),
     )
 
 
-def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+def read_idx(path: Path, dimensions: int) -> Pixels:
     """The array of unsigned bytes in one IDX file.
 
     What its header promises is held against the size of the file, or against what so small a gzip file may become,
@@ -126,7 +145,7 @@ def _shape(path: Path, file: BufferedReader | gzip.GzipFile, dimensions: int, li
     return shape
 
 
-def _filled(path: Path, shape: tuple[int, ...], file: BufferedReader | gzip.GzipFile) -> NDArray[np.uint8]:
+def _filled(path: Path, shape: tuple[int, ...], file: BufferedReader | gzip.GzipFile) -> Pixels:
     array = np.empty(math.prod(shape), np.uint8)
     places, done = array.data, 0
     while done < len(array) and (got := file.readinto(places[done : done + _STEP])):

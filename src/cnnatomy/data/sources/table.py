@@ -37,8 +37,12 @@ KINDS = (
     SourceKind("digits", "1,797 real handwritten digits of 8 x 8, which come with scikit-learn", "digits"),
     SourceKind("fashion-mnist", "70,000 clothes of 28 x 28, where Debian's package is installed", "fashion"),
     SourceKind("scenes:KIND", "drawn scenes with labels, numbers, mask, keypoints, objects, ...", "drawn"),
+    SourceKind("hf:NAME", "a data set of the Hugging Face Hub, or a folder or file of parquet", "hub"),
+    SourceKind("hf-stream:NAME", "the same, too large for memory and disk", "hub"),
     SourceKind("FILE.json", "COCO's annotations, boxes of objects; or a folder as COCO's lies", "detection"),
-    SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST, EMNIST", "idx"),
+    SourceKind("FOLDER/emnist-CHOICE", "EMNIST's IDX files: byclass, bymerge, balanced, letters, digits", "emnist"),
+    SourceKind("FOLDER", "CIFAR-10 and CIFAR-100: version for Python, binary version, PNG sheets", "cifar"),
+    SourceKind("FOLDER", "IDX files: MNIST, Fashion-MNIST, KMNIST", "idx"),
     SourceKind("FOLDER", "class folders of images, with or without train, val and test above them", "folders"),
 )
 """In the order in which they are asked; class folders, which any folder may be, are last."""

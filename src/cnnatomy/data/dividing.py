@@ -1,0 +1,81 @@
+"""Which split each image of a data set goes to, and what lies in several splits although it belongs together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnatomy.data.duplicates import near_duplicates
+from cnnatomy.data.image_set import LEFT_OUT, TEST, ImageSet
+from cnnatomy.data.leaks import Grouping, Overlap, groups_across, groups_of, near_across
+from cnnatomy.data.loading import Loading
+from cnnatomy.data.splits import fold_images, split_images
+from cnnatomy.data.survey import Survey
+from cnnatomy.data.truth import Classes
+from cnnatomy.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """The split of each image (TRAIN, VAL, TEST or LEFT_OUT), and what is to be told of that.
+
+    Attributes:
+        near_duplicates: pairs that are in one split.
+        ungrouped: images whose names show no group.
+        unused: images of the data set's own test split, which no fold uses.
+        overlaps: what lies in different splits of the data set's own.
+    """
+
+    splits: NDArray[np.int8]
+    near_duplicates: int = 0
+    ungrouped: int = 0
+    unused: int = 0
+    overlaps: tuple[Overlap, ...] = ()
+
+
+def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
+    """Draws the splits that a data set does not bring along; see `splits`.
+
+    Raises:
+        UserError: where a class has too few images, or the groups make no sense.
+    """
+    strata, every = image_set.truth.strata(), isinstance(image_set.truth, Classes)
+    grouping = grouping_of(image_set, loading.group)
+    groups = grouping.names if grouping is not None else None
+    near = near_duplicates(seen.thumbnails) if loading.near else np.zeros((0, 2), np.int64)
+    given, seed, unused = image_set.splits, loading.split_seed, 0
+    if loading.folds:
+        which = loading.folds, loading.fold
+        splits = fold_images(strata.classes, seen.digests, given, strata.names, *which, seed, groups, near, every)
+        unused = int(((given == TEST) & seen.usable).sum())
+    else:
+        splits = split_images(
+            strata.classes, seen.digests, given, image_set.has, strata.names, seed, groups, near, every
+        )
+    across = near_across(near, image_set.names, splits)
+    together = (splits[near] != LEFT_OUT).all(1).sum() - (across.count if across else 0)
+    found = [across, groups_across(groups, splits) if groups is not None else None]
+    return Divided(
+        splits,
+        near_duplicates=int(together),
+        ungrouped=grouping.alone if grouping is not None else 0,
+        unused=unused,
+        overlaps=tuple(one for one in found if one is not None),
+    )
+
+
+def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
+    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either."""
+    if not group:
+        return None
+    if group in image_set.columns:
+        values = image_set.columns[group]
+        return Grouping(tuple(value or None for value in values), sum(not value for value in values))
+    try:
+        return groups_of(image_set.names, group)
+    except UserError as error:
+        if not image_set.columns:
+            raise
+        raise UserError(f"{error}. The data have the columns {', '.join(image_set.columns)}") from None

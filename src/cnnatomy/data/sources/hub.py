@@ -1,0 +1,273 @@
+"""Data sets of the Hugging Face Hub, parquet files and image folders, as the library `datasets` opens them.
+
+`hf:NAME`, `hf:NAME:CONFIG`, `hf:FOLDER`, `hf:FILE.parquet`, each with `?column=...` where it has to be said which is
+what. `hf-stream:` does the same with what does not fit on the disk: its images come one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from cnnatomy.data.frames import Frame
+from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet
+from cnnatomy.data.images import ImageError, highest_class, map_in, quiet_decoders, read_bytes, read_content, size_in
+from cnnatomy.data.sources.detection import AnnotatedObjects
+from cnnatomy.data.sources.folders import SPLIT_NAMES
+from cnnatomy.data.sources.hub_boxes import objects
+from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
+from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, opened, parsed
+from cnnatomy.data.streaming import FromStream
+from cnnatomy.data.truth import Masks, Truth
+from cnnatomy.errors import UserError, printable, quoted, shown
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features, IterableDataset
+
+AT_ONCE = 512
+"""Images that threads look at together."""
+Look = TypeVar("Look")
+
+
+def recognises(name: str) -> bool:
+    """By how it begins."""
+    return name.startswith((PREFIX, STREAM))
+
+
+def read(name: str) -> ImageSet:
+    """Finds the images and what the columns say of them, without decoding any.
+
+    Raises:
+        UserError: if `datasets` is not installed, the data set is neither here nor to be had, or it is not clear what
+            its columns are.
+    """
+    wanted = parsed(name)
+    splits, ignored = _by_split(opened(wanted), wanted.source)
+    features = _features(next(iter(splits.values())), wanted.source)
+    chosen = choose(features, wanted.choices, wanted.source)
+    with described(wanted):
+        if wanted.prefix == STREAM:
+            bare = opened(wanted, chosen.scalars)
+            rows = [_rows_of_stream(bare[split], chosen) for split in splits]
+        else:
+            rows = [_rows(part, chosen) for part in splits.values()]
+    columns = {column: [value for part in rows for value in part.columns[column]] for column in chosen.scalars}
+    counts = [part.rows for part in rows]
+    if not sum(counts):
+        raise UserError(f"{wanted.source} has no row")
+    numbers, has = _splits(splits, counts, columns.get(chosen.split), chosen.split, wanted.source)
+    cells = tuple(_bare(part, chosen) for part in splits.values())
+    ends = tuple(accumulate(counts))
+    stream = HubStream(wanted.source, cells, ends, chosen.image, chosen.mask) if wanted.prefix == STREAM else None
+    fetch = FromStream(stream) if stream else FromRows(cells, ends, chosen.image, chosen.mask)
+    names = tuple(
+        _name(split, number, path, wanted)
+        for split, part in zip(splits, rows, strict=True)
+        for number, path in enumerate(part.paths)
+    )
+    learned = _truth(wanted, chosen, features, columns, cells, names)
+    skipped = learned.parts[0].skipped if isinstance(learned, AnnotatedObjects) else ()
+    return ImageSet(
+        source=wanted.source,
+        truth=learned,
+        splits=numbers,
+        has=has,
+        fetch=fetch,
+        names=names,
+        files=True,
+        skipped_annotations=(*ignored, *skipped),
+        columns=text_columns(chosen, features, columns),
+        stream=stream,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FromRows:
+    """Fetches from the rows of several tables, one after another; `ends` are where each ends."""
+
+    tables: tuple[Dataset, ...]
+    ends: tuple[int, ...]
+    image: str
+    mask: str | None
+
+    def __call__(self, index: int, frame: Frame) -> Fetched:
+        table = int(np.searchsorted(self.ends, index, side="right"))
+        row = self.tables[table][index - (self.ends[table - 1] if table else 0)]
+        return _decoded_row(row, self.image, self.mask, frame)
+
+
+@dataclass(frozen=True, eq=False)
+class HubStream:
+    """All images in the order in which they come, table after table; `ends` are where each ends."""
+
+    source: str
+    tables: tuple[IterableDataset, ...]
+    ends: tuple[int, ...]
+    image: str
+    mask: str | None
+
+    def __call__(self, first: int = 0) -> Iterator[Decode]:
+        for table, start, end in zip(self.tables, (0, *self.ends), self.ends, strict=False):
+            if first >= end:
+                continue
+            rows = iter(table.skip(first - start) if first > start else table)
+            while (row := self._next(rows)) is not None:
+                yield partial(_decoded_row, row, self.image, self.mask)
+
+    def _next(self, rows: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        try:
+            return next(rows, None)
+        except Exception as error:  # of pyarrow, fsspec, httpx, ...
+            raise UserError(f"{self.source}: the stream has ended: {shown(error)}") from None
+
+
+def _decoded_row(row: Mapping[str, Any], image: str, mask: str | None, frame: Frame) -> Fetched:
+    """The image of a row, and its map, if any; raises `ImageError` with the reason."""
+    pixels, stored = read_bytes(_content(row[image]), frame)
+    return Fetched(pixels, stored, map_in(_content(row[mask]), stored, frame) if mask else None)
+
+
+def _content(cell: Any) -> bytes:
+    """The bytes of an image's file, of which a row has these or the path."""
+    if isinstance(cell, Mapping):
+        cell = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+    if cell is None:
+        raise ImageError("there is no image in this row")
+    return cell if isinstance(cell, bytes) else read_content(Path(cell))
+
+
+class Rows(NamedTuple):
+    """How many rows a table has, what its scalar columns say, and where the images lay, as far as it is told."""
+
+    rows: int
+    columns: dict[str, list[Any]]
+    paths: list[Any]
+
+
+def _rows(table: Dataset, chosen: Chosen) -> Rows:
+    from pyarrow import compute, types
+
+    images = table.data.column(chosen.image)
+    has_paths = types.is_struct(images.type)
+    paths = compute.struct_field(images, "path").to_pylist() if has_paths else [None] * len(table)
+    return Rows(len(table), {name: table.data.column(name).to_pylist() for name in chosen.scalars}, paths)
+
+
+def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> Rows:
+    columns: dict[str, list[Any]] = {name: [] for name in chosen.scalars}
+    count = 0
+    for row in table.select_columns(chosen.scalars) if columns else table:
+        count += 1
+        for name, values in columns.items():
+            values.append(row[name])
+    return Rows(count, columns, [None] * count)
+
+
+def _bare(table: Any, chosen: Chosen) -> Any:
+    """The table with its images alone, which are not decoded by it."""
+    from datasets import Image
+
+    names = [chosen.image, *([chosen.mask] if chosen.mask else [])]
+    table = table.select_columns(names)
+    for name in names:
+        if isinstance(table.features[name], Image):
+            table = table.cast_column(name, Image(decode=False))
+    return table
+
+
+def _features(table: Any, source: str) -> Features:
+    features = table.features
+    if features is None:  # of a stream that does not say them: its first rows do
+        features = table._resolve_features().features
+    if not features:
+        raise UserError(f"{source} has no columns")
+    return features
+
+
+def _by_split(tables: Mapping[str, Any], source: str) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+    """The tables that are train, val and test, by their names; a single one is what is then divided."""
+    if len(tables) == 1:
+        return dict(tables), ()
+    found = {name: table for name, table in tables.items() if name.lower() in SPLIT_NAMES}
+    numbers = [SPLIT_NAMES[name.lower()] for name in found]
+    if TRAIN not in numbers:
+        raise UserError(f"{source} has the splits {', '.join(tables)}, but no train")
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"{source} has the splits {', '.join(found)}, of which two are the same")
+    features = {name: table.features for name, table in found.items()}
+    if len({str(each) for each in features.values()}) > 1:
+        raise UserError(f"{source}: the splits {', '.join(found)} have different columns")
+    ignored = tuple((f"split {name}", "none of train, val and test") for name in tables if name not in found)
+    return found, ignored
+
+
+def _splits(
+    tables: Mapping[str, Any], counts: Sequence[int], said: list[Any] | None, column: str, source: str
+) -> tuple[Any, frozenset[int]]:
+    """TRAIN, VAL or TEST of each row, by its table, or by a column."""
+    if said is None:
+        of_table = [SPLIT_NAMES[name.lower()] if len(tables) > 1 else TRAIN for name in tables]
+        return np.repeat(np.array(of_table, np.int8), counts), frozenset(of_table)
+    unknown = sorted({str(value) for value in said if str(value).lower() not in SPLIT_NAMES})
+    if unknown:
+        raise UserError(
+            f"{source}: column {column} says {', '.join(map(quoted, unknown[:3]))}; expected {', '.join(SPLITS)}"
+        )
+    numbers = np.array([SPLIT_NAMES[str(value).lower()] for value in said], np.int8)
+    return numbers, frozenset(numbers.tolist())
+
+
+def _name(split: str, number: int, path: str | None, wanted: HubName) -> str:
+    """Of an image, by which groups can be told: its path where that is known, below the folder that was named."""
+    if not path:
+        return f"{split} {number}"
+    known = Path(path)
+    is_below = wanted.path is not None and known.is_relative_to(wanted.path)
+    return printable(known.relative_to(wanted.path) if is_below and wanted.path else known)
+
+
+def _truth(
+    wanted: HubName,
+    chosen: Chosen,
+    features: Features,
+    columns: Mapping[str, Sequence[Any]],
+    tables: Sequence[Any],
+    names: Sequence[str],
+) -> Truth:
+    """What there is to learn; what only the images themselves tell of it, a look at each does."""
+    where = f"{wanted.source}: column {chosen.target[0]}"
+    if chosen.mask is not None:
+        if "names" in wanted.choices:
+            return Masks(tuple(wanted.choices["names"].split(",")), len(names))
+        count = max(_of_each(tables, chosen.mask, highest_class, 0)) + 1
+        if count < 2:
+            raise UserError(f"{where}: its masks have one class alone")
+        return Masks(tuple(map(str, range(count))), len(names))
+    if chosen.kind == OBJECTS:
+        sizes = _of_each(tables, chosen.image, size_in, (1, 1))
+        return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
+    return truth(chosen, features, columns, wanted.source)
+
+
+def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:
+    """What is found of the image of each row, by several threads; broken ones are told when all are read."""
+
+    def found(row: Mapping[str, Any]) -> Look:
+        try:
+            return look(_content(row[column]))
+        except ImageError:
+            return otherwise
+
+    rows = chain.from_iterable(table.select_columns([column]) for table in tables)
+    result: list[Look] = []
+    with quiet_decoders(), ThreadPoolExecutor() as threads:
+        while part := list(islice(rows, AT_ONCE)):
+            result += threads.map(found, part)
+    return result
