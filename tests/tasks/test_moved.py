@@ -15,6 +15,7 @@ from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.maps import Keypoints, other_side
 from cnnatomy.training import Recipe
 from cnnatomy.training.augmenting import check
+from image_seeds import image_seeds
 
 
 @pytest.mark.parametrize("kind", ["mask", "objects", "keypoints", "depth", "localised", "heads"])
@@ -75,3 +76,55 @@ def test_a_motion_turns_with_its_scene(scenes: Callable[[str], Data]) -> None:
     assert isinstance(moved, torch.Tensor)
     assert torch.equal(moved[:, 0], target[:, 0].flip(2))
     assert torch.equal(moved[:, 1], -target[:, 1].flip(2))
+
+
+def test_what_is_outside_is_so_in_images_of_other_rows_than_columns() -> None:
+    task = Keypoints(("one", "two"), size=(10, 20))
+    target = torch.tensor([[[15.0, 5, 1], [5, 15, 1]]])
+    moved = task.moved(target, Move(torch.eye(3, dtype=torch.float64)[None], (10, 20)))
+    assert isinstance(moved, torch.Tensor)
+    assert moved[0, :, 2].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "recipe", [Augmentation(trivial=True), Augmentation(rand=4), Augmentation(trivial=True, flip=1)]
+)
+def test_points_go_where_policies_take_a_bright_spot(recipe: Augmentation) -> None:
+    """The spot is what differs from the same image without it, however light and colours are changed."""
+    task, count = Keypoints(("spot",), size=(64, 64)), 100
+    images = torch.full((count, 1, 64, 64), 60, dtype=torch.uint8)
+    with_spot = images.clone()
+    with_spot[..., 28:33, 18:23] = 200
+    points = torch.tensor([20.5, 30.5, 1]).expand(count, 1, 3)
+    plain, _ = augmented(images, points, image_seeds(count), recipe, task)
+    spotted, moved = augmented(with_spot, points, image_seeds(count), recipe, task)
+    assert isinstance(moved, torch.Tensor)
+    assert (moved[:, 0, :2] != points[:, 0, :2]).any(1).sum() > count / 5
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    found = 0
+    for difference, (at_x, at_y, _) in zip((spotted.float() - plain.float())[:, 0], moved[:, 0].tolist(), strict=True):
+        weight = (difference - difference[0, 0]).abs()  # contrast and levels change all of an image
+        weight = weight * (weight > 0.5 * weight.max())
+        if 8 < at_x < 56 and 8 < at_y < 56 and weight.max() > 20 and (weight > 0).sum() < 80:
+            found += 1
+            centre = torch.stack([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+            assert torch.dist(centre, torch.tensor([at_x, at_y])) < 1.5
+    assert found > count / 2
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth", "localised", "heads", "objects", "labels"])
+def test_a_mirror_mirrors_what_has_places_and_nothing_else(scenes: Callable[[str], Data], kind: str) -> None:
+    data = scenes(kind)
+    images, target, seeds = next(data.train.batches(16, 0).drawn())
+    mirrored, moved = augmented(images, target, seeds, Augmentation(flip=1), data.task)
+    assert torch.equal(mirrored, images.flip(3))
+    before, after = (one if isinstance(one, dict) else {kind: one} for one in (target, moved))
+    for name, tensor in before.items():
+        if name in ("mask", "depth"):
+            assert torch.equal(after[name], tensor.flip(-1))
+        elif name == "objects":
+            there = tensor[..., 4:] >= 0
+            x1, y1, x2, y2, label = tensor.unbind(-1)
+            assert torch.equal(after[name], torch.where(there, torch.stack([32 - x2, y1, 32 - x1, y2, label], -1), -1))
+        else:
+            assert after[name] is tensor

@@ -60,10 +60,8 @@ def said(recipe: Recipe, shape: Shape) -> list[str]:
     lines = [f"augmented, each training image in each epoch by itself: {', '.join(words)}"] if words else []
     vain = [name for name in ("colour", "hue") if name in values]
     if vain and shape[0] != 3:
-        change, channels = "change" + "s" * (len(vain) == 1), "channel" + "s" * (shape[0] > 1)
-        lines.append(
-            f"{' and '.join(vain)} {change} nothing: images of {shape[0]} {channels} have no red, green and blue"
-        )
+        change, channels = "change" + "s" * (len(vain) == 1), f"{shape[0]} channel" + "s" * (shape[0] > 1)
+        lines.append(f"{' and '.join(vain)} {change} nothing: images of {channels} have no red, green and blue")
     return lines
 
 

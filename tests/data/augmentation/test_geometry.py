@@ -169,6 +169,36 @@ def test_ranges_are_respected(rotated: float, scaled: float, shifted: float, lea
     assert leans.abs().max() <= math.tan(math.radians(leant)) + 1e-9
 
 
+def test_ranges_are_used_whole_in_both_directions() -> None:
+    """Of the mean of 2,000 numbers, four standard errors."""
+    move = move_of(seeds(2000), (40, 60), Augmentation(rotation=30))
+    assert move is not None
+    angles = torch.rad2deg(torch.atan2(move.matrices[:, 1, 0], move.matrices[:, 0, 0]))
+    assert -30 <= float(angles.min()) < -29.5
+    assert 29.5 < float(angles.max()) <= 30
+    assert abs(float(angles.mean())) < 4 * 30 / 3**0.5 / 2000**0.5
+    for recipe, row, column, low, high in (
+        (Augmentation(scale=0.5), 0, 0, 0.5, 1.5),
+        (Augmentation(shear=45), 0, 1, -1, 1),
+        (Augmentation(shift=0.25), 0, 2, -15, 15),
+        (Augmentation(shift=0.25), 1, 2, -10, 10),
+    ):
+        found = move_of(seeds(2000), (40, 60), recipe)
+        assert found is not None
+        drawn_numbers = found.matrices[:, row, column]
+        assert low <= float(drawn_numbers.min()) < low + (high - low) / 50
+        assert high - (high - low) / 50 < float(drawn_numbers.max()) <= high
+
+
+def test_every_place_of_the_image_stays_before_the_eye() -> None:
+    """The perspective is the first: after a shift, what is outside could come back mirrored, from its other side."""
+    recipe = Augmentation(perspective=0.6, shift=1.0, scale=0.9, rotation=180, resized_crop=0.05)
+    move = move_of(seeds(5000), SQUARE, recipe)
+    assert move is not None
+    corners = torch.tensor([[0.0, 0, 1], [12, 0, 1], [12, 12, 1], [0, 12, 1]], dtype=torch.float64)
+    assert ((corners @ move.matrices.transpose(1, 2))[..., 2] > 0).all()
+
+
 def test_crops_reach_every_place_of_the_margin() -> None:
     move = move_of(seeds(500), SQUARE, Augmentation(crop=2))
     assert move is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from cnnatomy.data.augmentation.colours import JITTER, coloured, noisy
@@ -12,6 +15,9 @@ from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.data.augmentation.policies import Round, changed, matrices_of, rounds_of
 from cnnatomy.data.augmentation.settings import Augmentation
 from cnnatomy.tasks.task import Target, Task
+
+CACHE = 2**22
+"""Bytes of float images that a CPU changes at once."""
 
 
 def augmented(
@@ -40,9 +46,7 @@ def augmented(
     if move is not None:
         images, target = move.pixels(images), task.moved(target, move)
     if rounds or recipe.noise or any(getattr(recipe, name) for name in JITTER):
-        values = changed(coloured(images.float() / 255, seeds, recipe), rounds)
-        values = noisy(values, seeds, recipe.noise) if recipe.noise else values
-        images = values * 255
+        images = _revalued(images, seeds, recipe, rounds)
     if recipe.erasing:
         images = erased(images, seeds, recipe.erasing)
     if transform is not None:
@@ -50,7 +54,19 @@ def augmented(
     return images, target
 
 
-def _both(move: Move | None, rounds: list[Round], size: Size) -> Move | None:
+def _revalued(images: Tensor, seeds: Tensor, recipe: Augmentation, rounds: Sequence[Round]) -> Tensor:
+    """Images with other values where they are: on a CPU so few at once that they stay in its cache meanwhile."""
+    at_once = max(1, CACHE // (4 * images[0].numel())) if images.device.type == "cpu" else len(images)
+    parts = []
+    for first in range(0, len(images), at_once):
+        part = slice(first, first + at_once)
+        values = coloured(images[part].float() / 255, seeds[part], recipe)
+        values = changed(values, [Round(*(numbers[part] for numbers in each)) for each in rounds])
+        parts.append((noisy(values, seeds[part], recipe.noise) if recipe.noise else values) * 255)
+    return torch.cat(parts)
+
+
+def _both(move: Move | None, rounds: Sequence[Round], size: Size) -> Move | None:
     """A move, and after it what the operations of policies move."""
     if not rounds:
         return move
