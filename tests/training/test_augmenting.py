@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,3 +251,19 @@ def test_the_commands_of_the_documentation_say_what_makes_sense() -> None:
     assert len(lines) >= 5
     for line in lines:
         changed(Recipe(), re.findall(r"--set (\S+)", line))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "needed"), [("flip=True, turns=0.5, crop=2, erasing=0.5", False), ("hue=0.1", True)]
+)
+def test_kornia_is_imported_only_where_it_is_needed(recipe: str, needed: bool) -> None:
+    program = (
+        "import sys, torch; from cnnatomy.data.augmentation import Augmentation, augmented;"
+        "from cnnatomy.tasks.label import Label; images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8);"
+        f"augmented(images, images, torch.arange(4), Augmentation({recipe}), Label(('a',)));"
+        "print('kornia' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (ran.returncode, ran.stdout.strip()) == (0, str(needed)), ran.stderr
