@@ -139,6 +139,9 @@ MAX_COCO_BYTES = 2**30
 MAX_OBJECTS = 1_000
 """Boxes of one image; COCO has 93 at most."""
 
+MAX_IMAGES_COMPARED = 200_000
+"""Images of a data set in which near duplicates are looked for, each compared with each: a minute or two."""
+
 MAX_NEAR_PAIRS = 5_000_000
 """Of near duplicates that are kept in memory; of more, as in films, those that connect the same images."""
 

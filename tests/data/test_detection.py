@@ -25,13 +25,13 @@ from cnnatomy.training import Recipe, fit
 
 
 def annotated(folder: Path, count: int, file: str = "boxes.json", images: str = "images", first: int = 0) -> Path:
-    """Dark images of 40 x 60 pixels with one bright rectangle each, and what COCO's format says of them."""
+    """Images of 40 x 60 pixels with one bright rectangle each among dark squares, and what COCO's format says of them."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(first)
     record: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": []}
     record["categories"] = [{"id": 7, "name": "lamp"}, {"id": 3, "name": "sun"}]
     for number in range(first, first + count):
-        pixels = generator.integers(0, 40, (40, 60), np.uint8)
+        pixels = generator.integers(0, 200, (4, 6), np.uint8).repeat(10, 0).repeat(10, 1)
         pixels[10:20, 15:40] = 250
         Image.fromarray(pixels).save(folder / images / f"{number}.png")
         record["images"].append({"id": number, "file_name": f"{number}.png", "width": 60, "height": 40})

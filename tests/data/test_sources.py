@@ -16,6 +16,7 @@ from cnnatomy.data import load, open_source
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
 from cnnatomy.data.sources.idx import read_idx
+from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError
 
 
@@ -258,3 +259,9 @@ def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"is none of the data that can be read: digits, .*FOLDER"):
         open_source(tmp_path / "file")
+
+
+def test_the_page_on_data_has_the_table_of_sources() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    missing = [f"| `{written}` | {about} |" for written, about in table()]
+    assert [line for line in missing if line not in page] == [], "paste them into the table of docs/data.md"

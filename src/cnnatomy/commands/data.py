@@ -95,7 +95,7 @@ def data(
     _check_asked(sheet, view, images, recipe is not None)
     if sheet is not None:
         check_sheet(sheet)
-    source = open_source(data)
+    source = open_source(data).grouped_by(group or "")
     size = LookedAt(input, report.GIVEN) if input is not None else suitable_size(source)
     loading = Loading(fit=fit or Loading.fit, group=group or "")
     change, seed = None, seed or 0

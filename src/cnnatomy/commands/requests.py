@@ -51,11 +51,12 @@ class Request:
     design: Design | None = None
     base: Recipe | None = None
     groups: dict[str, tuple[str, ...]] | None = None
+    group_weight: float = 1.0
 
 
 def request_of(**options: Any) -> Request:
     """What was typed, or what a run file says, which options change."""
-    known = {each.name for each in fields(Request)} - {"changes", "design", "base", "groups"}
+    known = {each.name for each in fields(Request)} - {"changes", "design", "base", "groups", "group_weight"}
     given = {name: value for name, value in options.items() if name in known and value is not None}
     changes = {name: value for name, value in options.items() if name not in known and value is not None}
     if "freeze" in changes:
@@ -123,6 +124,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     held = parse_size(request.hold) if request.hold else MEMORY
     device = choose_device(request.device)
     images = open_source(request.data if request.data is not None else recorded(before.source) if before else "digits")
+    images = images.grouped_by(request.group if request.group is not None else before.loading.group if before else "")
     network = _network(request, images.outputs, before)
     shape = image_shape(network)
     images.check(shape)
@@ -145,7 +147,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
         data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
-    data = _grouped(data, request.groups if before is None or request.groups is not None else _groups(before.task))
+    data = _grouped(data, request, before)
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
     loss, transform = _own(request.loss), _own(request.transform)
     return Ready(network, data, plan, device, start, loss, transform, limit, before, final, console)
@@ -183,20 +185,23 @@ def _start(request: Request, network: Design) -> Trained | None:
     return open_start(request.start, network, request.device)
 
 
-def _groups(task: Task) -> dict[str, tuple[str, ...]] | None:
-    """Those of the classes of a run, where its task can have some: none where it was trained without."""
-    return getattr(task, "groups", None)
+def _groups(task: Task) -> dict[str, Any]:
+    """Those of the classes of a run and their weight in the loss, where its task can have some."""
+    return {name: getattr(task, name) for name in ("groups", "group_weight") if hasattr(task, name)}
 
 
-def _grouped(data: Data, groups: dict[str, tuple[str, ...]] | None) -> Data:
+def _grouped(data: Data, request: Request, before: Run | None) -> Data:
     """The same with groups of its classes; raises `UserError` where it has no classes, or other ones."""
     from cnnatomy.tasks.label import Label
 
-    if groups is None:
+    chosen: dict[str, Any] = {"groups": request.groups, "group_weight": request.group_weight}
+    if request.groups is None:
+        chosen = _groups(before.task) if before is not None else {}
+    if not chosen:
         return data
     if type(data.task) is not Label:
         raise UserError(f"groups are of the classes of one label; {data.source} has the task {data.task.kind}")
-    return replace(data, task=replace(data.task, groups=groups))
+    return replace(data, task=replace(data.task, **chosen))
 
 
 def _own(name: str | None) -> Any:
@@ -234,7 +239,7 @@ def again(request: Request) -> Request:
         base=resuming.as_chosen(place, run),
         fit=request.fit or run.loading.fit,
         group=run.loading.group if request.group is None else request.group,
-        groups=_groups(run.task),
+        **_groups(run.task),
         out=request.out or request.final.with_name(request.final.name + "-final"),
         start=request.start or run.parent or None,
     )

@@ -56,7 +56,7 @@ def load(
     image_set = open_source(source) if isinstance(source, (str, Path)) else source
     if isinstance(image_set, DrawnScenes):
         return image_set.load(shape, loading)
-    frame = Frame(shape, loading.fit)
+    image_set, frame = image_set.grouped_by(loading.group), Frame(shape, loading.fit)
     check_classes(image_set)
     seen = survey(image_set, frame, memory, processors() if workers is None else workers, progress)
     try:
@@ -179,13 +179,14 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
     }
     first: dict[bytes, int] = {}
+    known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     conflicts = duplicates = 0
     for index, (digest, split) in enumerate(zip(seen.digests, splits.tolist(), strict=True)):
         if not digest:
             continue
         duplicates += digest in first and split != LEFT_OUT
         other = first.setdefault(digest, index)
-        conflicts += other != index and not torch.equal(targets[index], targets[other])
+        conflicts += other != index and not torch.equal(known[index], known[other])
     return Report(
         counts=counts,
         skipped=tuple((image_set.names[index], reason) for index, reason in sorted(seen.broken.items())),

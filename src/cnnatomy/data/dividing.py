@@ -11,10 +11,11 @@ from cnnatomy.data.duplicates import near_duplicates
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, ImageSet
 from cnnatomy.data.leaks import Grouping, Overlap, groups_across, groups_of, near_across
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.splits import NearPairs, fold_images, split_images
+from cnnatomy.data.splits import GroupNames, NearPairs, fold_images, split_images
 from cnnatomy.data.survey import Survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
+from cnnatomy.limits import MAX_IMAGES_COMPARED
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +43,15 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
     Raises:
         UserError: where a class has too few images, a split has none, or the groups make no sense.
     """
-    strata, every = image_set.truth.strata(), isinstance(image_set.truth, Classes)
     grouping = grouping_of(image_set, loading.group)
     groups = grouping.names if grouping is not None else None
     near = near_pairs(seen, loading)
-    given, seed, unused = image_set.splits, loading.split_seed, 0
-    if loading.folds:
-        which = loading.folds, loading.fold
-        splits = fold_images(strata.classes, seen.digests, given, strata.names, *which, seed, groups, near, every)
-        unused = int(((given == TEST) & seen.usable).sum())
-    else:
-        splits = split_images(
-            strata.classes, seen.digests, given, image_set.has, strata.names, seed, groups, near, every
-        )
-    for split, name in enumerate(SPLITS):
-        if not (splits == split).any():
-            raise UserError(f"no usable image is left in {name}")
+    try:
+        splits = _cut(image_set, seen, loading, groups, near)
+    except UserError:
+        if not len(near):
+            raise
+        splits = _cut(image_set, seen, loading, groups, near[:0])  # what resembles itself as a whole is told, not kept
     across = near_across(near, image_set.names, splits)
     together = (splits[near] != LEFT_OUT).all(1).sum() - (across.count if across else 0)
     found = [across, groups_across(groups, splits) if groups is not None else None]
@@ -66,14 +60,35 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
         near,
         near_duplicates=int(together),
         ungrouped=grouping.alone if grouping is not None else 0,
-        unused=unused,
+        unused=int(((image_set.splits == TEST) & seen.usable).sum()) if loading.folds else 0,
         overlaps=tuple(one for one in found if one is not None),
     )
 
 
+def _cut(
+    image_set: ImageSet, seen: Survey, loading: Loading, groups: GroupNames | None, near: NearPairs
+) -> NDArray[np.int8]:
+    """The split of each image; raises `UserError` where a class has too few images, or a split has none."""
+    strata, every = image_set.truth.strata(), isinstance(image_set.truth, Classes)
+    given, seed = image_set.splits, loading.split_seed
+    if loading.folds:
+        which = loading.folds, loading.fold
+        splits = fold_images(strata.classes, seen.digests, given, strata.names, *which, seed, groups, near, every)
+    else:
+        splits = split_images(
+            strata.classes, seen.digests, given, image_set.has, strata.names, seed, groups, near, every
+        )
+    for split, name in enumerate(SPLITS):
+        if not (splits == split).any():
+            raise UserError(f"no usable image is left in {name}")
+    return splits
+
+
 def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
-    """Pairs of near duplicates, `(pairs, 2)`; none where they are not asked for."""
-    return near_duplicates(seen.thumbnails) if loading.near else np.zeros((0, 2), np.int64)
+    """Pairs of near duplicates, `(pairs, 2)`; none where they are not asked for, or would take too long."""
+    if not loading.near or len(seen.thumbnails) > MAX_IMAGES_COMPARED:
+        return np.zeros((0, 2), np.int64)
+    return near_duplicates(seen.thumbnails)
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Frame, ImageShape, Pixels
 from cnnatomy.data.images import Coding, Stored, class_numbers, read_map, read_stored
-from cnnatomy.data.truth import Truth
+from cnnatomy.data.truth import KnownNumbers, Truth
 from cnnatomy.tasks.task import Task
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
@@ -97,6 +97,13 @@ class ImageSet:
     def check(self, shape: ImageShape) -> None:
         """Raises `UserError` where images cannot be given that shape."""
         Frame(shape)
+
+    def grouped_by(self, group: str) -> Self:
+        """The same where a column by which images are grouped is not a number to learn: such as a patient's."""
+        truth = self.truth
+        if not isinstance(truth, KnownNumbers) or group not in truth.names:
+            return self
+        return replace(self, truth=truth.without(group))
 
     def among(self, classes: Sequence[str]) -> Self:
         """The same with the numbers that its classes have among others; raises `UserError` for one that is not."""

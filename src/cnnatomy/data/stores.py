@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -244,6 +245,10 @@ def processors() -> int:
 
 
 def _start(worker: int) -> None:
-    """In a worker process: the first reading has reported what there was to report, and Ctrl-C is not its business."""
+    """In a worker process: the first reading has reported what there was to report, and Ctrl-C is not its business.
+
+    Its errors are told by the process that trains; what a thread of it has to say when that has ended, nobody hears.
+    """
     warnings.simplefilter("ignore")
+    sys.excepthook = lambda *_: None
     signal.signal(signal.SIGINT, signal.SIG_IGN)

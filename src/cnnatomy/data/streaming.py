@@ -23,6 +23,8 @@ from cnnatomy.data.images import ImageError
 from cnnatomy.data.stores import Decoded, Draw
 from cnnatomy.errors import UserError
 
+BUFFER = 2**29
+"""Bytes of decoded images that are held of a stream; the order of an epoch depends on it."""
 AT_ONCE = 64
 """Images that are sent to the threads together, at most; of a small buffer a quarter."""
 

@@ -20,7 +20,7 @@ from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
 from cnnatomy.data.image_set import Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
 from cnnatomy.data.stores import InMemory, OnDemand, Store
-from cnnatomy.data.streaming import Streamed
+from cnnatomy.data.streaming import BUFFER, Streamed
 from cnnatomy.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -108,7 +108,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
     store: Store = OnDemand(image_set, frame, workers, mean_size)
     if image_set.stream:
-        store = Streamed(image_set, frame, max(1, memory // (area * (channels + has_maps))))
+        store = Streamed(image_set, frame, max(1, BUFFER // (area * (channels + has_maps))))
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
     return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas)

@@ -81,7 +81,7 @@ class Truth(Protocol):
 class Classes:
     """One class for each image: its number among `names`.
 
-    `groups` may say which classes are of one kind; see `Label`.
+    `groups` may say which classes are of one kind (see `Label`): how often that is right is told, and not learned.
     """
 
     names: tuple[str, ...]
@@ -99,7 +99,7 @@ class Classes:
 
     def task(self, shape: ImageShape) -> Task:
         """One label."""
-        return Label(self.names, groups=dict(self.groups))
+        return Label(self.names, dict(self.groups), 0.0) if self.groups else Label(self.names)
 
     def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
         """The numbers of the classes, `(images,)` int64."""
@@ -197,6 +197,13 @@ class KnownNumbers:
     def counts(self, targets: Tensor) -> dict[str, int]:
         """Images of which each number is known."""
         return dict(zip(self.names, (~targets.isnan()).sum(0).tolist(), strict=True))
+
+    def without(self, name: str) -> Self:
+        """The same without one of the numbers; raises `UserError` where there is no other."""
+        kept = [number for number, other in enumerate(self.names) if other != name]
+        if not kept:
+            raise UserError(f"the column {name}, by which images are grouped, is the only one with numbers to learn")
+        return replace(self, names=tuple(self.names[number] for number in kept), values=self.values[:, kept])
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """See `Truth`; of numbers that a network gives and the data have not, none is known."""

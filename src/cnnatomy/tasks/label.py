@@ -64,7 +64,7 @@ class Label(PerImage):
     def loss_of(self, logits: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
         """That of these numbers of each class, `(images, classes)`."""
         value: Tensor = criterion(logits, labels)
-        if self.groups:
+        if self.groups and self.group_weight:
             of_class = self._group_of_class().to(logits.device)
             logs = logits.log_softmax(1)
             sums = torch.stack([logs[:, of_class == group].logsumexp(1) for group in range(len(self.groups))], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -67,6 +68,10 @@ class DrawnScenes:
     def check(self, shape: ImageShape) -> None:
         """Raises `UserError` where scenes cannot have that shape."""
         scenes.check(HEADS[-1] if self.kind in ("heads", "localised") else self.kind, shape)
+
+    def grouped_by(self, group: str) -> Self:
+        """The same: they have no columns."""
+        return self
 
     def load(self, shape: ImageShape, loading: Loading = Loading()) -> Data:
         """Draws every scene for this shape; the seed of the splits is that of the scenes."""

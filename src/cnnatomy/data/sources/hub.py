@@ -152,7 +152,7 @@ def _content(cell: Any) -> bytes:
     return cell if isinstance(cell, bytes) else read_content(Path(cell))
 
 
-class Rows(NamedTuple):
+class RowsRead(NamedTuple):
     """How many rows a table has, what its scalar columns say, and where the images lay, as far as it is told."""
 
     rows: int
@@ -160,23 +160,23 @@ class Rows(NamedTuple):
     paths: list[Any]
 
 
-def _rows(table: Dataset, chosen: Chosen) -> Rows:
+def _rows(table: Dataset, chosen: Chosen) -> RowsRead:
     from pyarrow import compute, types
 
     images = table.data.column(chosen.image)
     has_paths = types.is_struct(images.type)
     paths = compute.struct_field(images, "path").to_pylist() if has_paths else [None] * len(table)
-    return Rows(len(table), {name: table.data.column(name).to_pylist() for name in chosen.scalars}, paths)
+    return RowsRead(len(table), {name: table.data.column(name).to_pylist() for name in chosen.scalars}, paths)
 
 
-def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> Rows:
+def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> RowsRead:
     columns: dict[str, list[Any]] = {name: [] for name in chosen.scalars}
     count = 0
     for row in table.select_columns(chosen.scalars) if columns else table:
         count += 1
         for name, values in columns.items():
             values.append(row[name])
-    return Rows(count, columns, [None] * count)
+    return RowsRead(count, columns, [None] * count)
 
 
 def _bare(table: Any, chosen: Chosen) -> Any:
