@@ -25,7 +25,7 @@ from cnnatomy.training import Recipe, fit
 
 
 def annotated(folder: Path, count: int, file: str = "boxes.json", images: str = "images", first: int = 0) -> Path:
-    """Images of 40 x 60 pixels with one bright rectangle each among dark squares, and what COCO's format says of them."""
+    """Images of 40 x 60 pixels with one bright rectangle each among dark squares, and COCO's annotations of them."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(first)
     record: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": []}
