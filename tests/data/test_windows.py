@@ -131,6 +131,8 @@ def test_a_part_is_cut_once_and_early_where_it_can_be(folder: Path) -> None:
     network = cn.network("lenet-5", classes=2, input=(3, 32, 32))
     for memory in (0, 10**9):
         fit(network, load(folder, (3, 32, 32), memory=memory, workers=0), recipe, watch=[Look()])
-    assert found == [(0.3, 0.0), (0.0, 0.3)]
+    assert found == [(0.3, 0.0), (0.3, 0.0)]
+    larger = load(folder, (3, 96, 96))  # in which no part of a photograph would be sharper
+    assert augmenting.batches(larger, recipe, None).order.cut == 0
     before = replace(recipe, perspective=0.1)  # comes before, in the order of augmentations
     assert augmenting.batches(load(folder, (3, 32, 32), memory=0, workers=0), before, None).order.cut == 0

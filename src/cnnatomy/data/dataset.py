@@ -79,6 +79,7 @@ def load(
         test=parts[TEST],
         normalisation=normalisation(seen, splits == TRAIN, shape),
         report=_report(image_set, seen, divided, targets),
+        originals=seen.originals,
         fingerprint=hashlib.blake2b(
             b"".join(seen.digests + seen.digests_of_maps) + splits.tobytes() + targets.numpy().tobytes(), digest_size=16
         ).hexdigest(),

@@ -113,6 +113,7 @@ class Data:
     normalisation: Normalisation
     report: Report
     fingerprint: str
+    originals: Store | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,11 +128,15 @@ class Data:
     def on(self, device: torch.device, room: int) -> Self:
         """The same for a training on this device, in so many bytes of its memory; see `stores.Store.on`."""
         store = self.train.store.on(device, room)
-        return replace(self, **{name: replace(getattr(self, name), store=store) for name in SPLITS})
+        originals = self.originals.on(device, room) if self.originals is not None else None
+        parts = {name: replace(getattr(self, name), store=store) for name in SPLITS}
+        return replace(self, originals=originals, **parts)
 
     def close(self) -> None:
         """Ends the processes that decode its images; they begin again where they are needed."""
         self.train.store.close()
+        if self.originals is not None:
+            self.originals.close()
 
     def describe(self) -> dict[str, Any]:
         """What a run folder keeps of the data set."""

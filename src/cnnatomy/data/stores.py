@@ -29,8 +29,8 @@ WORTH_WORKERS = 256
 class Draw(NamedTuple):
     """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64.
 
-    With `cut`, a part of each with at least this share of its area is drawn and becomes the whole, by a store that
-    `cuts`.
+    With `cut`, a part of each with at least this share of its area is drawn and becomes the whole, by a store that can
+    cut it out of the file.
     """
 
     indices: Tensor
@@ -49,12 +49,8 @@ class Store(Protocol):
     """Decoded images by index.
 
     Attributes:
-        cuts: whether it cuts a part out of an image before that is made small.
         window: how many places before its turn an image may be asked for; None where there are no turns.
     """
-
-    @property
-    def cuts(self) -> bool: ...
 
     @property
     def window(self) -> int | None: ...
@@ -75,7 +71,6 @@ class InMemory:
 
     images: Tensor
     maps: Tensor | None = None
-    cuts: ClassVar = False
     window: ClassVar = None
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
@@ -132,8 +127,8 @@ class OnDemand:
 
     @property
     def cuts(self) -> bool:
-        """See `Store`: where files may have more pixels than the frame."""
-        return self.image_set.files
+        """Whether the files have more pixels than the frame, on average: a part of them is sharper than of a frame."""
+        return self.image_set.files and self.pixels > self.frame.shape[1] * self.frame.shape[2]
 
     def on(self, device: torch.device, room: int) -> OnDemand:
         """See `Store`: with workers of its own."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,7 +45,6 @@ class Streamed:
     image_set: ImageSet
     frame: Frame
     buffer: int
-    cuts: ClassVar = False
 
     @property
     def at_once(self) -> int:

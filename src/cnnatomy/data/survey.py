@@ -36,6 +36,7 @@ class Survey:
 
     Attributes:
         store: gives the images again.
+        originals: the same out of the files, where these have more pixels than the frame.
         digests: of the pixels of each; empty where it is broken.
         digests_of_maps: of the map of each that has one.
         sums, squares: of the pixels by channel, `(images, channels)`.
@@ -46,6 +47,7 @@ class Survey:
     """
 
     store: Store
+    originals: OnDemand | None
     digests: list[bytes]
     digests_of_maps: list[bytes]
     sums: NDArray[np.int64]
@@ -106,12 +108,15 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
         if progress is not None:
             progress(part.stop, count)
     mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
-    store: Store = OnDemand(image_set, frame, workers, mean_size)
+    on_demand = OnDemand(image_set, frame, workers, mean_size)
+    store: Store = on_demand
     if image_set.stream:
         store = Streamed(image_set, frame, max(1, BUFFER // (area * (channels + has_maps))))
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
-    return Survey(store, digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas)
+    originals = on_demand if on_demand.cuts else None
+    measures = digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas
+    return Survey(store, originals, *measures)
 
 
 class Measures(NamedTuple):

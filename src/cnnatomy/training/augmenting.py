@@ -47,10 +47,14 @@ def batches(data: Data, recipe: Recipe, weights: Tensor | None) -> Batches:
     """Those of the training split, of whose images a part is cut out while they are decoded, if it may be then.
 
     That is where the files have more pixels than what is decoded of them, nothing comes before, and no target has
-    places in the image.
+    places in the image. They are decoded in every epoch then, whatever memory holds: what is cut stays sharp.
     """
-    early = data.train.store.cuts and data.task.is_mixable and not recipe.perspective
-    return data.train.batches(recipe.batch_size, recipe.seed, weights, recipe.resized_crop if early else 0.0)
+    early = recipe.resized_crop > 0 and data.originals is not None and data.task.is_mixable and not recipe.perspective
+    if not early:
+        return data.train.batches(recipe.batch_size, recipe.seed, weights)
+    assert data.originals is not None
+    split = replace(data.train, store=data.originals)
+    return split.batches(recipe.batch_size, recipe.seed, weights, recipe.resized_crop)
 
 
 def said(recipe: Recipe, shape: Shape) -> list[str]:

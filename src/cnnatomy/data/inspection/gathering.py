@@ -133,6 +133,7 @@ def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
     found = measured(store.images.numpy())
     seen = Survey(
         store=store,
+        originals=None,
         digests=found.digests,
         digests_of_maps=[],
         sums=found.sums,
