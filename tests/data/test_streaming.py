@@ -156,7 +156,8 @@ def test_images_are_asked_for_in_any_order_with_as_many_held() -> None:
     assert torch.equal(found.images, torch.stack([value(number) for number in (40, 3, 3, 17)]))
 
 
-def test_a_stream_that_fits_into_memory_is_kept_there() -> None:
+def test_a_stream_that_fits_into_memory_is_kept_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnatomy.data.survey.BUFFER", 64 * 20)
     data = load(streamed(Counting(100)), (1, 8, 8))
     assert isinstance(data.train.store, InMemory)
     small = load(streamed(Counting(100)), (1, 8, 8), memory=64 * 20)

@@ -59,5 +59,5 @@ def test_from_lenet_to_alexnet_every_change_is_shown() -> None:
 def test_only_what_differs_is_shown() -> None:
     assert "no field differs" in difference("default", "default", "table")
     record = yaml.safe_load(difference("densenet", "densenet-cifar", "yaml"))
-    assert [line["field"] for line in record["fields"]] == ["cut_at", "epochs", "batch_size", "shift"]
+    assert [line["field"] for line in record["fields"]] == ["cut_at", "epochs", "batch_size", "crop"]
     assert record["designs"] == []

@@ -38,6 +38,11 @@ def digits() -> Data:
     return load("digits", (1, 8, 8))
 
 
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def small(head: object = None) -> Network:
     return Network(
         tail=Conv(8, 3, padding=1), body=Chain(relu=ReLU()), head=head or LinearHead(10), input=(1, 8, 8), name="small"

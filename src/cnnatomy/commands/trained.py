@@ -248,10 +248,12 @@ def weights(
 
 def _echo_made(place: RunFolder, run: Run) -> None:
     """Says how images are normalised in a run of others' weights, which a file of them does not say, and what next."""
+    from cnnatomy.data.loading import FITS
     from cnnatomy.runs.weights.sources import IMAGENET
 
     what = "ImageNet's" if run.normalisation == IMAGENET else "that of pixels from 0 to 1: none"
     click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
+    click.echo(f"Images: --fit {run.loading.fit} ({FITS[run.loading.fit]}); another is `fit` there")
     click.echo(f"The run folder: {place.path}\n  cnnatomy predict {shlex.quote(str(place.path))} IMAGE...")
 
 
