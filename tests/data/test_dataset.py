@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from cnnatomy.data import Data, Frame, Loading, Split, load, load_labelled
+from cnnatomy.data import Data, Frame, Loading, Split, load, load_labelled, read_image
 from cnnatomy.data import stores as module
 from cnnatomy.data.batches import Batches
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL
@@ -102,7 +102,7 @@ def test_a_image_of_the_test_folder_is_left_out_of_training(tmp_path: Path) -> N
     data = load(tmp_path, (3, 10, 10))
     assert data.report.left_out == 1
     assert len(data.train) + len(data.val) == 20
-    assert "1 images left out" in "\n".join(data.report.lines())
+    assert "left out, as a later split has the same: 1 image" in "\n".join(data.report.lines())
 
 
 def test_a_image_in_two_classes_is_reported(tmp_path: Path) -> None:
@@ -253,3 +253,33 @@ def test_fashion_mnist_is_read_whole() -> None:
     training = torch.cat([images_of(data.train), images_of(data.val)]).double() / 255
     assert float(training.mean()) == pytest.approx(0.28604060, abs=1e-7)  # shared/DATA.md
     assert float(training.std()) == pytest.approx(0.35302424, abs=1e-7)
+
+
+def test_a_photograph_that_was_made_smaller_than_the_input_is_a_near_duplicate(tmp_path: Path) -> None:
+    """In the frame it has a margin that the large one has not."""
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            rough = generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            image = Image.fromarray(rough).resize((96, 96), Image.Resampling.BICUBIC)
+            image.save(tmp_path / name / f"{number}.png")
+            if number < 3:
+                image.resize((56, 56)).save(tmp_path / name / f"{number}_small.jpg", quality=90)
+    data = load(tmp_path, (3, 64, 64))
+    assert "6 pairs of near duplicates, each kept in one split" in data.report.lines()
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64), (3, 48, 96)])
+def test_reduced_photographs_are_cropped_as_before_there_were_fits(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    """By Pillow's own function, of the JPEG as it decodes it at 1/2, 1/4 or 1/8: runs of that time are evaluated so."""
+    pixels = np.random.default_rng(0).integers(0, 256, (523, 701, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    mode = "L" if shape[0] == 1 else "RGB"
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.draft(mode, (max(shape[1:]), max(shape[1:])))
+        assert image.size != (701, 523)
+        wanted = ImageOps.fit(image.convert(mode), (shape[2], shape[1]), Image.Resampling.BILINEAR)
+    for fit in ("crop", "auto"):
+        found = read_image(tmp_path / "a.jpg", Frame(shape, fit))
+        assert np.array_equal(found.transpose(1, 2, 0).squeeze(), np.asarray(wanted))

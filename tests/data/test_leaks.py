@@ -86,8 +86,8 @@ def test_a_report_tells_of_all_that_leaks() -> None:
     overlap = groups_across(["a", "a"], np.array([TRAIN, VAL], np.int8))
     assert overlap is not None
     assert Report({}, near_duplicates=3, ungrouped=2, unused=1000, overlaps=(overlap,)).lines() == [
-        "3 pairs of near duplicates: each kept in one split",
-        "2 images have no group by their name: each is one of its own",
-        "1,000 images of the data set's own test split are in no fold: use them at the end",
+        "3 pairs of near duplicates, each kept in one split",
+        "without a group, so that each is one of its own: 2 images",
+        "of its own test split, in no fold, to be used at the end: 1,000 images",
         "1 group lies in different splits: a (train, val)",
     ]

@@ -62,7 +62,7 @@ class Order:
         order = self.indices
         if self.weights is not None:
             order = order[torch.multinomial(self.weights, len(order), replacement=True, generator=generator)]
-        if self.window is not None:
+        if self.window is not None and self.window < len(order):
             return order.sort().values[within_window(len(order), self.window, generator)]
         return order[torch.randperm(len(order), generator=generator)] if self.weights is None else order
 

@@ -180,12 +180,15 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
     }
     first: dict[bytes, int] = {}
+    kept: set[bytes] = set()
     known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     conflicts = duplicates = 0
     for index, (digest, split) in enumerate(zip(seen.digests, splits.tolist(), strict=True)):
         if not digest:
             continue
-        duplicates += digest in first and split != LEFT_OUT
+        if split != LEFT_OUT:
+            duplicates += digest in kept
+            kept.add(digest)
         other = first.setdefault(digest, index)
         conflicts += other != index and not torch.equal(known[index], known[other])
     return Report(

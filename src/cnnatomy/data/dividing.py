@@ -88,7 +88,9 @@ def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
     """Pairs of near duplicates, `(pairs, 2)`; none where they are not asked for, or would take too long."""
     if not loading.near or len(seen.thumbnails) > MAX_IMAGES_COMPARED:
         return np.zeros((0, 2), np.int64)
-    return near_duplicates(seen.thumbnails)
+    pairs = near_duplicates(seen.thumbnails)
+    same = [seen.digests[one] == seen.digests[other] for one, other in pairs.tolist()]
+    return pairs[~np.array(same, np.bool_)]
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:

@@ -191,6 +191,8 @@ class Frame:
         across, down = image.width / columns, image.height / rows
         left, top, right, bottom = place.box
         box = (left * across, top * down, min(right * across, image.width), min(bottom * down, image.height))
+        if self.fit in (AUTO, "crop") and not place.sharp:  # of the sides that it was decoded at, which are rounded
+            box = largest_part((image.height, image.width), self.shape[1:])
         wanted = place.size[1], place.size[0]
         if (wanted, box) != (image.size, (0, 0, *image.size)):
             image = image.resize(wanted, Image.Resampling.NEAREST if place.sharp else resample, box=box)

@@ -73,30 +73,36 @@ class Report:
         """What a user should know, a line each; nothing where all is well. Of what was skipped `most` are named."""
         lines = [f"drawn by cnnatomy out of {self.drawn_from}"] if self.drawn_from else []
         lines += self.notes
-        for what, skipped in (("broken images", self.skipped), ("annotations", self.skipped_annotations)):
+        for what, skipped in (("broken image", self.skipped), ("annotation", self.skipped_annotations)):
             if skipped:
-                lines.append(f"{len(skipped):,} {what} skipped:")
+                lines.append(f"{counted(len(skipped), what)} skipped:")
                 lines += [f"  {name}: {reason}" for name, reason in skipped[:most]]
                 lines += [f"  and {len(skipped) - most:,} more"] if len(skipped) > most else []
         empty = [name for name, count in self.counts.get("train", {}).items() if not count]
         if empty:
             lines.append(f"no training image has anything of {some_of(empty)}")
         if self.ignored:
-            lines.append(f"{self.ignored:,} files ignored that have no image's suffix")
+            lines.append(f"{counted(self.ignored, 'file')} ignored, without an image's suffix")
         if self.duplicates:
-            lines.append(f"{self.duplicates:,} images equal another one: kept in the same split")
+            lines.append(f"equal to another image, and kept in the same split: {counted(self.duplicates, 'image')}")
         if self.near_duplicates:
-            lines.append(f"{self.near_duplicates:,} pairs of near duplicates: each kept in one split")
+            pairs = counted(self.near_duplicates, "pair")
+            lines.append(f"{pairs} of near duplicates, each kept in one split")
         if self.ungrouped:
-            lines.append(f"{self.ungrouped:,} images have no group by their name: each is one of its own")
+            lines.append(f"without a group, so that each is one of its own: {counted(self.ungrouped, 'image')}")
         if self.unused:
-            lines.append(f"{self.unused:,} images of the data set's own test split are in no fold: use them at the end")
+            lines.append(f"of its own test split, in no fold, to be used at the end: {counted(self.unused, 'image')}")
         lines += [overlap.line() for overlap in self.overlaps]
         if self.left_out:
-            lines.append(f"{self.left_out:,} images left out that are in a later split too")
+            lines.append(f"left out, as a later split has the same: {counted(self.left_out, 'image')}")
         if self.conflicts:
-            lines.append(f"{self.conflicts:,} images are in two classes at once")
+            lines.append(f"equal to another image that has another target: {counted(self.conflicts, 'image')}")
         return lines
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 @dataclass(frozen=True, eq=False)

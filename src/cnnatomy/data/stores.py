@@ -71,7 +71,7 @@ class InMemory:
 
     images: Tensor
     maps: Tensor | None = None
-    window: ClassVar = None
+    window: int | None = None
 
     def batches(self, order: Sequence[Draw]) -> Iterator[Decoded]:
         """See `Store`."""
@@ -85,7 +85,8 @@ class InMemory:
         size = self.images.nbytes + (self.maps.nbytes if self.maps is not None else 0)
         if device.type == "cpu" or not is_held(size, room):
             return self
-        return InMemory(self.images.to(device), self.maps.to(device) if self.maps is not None else None)
+        maps = self.maps.to(device) if self.maps is not None else None
+        return InMemory(self.images.to(device), maps, self.window)
 
     def close(self) -> None:
         """See `Store`: nothing is at work."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from cnnatomy.data.duplicates import SIDE, thumbnail
-from cnnatomy.data.frames import OUTSIDE, Frame, Pixels
+from cnnatomy.data.frames import OUTSIDE, Frame, Pixels, Placement
 from cnnatomy.data.image_set import Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, quiet_decoders
 from cnnatomy.data.stores import InMemory, OnDemand, Store
@@ -99,7 +99,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
                     maps[index] = classes_of_pixels
         if whole:
             where, pixels = list(whole), np.stack(list(whole.values()))
-            several = measured(pixels)
+            several = measured(pixels, [frame.placement(stored[index].upright) for index in where])
             for index, digest in zip(where, several.digests, strict=True):
                 digests[index] = digest
             sums[where], squares[where], thumbnails[where] = several.sums, several.squares, several.thumbnails
@@ -110,11 +110,13 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     mean_size = sum(math.prod(each.size) for each in stored.values()) / max(len(stored), 1)
     on_demand = OnDemand(image_set, frame, workers, mean_size)
     store: Store = on_demand
-    if image_set.stream:
-        store = Streamed(image_set, frame, max(1, BUFFER // (area * (channels + has_maps))))
+    window = None
+    if image_set.stream:  # an epoch has one order, whether or not memory holds all images
+        store = streamed = Streamed(image_set, frame, max(1, BUFFER // (area * (channels + has_maps))))
+        window = streamed.window
     if images is not None:
-        store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None)
-    originals = on_demand if on_demand.cuts else None
+        store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None, window)
+    originals = on_demand if on_demand.cuts and not image_set.stream else None
     measures = digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas
     return Survey(store, originals, *measures)
 
@@ -128,8 +130,12 @@ class Measures(NamedTuple):
     thumbnails: Pixels
 
 
-def measured(images: Pixels) -> Measures:
-    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
+def measured(images: Pixels, places: Sequence[Placement] = ()) -> Measures:
+    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one.
+
+    `places` say where each lies in its frame, where not all of it is image: a thumbnail is of the image without its
+    margin, so that a copy that was made smaller has the same.
+    """
     sums, squares = np.empty(images.shape[:2], np.int64), np.empty(images.shape[:2], np.int64)
     step = _at_once(images.shape[1:])
     for start in range(0, len(images), step):
@@ -138,8 +144,14 @@ def measured(images: Pixels) -> Measures:
         sums[start : start + step] = exact.sum(2)
         squares[start : start + step] = np.einsum("icp,icp->ic", exact, exact)
     digests = [_digest(image) for image in images]
-    thumbnails = np.stack([thumbnail(image) for image in images])
+    inside = [_inside(image, place) for image, place in zip(images, places, strict=True)] if places else images
+    thumbnails = np.stack([thumbnail(image) for image in inside])
     return Measures(digests, sums, squares, thumbnails)
+
+
+def _inside(image: Pixels, place: Placement) -> Pixels:
+    (row, column), (rows, columns) = place.at, place.size
+    return image[:, row : row + rows, column : column + columns]
 
 
 def _at_once(shape: tuple[int, ...]) -> int:

@@ -39,7 +39,8 @@ def advised(store: OnDemand, processors: int, memory: int | None) -> list[str]:
         lines.append(f"{have}: --workers {processors}")
     size = len(store.image_set) * channels * rows * columns
     if memory is not None and size <= SPARE * memory:
-        lines.append(f"memory holds all images decoded, {size / 2**20:,.0f} MiB: --hold {math.ceil(size / 2**30)}GiB")
+        mebibytes = max(1, math.ceil(size / 2**20))
+        lines.append(f"memory holds all images decoded, {mebibytes:,} MiB: --hold {math.ceil(size / 2**30)}GiB")
     if store.pixels >= LARGE * rows * columns:
         much = (
             f"{store.pixels / 1e6:,.1f} million pixels, {store.pixels / (rows * columns):,.0f} times those of the input"
