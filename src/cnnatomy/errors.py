@@ -50,7 +50,10 @@ _BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 def shown(value: object) -> str:
     """What came in as a message repeats it: text as it is, all else as Python writes it; on a line, shortened."""
-    text = printable(str(value) if isinstance(value, (str, BaseException)) else _BRIEF.repr(value))
+    try:
+        text = printable(str(value) if isinstance(value, (str, BaseException)) else _BRIEF.repr(value))
+    except ValueError:  # an integer of thousands of digits
+        text = f"a very long {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_what_cannot_be_trained_is_looked_at_and_the_reason_told(photos: Path) -
     assert "next: put right what the error says" in output
 
 
-def test_the_command_that_trains_is_told(photos: Path) -> None:
+def test_the_command_that_trains_is_told(photos: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
     for number in range(2, 9):
         Image.new("RGB", (12, 12), (20 * number, 9, 9)).save(photos / "owl" / f"{number}.png")
     output = run_command("data", photos, "--fit", "whole").output

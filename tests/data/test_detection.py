@@ -123,7 +123,7 @@ def test_skipped_annotations_and_categories_without_an_object_are_told(tmp_path:
     )
     assert report.counts["train"] == {"sun": 0, "lamp": 14}
     assert report.lines() == [
-        "1 annotations skipped:",
+        "1 annotation skipped:",
         "  annotation 90 of boxes.json: its box [1, 1, 0, 5] has no width or no height",
         "no training image has anything of sun",
     ]

@@ -15,7 +15,7 @@ from PIL import Image
 from cnnatomy.data import Frame, open_source
 from cnnatomy.data import survey as module
 from cnnatomy.data.frames import Pixels
-from cnnatomy.data.survey import measured, survey
+from cnnatomy.data.survey import measured, survey, thumbnails_of
 
 
 @given(
@@ -33,8 +33,8 @@ def test_sums_are_exact_and_digests_are_of_the_bytes(images: Pixels) -> None:
 
 def test_a_thumbnail_does_not_depend_on_what_is_measured_with_it() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 37, 90), np.uint8)
-    together = measured(images).thumbnails
-    assert all((measured(images[i : i + 1]).thumbnails[0] == together[i]).all() for i in range(5))
+    together = thumbnails_of(images)
+    assert all((thumbnails_of(images[i : i + 1])[0] == together[i]).all() for i in range(5))
 
 
 def test_it_does_not_matter_how_many_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

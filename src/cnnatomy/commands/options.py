@@ -127,7 +127,7 @@ def needs_training() -> None:
     from importlib.util import find_spec
 
     _check_folder()
-    needed = ("torch", "tensorboard", "PIL", "sklearn", "rich")
+    needed = ("torch", "tensorboard", "PIL", "sklearn", "rich", "kornia")
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise UserError(f"training needs {', '.join(missing)}: pip install 'cnnatomy[train]'")

@@ -121,7 +121,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     if before is not None:
         recipe = resuming.settled(recipe, before)
     limit = parse_size(request.memory) if request.memory else None
-    held = parse_size(request.hold) if request.hold else MEMORY
+    held = parse_size(request.hold, "--hold", least=0) if request.hold else MEMORY
     device = choose_device(request.device)
     images = open_source(request.data if request.data is not None else recorded(before.source) if before else "digits")
     images = images.grouped_by(request.group if request.group is not None else before.loading.group if before else "")

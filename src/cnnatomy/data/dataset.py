@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.dividing import Divided, divide
+from cnnatomy.data.dividing import Divided, divide, looks_for_near
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
@@ -22,7 +22,8 @@ from cnnatomy.data.sources.table import KINDS, names, written
 from cnnatomy.data.stores import processors
 from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, printable, quoted
+from cnnatomy.limits import MAX_NAME_LENGTH
 
 MEMORY = 2 * 2**30
 """Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
@@ -58,7 +59,8 @@ def load(
         return image_set.load(shape, loading)
     image_set, frame = image_set.grouped_by(loading.group), Frame(shape, loading.fit)
     check_classes(image_set)
-    seen = survey(image_set, frame, memory, processors() if workers is None else workers, progress)
+    workers = processors() if workers is None else workers
+    seen = survey(image_set, frame, memory, workers, progress, thumbnails=looks_for_near(image_set, loading))
     try:
         divided = divide(image_set, seen, loading)
     except UserError as error:
@@ -117,7 +119,7 @@ def load_labelled(
     if isinstance(found, DrawnScenes):
         raise UserError(f"{found.source} is drawn, with splits of its own: expected files of images with classes")
     image_set = found.among(classes)
-    seen = survey(image_set, frame, MEMORY, processors() if workers is None else workers)
+    seen = survey(image_set, frame, MEMORY, processors() if workers is None else workers, thumbnails=False)
     usable = seen.usable
     if TEST in image_set.has:
         usable &= image_set.splits == TEST
@@ -142,12 +144,25 @@ def open_source(source: str | Path) -> Source:
     for kind in KINDS:
         file = kind.load()
         if file.recognises(name):
-            return file.read(name)
+            found = file.read(name)
+            if isinstance(found, ImageSet):
+                _check_names(found)
+            return found
     path = Path(name)
     if path.exists():
         raise UserError(f"{path} is none of the data that can be read: {written()}")
     hint = nearest(path.name, [*names(), *_beside(path)])
     raise UserError(f"no data set {name}: expected one of {written()}.{hint}")
+
+
+def _check_names(image_set: ImageSet) -> None:
+    """Names of what is told apart are printed, and heads of columns: each is text on one line."""
+    for name in image_set.truth.names:
+        if printable(name) != name or not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise UserError(
+                f"{image_set.source}: a class is called {quoted(name)}: expected a name on one line, of"
+                f" {MAX_NAME_LENGTH} characters at most"
+            )
 
 
 def recorded(source: str) -> str:

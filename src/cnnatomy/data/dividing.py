@@ -17,6 +17,9 @@ from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_IMAGES_COMPARED
 
+FEW = 20_000
+"""Images that are compared with one another in a second or two."""
+
 
 @dataclass(frozen=True, eq=False)
 class Divided:
@@ -47,7 +50,7 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
     groups = grouping.names if grouping is not None else None
     near = near_pairs(seen, loading)
     try:
-        splits = _cut(image_set, seen, loading, groups, near)
+        splits = _cut(image_set, seen, loading, groups, near if keeps_near(image_set, loading) else near[:0])
     except UserError:
         if not len(near):
             raise
@@ -84,9 +87,19 @@ def _cut(
     return splits
 
 
+def looks_for_near(image_set: ImageSet, loading: Loading) -> bool:
+    """Whether `load` looks for near duplicates: to keep them together, and in few images to tell of them, too."""
+    return keeps_near(image_set, loading) or (loading.near and len(image_set) <= FEW)
+
+
+def keeps_near(image_set: ImageSet, loading: Loading) -> bool:
+    """Whether near duplicates stay together: where a test split is drawn. Those across given splits are only told."""
+    return loading.near and (bool(loading.folds) or TEST not in image_set.has)
+
+
 def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
-    """Pairs of near duplicates, `(pairs, 2)`; none where they are not asked for, or would take too long."""
-    if not loading.near or len(seen.thumbnails) > MAX_IMAGES_COMPARED:
+    """Pairs of near duplicates, `(pairs, 2)`, without equal images; none where they would take too long."""
+    if not loading.near or not 0 < len(seen.thumbnails) <= MAX_IMAGES_COMPARED:
         return np.zeros((0, 2), np.int64)
     pairs = near_duplicates(seen.thumbnails)
     same = [seen.digests[one] == seen.digests[other] for one, other in pairs.tolist()]

@@ -40,7 +40,7 @@ class Survey:
         digests: of the pixels of each; empty where it is broken.
         digests_of_maps: of the map of each that has one.
         sums, squares: of the pixels by channel, `(images, channels)`.
-        thumbnails: grey, `(images, 16, 16)`.
+        thumbnails: grey, `(images, 16, 16)`; none where they were not asked for.
         stored: of those that are not broken, how they are stored.
         broken: of the others, the reason.
         areas: pixels of each class in the map of each, `(images, names)`.
@@ -68,7 +68,14 @@ class Survey:
         return np.array([bool(digest) for digest in self.digests], np.bool_)
 
 
-def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progress: Progress | None = None) -> Survey:
+def survey(
+    image_set: ImageSet,
+    frame: Frame,
+    memory: int,
+    workers: int,
+    progress: Progress | None = None,
+    thumbnails: bool = True,
+) -> Survey:
     """Reads every image once; keeps them all where they take `memory` bytes at most."""
     count, channels, has_maps = len(image_set), frame.shape[0], image_set.truth.has_maps
     area = frame.shape[1] * frame.shape[2]
@@ -76,7 +83,7 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     images = np.zeros((count, *frame.shape), np.uint8) if fits else None
     maps = np.zeros((count, *frame.shape[1:]), np.uint8) if fits and has_maps else None
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
-    thumbnails = np.zeros((count, SIDE, SIDE), np.uint8)
+    small = np.zeros((count if thumbnails else 0, SIDE, SIDE), np.uint8)
     areas = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.int32)
     digests, digests_of_maps = [b""] * count, []
     stored: dict[int, Stored] = {}
@@ -99,10 +106,12 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
                     maps[index] = classes_of_pixels
         if whole:
             where, pixels = list(whole), np.stack(list(whole.values()))
-            several = measured(pixels, [frame.placement(stored[index].upright) for index in where])
+            several = measured(pixels)
             for index, digest in zip(where, several.digests, strict=True):
                 digests[index] = digest
-            sums[where], squares[where], thumbnails[where] = several.sums, several.squares, several.thumbnails
+            sums[where], squares[where] = several.sums, several.squares
+            if thumbnails:
+                small[where] = thumbnails_of(pixels, [frame.placement(stored[index].upright) for index in where])
             if images is not None:
                 images[where] = pixels
         if progress is not None:
@@ -117,25 +126,20 @@ def survey(image_set: ImageSet, frame: Frame, memory: int, workers: int, progres
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None, window)
     originals = on_demand if on_demand.cuts and not image_set.stream else None
-    measures = digests, digests_of_maps, sums, squares, thumbnails, stored, broken, areas
+    measures = digests, digests_of_maps, sums, squares, small, stored, broken, areas
     return Survey(store, originals, *measures)
 
 
 class Measures(NamedTuple):
-    """Of images: digests of their pixels, sums of them and of their squares, `(images, channels)`, thumbnails."""
+    """Of images: digests of their pixels, sums of them and of their squares, `(images, channels)`."""
 
     digests: list[bytes]
     sums: NDArray[np.int64]
     squares: NDArray[np.int64]
-    thumbnails: Pixels
 
 
-def measured(images: Pixels, places: Sequence[Placement] = ()) -> Measures:
-    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one.
-
-    `places` say where each lies in its frame, where not all of it is image: a thumbnail is of the image without its
-    margin, so that a copy that was made smaller has the same.
-    """
+def measured(images: Pixels) -> Measures:
+    """Of images `(images, channels, rows, columns)` uint8, all at once: small ones take far longer one by one."""
     sums, squares = np.empty(images.shape[:2], np.int64), np.empty(images.shape[:2], np.int64)
     step = _at_once(images.shape[1:])
     for start in range(0, len(images), step):
@@ -144,9 +148,17 @@ def measured(images: Pixels, places: Sequence[Placement] = ()) -> Measures:
         sums[start : start + step] = exact.sum(2)
         squares[start : start + step] = np.einsum("icp,icp->ic", exact, exact)
     digests = [_digest(image) for image in images]
+    return Measures(digests, sums, squares)
+
+
+def thumbnails_of(images: Pixels, places: Sequence[Placement] = ()) -> Pixels:
+    """Small grey ones `(images, 16, 16)` of images in their frames.
+
+    `places` say where each lies in its frame, where not all of it is image: a thumbnail is of the image without its
+    margin, so that a copy that was made smaller has the same.
+    """
     inside = [_inside(image, place) for image, place in zip(images, places, strict=True)] if places else images
-    thumbnails = np.stack([thumbnail(image) for image in inside])
-    return Measures(digests, sums, squares, thumbnails)
+    return np.stack([thumbnail(image) for image in inside])
 
 
 def _inside(image: Pixels, place: Placement) -> Pixels:

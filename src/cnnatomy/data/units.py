@@ -42,24 +42,11 @@ def units_of(
 
     An image that is there twice, under two classes, counts for the first of them.
     """
-    from scipy import sparse
-    from scipy.sparse import csgraph
-
     first: dict[bytes, int] = {}
     contents = [first.setdefault(digests[index], index) for index in pool]
-    edges = [*zip(pool, contents, strict=True)]
-    if groups is not None:
-        leader: dict[str, int] = {}
-        edges += [(index, leader.setdefault(name, index)) for index in pool if (name := groups[index]) is not None]
-    pairs = np.array(edges, np.int64).reshape(-1, 2)
-    if near is not None:
-        inside = np.zeros(len(strata), bool)
-        inside[pool] = True
-        pairs = np.concatenate([pairs, near[inside[near].all(1)]])
-    shape = (len(strata),) * 2
-    joined = csgraph.connected_components(
-        sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape), directed=False
-    )[1].tolist()
+    joined = dict(zip(pool, contents, strict=True))
+    if groups is not None or (near is not None and len(near)):
+        joined = _components(pool, contents, len(strata), groups, near)
     found: dict[int, Unit] = {}
     for index, content in zip(pool, contents, strict=True):
         unit = found.setdefault(joined[index], Unit([], [], []))
@@ -67,6 +54,31 @@ def units_of(
         unit.strata.append(int(strata[content]))
         unit.contents.append(content)
     return list(found.values())
+
+
+def _components(
+    pool: list[int],
+    contents: list[int],
+    count: int,
+    groups: Sequence[str | None] | None,
+    near: NDArray[np.int64] | None,
+) -> dict[int, int]:
+    """What each image in `pool` is connected with, by the number of a component."""
+    from scipy import sparse
+    from scipy.sparse import csgraph
+
+    edges = [*zip(pool, contents, strict=True)]
+    if groups is not None:
+        leader: dict[str, int] = {}
+        edges += [(index, leader.setdefault(name, index)) for index in pool if (name := groups[index]) is not None]
+    pairs = np.array(edges, np.int64).reshape(-1, 2)
+    if near is not None:
+        inside = np.zeros(count, bool)
+        inside[pool] = True
+        pairs = np.concatenate([pairs, near[inside[near].all(1)]])
+    edges_of = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))
+    component = csgraph.connected_components(edges_of, directed=False)[1]
+    return dict(zip(pool, component[pool].tolist(), strict=True))
 
 
 def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int], seed: int) -> list[int]:

@@ -23,17 +23,19 @@ _MAX_PIECES = 8
 """Of what is alive at the peak, so many are named."""
 
 
-def parse_size(text: str) -> int:
-    """Bytes of a size as people write it: 8GiB (2^30), 8GB (10^9), 500MiB.
+def parse_size(text: str, option: str = "--memory", least: int = 1) -> int:
+    """Bytes of a size as people write it: 8GiB (2^30), 8GB (10^9), 500MiB; `option` is for messages.
 
     Raises:
         UserError: if it is none.
     """
     match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([A-Za-z]{1,3})\s*", text, re.ASCII)
     unit = next((size for name, size in _UNITS.items() if match and name.lower() == match[2].lower()), None)
-    if match is None or unit is None or not float(match[1]):
+    if least == 0 and text.strip() == "0":
+        return 0
+    if match is None or unit is None or float(match[1]) * unit < least:
         raise UserError(
-            f"--memory {quoted(text)}: not a size; write a number and one of {', '.join(_UNITS)}, such as 8GiB"
+            f"{option} {quoted(text)}: not a size; write a number and one of {', '.join(_UNITS)}, such as 8GiB"
         )
     return int(float(match[1]) * unit)
 

@@ -18,7 +18,7 @@ from cnnatomy.data.leaks import near_across
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.stores import InMemory, Store
-from cnnatomy.data.survey import Progress, Survey, measured, survey
+from cnnatomy.data.survey import Progress, Survey, measured, survey, thumbnails_of
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.task import Target, Task
 
@@ -138,7 +138,7 @@ def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
         digests_of_maps=[],
         sums=found.sums,
         squares=found.squares,
-        thumbnails=found.thumbnails,
+        thumbnails=thumbnails_of(store.images.numpy()),
         stored=dict.fromkeys(range(count), Stored(sized.shape[1:], colour=sized.shape[0] == 3)),
         broken={},
         areas=np.zeros((count, 0), np.int32),
