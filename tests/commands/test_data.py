@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,15 +62,14 @@ finally:
 
 
 def test_what_cannot_be_trained_is_looked_at_and_the_reason_told(photos: Path) -> None:
-    output = run_command("data", photos).output
+    output = " ".join(run_command("data", photos).output.split())
     assert "3 classes, 49 images" in output
     assert "it cannot be trained on as it is: class owl has 2 usable images that differ; 3 are needed" in output
     assert "cat/broken.jpg: " in output
     assert "next: put right what the error says" in output
 
 
-def test_the_command_that_trains_is_told(photos: Path, tmp_path: Path) -> None:
-    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
+def test_the_command_that_trains_is_told(photos: Path) -> None:
     for number in range(2, 9):
         Image.new("RGB", (12, 12), (20 * number, 9, 9)).save(photos / "owl" / f"{number}.png")
     output = run_command("data", photos, "--fit", "whole").output
