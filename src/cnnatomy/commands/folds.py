@@ -30,13 +30,15 @@ def trained_on_folds(request: Request) -> None:
     place = request.out or Path("runs") / f"{run_name(request.network)}-folds"
     seconds = request.seconds / request.folds if request.seconds is not None else None
     places = [RunFolder(place / f"fold-{fold}") for fold in range(1, request.folds + 1)]
+    if request.resume and not place.is_dir():
+        raise UserError(f"{place} does not exist: leave out --resume, or name the folder of the folds with --out")
     for each in places:
         if not request.resume:
             run_folder.check_free(each, request.remedy)
     for fold, each in enumerate(places, 1):
         click.echo(f"{chr(10) * (fold > 1)}Fold {fold} of {request.folds}")
         begun = request.resume and run_folder.is_run(each)
-        trained_by(replace(request, out=each.path, fold=fold, resume=begun, seconds=seconds))
+        trained_by(replace(request, out=each.path, fold=fold, resume=begun, seconds=None if begun else seconds))
     found = across([each.path for each in places])
     write_json(place / "folds.json", found.as_dict())
     click.echo(report.folds(found))
