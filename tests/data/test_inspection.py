@@ -74,7 +74,8 @@ def test_what_can_be_trained_has_the_splits_and_the_normalisation_of_training() 
     found, data = inspected("digits"), load("digits", (1, 8, 8))
     assert found.counts == {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     assert {row.name: row.counts["train"] for row in found.to_learn[0].rows} == data.report.counts["train"]
-    assert found.normalisation == data.normalisation
+    assert found.moments is not None
+    assert (found.moments.mean, found.moments.std) == (data.normalisation.mean, data.normalisation.std)
     assert remarks(found) == []
 
 
@@ -84,6 +85,19 @@ def test_the_mean_of_a_class_is_that_of_its_training_images() -> None:
     pixels = torch.cat([images[target == 3] for images, target in data.train.batches(300)]).double() / 255
     assert found.by_class["3"].mean[0] == pytest.approx(float(pixels.mean()))
     assert found.by_class["3"].std[0] == pytest.approx(float(pixels.std(correction=0)))
+
+
+def test_the_deviation_of_a_constant_channel_is_told_as_0_and_trained_with_as_1(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for file in draw(tmp_path / name, 6).iterdir():
+            pixels = np.asarray(Image.open(file)).copy()
+            pixels[..., 2] = 77
+            Image.fromarray(pixels).save(file)
+    found, data = inspected(tmp_path), load(tmp_path, (3, 12, 10))
+    assert found.moments is not None
+    assert (found.moments.std[2], found.by_class["a"].std[2], data.normalisation.std[2]) == (0, 0, 1)
+    assert found.moments.std[:2] == data.normalisation.std[:2]
+    assert found.moments.mean[2] == pytest.approx(77 / 255)
 
 
 def test_a_class_too_small_to_split_is_told_and_everything_else_is_too(tmp_path: Path) -> None:

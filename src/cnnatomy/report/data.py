@@ -16,9 +16,9 @@ from cnnatomy.report.data_findings import SPLITS, Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
+    from cnnatomy.data.dataset import Moments
     from cnnatomy.data.inspection.inspection import Inspection, StoredSizes
     from cnnatomy.data.inspection.learned import ToLearn
-    from cnnatomy.data.parts import Normalisation
 
 BAR = 24
 """Characters of the longest bar."""
@@ -70,8 +70,8 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in found.to_learn
         ],
         "sizes": asdict(found.sizes) if found.sizes else None,
-        "normalisation": _normalisation(found.normalisation),
-        "normalisation_by_class": {name: _normalisation(values) for name, values in found.by_class.items()},
+        "normalisation": _moments(found.moments),
+        "normalisation_by_class": {name: _moments(values) for name, values in found.by_class.items()},
         "broken": [{"image": printable(name), "reason": reason} for name, reason in found.broken],
         "equal": [
             {
@@ -96,7 +96,7 @@ def record(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _normalisation(values: Normalisation | None) -> dict[str, list[float]] | None:
+def _moments(values: Moments | None) -> dict[str, list[float]] | None:
     return {"mean": list(values.mean), "std": list(values.std)} if values else None
 
 
@@ -162,7 +162,7 @@ def _table(target: ToLearn) -> str:
 
 def _images(found: Inspection) -> str:
     lines = [("sizes", _sizes(found.sizes))] if found.sizes else []
-    values = found.normalisation
+    values = found.moments
     if values:
         mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (values.mean, values.std))
         lines.append(

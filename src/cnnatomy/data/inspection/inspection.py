@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnatomy.data.dataset import normalisation
+from cnnatomy.data.dataset import Moments, moments
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TRAIN
 from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.equal import Equal, equal_images
 from cnnatomy.data.inspection.gathering import Gathered
 from cnnatomy.data.inspection.learned import NameFigures, ToLearn, to_learn
 from cnnatomy.data.inspection.subjects import Subjects, subjects
-from cnnatomy.data.parts import Normalisation
 from cnnatomy.data.sources.manifest import LABEL, LABELS, MASK, SPLIT
 
 FEW = 20
@@ -65,7 +64,7 @@ class Inspection:
         broken: name of the file and the reason.
         few, rare: of `to_learn`, what is there fewer than `FEW` times; ten times less than the most frequent.
         flat: images without contrast, by number.
-        normalisation: mean and standard deviation of the training split, and `by_class` of one label's classes.
+        moments: mean and standard deviation of the training split, and `by_class` of one label's classes.
         subjects: several images of one thing, where their names and their looks both say so.
     """
 
@@ -79,8 +78,8 @@ class Inspection:
     few: tuple[NameFigures, ...]
     rare: tuple[NameFigures, ...]
     flat: tuple[int, ...]
-    normalisation: Normalisation | None
-    by_class: dict[str, Normalisation]
+    moments: Moments | None
+    by_class: dict[str, Moments]
     columns: tuple[GroupColumn, ...]
     subjects: Subjects | None
 
@@ -101,7 +100,7 @@ def inspect(data: Gathered) -> Inspection:
         few=tuple(row for each in counted for row in each.rows if row.total < FEW),
         rare=tuple(row for each in counted for row in rare_of(each)),
         flat=_flat(data),
-        normalisation=_normalisation(data, splits == TRAIN),
+        moments=_moments(data, splits == TRAIN),
         by_class=_by_class(data),
         columns=_columns(data),
         subjects=None if data.drawn else subjects(data),
@@ -148,19 +147,18 @@ def _flat(data: Gathered) -> tuple[int, ...]:
     return tuple(np.flatnonzero((variance < FLAT**2).all(1) & data.seen.usable).tolist())
 
 
-def _normalisation(data: Gathered, chosen: NDArray[np.bool_]) -> Normalisation | None:
+def _moments(data: Gathered, chosen: NDArray[np.bool_]) -> Moments | None:
     chosen = chosen & data.seen.usable
-    return normalisation(data.seen, chosen, data.shape) if chosen.any() else None
+    return moments(data.seen, chosen, data.shape) if chosen.any() else None
 
 
-def _by_class(data: Gathered) -> dict[str, Normalisation]:
+def _by_class(data: Gathered) -> dict[str, Moments]:
     """Of the training images of each class of one label."""
     if data.task.kind != "label" or isinstance(data.targets, dict):
         return {}
     labels = data.targets.numpy()
     found = {
-        name: _normalisation(data, (labels == number) & (data.splits == TRAIN))
-        for number, name in enumerate(data.task.names)
+        name: _moments(data, (labels == number) & (data.splits == TRAIN)) for number, name in enumerate(data.task.names)
     }
     return {name: values for name, values in found.items() if values is not None}
 
