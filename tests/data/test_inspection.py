@@ -178,6 +178,17 @@ def test_a_class_ten_times_rarer_than_the_most_frequent_is_told(tmp_path: Path) 
     assert [row.name for row in inspected(tmp_path).rare] == ["owl"]
 
 
+def test_a_label_that_no_training_image_has_is_told(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 12)
+    lines = [f"images/{n:03}.png,sun{';rare' if n > 9 else ''},{'test' if n > 8 else 'train'}" for n in range(12)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,labels,split", *lines]))
+    found = inspected(tmp_path / "list.csv")
+    assert found.gathered.refusal == ""
+    told = next(remark for remark in remarks(found) if remark.name == "unseen")
+    assert (told.severity, told.examples) == ("warning", ("rare: 2",))
+    assert "no training image has anything of rare" in told.text
+
+
 def test_names_and_looks_that_agree_suggest_a_group(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):

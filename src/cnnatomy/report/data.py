@@ -190,7 +190,7 @@ def _remarks(found: Sequence[Remark]) -> str:
     lines = []
     for remark in found:
         lines.append(_filled(f"{remark.severity:<10}", remark.text))
-        if remark.name not in ("few", "rare"):  # their sentence names them
+        if remark.name not in ("few", "rare", "unseen"):  # their sentence names them
             lines += [f"{'':<12}{_cut(example)}" for example in remark.examples[:MAX_EXAMPLES]]
             more = len(remark.examples) - MAX_EXAMPLES
             lines += [f"{'':<12}and {more:,} more: --format json has all"] if more > 0 else []

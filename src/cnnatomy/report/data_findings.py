@@ -112,6 +112,11 @@ def _classes(found: Inspection) -> Iterator[Remark]:
     empty = [row for each in found.to_learn for row in each.rows if not row.total and each.counted != "known"]
     if empty and not found.gathered.refusal:
         yield Remark("warning", "empty", f"nothing at all is there of {some_of([row.name for row in empty])}")
+    unseen = [row for each in found.to_learn for row in each.rows if row.total and not row.counts["train"]]
+    if unseen and not found.gathered.refusal:
+        names = [row.name for row in unseen]
+        text = f"no training image has anything of {some_of(names)}, which cannot be learned"
+        yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
     few = [row for row in found.few if row.total]
     if few:
         text = (
