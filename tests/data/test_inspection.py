@@ -140,6 +140,38 @@ def test_equal_images_are_told_within_a_split_across_splits_and_across_classes(t
     assert found.left_out == 1
 
 
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """Of an image of each class a copy that was saved again: one of `a` lies in the folder of `b`."""
+    for name in "ab":
+        draw(tmp_path / name, 8, size=(32, 32))
+    with Image.open(tmp_path / "a/000.png") as image:
+        image.save(tmp_path / "b/copy.jpg", quality=85)
+    with Image.open(tmp_path / "b/001.png") as image:
+        image.save(tmp_path / "b/again.jpg", quality=85)
+    return tmp_path
+
+
+def test_near_duplicates_of_different_targets_are_told_with_their_classes(copies: Path) -> None:
+    told = {remark.name: remark for remark in remarks(inspected(copies))}
+    assert told["near_conflicts"].severity == "warning"
+    assert told["near_conflicts"].text == "1 pair of near duplicates has different targets: which is right?"
+    assert told["near_conflicts"].examples == ("a/000.png (a), b/copy.jpg (b)",)
+    assert told["near_duplicates"].examples == ("b/001.png ~ b/again.jpg",)
+
+
+def test_labels_and_numbers_that_near_duplicates_differ_in_are_told(copies: Path) -> None:
+    files = sorted(copies.rglob("*.*"))
+    for title, one, other, said in [
+        ("labels", "sun;sea", "sea", ("sea, sun", "sea")),
+        ("age", "31", "32.5", ("age 31", "age 32.5")),
+    ]:
+        lines = [f"{file.relative_to(copies)},{other if file.name == 'copy.jpg' else one}" for file in files]
+        (copies / f"{title}.csv").write_text("\n".join([f"image,{title}", *lines]))
+        found = inspected(copies / f"{title}.csv")
+        assert [set(near.targets) for near in found.near if near.targets] == [set(said)]
+
+
 def test_sizes_are_those_of_the_files_turned_upright(tmp_path: Path) -> None:
     draw(tmp_path / "a", 4, size=(20, 10))
     draw(tmp_path / "b", 4, size=(30, 40), mode="L")

@@ -15,6 +15,7 @@ from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.equal import Equal, equal_images
 from cnnatomy.data.inspection.gathering import Gathered
 from cnnatomy.data.inspection.learned import NameFigures, ToLearn, to_learn
+from cnnatomy.data.inspection.near import Near, near_images
 from cnnatomy.data.inspection.subjects import Subjects, subjects
 from cnnatomy.data.sources.manifest import LABEL, LABELS, MASK, SPLIT
 
@@ -75,6 +76,7 @@ class Inspection:
     to_learn: tuple[ToLearn, ...]
     sizes: StoredSizes | None
     equal: tuple[Equal, ...]
+    near: tuple[Near, ...]
     few: tuple[NameFigures, ...]
     rare: tuple[NameFigures, ...]
     flat: tuple[int, ...]
@@ -97,6 +99,7 @@ def inspect(data: Gathered) -> Inspection:
         to_learn=targets,
         sizes=_sizes(data),
         equal=equal_images(data),
+        near=near_images(data),
         few=tuple(row for each in counted for row in each.rows if row.total < FEW),
         rare=tuple(row for each in counted for row in rare_of(each)),
         flat=_flat(data),
