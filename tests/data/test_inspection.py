@@ -14,7 +14,7 @@ from PIL import Image
 from cnnatomy.data import Loading, load, open_source
 from cnnatomy.data.image_set import LEFT_OUT, TRAIN
 from cnnatomy.data.inspection.gathering import Gathered, gather
-from cnnatomy.data.inspection.inspection import Inspection, inspect
+from cnnatomy.data.inspection.inspection import Groups, Inspection, inspect
 from cnnatomy.data.inspection.learned import ToLearn, to_learn
 from cnnatomy.data.inspection.samples import sample_rows
 from cnnatomy.data.inspection.size import suitable_size
@@ -351,3 +351,26 @@ def test_columns_that_tell_no_target_are_offered_as_groups(tmp_path: Path) -> No
     (tmp_path / "list.csv").write_text("\n".join(["image,age,patient,name", *lines]))
     found = inspected(tmp_path / "list.csv")
     assert [(column.name, column.values, column.largest) for column in found.columns] == [("patient", 4, 3)]
+
+
+def test_the_groups_of_a_column_are_counted_and_it_is_not_offered_again(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 24)
+    patients = ["" if n < 2 else "anna" if n < 8 else f"p{n // 2}" for n in range(24)]
+    lines = [f"images/{n:03}.png,{'ab'[n % 2]},{patient}" for n, patient in enumerate(patients)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,patient", *lines]))
+    found = inspected(tmp_path / "list.csv", group="patient")
+    assert found.columns == ()
+    assert found.groups == Groups(groups=9, largest="anna", images=6, without=2)
+    told = [remark.text for remark in remarks(found) if remark.name == "groups"]
+    assert told == [
+        "--group patient makes 9 groups; the largest, anna, has 6 images; 2 images without a group, each one of its own"
+    ]
+
+
+def test_images_in_whose_names_a_pattern_finds_no_group_are_counted(tmp_path: Path) -> None:
+    draw(tmp_path / "a", 14)
+    draw(tmp_path / "b", 12)
+    found = inspected(tmp_path, group=r"a/0[01][0-3]")
+    assert found.groups == Groups(groups=8, largest="a/000", images=1, without=18)
+    assert inspected(tmp_path, group="nowhere").groups is None
+    assert inspected(tmp_path).groups is None

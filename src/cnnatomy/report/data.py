@@ -86,6 +86,7 @@ def record(found: Inspection) -> dict[str, Any]:
         "overlaps": [asdict(overlap) for overlap in data.divided.overlaps],
         "flat": [printable(data.names[index]) for index in found.flat],
         "columns": [asdict(column) for column in found.columns],
+        "groups": asdict(found.groups) | {"largest": printable(found.groups.largest)} if found.groups else None,
         "subjects": asdict(found.subjects) if found.subjects else None,
         "ignored": data.ignored,
         "skipped_annotations": [{"annotation": what, "reason": why} for what, why in data.skipped_annotations],

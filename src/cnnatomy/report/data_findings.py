@@ -178,6 +178,14 @@ def _pixels(found: Inspection) -> Iterator[Remark]:
 
 
 def _groups(found: Inspection) -> Iterator[Remark]:
+    if found.groups is not None:
+        groups, group = found.groups, printable(found.gathered.loading.group)
+        text = f"--group {group} makes {_count(groups.groups, 'group')}"
+        if groups.groups:
+            text += f"; the largest, {printable(groups.largest)}, has {_count(groups.images, 'image')}"
+        if groups.without:
+            text += f"; {_count(groups.without, 'image')} without a group, each one of its own"
+        yield Remark("note", "groups", text)
     for column in found.columns:
         text = (
             f"the column {column.name} has {column.values:,} values: --group {column.name} keeps images that share one"

@@ -56,6 +56,17 @@ class GroupColumn:
     largest: int
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What --group finds: how many groups of images that share a name, the largest with how many images, and images
+    that are `without` one, each a group of its own."""
+
+    groups: int
+    largest: str
+    images: int
+    without: int
+
+
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """What `cnnatomy data` tells of a data set; see the attributes of `Gathered`, from which it is made.
@@ -66,6 +77,7 @@ class Inspection:
         few, rare: of `to_learn`, what is there fewer than `FEW` times; ten times less than the most frequent.
         flat: images without contrast, by number.
         moments: mean and standard deviation of the training split, and `by_class` of one label's classes.
+        columns: by which groups could be made; `groups` those that are asked for.
         subjects: several images of one thing, where their names and their looks both say so.
     """
 
@@ -83,6 +95,7 @@ class Inspection:
     moments: Moments | None
     by_class: dict[str, Moments]
     columns: tuple[GroupColumn, ...]
+    groups: Groups | None
     subjects: Subjects | None
 
 
@@ -106,6 +119,7 @@ def inspect(data: Gathered) -> Inspection:
         moments=_moments(data, splits == TRAIN),
         by_class=_by_class(data),
         columns=_columns(data),
+        groups=_groups(data),
         subjects=None if data.drawn else subjects(data),
     )
 
@@ -167,12 +181,21 @@ def _by_class(data: Gathered) -> dict[str, Moments]:
 
 
 def _columns(data: Gathered) -> tuple[GroupColumn, ...]:
-    """Columns of which some images share a value, and not all do; but for those that say what there is to learn."""
+    """Columns of which some images share a value, and not all do; but for those that say what there is to learn, and
+    that by which groups are made already."""
     found = []
     for name, values in (data.columns or {}).items():
-        if name in TOLD or name in data.task.names:
+        if name in (*TOLD, data.loading.group) or name in data.task.names:
             continue
         counts = Counter(values)
         if 1 < len(counts) < len(values):
             found.append(GroupColumn(name, len(counts), max(counts.values())))
     return tuple(found)
+
+
+def _groups(data: Gathered) -> Groups | None:
+    if data.grouping is None:
+        return None
+    counts = Counter(name for name in data.grouping.names if name is not None)
+    (largest, images), *_ = counts.most_common(1) or [("", 0)]
+    return Groups(len(counts), largest, images, data.grouping.alone)
