@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,19 @@ def test_json_has_every_key_that_the_page_documents(photos: Path) -> None:
     assert record["broken"][0]["image"] == "cat/broken.jpg"
     assert {row["name"]: row["total"] for row in record["targets"][0]["rows"]} == {"cat": 25, "d&g": 21, "owl": 2}
     assert record["view"]["cumulative"][-1] == pytest.approx(1)
+
+
+def test_what_the_data_set_does_not_divide_is_told_as_not_divided(photos: Path) -> None:
+    assert "splits: not divided\n" in run_command("data", photos).output
+    assert json.loads(run_command("data", photos, "--format", "json").output)["given_splits"] == []
+    (photos / "train").mkdir()
+    for name in ("cat", "d&g"):
+        shutil.copytree(photos / name, photos / "test" / name)
+        (photos / name).rename(photos / "train" / name)
+    shutil.move(photos / "owl", photos / "train" / "owl")
+    (photos / "test" / "owl").mkdir()
+    assert "splits: 48 train, 46 test (as the data set has them)\n" in run_command("data", photos).output
+    assert json.loads(run_command("data", photos, "--format", "json").output)["given_splits"] == ["train", "test"]
 
 
 def test_csv_is_the_counts() -> None:

@@ -160,6 +160,12 @@ def test_near_duplicates_of_different_targets_are_told_with_their_classes(copies
     assert told["near_duplicates"].examples == ("b/001.png ~ b/again.jpg",)
 
 
+def test_near_duplicates_are_told_also_where_the_data_are_refused(copies: Path) -> None:
+    found = inspected(copies, group="^[ab]")
+    assert "class a has 8 images, but in only 1 group" in found.gathered.refusal
+    assert {"refused", "near_conflicts", "near_duplicates"} <= set(names_of(found))
+
+
 def test_labels_and_numbers_that_near_duplicates_differ_in_are_told(copies: Path) -> None:
     files = sorted(copies.rglob("*.*"))
     for title, one, other, said in [

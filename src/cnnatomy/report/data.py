@@ -56,7 +56,7 @@ def record(found: Inspection) -> dict[str, Any]:
         "loading": data.loading.as_dict(),
         "images": len(data.names),
         "splits": found.counts,
-        "given_splits": [SPLITS[split] for split in sorted(data.has)],
+        "given_splits": [SPLITS[split] for split in sorted(data.has)] if len(data.has) > 1 else [],
         "left_out": found.left_out,
         "refusal": data.refusal or None,
         "targets": [
@@ -135,17 +135,27 @@ def _figure(key: str, value: Any) -> str:
 def _beginning(found: Inspection) -> str:
     data = found.gathered
     task = f"{len(data.task.names):,} classes" if data.task.kind == "label" else data.task.kind
-    sizes = ", ".join(f"{found.counts[name]:,} {name}" for name in SPLITS if found.counts[name])
-    cut = [SPLITS[split] for split in (1, 2) if split not in data.has]
-    how = "drawn by cnnatomy" if data.drawn else "as the data set has them"
-    if cut and not data.refusal:
-        how = f"{' and '.join(cut)} cut off train by class"
     lines = [
         f"{printable(data.source)}: {task}, {len(data.names):,} images",
         f"looked at as {dimensions(data.shape)} ({data.sized.reason}), --fit {data.loading.fit}",
-        f"splits: {sizes or 'no usable image'} ({how})" + (f"; {found.left_out:,} left out" if found.left_out else ""),
+        f"splits: {_splits(found)}" + (f"; {found.left_out:,} left out" if found.left_out else ""),
     ]
     return "\n".join(lines)
+
+
+def _splits(found: Inspection) -> str:
+    data = found.gathered
+    sizes = ", ".join(f"{found.counts[name]:,} {name}" for name in SPLITS if found.counts[name])
+    if not sizes:
+        return "no usable image"
+    if data.drawn:
+        return f"{sizes} (drawn by cnnatomy)"
+    cut = [name for split, name in enumerate(SPLITS) if split not in data.has]
+    if not cut or (data.refusal and len(data.has) > 1):
+        return f"{sizes} (as the data set has them)"
+    if data.refusal:
+        return "not divided"
+    return f"{sizes} ({' and '.join(cut)} cut off train by class)"
 
 
 def _table(target: ToLearn) -> str:
