@@ -154,6 +154,22 @@ def test_every_view_has_figures_and_a_sheet(view: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        ("--view", "dft", "--set", "flip=true"),
+        ("--view", "pca", "--augment", "default"),
+        ("--transform", "python:mine:noisy"),
+        ("--images", "3"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_before_anything_is_imported(
+    options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnatomy.commands.data.needs_training", lambda: pytest.fail("training is asked for"))
+    assert run_command("data", "digits", *options, code=2).output.startswith("cnnatomy: --")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("digits", "--sheet", "sheet.gif"), "a sheet is a png or an html file"),
