@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_json_has_every_key_that_the_page_documents(photos: Path) -> None:
     assert record["view"]["cumulative"][-1] == pytest.approx(1)
 
 
+def test_what_the_data_set_does_not_divide_is_told_as_not_divided(photos: Path) -> None:
+    assert "splits: not divided\n" in run_command("data", photos).output
+    assert json.loads(run_command("data", photos, "--format", "json").output)["given_splits"] == []
+    (photos / "train").mkdir()
+    for name in ("cat", "d&g"):
+        shutil.copytree(photos / name, photos / "test" / name)
+        (photos / name).rename(photos / "train" / name)
+    shutil.move(photos / "owl", photos / "train" / "owl")
+    (photos / "test" / "owl").mkdir()
+    assert "splits: 48 train, 46 test (as the data set has them)\n" in run_command("data", photos).output
+    assert json.loads(run_command("data", photos, "--format", "json").output)["given_splits"] == ["train", "test"]
+
+
 def test_csv_is_the_counts() -> None:
     rows = list(csv.DictReader(io.StringIO(run_command("data", "digits", "--format", "csv").output)))
     assert len(rows) == 10
@@ -137,6 +151,22 @@ def test_every_view_has_figures_and_a_sheet(view: str, tmp_path: Path) -> None:
     assert words[view] in output
     with Image.open(tmp_path / "view.png") as image:
         assert image.width > 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--view", "dft", "--set", "flip=true"),
+        ("--view", "pca", "--augment", "default"),
+        ("--transform", "python:mine:noisy"),
+        ("--images", "3"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_before_anything_is_imported(
+    options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnatomy.commands.data.needs_training", lambda: pytest.fail("training is asked for"))
+    assert run_command("data", "digits", *options, code=2).output.startswith("cnnatomy: --")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from cnnatomy.data import Loading, load, open_source
 from cnnatomy.data.image_set import LEFT_OUT, TRAIN
 from cnnatomy.data.inspection.gathering import Gathered, gather
-from cnnatomy.data.inspection.inspection import Inspection, inspect
+from cnnatomy.data.inspection.inspection import Groups, Inspection, inspect
 from cnnatomy.data.inspection.learned import ToLearn, to_learn
 from cnnatomy.data.inspection.samples import sample_rows
 from cnnatomy.data.inspection.size import suitable_size
@@ -74,7 +74,8 @@ def test_what_can_be_trained_has_the_splits_and_the_normalisation_of_training() 
     found, data = inspected("digits"), load("digits", (1, 8, 8))
     assert found.counts == {"train": len(data.train), "val": len(data.val), "test": len(data.test)}
     assert {row.name: row.counts["train"] for row in found.to_learn[0].rows} == data.report.counts["train"]
-    assert found.normalisation == data.normalisation
+    assert found.moments is not None
+    assert (found.moments.mean, found.moments.std) == (data.normalisation.mean, data.normalisation.std)
     assert remarks(found) == []
 
 
@@ -84,6 +85,19 @@ def test_the_mean_of_a_class_is_that_of_its_training_images() -> None:
     pixels = torch.cat([images[target == 3] for images, target in data.train.batches(300)]).double() / 255
     assert found.by_class["3"].mean[0] == pytest.approx(float(pixels.mean()))
     assert found.by_class["3"].std[0] == pytest.approx(float(pixels.std(correction=0)))
+
+
+def test_the_deviation_of_a_constant_channel_is_told_as_0_and_trained_with_as_1(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for file in draw(tmp_path / name, 6).iterdir():
+            pixels = np.asarray(Image.open(file)).copy()
+            pixels[..., 2] = 77
+            Image.fromarray(pixels).save(file)
+    found, data = inspected(tmp_path), load(tmp_path, (3, 12, 10))
+    assert found.moments is not None
+    assert (found.moments.std[2], found.by_class["a"].std[2], data.normalisation.std[2]) == (0, 0, 1)
+    assert found.moments.std[:2] == data.normalisation.std[:2]
+    assert found.moments.mean[2] == pytest.approx(77 / 255)
 
 
 def test_a_class_too_small_to_split_is_told_and_everything_else_is_too(tmp_path: Path) -> None:
@@ -126,6 +140,44 @@ def test_equal_images_are_told_within_a_split_across_splits_and_across_classes(t
     assert found.left_out == 1
 
 
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """Of an image of each class a copy that was saved again: one of `a` lies in the folder of `b`."""
+    for name in "ab":
+        draw(tmp_path / name, 8, size=(32, 32))
+    with Image.open(tmp_path / "a/000.png") as image:
+        image.save(tmp_path / "b/copy.jpg", quality=85)
+    with Image.open(tmp_path / "b/001.png") as image:
+        image.save(tmp_path / "b/again.jpg", quality=85)
+    return tmp_path
+
+
+def test_near_duplicates_of_different_targets_are_told_with_their_classes(copies: Path) -> None:
+    told = {remark.name: remark for remark in remarks(inspected(copies))}
+    assert told["near_conflicts"].severity == "warning"
+    assert told["near_conflicts"].text == "1 pair of near duplicates has different targets: which is right?"
+    assert told["near_conflicts"].examples == ("a/000.png (a), b/copy.jpg (b)",)
+    assert told["near_duplicates"].examples == ("b/001.png ~ b/again.jpg",)
+
+
+def test_near_duplicates_are_told_also_where_the_data_are_refused(copies: Path) -> None:
+    found = inspected(copies, group="^[ab]")
+    assert "class a has 8 images, but in only 1 group" in found.gathered.refusal
+    assert {"refused", "near_conflicts", "near_duplicates"} <= set(names_of(found))
+
+
+def test_labels_and_numbers_that_near_duplicates_differ_in_are_told(copies: Path) -> None:
+    files = sorted(copies.rglob("*.*"))
+    for title, one, other, said in [
+        ("labels", "sun;sea", "sea", ("sea, sun", "sea")),
+        ("age", "31", "32.5", ("age 31", "age 32.5")),
+    ]:
+        lines = [f"{file.relative_to(copies)},{other if file.name == 'copy.jpg' else one}" for file in files]
+        (copies / f"{title}.csv").write_text("\n".join([f"image,{title}", *lines]))
+        found = inspected(copies / f"{title}.csv")
+        assert [set(near.targets) for near in found.near if near.targets] == [set(said)]
+
+
 def test_sizes_are_those_of_the_files_turned_upright(tmp_path: Path) -> None:
     draw(tmp_path / "a", 4, size=(20, 10))
     draw(tmp_path / "b", 4, size=(30, 40), mode="L")
@@ -162,6 +214,17 @@ def test_a_class_ten_times_rarer_than_the_most_frequent_is_told(tmp_path: Path) 
     draw(tmp_path / "dog", 40, size=(4, 4))
     draw(tmp_path / "owl", 28, size=(4, 4))
     assert [row.name for row in inspected(tmp_path).rare] == ["owl"]
+
+
+def test_a_label_that_no_training_image_has_is_told(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 12)
+    lines = [f"images/{n:03}.png,sun{';rare' if n > 9 else ''},{'test' if n > 8 else 'train'}" for n in range(12)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,labels,split", *lines]))
+    found = inspected(tmp_path / "list.csv")
+    assert found.gathered.refusal == ""
+    told = next(remark for remark in remarks(found) if remark.name == "unseen")
+    assert (told.severity, told.examples) == ("warning", ("rare: 2",))
+    assert "no training image has anything of rare" in told.text
 
 
 def test_names_and_looks_that_agree_suggest_a_group(tmp_path: Path) -> None:
@@ -294,3 +357,26 @@ def test_columns_that_tell_no_target_are_offered_as_groups(tmp_path: Path) -> No
     (tmp_path / "list.csv").write_text("\n".join(["image,age,patient,name", *lines]))
     found = inspected(tmp_path / "list.csv")
     assert [(column.name, column.values, column.largest) for column in found.columns] == [("patient", 4, 3)]
+
+
+def test_the_groups_of_a_column_are_counted_and_it_is_not_offered_again(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 24)
+    patients = ["" if n < 2 else "anna" if n < 8 else f"p{n // 2}" for n in range(24)]
+    lines = [f"images/{n:03}.png,{'ab'[n % 2]},{patient}" for n, patient in enumerate(patients)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,patient", *lines]))
+    found = inspected(tmp_path / "list.csv", group="patient")
+    assert found.columns == ()
+    assert found.groups == Groups(groups=9, largest="anna", images=6, without=2)
+    told = [remark.text for remark in remarks(found) if remark.name == "groups"]
+    assert told == [
+        "--group patient makes 9 groups; the largest, anna, has 6 images; 2 images without a group, each one of its own"
+    ]
+
+
+def test_images_in_whose_names_a_pattern_finds_no_group_are_counted(tmp_path: Path) -> None:
+    draw(tmp_path / "a", 14)
+    draw(tmp_path / "b", 12)
+    found = inspected(tmp_path, group=r"a/0[01][0-3]")
+    assert found.groups == Groups(groups=8, largest="a/000", images=1, without=18)
+    assert inspected(tmp_path, group="nowhere").groups is None
+    assert inspected(tmp_path).groups is None

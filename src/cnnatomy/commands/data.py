@@ -80,6 +80,8 @@ def data(
     cnnatomy data fashion-mnist --view pca --sheet components.png
     cnnatomy data annotations.json --format json > report.json
     """
+    augments = augment is not None or transform is not None or bool(settings)
+    _check_asked(sheet, view, images, augments)
     needs_training()
     from cnnatomy.data import Loading, open_source
     from cnnatomy.data.inspection.gathering import gather
@@ -91,8 +93,7 @@ def data(
     from cnnatomy.report.sheets.writing import check_sheet, write_sheet
     from cnnatomy.training.preview import preview
 
-    recipe = _recipe(augment, settings, transform, seed)
-    _check_asked(sheet, view, images, recipe is not None)
+    recipe = _recipe(augment, settings, transform, seed) if augments else None
     if sheet is not None:
         check_sheet(sheet)
     source = open_source(data).grouped_by(group or "")
@@ -123,13 +124,11 @@ def _check_asked(sheet: Path | None, view: str | None, images: int | None, augme
         raise UserError("--images are those of a sheet: name one, such as --sheet sheet.html")
 
 
-def _recipe(name: str | None, settings: tuple[str, ...], transform: str | None, seed: int | None) -> Recipe | None:
-    """The recipe whose augmentation is to be shown; None where none is asked for."""
+def _recipe(name: str | None, settings: tuple[str, ...], transform: str | None, seed: int | None) -> Recipe:
+    """The recipe whose augmentation is to be shown."""
     from cnnatomy.training import changed
     from cnnatomy.training.recipes import find
 
-    if name is None and transform is None and not settings:
-        return None
     given = {"seed": seed, "transform": transform}
     changes = {field: value for field, value in given.items() if value is not None}
     return changed(find(name or "default").recipe, settings, **changes)

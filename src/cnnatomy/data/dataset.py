@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -176,17 +177,28 @@ def _beside(path: Path) -> list[str]:
     return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
-def normalisation(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) -> Normalisation:
-    """Of some of the images: mean and standard deviation per channel, from integer sums.
+@dataclass(frozen=True)
+class Moments:
+    """Per channel, of pixels scaled to 0 .. 1: their mean and standard deviation, 0 where the channel is constant."""
 
-    A constant channel is divided by 1.
-    """
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def moments(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) -> Moments:
+    """Of some of the images, from integer sums; below a thousandth of a grey level a channel counts as constant."""
     pixels = int(chosen.sum()) * shape[1] * shape[2]
     mean = seen.sums[chosen].sum(0) / pixels
     variance = seen.squares[chosen].sum(0) / pixels - mean**2
     std = np.sqrt(np.maximum(variance, 0))
-    std[std < 1e-3] = 255.0
-    return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+    std[std < 1e-3] = 0
+    return Moments(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+
+
+def normalisation(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) -> Normalisation:
+    """By mean and standard deviation of some of the images; a constant channel is divided by 1."""
+    found = moments(seen, chosen, shape)
+    return Normalisation(found.mean, tuple(std or 1.0 for std in found.std))
 
 
 def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor) -> Report:

@@ -16,9 +16,9 @@ from cnnatomy.report.data_findings import SPLITS, Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
+    from cnnatomy.data.dataset import Moments
     from cnnatomy.data.inspection.inspection import Inspection, StoredSizes
     from cnnatomy.data.inspection.learned import ToLearn
-    from cnnatomy.data.parts import Normalisation
 
 BAR = 24
 """Characters of the longest bar."""
@@ -56,7 +56,7 @@ def record(found: Inspection) -> dict[str, Any]:
         "loading": data.loading.as_dict(),
         "images": len(data.names),
         "splits": found.counts,
-        "given_splits": [SPLITS[split] for split in sorted(data.has)],
+        "given_splits": [SPLITS[split] for split in sorted(data.has)] if len(data.has) > 1 else [],
         "left_out": found.left_out,
         "refusal": data.refusal or None,
         "targets": [
@@ -70,8 +70,8 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in found.to_learn
         ],
         "sizes": asdict(found.sizes) if found.sizes else None,
-        "normalisation": _normalisation(found.normalisation),
-        "normalisation_by_class": {name: _normalisation(values) for name, values in found.by_class.items()},
+        "normalisation": _moments(found.moments),
+        "normalisation_by_class": {name: _moments(values) for name, values in found.by_class.items()},
         "broken": [{"image": printable(name), "reason": reason} for name, reason in found.broken],
         "equal": [
             {
@@ -86,6 +86,7 @@ def record(found: Inspection) -> dict[str, Any]:
         "overlaps": [asdict(overlap) for overlap in data.divided.overlaps],
         "flat": [printable(data.names[index]) for index in found.flat],
         "columns": [asdict(column) for column in found.columns],
+        "groups": asdict(found.groups) | {"largest": printable(found.groups.largest)} if found.groups else None,
         "subjects": asdict(found.subjects) if found.subjects else None,
         "ignored": data.ignored,
         "skipped_annotations": [{"annotation": what, "reason": why} for what, why in data.skipped_annotations],
@@ -96,7 +97,7 @@ def record(found: Inspection) -> dict[str, Any]:
     }
 
 
-def _normalisation(values: Normalisation | None) -> dict[str, list[float]] | None:
+def _moments(values: Moments | None) -> dict[str, list[float]] | None:
     return {"mean": list(values.mean), "std": list(values.std)} if values else None
 
 
@@ -134,17 +135,27 @@ def _figure(key: str, value: Any) -> str:
 def _beginning(found: Inspection) -> str:
     data = found.gathered
     task = f"{len(data.task.names):,} classes" if data.task.kind == "label" else data.task.kind
-    sizes = ", ".join(f"{found.counts[name]:,} {name}" for name in SPLITS if found.counts[name])
-    cut = [SPLITS[split] for split in (1, 2) if split not in data.has]
-    how = "drawn by cnnatomy" if data.drawn else "as the data set has them"
-    if cut and not data.refusal:
-        how = f"{' and '.join(cut)} cut off train by class"
     lines = [
         f"{printable(data.source)}: {task}, {len(data.names):,} images",
         f"looked at as {dimensions(data.shape)} ({data.sized.reason}), --fit {data.loading.fit}",
-        f"splits: {sizes or 'no usable image'} ({how})" + (f"; {found.left_out:,} left out" if found.left_out else ""),
+        f"splits: {_splits(found)}" + (f"; {found.left_out:,} left out" if found.left_out else ""),
     ]
     return "\n".join(lines)
+
+
+def _splits(found: Inspection) -> str:
+    data = found.gathered
+    sizes = ", ".join(f"{found.counts[name]:,} {name}" for name in SPLITS if found.counts[name])
+    if not sizes:
+        return "no usable image"
+    if data.drawn:
+        return f"{sizes} (drawn by cnnatomy)"
+    cut = [name for split, name in enumerate(SPLITS) if split not in data.has]
+    if not cut or (data.refusal and len(data.has) > 1):
+        return f"{sizes} (as the data set has them)"
+    if data.refusal:
+        return "not divided"
+    return f"{sizes} ({' and '.join(cut)} cut off train by class)"
 
 
 def _table(target: ToLearn) -> str:
@@ -162,7 +173,7 @@ def _table(target: ToLearn) -> str:
 
 def _images(found: Inspection) -> str:
     lines = [("sizes", _sizes(found.sizes))] if found.sizes else []
-    values = found.normalisation
+    values = found.moments
     if values:
         mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (values.mean, values.std))
         lines.append(
@@ -190,7 +201,7 @@ def _remarks(found: Sequence[Remark]) -> str:
     lines = []
     for remark in found:
         lines.append(_filled(f"{remark.severity:<10}", remark.text))
-        if remark.name not in ("few", "rare"):  # their sentence names them
+        if remark.name not in ("few", "rare", "unseen"):  # their sentence names them
             lines += [f"{'':<12}{_cut(example)}" for example in remark.examples[:MAX_EXAMPLES]]
             more = len(remark.examples) - MAX_EXAMPLES
             lines += [f"{'':<12}and {more:,} more: --format json has all"] if more > 0 else []

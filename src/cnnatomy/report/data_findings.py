@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cnnatomy.data.inspection.equal import Equal
     from cnnatomy.data.inspection.inspection import Inspection
     from cnnatomy.data.inspection.learned import NameFigures
+    from cnnatomy.data.inspection.near import Near
     from cnnatomy.data.leaks import Overlap
 
 SPLITS = ("train", "val", "test")
@@ -81,15 +82,27 @@ def _near(found: Inspection) -> Iterator[Remark]:
             f"{_counted(overlap)} in different splits of the data set's own: what is measured looks better than it is"
         )
         yield Remark("warning", overlap.what[1].replace(" ", "_"), text, overlap.examples)
-    if data.divided.near_duplicates:
-        pairs = data.divided.near.tolist()
-        inside = [pair for pair in pairs if data.splits[pair[0]] == data.splits[pair[1]]]
-        equal = {frozenset(pair) for pair in inside if data.seen.digests[pair[0]] == data.seen.digests[pair[1]]}
-        named = [pair for pair in inside if frozenset(pair) not in equal]
-        if named:
-            text = f"{_count(len(named), 'pair')} of near duplicates; each pair stays in one split"
-            examples = tuple(" ~ ".join(printable(data.names[index]) for index in pair) for pair in named)
-            yield Remark("note", "near_duplicates", text, examples)
+    differ = [each for each in found.near if each.targets is not None]
+    if differ:
+        verb = "has" if len(differ) == 1 else "have"
+        text = f"{_count(len(differ), 'pair')} of near duplicates {verb} different targets: which is right?"
+        yield Remark("warning", "near_conflicts", text, tuple(_pair(found, each) for each in differ))
+    together = [
+        each
+        for each in found.near
+        if each.targets is None and data.splits[each.images[0]] == data.splits[each.images[1]]
+    ]
+    if together:
+        text = f"{_count(len(together), 'pair')} of near duplicates; each pair stays in one split"
+        yield Remark("note", "near_duplicates", text, tuple(_pair(found, each) for each in together))
+
+
+def _pair(found: Inspection, near: Near) -> str:
+    """Their names, with their targets where these differ."""
+    names = [printable(found.gathered.names[index]) for index in near.images]
+    if near.targets is None:
+        return " ~ ".join(names)
+    return ", ".join(f"{name} ({printable(target)})" for name, target in zip(names, near.targets, strict=True))
 
 
 def _counted(overlap: Overlap) -> str:
@@ -112,6 +125,11 @@ def _classes(found: Inspection) -> Iterator[Remark]:
     empty = [row for each in found.to_learn for row in each.rows if not row.total and each.counted != "known"]
     if empty and not found.gathered.refusal:
         yield Remark("warning", "empty", f"nothing at all is there of {some_of([row.name for row in empty])}")
+    unseen = [row for each in found.to_learn for row in each.rows if row.total and not row.counts["train"]]
+    if unseen and not found.gathered.refusal:
+        names = [row.name for row in unseen]
+        text = f"no training image has anything of {some_of(names)}, which cannot be learned"
+        yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
     few = [row for row in found.few if row.total]
     if few:
         text = (
@@ -160,6 +178,14 @@ def _pixels(found: Inspection) -> Iterator[Remark]:
 
 
 def _groups(found: Inspection) -> Iterator[Remark]:
+    if found.groups is not None:
+        groups, group = found.groups, printable(found.gathered.loading.group)
+        text = f"--group {group} makes {_count(groups.groups, 'group')}"
+        if groups.groups:
+            text += f"; the largest, {printable(groups.largest)}, has {_count(groups.images, 'image')}"
+        if groups.without:
+            text += f"; {_count(groups.without, 'image')} without a group, each one of its own"
+        yield Remark("note", "groups", text)
     for column in found.columns:
         text = (
             f"the column {column.name} has {column.values:,} values: --group {column.name} keeps images that share one"

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.dataset import Source, check_classes
-from cnnatomy.data.dividing import Divided, divide, near_pairs
+from cnnatomy.data.dividing import Divided, divide, grouping_of, near_pairs
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.size import LookedAt
-from cnnatomy.data.leaks import near_across
+from cnnatomy.data.leaks import Grouping, near_across
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.stores import InMemory, Store
@@ -33,6 +33,7 @@ class Gathered:
         given: where the data set itself puts each image: TRAIN, VAL or TEST; `has`: which it brings along.
         divided: where training would put each, and what is near duplicate; where it is refused, as given.
         refusal: why nothing can be trained on it as it is; empty where something can.
+        grouping: by what is asked for; None where nothing is, or where it makes no sense.
         inside: pixels of each image that are its own, and not a margin.
         drawn: whether the project draws the images itself.
     """
@@ -52,6 +53,7 @@ class Gathered:
     ignored: int = 0
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     columns: Mapping[str, Sequence[str]] | None = None
+    grouping: Grouping | None = None
     drawn: bool = False
 
     @property
@@ -95,6 +97,7 @@ def gather(
         ignored=source.ignored,
         skipped_annotations=source.skipped_annotations,
         columns=source.columns,
+        grouping=_grouping(source, loading.group),
     )
 
 
@@ -108,6 +111,13 @@ def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divid
     splits, near = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8), near_pairs(seen, loading)
     across = near_across(near, image_set.names, splits)
     return Divided(splits, near, overlaps=(across,) if across is not None else ()), reason
+
+
+def _grouping(image_set: ImageSet, group: str) -> Grouping | None:
+    try:
+        return grouping_of(image_set, group)
+    except UserError:
+        return None  # told as the refusal
 
 
 def _inside(count: int, stored: Mapping[int, Stored], frame: Frame) -> NDArray[np.int64]:

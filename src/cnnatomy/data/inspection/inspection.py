@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnatomy.data.dataset import normalisation
+from cnnatomy.data.dataset import Moments, moments
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TRAIN
 from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.equal import Equal, equal_images
 from cnnatomy.data.inspection.gathering import Gathered
 from cnnatomy.data.inspection.learned import NameFigures, ToLearn, to_learn
+from cnnatomy.data.inspection.near import Near, near_images
 from cnnatomy.data.inspection.subjects import Subjects, subjects
-from cnnatomy.data.parts import Normalisation
 from cnnatomy.data.sources.manifest import LABEL, LABELS, MASK, SPLIT
 
 FEW = 20
@@ -56,6 +56,17 @@ class GroupColumn:
     largest: int
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What --group finds: how many groups of images that share a name, the largest with how many images, and images
+    that are `without` one, each a group of its own."""
+
+    groups: int
+    largest: str
+    images: int
+    without: int
+
+
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """What `cnnatomy data` tells of a data set; see the attributes of `Gathered`, from which it is made.
@@ -65,7 +76,8 @@ class Inspection:
         broken: name of the file and the reason.
         few, rare: of `to_learn`, what is there fewer than `FEW` times; ten times less than the most frequent.
         flat: images without contrast, by number.
-        normalisation: mean and standard deviation of the training split, and `by_class` of one label's classes.
+        moments: mean and standard deviation of the training split, and `by_class` of one label's classes.
+        columns: by which groups could be made; `groups` those that are asked for.
         subjects: several images of one thing, where their names and their looks both say so.
     """
 
@@ -76,12 +88,14 @@ class Inspection:
     to_learn: tuple[ToLearn, ...]
     sizes: StoredSizes | None
     equal: tuple[Equal, ...]
+    near: tuple[Near, ...]
     few: tuple[NameFigures, ...]
     rare: tuple[NameFigures, ...]
     flat: tuple[int, ...]
-    normalisation: Normalisation | None
-    by_class: dict[str, Normalisation]
+    moments: Moments | None
+    by_class: dict[str, Moments]
     columns: tuple[GroupColumn, ...]
+    groups: Groups | None
     subjects: Subjects | None
 
 
@@ -98,12 +112,14 @@ def inspect(data: Gathered) -> Inspection:
         to_learn=targets,
         sizes=_sizes(data),
         equal=equal_images(data),
+        near=near_images(data),
         few=tuple(row for each in counted for row in each.rows if row.total < FEW),
         rare=tuple(row for each in counted for row in rare_of(each)),
         flat=_flat(data),
-        normalisation=_normalisation(data, splits == TRAIN),
+        moments=_moments(data, splits == TRAIN),
         by_class=_by_class(data),
         columns=_columns(data),
+        groups=_groups(data),
         subjects=None if data.drawn else subjects(data),
     )
 
@@ -148,30 +164,38 @@ def _flat(data: Gathered) -> tuple[int, ...]:
     return tuple(np.flatnonzero((variance < FLAT**2).all(1) & data.seen.usable).tolist())
 
 
-def _normalisation(data: Gathered, chosen: NDArray[np.bool_]) -> Normalisation | None:
+def _moments(data: Gathered, chosen: NDArray[np.bool_]) -> Moments | None:
     chosen = chosen & data.seen.usable
-    return normalisation(data.seen, chosen, data.shape) if chosen.any() else None
+    return moments(data.seen, chosen, data.shape) if chosen.any() else None
 
 
-def _by_class(data: Gathered) -> dict[str, Normalisation]:
+def _by_class(data: Gathered) -> dict[str, Moments]:
     """Of the training images of each class of one label."""
     if data.task.kind != "label" or isinstance(data.targets, dict):
         return {}
     labels = data.targets.numpy()
     found = {
-        name: _normalisation(data, (labels == number) & (data.splits == TRAIN))
-        for number, name in enumerate(data.task.names)
+        name: _moments(data, (labels == number) & (data.splits == TRAIN)) for number, name in enumerate(data.task.names)
     }
     return {name: values for name, values in found.items() if values is not None}
 
 
 def _columns(data: Gathered) -> tuple[GroupColumn, ...]:
-    """Columns of which some images share a value, and not all do; but for those that say what there is to learn."""
+    """Columns of which some images share a value, and not all do; but for those that say what there is to learn, and
+    that by which groups are made already."""
     found = []
     for name, values in (data.columns or {}).items():
-        if name in TOLD or name in data.task.names:
+        if name in (*TOLD, data.loading.group) or name in data.task.names:
             continue
         counts = Counter(values)
         if 1 < len(counts) < len(values):
             found.append(GroupColumn(name, len(counts), max(counts.values())))
     return tuple(found)
+
+
+def _groups(data: Gathered) -> Groups | None:
+    if data.grouping is None:
+        return None
+    counts = Counter(name for name in data.grouping.names if name is not None)
+    (largest, images), *_ = counts.most_common(1) or [("", 0)]
+    return Groups(len(counts), largest, images, data.grouping.alone)

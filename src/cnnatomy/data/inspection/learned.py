@@ -56,18 +56,20 @@ class ToLearn:
 
 def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.int32]) -> tuple[ToLearn, ...]:
     """What the targets of all images tell. `areas` are the pixels of each class in maps that files hold."""
-    if isinstance(target, Tensor):
-        return (_of(task.kind, task.names, target.numpy(), splits, areas, ""),)
     nothing = np.zeros((len(splits), 0), np.int32)
     return tuple(
-        _of(kind, names, target[head].numpy(), splits, nothing, head) for head, kind, names in _heads(task, target)
+        _of(kind, names, values.numpy(), splits, areas if values is target else nothing, head)
+        for head, kind, names, values in heads_of(task, target)
     )
 
 
-def _heads(task: Task, target: dict[str, Tensor]) -> list[tuple[str, str, tuple[str, ...]]]:
+def heads_of(task: Task, target: Target) -> list[tuple[str, str, tuple[str, ...], Tensor]]:
+    """For each head its name (empty where there is one only), kind, names, and targets of all images."""
+    if isinstance(target, Tensor):
+        return [("", task.kind, task.names, target)]
     if isinstance(task, SeveralHeads):
-        return [(name, each.kind, each.names) for name, each in task.tasks.items()]
-    return [(name, name, task.names) for name in target]  # a label and a mask of the same classes
+        return [(name, each.kind, each.names, target[name]) for name, each in task.tasks.items()]
+    return [(name, name, task.names, each) for name, each in target.items()]  # a label and a mask of the same classes
 
 
 def _of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets, head: str) -> ToLearn:
