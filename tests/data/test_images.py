@@ -6,13 +6,15 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cnnatomy.data import Frame, ImageError, read_image
 from cnnatomy.data import images as module
+from cnnatomy.data.images import read_map, read_stored
 from cnnatomy.limits import MAX_IMAGE_BYTES
 
 GREY, RGB = Frame((1, 8, 8)), Frame((3, 8, 8))
@@ -197,3 +199,15 @@ def test_no_flipped_byte_of_a_image_ends_in_anything_but_a_image_error(tmp_path:
             path.write_bytes(content)
             with module.quiet_decoders(), contextlib.suppress(ImageError):
                 assert read_image(path, RGB).shape == RGB.shape
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(2, np.fliplr), (3, lambda each: each[::-1, ::-1]), (4, np.flipud)])
+def test_a_mask_of_its_images_size_is_upright(tmp_path: Path, orientation: int, turn: Any) -> None:
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(stored).save(tmp_path / "mask.png")
+    pixels, lies = read_stored(tmp_path / "a.png", Frame((1, 3, 4)))
+    assert (pixels[0] == turn(stored)).all()
+    assert (read_map(tmp_path / "mask.png", lies, Frame((1, 3, 4))) == stored).all()

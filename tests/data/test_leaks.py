@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +92,10 @@ def test_a_report_tells_of_all_that_leaks() -> None:
         "of its own test split, in no fold, to be used at the end: 1,000 images",
         "1 group lies in different splits: a (train, val)",
     ]
+
+
+def test_the_pattern_of_the_page_on_data_finds_persons_and_no_cameras() -> None:
+    pattern = "/([a-z]+)_"
+    assert f"--group '{pattern}'" in (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    found = groups_of(["happy/anna_1.jpg", "sad/anna_2.jpg", "sad/bert_1.jpg", "sad/IMG_1001.jpg"], pattern)
+    assert found.names == ("anna", "anna", "bert", None)

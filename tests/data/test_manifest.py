@@ -141,7 +141,7 @@ def test_masks_are_files_whose_classes_are_found_or_named(folder: Path) -> None:
 def test_a_file_that_is_there_twice_with_other_labels_is_told(folder: Path) -> None:
     found = read(folder, "image,label\n0.png,cat\n1.png,dog\n0.png,dog\n1.png,dog\n")
     assert [note for note in found.notes if "contradict" in note] == [
-        "1 rows contradict an earlier one of the same image, such as 0.png in line 2 and 4"
+        "1 row contradicts an earlier one of the same image, such as 0.png in line 2 and 4"
     ]
 
 
@@ -169,7 +169,7 @@ def test_what_is_not_learned_is_said_before_training(folder: Path) -> None:
         ("image,label\nno.png,a\n9.jpg,b\n", "x.csv", "there is no"),
         ("image,label\n0.png,a\n1.png,\n", "x.csv", "line 3: label: expected the name of a class on one line, it is"),
         ("image,label\n0.png,a\n1.png,a\n", "x.csv", "every image is of the class a"),
-        ("image,label\n0.png,0.5\n1.png,0.75\n", "x.csv", "numbers with a point (0.5, 0.75)"),
+        ("image,label\n0.png,0.5\n1.png,0.75\n", "x.csv", "numbers with fractions (0.5, 0.75)"),
         ("image,labels\n0.png,\n", "x.csv", "no image has a label"),
         ("image,label,mask\n0.png,a,0.png\n", "x.csv", "has columns label and mask, of which one can be learned"),
         ("image,age\n0.png,3\n1.png,old\n", "x.csv", "line 3: age: expected a number as in other rows"),
@@ -241,3 +241,14 @@ def test_a_column_of_numbers_by_which_images_are_grouped_is_not_learned(tmp_path
     patients = [{index // 4 for index in part.indices.tolist()} for part in (data.train, data.val, data.test)]
     assert sum(map(len, patients)) == 10
     assert load(tmp_path / "list.csv", (1, 12, 12)).task.names == ("age", "patient")
+
+
+def test_decimal_commas_are_read_between_semicolons_and_told_elsewhere(folder: Path) -> None:
+    found = read(folder, "image;x;y\n0.png;0,5;3\n1.png;-1,25e1;,5\n2.png;;2.5\n")
+    targets = found.truth.targets(Frame((1, 6, 8)), {}, np.zeros((3, 0), np.bool_))
+    np.testing.assert_array_equal(targets, [[0.5, 3], [-12.5, 0.5], [np.nan, 2.5]])
+    message = "line 3: x: expected a number with a decimal point, such as 0.5, got '0,5'"
+    assert message in refused(folder, 'image,x\n0.png,1\n1.png,"0,5"\n')
+    assert message in refused(folder, "image\tx\n0.png\t1\n1.png\t0,5\n", "list.tsv")
+    assert "label has numbers with fractions" in refused(folder, "image;label\n0.png;0,5\n1.png;1,5\n")
+    assert read(folder, 'image,x,place\n0.png,1,"1,5"\n1.png,2,here\n').truth.names == ("x",)

@@ -116,8 +116,8 @@ def test_images_and_masks_that_are_alone_are_left_out_and_named(tmp_path: Path) 
     found = read(tmp_path)
     assert found.names == ("images/a.png", "images/b.png")
     assert found.notes == (
-        "train: 1 images without a mask, left out: c.png",
-        "train: 1 masks without an image, left out: d.png",
+        "train: 1 image without a mask, left out: c.png",
+        "train: 1 mask without an image, left out: d.png",
     )
 
 
@@ -140,7 +140,7 @@ def test_splits_are_folders_above_or_below(tmp_path: Path, above: bool) -> None:
     assert found.has == {TRAIN, VAL, TEST}
     shutil.rmtree(tmp_path / "test/masks" if above else tmp_path / "masks/test")
     assert read(tmp_path).has == {TRAIN, VAL}
-    assert read(tmp_path).notes == ("test: 1 images without a mask, left out: a.png",)
+    assert read(tmp_path).notes == ("test: 1 image without a mask, left out: a.png",)
 
 
 def test_folders_as_pascal_voc_has_them_are_read(tmp_path: Path) -> None:

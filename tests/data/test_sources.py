@@ -265,3 +265,18 @@ def test_the_page_on_data_has_the_table_of_sources() -> None:
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     missing = [f"| `{written}` | {about} |" for written, about in table()]
     assert [line for line in missing if line not in page] == [], "paste them into the table of docs/data.md"
+
+
+def test_images_of_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, 3)
+    (tmp_path / "cat" / "IMG_1.HEIC").write_bytes(b"heic")
+    note = "1 image is not read: export it as JPEG or PNG (cat/IMG_1.HEIC)"
+    assert open_source(tmp_path).notes == (note,)
+    assert note in load(tmp_path, (1, 8, 8)).report.lines()
+    (tmp_path / "owl").mkdir()
+    for name in ("a.dng", "b.avif"):
+        (tmp_path / "owl" / name).write_bytes(b"raw")
+    message = r"owl has no image to read: 2 images are not read: export them as JPEG or PNG \(owl/a.dng, owl/b.avif\)"
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path)

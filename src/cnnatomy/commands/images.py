@@ -52,16 +52,18 @@ def _at(name: str | Path) -> Iterator[NamedImage]:
     if not os.path.isdir(path):
         yield NamedImage(path)
         return
-    from cnnatomy.data.sources.folders import IMAGES, find_images
+    from cnnatomy.data.sources.folders import IMAGES, find_images, unread_note
 
     try:
-        found, others = find_images(path)
+        found, others, unread = find_images(path)
     except UserError as error:
         yield NamedImage(path, str(error))
         return
     if others:
         files = "1 file" if others == 1 else f"{others:,} files"
         click.echo(f"cnnatomy: {printable(path)}: {files} ignored, without an image's suffix", err=True)
+    if unread:
+        click.echo(f"cnnatomy: {printable(path)}: {unread_note(unread, path)}", err=True)
     if not found:
         yield NamedImage(path, f"no images in this folder ({IMAGES})")
     yield from map(NamedImage, found)

@@ -91,7 +91,8 @@ fit_option = click.option(
     help="How an image becomes one of the input's size; `cnnatomy data --help` tells of each.  [default: auto]",
 )
 group_option = click.option(
-    "--group", help="Images that stay together: a column of the data, or a pattern in their names, such as '^[^_]*'."
+    "--group",
+    help="Images that stay together: a column of the data, or a pattern in their names, such as '/([a-z]+)_'.",
 )
 workers_option = click.option(
     "--workers", type=click.IntRange(0, 256), help="Processes that decode what memory does not hold.  [default: cores]"

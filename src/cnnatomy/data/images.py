@@ -32,6 +32,14 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+UNREAD_FORMATS = {
+    "HEIF": (".heic", ".heif", ".avif"),
+    "JPEG's others": (".jxl", ".jp2", ".j2k", ".jpx"),
+    "raw": (".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    "drawings": (".psd", ".svg"),
+}
+UNREAD_SUFFIXES = frozenset(suffix for suffixes in UNREAD_FORMATS.values() for suffix in suffixes)
+"""What files of images end in that are not read."""
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of images without colours."""
 _STRIP = 2**20
@@ -107,7 +115,7 @@ def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding |
     """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted; of a file or its content.
 
     `coding` says which number its classes have, by default `class_numbers`. A map lies as its image in the file, or
-    upright.
+    upright; upright where both have one size, as with the orientations 2, 3 and 4.
     Raises `ImageError` as `read_stored`, and where it has another size than the image, or no classes.
     """
     with opened_image(place) as image:

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
 from cnnatomy.data.units import Unit, place, units_of
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, quoted, some_of
 
 FRACTION = {TEST: 0.2, VAL: 0.1}
 """What is cut off the training images of each class where the data set does not bring that split along."""
+
+MAX_NAMED = 5
+"""How many groups a message names."""
 
 GroupNames = Sequence[str | None]
 """The group of each image; None is a group of its own."""
@@ -58,7 +61,7 @@ def split_images(
     if every:
         present = sorted(set(strata[given == TRAIN].tolist()))
         splits_named = [SPLITS[split] for split in reversed(parts)]
-        _check(units, present, classes, len(parts), f"one each for {', '.join(splits_named)}")
+        _check(units, present, classes, len(parts), f"one each for {', '.join(splits_named)}", groups)
     shares = [FRACTION[split] for split in parts[:-1]]
     _cut(splits, units, parts, [*shares, 1 - sum(shares)], _whole(shares), classes, seed, every)
     return splits
@@ -90,7 +93,7 @@ def fold_images(
     units = units_of(pool, strata, digests, groups, near)
     if every:  # where one fold is the test split, the others have one each for training and validation
         present = sorted(set(strata[(given == TRAIN) | (given == VAL)].tolist()))
-        _check(units, present, classes, max(3, folds + 2 * (folds == 2)), f"for {folds} folds")
+        _check(units, present, classes, max(3, folds + 2 * (folds == 2)), f"for {folds} folds", groups)
     parts = np.full(len(given), LEFT_OUT, np.int64)
     _cut(parts, units, range(folds), [1 / folds] * folds, _even(folds), classes, seed, every)
     splits = np.full(len(given), LEFT_OUT, np.int8)
@@ -180,27 +183,38 @@ def _even(folds: int) -> Callable[[int], list[int]]:
     return wanted
 
 
-def _check(units: list[Unit], present: list[int], classes: Sequence[str], needed: int, why: str) -> None:
+def _check(
+    units: list[Unit], present: list[int], classes: Sequence[str], needed: int, why: str, groups: GroupNames | None
+) -> None:
     """Raises `UserError` where a class is in fewer units than are needed."""
-    counts = dict.fromkeys(present, 0)
-    images = dict.fromkeys(present, 0)
+    own: dict[int, list[Unit]] = {stratum: [] for stratum in present}
     for unit in units:
         for stratum in set(unit.strata):
-            counts[stratum] += 1
-            images[stratum] += unit.differing(stratum)
+            own[stratum].append(unit)
     for stratum in present:
-        count = counts[stratum]
+        count = len(own[stratum])
         if count >= needed:
             continue
-        name = _called(classes, stratum)
-        if images[stratum] > count:
-            found = (
-                f"{name} has {images[stratum]:,} images, but in only {count} group{'s' * (count != 1)} (near duplicates"
-                " are one group)"
-            )
+        images = sum(unit.differing(stratum) for unit in own[stratum])
+        found, remedy = f"{_called(classes, stratum)} has ", ""
+        if images <= count:
+            found += f"{count or 'no'} usable image" + "s that differ" * (count > 1)
+        elif groups is None:
+            found += f"{images:,} images, but in only {count} group{'s' * (count > 1)} (near duplicates are one group)"
         else:
-            found = f"{name} has {count} usable image{'s' * (count != 1)} that differ"
-        raise UserError(f"{found}; {needed} are needed at least, {why}")
+            names = [_groups(unit, stratum, groups) for unit in own[stratum]]
+            listed = some_of(names) if count > MAX_NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
+            placed = f"all of them in the group {names[0]}" if count == 1 else f"but in only {count} groups, {listed}"
+            found += f"{images:,} images, {placed}"
+            remedy = ". Choose another --group"
+        raise UserError(f"{found}; {needed} are needed at least, {why}{remedy}")
+
+
+def _groups(unit: Unit, stratum: int, groups: GroupNames) -> str:
+    """The groups that the images of a class in a unit are of."""
+    found = {groups[index] for index, own in zip(unit.members, unit.strata, strict=True) if own == stratum}
+    names = sorted(quoted(name) for name in found if name is not None)
+    return " with ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)]) or "an image of no group"
 
 
 def _called(classes: Sequence[str], stratum: int) -> str:

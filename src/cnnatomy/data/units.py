@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 PASSES = 5
 """How often each large unit is placed at most."""
+MAX_COMPARED = 10**6
+"""Pairs of large units, times classes, up to which they are exchanged; more units come near their shares one by one."""
+STARTS = 20
+"""Placements from which units are exchanged at most."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     The larger ones come first; of those that differ by less than a factor of two the seed says which. Each goes where
     the sum of squares of what is missing or too much, in relation to the share, gets least: at first to the part that
     lacks most; of several to that with the fewest images. Then each is placed again while that helps, the smaller ones
-    first, and now a `scarce` class is first of all to be in every part.
+    first, and now a `scarce` class is first of all to be in every part. Few units are then exchanged, two at a time,
+    while that helps, from here and from places that the seed draws: one by one, a handful of large ones often ends far
+    from the least sum.
     """
     counts = [Counter(unit.strata) for unit in units]
     total: Counter[int] = Counter()
@@ -119,7 +125,75 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
             moved |= parts[unit] != before
         if not moved:
             break
-    return parts
+    strata = sorted(total)
+    work = len(units) ** 2 * len(strata)
+    if len(units) < 2 or work > MAX_COMPARED:
+        return parts
+    amounts = np.array([[count[stratum] for stratum in strata] for count in counts], np.float64)
+    goal = _Goal(amounts, np.array(shares), np.isin(strata, list(scarce)))
+    generator = np.random.default_rng([seed % 2**64, len(units)])
+    starts = [
+        np.array(parts),
+        *(generator.integers(len(shares), size=len(units)) for _ in range(min(STARTS, MAX_COMPARED // work) - 1)),
+    ]
+    nearest: list[int] = min((goal.exchanged(start, order) for start in starts), key=goal.cost).tolist()
+    return nearest
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """How far parts are from their `shares` of the images of each class.
+
+    `counts` are those of each unit, `(units, classes)`; `scarce` says which classes are first of all to be in every
+    part.
+    """
+
+    counts: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    scarce: NDArray[np.bool_]
+
+    def cost(self, places: NDArray[np.int64]) -> tuple[float, float]:
+        """How often a scarce class is not in a part, and the sum of squares, of units in these places."""
+        every = np.arange(len(self.shares))
+        lacking, squares = self._costs(self._amounts(places), every)
+        return float(lacking.sum()), round(float(squares.sum()), 9)
+
+    def _amounts(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.stack([self.counts[places == part].sum(0) for part in range(len(self.shares))])
+
+    def _costs(self, amounts: NDArray[np.float64], parts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Both for each of several parts that have these amounts, `(2, parts)`."""
+        targets = (self.shares[:, None] * self.counts.sum(0))[parts]
+        return np.stack([((amounts == 0) & self.scarce).sum(1), ((amounts - targets) ** 2 / targets).sum(1)])
+
+    def exchanged(self, start: NDArray[np.int64], order: Sequence[int]) -> NDArray[np.int64]:
+        """The places once exchanging two units of different parts, or moving one, does not lower the cost any more."""
+        every = np.arange(len(self.shares))
+        # to be moved to a part is to be exchanged for an empty unit of it, which stays there
+        offered = np.concatenate([self.counts, np.zeros((len(every), self.counts.shape[1]))])
+        places = np.concatenate([start, every])
+        has = self._amounts(start)
+        improved = True
+        while improved:
+            improved = False
+            for unit in order:
+                part = places[unit]
+                gained = offered - self.counts[unit]
+                now = self._costs(has, every)
+                here = self._costs(has[part] + gained, np.full(len(places), part))
+                there = self._costs(has[places] - gained, places)
+                lacking, squares = (here + there - now[:, places] - now[:, [part]]).round(9)
+                lacking[places == part] = squares[places == part] = 0
+                other = int(np.lexsort((squares, lacking))[0])
+                if (lacking[other], squares[other]) >= (0, 0):
+                    continue
+                has[part] += gained[other]
+                has[places[other]] -= gained[other]
+                places[unit] = places[other]
+                if other < len(start):
+                    places[other] = part
+                improved = True
+        return places[: len(start)]
 
 
 def _add(found: list[dict[int, int]], sizes: list[int], part: int, count: Counter[int], sign: int) -> None:

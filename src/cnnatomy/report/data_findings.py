@@ -47,6 +47,8 @@ def _files(found: Inspection) -> Iterator[Remark]:
     if data.skipped_annotations:
         text = f"{_count(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
         yield Remark("warning", "annotations", text, tuple(f"{what}: {why}" for what, why in data.skipped_annotations))
+    for note in data.notes:
+        yield Remark("note", "source", note)
     if data.ignored:
         yield Remark("note", "ignored", f"{_count(data.ignored, 'file')} ignored: no image by the name")
 

@@ -438,3 +438,13 @@ def test_the_truth_of_both_ways_is_the_same(tmp_path: Path) -> None:
     one, other = (load(f"{prefix}{folder}", (3, 8, 8)) for prefix in ("hf:", "hf-stream:"))
     assert one.fingerprint == other.fingerprint
     assert isinstance(open_source(f"hf:{folder}").truth, Classes)
+
+
+def test_files_of_different_columns_are_told_from_broken_ones(tmp_path: Path) -> None:
+    for name, column in (("a", "label"), ("b", "sort")):
+        write_parquet(tmp_path / "data" / f"{name}.parquet", rows(6, **{column: ["x", "y"]}))
+    with pytest.raises(
+        UserError, match=r"data: its files have different columns.*: name one of the files, such as hf:/"
+    ):
+        open_source(f"hf:{tmp_path / 'data'}")
+    assert len(open_source(f"hf:{tmp_path / 'data' / 'a.parquet'}")) == 6

@@ -51,6 +51,7 @@ class Gathered:
     targets: Target
     inside: NDArray[np.int64]
     ignored: int = 0
+    notes: tuple[str, ...] = ()
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     columns: Mapping[str, Sequence[str]] | None = None
     grouping: Grouping | None = None
@@ -95,6 +96,7 @@ def gather(
         targets=source.truth.targets(frame, seen.stored, seen.classes),
         inside=_inside(len(source), seen.stored, frame),
         ignored=source.ignored,
+        notes=source.notes,
         skipped_annotations=source.skipped_annotations,
         columns=source.columns,
         grouping=_grouping(source, loading.group),

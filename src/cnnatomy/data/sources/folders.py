@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
-from cnnatomy.data.images import SUFFIXES
+from cnnatomy.data.images import SUFFIXES, UNREAD_SUFFIXES
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, printable
+from cnnatomy.errors import UserError, printable, some_of
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -44,10 +45,14 @@ def read(name: str) -> ImageSet:
     labels: list[int] = []
     splits: list[int] = []
     ignored = 0
+    unread: list[Path] = []
     for split, root in sorted(parts.items()):
         for label, of_class in enumerate(classes):
-            found, others = find_images(root / of_class)
+            found, others, of_others = find_images(root / of_class)
+            if split == TRAIN and of_others and not found:
+                raise UserError(f"{root / of_class} has no image to read: {unread_note(of_others, folder)}")
             ignored += others
+            unread += of_others
             paths += found
             labels += [label] * len(found)
             splits += [split] * len(found)
@@ -60,6 +65,7 @@ def read(name: str) -> ImageSet:
         names=tuple(printable(path.relative_to(folder)) for path in paths),
         files=True,
         ignored=ignored,
+        notes=(unread_note(unread, folder),) if unread else (),
     )
 
 
@@ -67,8 +73,11 @@ def _parts(folder: Path) -> dict[int, Path]:
     """Which folder holds the class folders of which split: the folder itself, or its `train`, `val` and `test`."""
     folders = folders_in(folder)
     if not folders:
-        found = sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in os.listdir(folder))
-        problem = f"has {found:,} images but no class folders" if found else "is empty: no class folders"
+        images = SUFFIXES | UNREAD_SUFFIXES
+        found = sum(os.path.splitext(name)[1].lower() in images for name in os.listdir(folder))
+        problem = (
+            f"has {found:,} image{'s' * (found != 1)} but no class folders" if found else "is empty: no class folders"
+        )
         raise UserError(
             f"{folder} {problem}. Expected one folder of images a class, such as {folder}/cat and {folder}/dog"
         )
@@ -108,8 +117,24 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def find_images(folder: Path) -> tuple[list[Path], int]:
-    """What has an image's suffix in a folder and all below it, in order, and how many other files there are.
+class FoundFiles(NamedTuple):
+    """The images of a folder in order, how many other files are there, and those of them that are images of formats
+    which are not read."""
+
+    images: list[Path]
+    others: int
+    unread: list[Path]
+
+
+def unread_note(unread: list[Path], folder: Path) -> str:
+    """What is to be said of images in a folder of formats that are not read."""
+    named = some_of([printable(path.relative_to(folder)) for path in unread], 3)
+    files = "1 image is" if len(unread) == 1 else f"{len(unread):,} images are"
+    return f"{files} not read: export {'it' if len(unread) == 1 else 'them'} as JPEG or PNG ({named})"
+
+
+def find_images(folder: Path) -> FoundFiles:
+    """What has an image's suffix in a folder and all below it, and what else is there.
 
     Hidden files and folders are left out, and links to folders are not followed.
 
@@ -117,12 +142,19 @@ def find_images(folder: Path) -> tuple[list[Path], int]:
         UserError: naming a folder that cannot be read.
     """
     found: list[str] = []
+    unread: list[str] = []
     count = 0
     for place, _, names in _walk(folder):
         count += len(names)
-        found += [os.path.join(place, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
-    found.sort(key=lambda path: path.replace(os.sep, "\0"))  # as paths are ordered: by their parts
-    return [Path(path) for path in found], count - len(found)
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES:
+                found.append(os.path.join(place, name))
+            elif suffix in UNREAD_SUFFIXES:
+                unread.append(os.path.join(place, name))
+    for paths in (found, unread):
+        paths.sort(key=lambda path: path.replace(os.sep, "\0"))  # as paths are ordered: by their parts
+    return FoundFiles([Path(path) for path in found], count - len(found), [Path(path) for path in unread])
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

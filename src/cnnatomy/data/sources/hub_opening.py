@@ -158,6 +158,11 @@ def described(wanted: HubName) -> Iterator[None]:
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         if "corresponds to no data" in reason:
             raise UserError(f"{wanted.source} has no row") from None
+        if "Couldn't cast" in reason and wanted.path is not None:
+            raise UserError(
+                f"{wanted.source}: its files have different columns, and cannot be read as one table: name one of the"
+                f" files, such as {wanted.prefix}{wanted.path}/FILE.parquet"
+            ) from None
         if "config" in reason.lower():
             reason += f"; one is named after a colon, {wanted.prefix}{wanted.name}:CONFIGURATION"
         raise UserError(f"{wanted.source} cannot be read: {printable(reason[:MAX_REASON])}") from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ LABEL, LABELS, MASK = "label", "labels", "mask"
 TRIED = 100
 """Files of which one must be there, so that a wrong folder is told at once."""
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_WITH_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
+"""A number with a decimal comma."""
 _SEPARATORS = re.compile("[;|]")
 
 
@@ -74,7 +77,7 @@ def _named(rows: Rows) -> Rows:
     """The same with the columns that have a meaning in lower case."""
     known = {*IMAGE, SPLIT, LABEL, LABELS, MASK}
     renamed = {name.lower() if name.lower() in known else name: cells for name, cells in rows.columns.items()}
-    return Rows(rows.path, renamed, rows.numbers, rows.unit) if len(renamed) == len(rows.columns) else rows
+    return replace(rows, columns=renamed) if len(renamed) == len(rows.columns) else rows
 
 
 def _image_column(rows: Rows) -> str:
@@ -162,10 +165,10 @@ def _one_label(rows: Rows) -> _Learned:
             raise rows.error(row, LABEL, "the name of a class on one line")
         words.append(word)
     truth = one_class_each(words, str(rows.path))
-    values = [_number(name) for name in truth.names]
+    values = [_number(_pointed(name) if rows.semicolons else name) for name in truth.names]
     if None not in values and any(value % 1 for value in values if value):
         raise UserError(
-            f"{rows.path}: {LABEL} has numbers with a point ({some_of(truth.names)}). Those are no classes: name the"
+            f"{rows.path}: {LABEL} has numbers with fractions ({some_of(truth.names)}). Those are no classes: name the"
             " column differently, and they are learned as numbers"
         )
     joined = next((name for name in truth.names if _SEPARATORS.search(name)), "")
@@ -195,11 +198,22 @@ def _number(cell: Any) -> float | None:
     return None if abs(value) > MAX_FLOAT32 else value
 
 
+def _pointed(cell: Any) -> Any:
+    """The same with a point where a number has a decimal comma."""
+    return cell.replace(",", ".") if isinstance(cell, str) and _WITH_COMMA.fullmatch(cell) else cell
+
+
 def _numbers(rows: Rows, columns: Sequence[str]) -> _Learned:
     """Every column that holds a number is learned; one of words alone is not."""
     found = {}
     for column in columns:
         cells = rows.columns[column]
+        pointed = [_pointed(cell) for cell in cells]
+        commas = [row for row, cell in enumerate(cells) if pointed[row] != cell]
+        if rows.semicolons:
+            cells = pointed
+        elif commas and all(cell in ("", None) or _number(cell) is not None for cell in pointed):
+            raise rows.error(commas[0], column, "a number with a decimal point, such as 0.5")
         values = [math.nan if cell in ("", None) else _number(cell) for cell in cells]
         if all(value is None or math.isnan(value) for value in values):
             continue
@@ -229,4 +243,5 @@ def _conflicts(rows: Rows, image: str, learned: Sequence[str]) -> list[str]:
         return []
     other, row = found[0]
     example = f"{printable(rows.columns[image][row])} in {rows.place(other)} and {rows.numbers[row]}"
-    return [f"{len(found):,} rows contradict an earlier one of the same image, such as {example}"]
+    rows_contradict = "1 row contradicts" if len(found) == 1 else f"{len(found):,} rows contradict"
+    return [f"{rows_contradict} an earlier one of the same image, such as {example}"]

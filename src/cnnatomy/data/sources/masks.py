@@ -17,7 +17,7 @@ from cnnatomy.data.class_list import class_list
 from cnnatomy.data.image_set import SPLITS, TRAIN, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.maps import meaning
-from cnnatomy.data.sources.folders import SPLIT_NAMES, find_images, folders_in
+from cnnatomy.data.sources.folders import SPLIT_NAMES, find_images, folders_in, unread_note
 from cnnatomy.data.truth import Masks
 from cnnatomy.errors import UserError, printable, some_of
 
@@ -108,24 +108,31 @@ def _has_images(folder: Path) -> bool:
 
 def _matched(part: MaskedPart) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Each image with its mask, and what is to be said of those that are alone."""
-    images, masks = _by_stem(part.images), _by_stem(part.masks) if part.masks is not None else {}
+    images, unread = _by_stem(part.images)
+    masks, _ = _by_stem(part.masks) if part.masks is not None else ({}, [])
     masks = {stem if stem in images else stem.removesuffix(MASK_ENDING): path for stem, path in masks.items()}
     without = [path.name for stem, path in images.items() if stem not in masks]
     unmatched = [path.name for stem, path in masks.items() if stem not in images]
     notes = [
-        f"{SPLITS[part.split]}: {len(alone):,} {what}, left out: {printable(some_of(alone))}"
-        for what, alone in (("images without a mask", without), ("masks without an image", unmatched))
+        f"{SPLITS[part.split]}: {len(alone):,} {what[len(alone) > 1]}, left out: {printable(some_of(alone))}"
+        for what, alone in (
+            (("image without a mask", "images without a mask"), without),
+            (("mask without an image", "masks without an image"), unmatched),
+        )
         if alone
     ]
+    if unread:
+        notes.append(f"{SPLITS[part.split]}: {unread_note(unread, part.images)}")
     return [(path, masks[stem]) for stem, path in images.items() if stem in masks], notes
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """The image files of a folder by their names in it, without suffix."""
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """The image files of a folder by their names in it, without suffix; and those that are not read."""
     found: dict[str, Path] = {}
-    for path in find_images(folder)[0]:
+    files = find_images(folder)
+    for path in files.images:
         stem = str(path.relative_to(folder).with_suffix(""))
         if stem in found:
             raise UserError(f"{folder} has two images of one name, {found[stem].name} and {path.name}: keep one")
         found[stem] = path
-    return found
+    return found, files.unread

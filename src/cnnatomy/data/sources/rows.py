@@ -24,13 +24,15 @@ _BEGINNING = 2**16
 class Rows:
     """A table: `columns` of as many cells each, and the number of each row's line or record.
 
-    A cell is text in CSV, plain data in JSON; None where a record has no such key.
+    A cell is text in CSV, plain data in JSON; None where a record has no such key. `semicolons` says that these are
+    between cells, as spreadsheets write them where numbers have decimal commas.
     """
 
     path: Path
     columns: dict[str, list[Any]]
     numbers: list[int]
     unit: str
+    semicolons: bool = False
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -97,7 +99,8 @@ def _separated(path: Path, text: str, delimiter: str) -> Rows:
     except csv.Error as error:
         raise UserError(f"line {reader.line_num}: cannot be read as CSV: {error}") from None
     columns = zip(*found, strict=True) if found else [()] * len(header)
-    return Rows(path, {name: list(cells) for name, cells in zip(header, columns, strict=True)}, numbers, "line")
+    named = {name: list(cells) for name, cells in zip(header, columns, strict=True)}
+    return Rows(path, named, numbers, "line", delimiter == ";")
 
 
 def _header(cells: list[str]) -> list[str]:
