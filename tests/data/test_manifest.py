@@ -241,3 +241,15 @@ def test_a_column_of_numbers_by_which_images_are_grouped_is_not_learned(tmp_path
     patients = [{index // 4 for index in part.indices.tolist()} for part in (data.train, data.val, data.test)]
     assert sum(map(len, patients)) == 10
     assert load(tmp_path / "list.csv", (1, 12, 12)).task.names == ("age", "patient")
+
+
+def test_a_name_that_is_too_long_is_one_broken_image(folder: Path) -> None:
+    lines = "".join(f"{number}.png,{number % 2}\n" for number in range(12))
+    (folder / "list.csv").write_text(f"image,label\n{'x' * 5000}.png,0\n{lines}")
+    data = load(folder / "list.csv", (1, 6, 8))
+    assert [reason for _, reason in data.report.skipped] == ["File name too long"]
+
+
+def test_a_quote_that_is_not_closed_is_named_with_its_line(folder: Path) -> None:
+    text = 'image,label\n0.png,a\n"1.png,b\n' + "2.png,a\n" * 20_000
+    assert "line 3: a cell of more than 131,072 characters: is a quote not closed?" in refused(folder, text)

@@ -8,20 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, printable
 
-SPLIT_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VAL,
-    "valid": VAL,
-    "validation": VAL,
-    "test": TEST,
-    "testing": TEST,
-}
 IMAGES = ", ".join(sorted(SUFFIXES))
 """What the name of an image file ends in, for messages."""
 
