@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from cnnatomy.limits import MAX_NAME_LENGTH
 
@@ -26,6 +27,26 @@ class LimitError(UserError):
 
 class ShapeError(UserError):
     """A feature map does not fit a layer. The message names the layer, what it got, what it needs, and a remedy."""
+
+
+@contextmanager
+def own_code(what: str, kind: type[UserError] = UserError) -> Iterator[None]:
+    """Whatever code of the user's own raises becomes one message of this kind, that `what` failed; what ends Python
+    too, but for an interrupt from the keyboard. A `UserError` stays as it is."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise kind(f"{what} failed: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """The kind of an error, and what it says, where it can say it."""
+    try:
+        return f"{type(error).__name__}: {shown(error)}"
+    except Exception:
+        return type(error).__name__
 
 
 MAX_SHOWN = 80

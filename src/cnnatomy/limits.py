@@ -172,5 +172,11 @@ MAX_SHARDS = 100_000
 MAX_LABEL_BYTES = 2**20
 """Of a member of a shard that says what is in an image."""
 
+MAX_HEADER_BYTES = 2**20
+"""Of the headers of one member of a tar file, its long name among them."""
+
 MAX_SHARD_BYTES = 2**43
 """Of a tar file of images: 8 TiB, more than one file is made of anywhere."""
+
+MAX_OWN_NAMES = 100_000
+"""Of the classes, labels or numbers of a class of one's own."""

@@ -190,3 +190,8 @@ def test_mistakes_are_told_in_a_line(
     monkeypatch.chdir(tmp_path)
     assert message in run_command("data", *arguments, code=2).output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_spectra_of_a_row_of_pixels_are_told(tmp_path: Path) -> None:
+    output = run_command("data", "digits", "--view", "dft", "--input", "3x1x9", "--sheet", tmp_path / "dft.png").output
+    assert "spectra of" in output

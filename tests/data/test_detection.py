@@ -188,3 +188,10 @@ def test_a_detector_is_evaluated_on_other_annotations_of_the_same_objects(tmp_pa
     trained = fit(detector(), data, Recipe(epochs=1))
     result, what = trained.evaluate(annotated(tmp_path / "other", 10, first=50))
     assert (result.images, what[:6]) == (10, "all of")
+
+
+@pytest.mark.parametrize("name", ["Valid", "validation2017", "VAL"])
+def test_annotations_of_a_split_are_found_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    annotated(tmp_path, 6, "annotations/instances_training.json", "training")
+    annotated(tmp_path, 3, f"annotations/instances_{name}.json", name, first=100)
+    assert sorted(open_source(tmp_path).splits.tolist()) == [0] * 6 + [1] * 3

@@ -252,3 +252,15 @@ def test_decimal_commas_are_read_between_semicolons_and_told_elsewhere(folder: P
     assert message in refused(folder, "image\tx\n0.png\t1\n1.png\t0,5\n", "list.tsv")
     assert "label has numbers with fractions" in refused(folder, "image;label\n0.png;0,5\n1.png;1,5\n")
     assert read(folder, 'image,x,place\n0.png,1,"1,5"\n1.png,2,here\n').truth.names == ("x",)
+
+
+def test_a_name_that_is_too_long_is_one_broken_image(folder: Path) -> None:
+    lines = "".join(f"{number}.png,{number % 2}\n" for number in range(12))
+    (folder / "list.csv").write_text(f"image,label\n{'x' * 5000}.png,0\n{lines}")
+    data = load(folder / "list.csv", (1, 6, 8))
+    assert [reason for _, reason in data.report.skipped] == ["File name too long"]
+
+
+def test_a_quote_that_is_not_closed_is_named_with_its_line(folder: Path) -> None:
+    text = 'image,label\n0.png,a\n"1.png,b\n' + "2.png,a\n" * 20_000
+    assert "line 3: a cell of more than 131,072 characters: is a quote not closed?" in refused(folder, text)

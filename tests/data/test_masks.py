@@ -195,3 +195,10 @@ def test_masks_train_as_any_data(tmp_path: Path) -> None:
     data = load(tmp_path, (3, 8, 10))
     images, target = next(iter(data.train.batches(4)))
     assert (data.task.kind, images.shape, target.shape) == ("mask", (4, 3, 8, 10), (4, 8, 10))
+
+
+def test_where_no_mask_can_be_read_the_first_says_why(tmp_path: Path) -> None:
+    write(tmp_path, ["a", "b"], (0, 1))
+    for name in ("a", "b"):
+        Image.fromarray(np.full((8, 10), 40_000, np.uint16)).save(tmp_path / "masks" / f"{name}.png")
+    assert "no mask can be read; the first, masks/a.png: a mask has classes from 0 to 255" in refused(tmp_path)

@@ -170,3 +170,66 @@ def test_the_class_of_the_page_on_data_is_trained_and_run_where_it_is_named_alon
     assert refusal in run_command("train", "lenet-5", "--out", "run", "--resume", code=2).output
     Path("run.yaml").write_text("design: lenet-5\ndata: python:my_data:Stripes\n")
     assert refusal in run_command("train", "run.yaml", code=2).output
+
+
+ODD = """
+class Odd(BaseException):
+    def __str__(self): raise ValueError
+class Unspoken:
+    def __str__(self): raise OSError("mute")
+    __index__ = __float__ = __str__
+def odd(): raise Odd
+import itertools
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def __init__(self): raise SystemExit(3)", "making an object of it failed: SystemExit: 3"),
+        ("def label(self, i): raise SystemExit", "label(0) failed: SystemExit"),
+        ("def label(self, i): odd()", "label(0) failed: Odd"),
+        ("def label(self, i): return Unspoken()", "label(0) failed: OSError: mute"),
+        ("label = property(lambda self: 1 / 0)", "label failed: ZeroDivisionError"),
+        ("def label(self, i): return 0\n    names = property(lambda self: 1 / 0)", "names failed: ZeroDivisionError"),
+        ("def label(self, i): return 0\n    names = map(str, itertools.count())", "names: more than 100,000"),
+        (
+            "def label(self, i): return 0\n    def group(self, i): return Unspoken()",
+            "group(0) failed: OSError: mute",
+        ),
+        ("def labels(self, i): return itertools.repeat(0)", "labels(0): expected 2 numbers of labels at most"),
+        ("def numbers(self, i): return itertools.count()", "numbers(0): expected 2 numbers that fit 32 bits"),
+        ("def numbers(self, i): return 1, 1e39", "numbers(0): expected 2 numbers that fit 32 bits"),
+        ("def numbers(self, i): return 1, Unspoken()", "numbers(0) failed: OSError: mute"),
+    ],
+)
+def test_whatever_its_code_does_is_one_message(monkeypatch: pytest.MonkeyPatch, body: str, message: str) -> None:
+    name = own(monkeypatch, body)
+    Path("my_data.py").write_text(ODD + Path("my_data.py").read_text())
+    with pytest.raises(UserError) as error:
+        read(name)
+    assert str(error.value).startswith(f"{name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("Image.open('cut.png')", "broken or truncated"),
+        ("(found := Image.open('whole.png'), found.close())[0]", "broken or truncated"),
+        ("np.broadcast_to(np.uint8(0), (60_000, 60_000, 3))", "more than 62,500,000 pixels"),
+        ("exit()", "image(0) failed: SystemExit"),
+    ],
+)
+def test_an_image_that_cannot_be_decoded_is_a_broken_one(
+    monkeypatch: pytest.MonkeyPatch, image: str, message: str
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save("whole.png")
+    Path("cut.png").write_bytes(Path("whole.png").read_bytes()[:3000])
+    name = own(monkeypatch, f"def label(self, i): return i % 2\n    def image(self, i): return {image}")
+    with pytest.raises(ImageError, match=re.escape(message)):
+        read(name).fetch(0, FRAME)
+
+
+def test_splits_are_told_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "def label(self, i): return i % 2\n    def split(self, i): return ['Train', 'VALID', 'Test', 'TRAIN'][i]"
+    assert read(own(monkeypatch, body)).splits.tolist() == [TRAIN, VAL, TEST, TRAIN]

@@ -228,3 +228,26 @@ def test_a_hundred_thousand_members_are_found_in_seconds(tmp_path: Path) -> None
     started = time.process_time()
     assert len(read(path)) == 50_000
     assert time.process_time() - started < 15
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g", b"X"])
+def test_a_header_that_claims_gigabytes_is_refused_unread(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 5 * 2**30
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(6 * 2**30)  # sparse
+    assert "headers of 5,368,709,120 bytes; at most 1,048,576 are read" in refused(path)
+
+
+def test_long_names_one_after_another_are_refused_together(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2**20
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        for place in range(400):
+            file.seek(place * (2**20 + 512))
+            file.write(header.tobuf())
+        file.truncate(2**29)
+    assert "headers of 2,097,152 bytes" in refused(path)

@@ -18,6 +18,16 @@ from cnnatomy.tasks.task import Task
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VAL,
+    "valid": VAL,
+    "validation": VAL,
+    "test": TEST,
+    "testing": TEST,
+}
+"""What files, folders and columns call them, in lower case."""
 
 
 class Fetched(NamedTuple):

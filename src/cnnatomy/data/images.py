@@ -104,7 +104,7 @@ def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
 
 def read_content(path: Path) -> bytes:
     """An image file as bytes; raises `ImageError` where it is missing, no regular file, empty or too large."""
-    with _reasons():
+    with reasons():
         file, size = regular_file(path)
         with file:
             _check_bytes(size)
@@ -125,7 +125,7 @@ def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding |
 @contextmanager
 def opened_image(place: Path | bytes) -> Iterator[Image.Image]:
     """An image file, or its content, opened and not yet decoded; whatever goes wrong with it becomes `ImageError`."""
-    with _reasons():
+    with reasons():
         file, size = regular_file(place) if isinstance(place, Path) else (io.BytesIO(place), len(place))
         with file:
             _check_bytes(size)
@@ -148,7 +148,7 @@ def _check_bytes(size: int) -> None:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def reasons() -> Iterator[None]:
     """Whatever goes wrong with a file becomes an `ImageError`."""
     try:
         yield

@@ -78,7 +78,9 @@ def meaning(
         return Meaning(listed.names, Coloured(listed.colours))
     if listed is not None and len(listed.names) > len(BINARY):
         return Meaning(listed.names, class_numbers)
-    found = _found(masks, names, source)
+    found, reasons = _found(masks, names, source)
+    if reasons and not found:
+        raise UserError(f"{source}: no mask can be read; the first, {names[0]}: {reasons[0]}")
     if set(found) == {0, OUTSIDE}:
         binary = np.zeros(OUTSIDE + 1, np.uint8)
         binary[OUTSIDE] = 1
@@ -102,11 +104,12 @@ def meaning(
     return Meaning(classes, Renumbered(numbers), (note,))
 
 
-def _found(masks: Callable[[int], Path | bytes], names: Sequence[str], source: str) -> list[int]:
-    """Every number that is in a mask; those that cannot be read are left for who reads them with their images."""
+def _found(masks: Callable[[int], Path | bytes], names: Sequence[str], source: str) -> tuple[list[int], list[str]]:
+    """Every number that is in a mask, and why masks cannot be read; those are told by who reads them with images."""
+    reasons: list[str] = []
     seen: NDArray[np.bool_] = np.zeros(OUTSIDE + 1, np.bool_)
 
-    def numbers(index: int) -> NDArray[np.bool_]:
+    def numbers(index: int) -> NDArray[np.bool_] | str:
         try:
             with opened_image(masks(index)) as image:
                 return np.bincount(class_numbers(image).reshape(-1), minlength=OUTSIDE + 1) > 0
@@ -115,11 +118,14 @@ def _found(masks: Callable[[int], Path | bytes], names: Sequence[str], source: s
                 f"{source}: the mask {names[index]} has colours. Write {FILE} beside with a line `name red green blue`"
                 " for each class, or save masks whose grey levels are the numbers of the classes"
             ) from None
-        except ImageError:
-            return np.zeros(OUTSIDE + 1, np.bool_)
+        except ImageError as error:
+            return str(error)
 
     with quiet_decoders(), ThreadPoolExecutor() as threads:
         for start in range(0, len(names), 512):
             for found in threads.map(numbers, range(start, min(start + 512, len(names)))):
-                seen |= found
-    return np.flatnonzero(seen).tolist()
+                if isinstance(found, str):
+                    reasons.append(found)
+                else:
+                    seen |= found
+    return np.flatnonzero(seen).tolist(), reasons

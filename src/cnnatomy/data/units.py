@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 PASSES = 5
 """How often each large unit is placed at most."""
-MAX_COMPARED = 10**6
+MAX_EXCHANGES = 10**6
 """Pairs of large units, times classes, up to which they are exchanged; more units come near their shares one by one."""
 STARTS = 20
 """Placements from which units are exchanged at most."""
@@ -127,14 +127,14 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
             break
     strata = sorted(total)
     work = len(units) ** 2 * len(strata)
-    if len(units) < 2 or work > MAX_COMPARED:
+    if len(units) < 2 or work > MAX_EXCHANGES:
         return parts
     amounts = np.array([[count[stratum] for stratum in strata] for count in counts], np.float64)
     goal = _Goal(amounts, np.array(shares), np.isin(strata, list(scarce)))
     generator = np.random.default_rng([seed % 2**64, len(units)])
     starts = [
         np.array(parts),
-        *(generator.integers(len(shares), size=len(units)) for _ in range(min(STARTS, MAX_COMPARED // work) - 1)),
+        *(generator.integers(len(shares), size=len(units)) for _ in range(min(STARTS, MAX_EXCHANGES // work) - 1)),
     ]
     nearest: list[int] = min((goal.exchanged(start, order) for start in starts), key=goal.cost).tolist()
     return nearest

@@ -132,7 +132,7 @@ def _profile(every: Spectrum) -> str:
     """The power of all images at some frequencies, a bar for its logarithm."""
     from math import log10
 
-    step = -(-len(every.frequencies) // MAX_PROFILE)
+    step = max(1, -(-len(every.frequencies) // MAX_PROFILE))  # the smallest images have no whole band
     some = list(zip(every.frequencies.tolist(), every.power.tolist(), strict=True))[::step]
     logs = [log10(max(power, 1e-12)) for _, power in some]
     low, high = min(logs, default=0.0), max(logs, default=0.0)

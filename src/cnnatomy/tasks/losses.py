@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError, nearest, own_code
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs and targets of a batch to a scalar: the mean over the images, so that parts of a batch add up."""
@@ -66,10 +66,8 @@ def guarded(loss: Callable[..., object], name: str) -> Loss:
     """
 
     def checked(outputs: Tensor, targets: Tensor) -> Tensor:
-        try:
+        with own_code(f"the loss {name}(outputs, targets)"):
             value = loss(outputs, targets)
-        except Exception as error:
-            raise UserError(f"the loss {name}(outputs, targets): {type(error).__name__}: {error}") from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UserError(f"the loss {name} gives {given}, expected a tensor of one number: the mean over the images")

@@ -264,3 +264,37 @@ def test_the_groups_of_a_run_file_win_over_the_coarse_classes(tmp_path: Path) ->
         assert f"cifar-100: 3 classes{told}, 24 train" in more
     assert Trained.load(tmp_path / "own").run.task.groups == {"flies": ("bee", "wasp"), "falls": ("apple",)}
     assert Trained.load(tmp_path / "none").run.task.groups == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([b"caf\xe9", b"b", b"c"], "on one line of at most 200 characters, got caf\\udce9"),
+        ([b"a\nb", b"b", b"c"], "got a\\nb"),
+        ([b"a" * 201, b"b", b"c"], "at most 200 characters, got aaa"),
+        ([1, b"b", b"c"], "characters, got 1"),
+        ([b"a", b"b", b"a"], "names the class 'a' twice"),
+    ],
+)
+def test_names_that_are_none_are_refused(tmp_path: Path, names: list[Any], message: str) -> None:
+    write_python_10(tmp_path)
+    (tmp_path / "batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
+    with pytest.raises(UserError) as error:
+        open_source(tmp_path)
+    assert str(tmp_path / "batches.meta") in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("ending", [b"K\x01s.", b"K\x01u."])
+def test_a_key_that_takes_for_ever_to_hash_is_refused(ending: bytes) -> None:
+    deep = b")" + b"2\x86" * 100  # a pair of the same, of pairs of the same, ...
+    start = b"\x80\x02}" + (b"(" if ending.endswith(b"u.") else b"")
+    with pytest.raises(UserError, match="a dict has a key of the type tuple"):
+        read_pickle(start + deep + ending)
+    with pytest.raises(UserError, match="it holds a set"):
+        read_pickle(pickle.dumps({"a": {1, 2}}, 4))
+
+
+def test_a_key_of_thousands_of_digits_is_one_message() -> None:
+    with pytest.raises(UserError, match="broken, truncated or no pickle"):
+        read_pickle(pickle.dumps({10**5000: 1}, 2))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from cnnatomy.errors import UserError, shown
+from cnnatomy.errors import UserError, own_code
 
 Transform = Callable[[Tensor], Tensor]
 """Float images of 0 .. 1, `(images, channels, rows, columns)`, to as many of the same shape; their targets stay."""
@@ -20,10 +20,8 @@ def guarded(transform: Callable[..., object], name: str) -> Transform:
     """
 
     def checked(images: Tensor) -> Tensor:
-        try:
+        with own_code(f"the transform {name}(images)"):
             found = transform(images)
-        except Exception as error:
-            raise UserError(f"the transform {name}(images): {type(error).__name__}: {shown(error)}") from error
         if not isinstance(found, Tensor) or found.shape != images.shape:
             given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"the transform {name} gives {given}, expected images of the same {tuple(images.shape)}")

@@ -84,6 +84,36 @@ _STAND_INS: dict[tuple[str, str], type] = {
 class _Reader(pickle._Unpickler):
     """Python's reader written in Python: the one in C takes gigabytes where a few bytes name a distant memo."""
 
+    def _check_keys(self, keys: list[Any]) -> None:
+        """Hashing tuples of tuples that share their parts takes time without an end."""
+        for key in keys:
+            if not isinstance(key, (str, bytes, int, float)):
+                raise UserError(f"a dict has a key of the type {type(key).__name__}: only text and numbers are read")
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_set(self) -> None:
+        raise UserError("it holds a set: only plain data and arrays are read")
+
+    dispatch = pickle._Unpickler.dispatch | {
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.EMPTY_SET[0]: load_set,
+        pickle.FROZENSET[0]: load_set,
+    }
+    """By the byte of each instruction."""
+
     def find_class(self, module_name: str, global_name: str) -> Any:
         """A stand-in; raises `UserError` for all else, before it is looked for."""
         found = _STAND_INS.get((module_name, global_name))
@@ -101,10 +131,10 @@ def read_pickle(content: bytes) -> dict[str, Any]:
     """
     try:
         found = _Reader(io.BytesIO(content), encoding="bytes").load()
+        if isinstance(found, dict):
+            return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in found.items()}
     except UserError:
         raise
     except Exception as error:  # whatever broken bytes lead the reader to
         raise UserError(f"broken, truncated or no pickle ({shown(error) or type(error).__name__})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"it holds {shown(found)}, expected a dict")
-    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in found.items()}
+    raise UserError(f"it holds {shown(found)}, expected a dict")

@@ -22,12 +22,14 @@ from cnnatomy.data.frames import Pixels
 from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
 from cnnatomy.data.sources.arrays_only import ArrayStandIn, read_pickle
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.errors import UserError, printable, quoted, shown
 from cnnatomy.files import read_bytes, read_text
-from cnnatomy.limits import MAX_CIFAR_BYTES, MAX_NAMES_BYTES
+from cnnatomy.limits import MAX_CIFAR_BYTES, MAX_NAME_LENGTH, MAX_NAMES_BYTES
 
 CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """As `batches.meta` has them; sheets come without."""
+BYTES = "surrogateescape"
+"""How bytes that are no UTF-8 are kept, until they are named."""
 SIDE, PIXELS = 32, 32 * 32
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
@@ -69,10 +71,10 @@ class Pickled:
         record = _unpickled(path)
         found = []
         for key in self.keys:
-            names = [name.decode() if isinstance(name, bytes) else name for name in _listed(path, record, key)]
-            if not all(isinstance(name, str) for name in names):
-                raise UserError(f"{path}: {key}: expected names")
-            found.append(names)
+            listed = _listed(path, record, key)
+            found.append(
+                _named(path, [name.decode(errors=BYTES) if isinstance(name, bytes) else name for name in listed])
+            )
         return found[0], found[1] if len(found) > 1 else ()
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
@@ -99,7 +101,8 @@ class Binary:
 
     def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
         """See `Form`."""
-        found = [read_text(folder / name, MAX_NAMES_BYTES, "the names of the classes").split() for name in self.texts]
+        paths = [folder / name for name in self.texts]
+        found = [_named(path, read_text(path, MAX_NAMES_BYTES, "the names of the classes").split()) for path in paths]
         return found[0], found[1] if len(found) > 1 else ()
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
@@ -259,6 +262,21 @@ def _listed(path: Path, record: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(record.get(key), list):
         raise UserError(f"{path}: expected a list {key}, got {', '.join(map(quoted, list(record)[:6])) or 'nothing'}")
     return list(record[key])
+
+
+def _named(path: Path, names: list[Any]) -> list[str]:
+    """Names of classes; raises `UserError` for what is none."""
+    seen: set[str] = set()
+    for name in names:
+        if not isinstance(name, str) or not name or len(name) > MAX_NAME_LENGTH or printable(name) != name:
+            raise UserError(
+                f"{path}: expected names of classes on one line of at most {MAX_NAME_LENGTH} characters, got"
+                f" {shown(name)}"
+            )
+        if name in seen:
+            raise UserError(f"{path} names the class {quoted(name)} twice")
+        seen.add(name)
+    return names
 
 
 def _whole(path: Path, what: str, values: Any) -> NDArray[np.int64]:

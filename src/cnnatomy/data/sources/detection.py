@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.frames import Frame, ImageShape
-from cnnatomy.data.image_set import TEST, TRAIN, VAL, Fetched, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
 from cnnatomy.data.images import Stored
 from cnnatomy.data.sources.coco import Annotated, padded, read_coco, renumbered
 from cnnatomy.data.truth import Strata, numbers_among
@@ -27,7 +27,6 @@ from cnnatomy.errors import UserError
 from cnnatomy.tasks.objects import Objects
 
 PREFIX, SUFFIX = "instances_", ".json"
-SPLIT_OF = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ def read(name: str) -> ImageSet:
         found = {}
         for file in sorted((path / "annotations").glob(f"{PREFIX}*{SUFFIX}")):
             part_name = file.stem.removeprefix(PREFIX)
-            split = next((number for start, number in SPLIT_OF.items() if part_name.startswith(start)), None)
+            split = next((number for start, number in SPLIT_NAMES.items() if part_name.lower().startswith(start)), None)
             if split is not None and split not in found:
                 found[split] = read_coco(file, path / part_name)
     if TRAIN not in found:

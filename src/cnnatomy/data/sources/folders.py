@@ -9,20 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES, UNREAD_SUFFIXES
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, printable, some_of
 
-SPLIT_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VAL,
-    "valid": VAL,
-    "validation": VAL,
-    "test": TEST,
-    "testing": TEST,
-}
 IMAGES = ", ".join(sorted(SUFFIXES))
 """What the name of an image file ends in, for messages."""
 

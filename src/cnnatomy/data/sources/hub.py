@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from cnnatomy.data.frames import OUTSIDE, Frame
-from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, Decode, Fetched, ImageSet
 from cnnatomy.data.images import (
     ImageError,
     class_numbers,
@@ -29,7 +29,6 @@ from cnnatomy.data.images import (
     size_in,
 )
 from cnnatomy.data.sources.detection import AnnotatedObjects
-from cnnatomy.data.sources.folders import SPLIT_NAMES
 from cnnatomy.data.sources.hub_boxes import objects
 from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
 from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, opened, parsed

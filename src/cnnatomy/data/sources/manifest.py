@@ -8,6 +8,7 @@ pixel). Where there is none of them, every column of numbers is.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.class_list import class_list
-from cnnatomy.data.image_set import TRAIN, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, FromFiles, ImageSet
 from cnnatomy.data.images import Coding, class_numbers
 from cnnatomy.data.labelling import one_class_each, several_each
 from cnnatomy.data.maps import meaning
-from cnnatomy.data.sources.folders import SPLIT_NAMES
 from cnnatomy.data.sources.rows import Rows, is_list, read_rows
 from cnnatomy.data.truth import KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, nearest, printable, quoted, some_of
@@ -96,7 +96,7 @@ def _files(rows: Rows, column: str) -> tuple[Path, ...]:
         if not isinstance(cell, str) or not cell or "\0" in cell:
             raise rows.error(row, column, "the name of a file")
     paths = tuple(folder / cell for cell in cells)
-    if not any(path.exists() for path in paths[:TRIED]):
+    if not any(map(os.path.exists, paths[:TRIED])):  # which a name that is too long is no error for
         raise UserError(
             f"{rows.path}: {rows.place(0)}: {column}: there is no {printable(paths[0])}, nor the files after it. Names"
             f" are relative to the folder of the manifest, {printable(folder.resolve())}"

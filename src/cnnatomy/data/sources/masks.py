@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnatomy.data.class_list import class_list
-from cnnatomy.data.image_set import SPLITS, TRAIN, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.maps import meaning
-from cnnatomy.data.sources.folders import SPLIT_NAMES, find_images, folders_in, unread_note
+from cnnatomy.data.sources.folders import find_images, folders_in, unread_note
 from cnnatomy.data.truth import Masks
 from cnnatomy.errors import UserError, printable, some_of
 

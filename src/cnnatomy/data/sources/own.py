@@ -11,26 +11,28 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet
-from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders
+from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
+from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
 from cnnatomy.data.labelling import several_each
-from cnnatomy.data.sources.folders import SPLIT_NAMES
+from cnnatomy.data.sources.manifest import MAX_FLOAT32
 from cnnatomy.data.truth import Classes, KnownNumbers, Masks, Truth
-from cnnatomy.errors import UserError, printable, quoted, shown, some_of
-from cnnatomy.limits import MAX_MANIFEST_ROWS
+from cnnatomy.errors import UserError, own_code, printable, quoted, shown, some_of
+from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
 from cnnatomy.readers.torch.names import PREFIX, load_callable
 
 LABEL, LABELS, NUMBERS, MASK = "label", "labels", "numbers", "mask"
 GROUP = "group"
 """The column by which its images may be kept together."""
+Used = TypeVar("Used")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +50,15 @@ class FromOwn:
         return Fetched(pixels, stored, self._read(MASK, index, lambda image: placed_map(image, stored, frame)))
 
     def _read(self, what: str, index: int, use: Callable[[Image.Image], Any]) -> Any:
-        try:
+        with own_code(f"{what}({index})", ImageError):
             given = getattr(self.mine, what)(index)
-        except Exception as error:  # whatever it does
-            raise ImageError(f"{what}({index}) failed: {type(error).__name__}: {shown(error)}") from None
         if isinstance(given, (str, Path)):
             with opened_image(Path(given)) as image:
                 return use(image)
-        image = given if isinstance(given, Image.Image) else _from_array(given, f"{what}({index})")
-        check_pixels(image.width, image.height)
-        return use(image)
+        with reasons():  # of an image that PIL has not yet decoded, too
+            image = given if isinstance(given, Image.Image) else _from_array(given, f"{what}({index})")
+            check_pixels(image.width, image.height)
+            return use(image)
 
 
 def _from_array(given: Any, what: str) -> Image.Image:
@@ -71,6 +72,7 @@ def _from_array(given: Any, what: str) -> Image.Image:
         or given.shape[2:] not in ((), (1,), (3,))
     ):
         raise ImageError(f"{expected} {given.dtype} {given.shape}")
+    check_pixels(given.shape[1], given.shape[0])  # before a view of a few bytes is copied
     return Image.fromarray(np.ascontiguousarray(given[..., 0] if given.shape[2:] == (1,) else given))
 
 
@@ -86,12 +88,9 @@ def read(name: str) -> ImageSet:
         UserError: naming the method and the image where it gives something else than is expected.
     """
     with quiet_decoders():
-        try:
-            mine = load_callable(name)()
-        except UserError:
-            raise
-        except Exception as error:
-            raise _failed(name, "", error) from None
+        make = load_callable(name)
+        with own_code(f"{name}: making an object of it"):
+            mine = make()
     asked = Asked(name, mine)
     count = asked.count()
     target = asked.target()
@@ -103,12 +102,8 @@ def read(name: str) -> ImageSet:
         has=frozenset(splits.tolist()),
         fetch=FromOwn(name, mine, target == MASK),
         names=tuple(f"image({index})" for index in range(count)),
-        columns={GROUP: [str(each) for each in asked.each(GROUP, count)]} if asked.offers(GROUP) else {},
+        columns={GROUP: asked.each(GROUP, count, lambda _, group: str(group))} if asked.offers(GROUP) else {},
     )
-
-
-def _failed(name: str, what: str, error: Exception) -> UserError:
-    return UserError(f"{name}: {what or 'making an object of it'} failed: {type(error).__name__}: {shown(error)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,17 +115,16 @@ class Asked:
 
     def offers(self, what: str) -> bool:
         """Whether it has such a method."""
-        return callable(getattr(self.mine, what, None))
+        with own_code(f"{self.name}: {what}"):
+            return callable(getattr(self.mine, what, None))
 
     def count(self) -> int:
         """How many images it has."""
         for what in ("__len__", "image"):
             if not self.offers(what):
                 raise UserError(f"{self.name}: the class has no {what}(...); docs/data.md shows a whole one")
-        try:
+        with own_code(f"{self.name}: __len__()"):
             count = len(self.mine)
-        except Exception as error:
-            raise _failed(self.name, "__len__()", error) from None
         if not 0 < count <= MAX_MANIFEST_ROWS:
             raise UserError(f"{self.name}: it has {count:,} images, expected 1 to {MAX_MANIFEST_ROWS:,}")
         return count
@@ -147,10 +141,13 @@ class Asked:
 
     def names(self, least: int) -> tuple[str, ...]:
         """Of what is to be learned."""
-        given = getattr(self.mine, "names", None)
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise UserError(f"{self.name}: names: expected a list of names, got {shown(given)}")
-        names = tuple(given)
+        with own_code(f"{self.name}: names"):
+            given = getattr(self.mine, "names", None)
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise UserError(f"{self.name}: names: expected a list of names, got {shown(given)}")
+            names = tuple(islice(given, MAX_OWN_NAMES + 1))
+        if len(names) > MAX_OWN_NAMES:
+            raise UserError(f"{self.name}: names: more than {MAX_OWN_NAMES:,}, of which no more are read")
         for name in names:
             if not isinstance(name, str) or not name or printable(name) != name:
                 raise UserError(f"{self.name}: names: expected names on one line, got {shown(name)}")
@@ -160,14 +157,12 @@ class Asked:
             )
         return names
 
-    def each(self, what: str, count: int) -> list[Any]:
-        """What a method gives for each image."""
+    def each(self, what: str, count: int, use: Callable[[int, Any], Used]) -> list[Used]:
+        """What is made of what a method gives for each image; that may run code of the class too."""
         found = []
         for index in range(count):
-            try:
-                found.append(getattr(self.mine, what)(index))
-            except Exception as error:
-                raise _failed(self.name, f"{what}({index})", error) from None
+            with own_code(f"{self.name}: {what}({index})"):
+                found.append(use(index, getattr(self.mine, what)(index)))
         return found
 
     def error(self, what: str, index: int, expected: str, got: Any) -> UserError:
@@ -179,14 +174,16 @@ class Asked:
         """The split of each image; all are to train where it does not say."""
         if not self.offers("split"):
             return np.full(count, TRAIN, np.int8)
-        given = self.each("split", count)
-        for index, split in enumerate(given):
-            if not isinstance(split, str) or split not in SPLIT_NAMES:
-                raise self.error("split", index, "'train', 'val' or 'test'", split)
-        splits = np.array([SPLIT_NAMES[split] for split in given], np.int8)
+        splits = np.array(self.each("split", count, self._split), np.int8)
         if TRAIN not in splits:
             raise UserError(f"{self.name}: split(i) says train of no image")
         return splits
+
+    def _split(self, index: int, given: Any) -> int:
+        split = SPLIT_NAMES.get(given.strip().lower()) if isinstance(given, str) else None
+        if split is None:
+            raise self.error("split", index, "'train', 'val' or 'test'", given)
+        return split
 
     def number(self, what: str, index: int, value: Any, names: Sequence[str]) -> int:
         """The number of a class."""
@@ -201,32 +198,38 @@ class Asked:
 
 def _label(asked: Asked, count: int) -> Truth:
     names = asked.names(2)
-    labels = [asked.number(LABEL, index, value, names) for index, value in enumerate(asked.each(LABEL, count))]
+    labels = asked.each(LABEL, count, lambda index, value: asked.number(LABEL, index, value, names))
     return Classes(names, np.array(labels, np.int64))
 
 
 def _labels(asked: Asked, count: int) -> Truth:
     names = asked.names(1)
-    rows = []
-    for index, row in enumerate(asked.each(LABELS, count)):
+
+    def labels(index: int, row: Any) -> list[str]:
         if isinstance(row, str) or not isinstance(row, Iterable):
             raise asked.error(LABELS, index, "a list of numbers of labels", row)
-        rows.append([names[asked.number(LABELS, index, value, names)] for value in row])
-    return several_each(rows, asked.name, names)
+        values = list(islice(row, len(names) + 1))  # which may have no end
+        if len(values) > len(names):
+            raise asked.error(LABELS, index, f"{len(names)} numbers of labels at most", row)
+        return [names[asked.number(LABELS, index, value, names)] for value in values]
+
+    return several_each(asked.each(LABELS, count, labels), asked.name, names)
 
 
 def _numbers(asked: Asked, count: int) -> Truth:
     names = asked.names(1)
-    values = np.empty((count, len(names)), np.float32)
-    for index, row in enumerate(asked.each(NUMBERS, count)):
+
+    def numbers(index: int, row: Any) -> NDArray[np.float32]:
         try:
-            given = [math.nan if value is None else float(value) for value in row]
+            given = [math.nan if value is None else float(value) for value in islice(row, len(names) + 1)]
         except (TypeError, ValueError, OverflowError):
             given = []
-        if len(given) != len(names) or any(map(math.isinf, given)):
-            raise asked.error(NUMBERS, index, f"{len(names)} numbers, None for what is not known", row)
-        values[index] = given
-    return KnownNumbers(names, values)
+        if len(given) != len(names) or any(abs(value) > MAX_FLOAT32 for value in given):
+            expected = f"{len(names)} numbers that fit 32 bits, None for what is not known"
+            raise asked.error(NUMBERS, index, expected, row)
+        return np.array(given, np.float32)
+
+    return KnownNumbers(names, np.stack(asked.each(NUMBERS, count, numbers)))
 
 
 def _mask(asked: Asked, count: int) -> Truth:

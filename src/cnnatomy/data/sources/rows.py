@@ -84,9 +84,12 @@ def _separated(path: Path, text: str, delimiter: str) -> Rows:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: list[list[str]] = []
     numbers: list[int] = []
+    begun = 1
     try:
         header = _header(next(reader, []))
+        begun = reader.line_num + 1
         for cells in reader:
+            begun = reader.line_num + 1
             if not cells:
                 continue
             if len(cells) != len(header):
@@ -97,6 +100,10 @@ def _separated(path: Path, text: str, delimiter: str) -> Rows:
             numbers.append(reader.line_num)
             _check_count(len(found))
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise UserError(
+                f"line {begun}: a cell of more than {csv.field_size_limit():,} characters: is a quote not closed?"
+            ) from None
         raise UserError(f"line {reader.line_num}: cannot be read as CSV: {error}") from None
     columns = zip(*found, strict=True) if found else [()] * len(header)
     named = {name: list(cells) for name, cells in zip(header, columns, strict=True)}

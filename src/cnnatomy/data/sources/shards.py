@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from cnnatomy.data.image_set import SPLIT_NAMES
 from cnnatomy.data.images import ImageError
-from cnnatomy.data.sources.folders import SPLIT_NAMES
 from cnnatomy.errors import UserError, printable, shown
 from cnnatomy.files import open_regular, regular_file
-from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_SHARD_BYTES, MAX_SHARDS
+from cnnatomy.limits import MAX_HEADER_BYTES, MAX_MANIFEST_ROWS, MAX_SHARD_BYTES, MAX_SHARDS
 
 SUFFIX = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+_EXTENDED, _TYPE = b"LKxgX", 156
+"""Types of members that say something of the next one, and the byte of a header that has the type."""
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 
 
@@ -122,7 +124,7 @@ def samples_in(shard: Path) -> list[ShardSample]:
                 members[key][what] = member
                 if len(members) > MAX_MANIFEST_ROWS:
                     raise UserError(f"{printable(shard)} has more than {MAX_MANIFEST_ROWS:,} samples: divide it")
-        except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
+        except (tarfile.TarError, OSError, ValueError, IndexError, RecursionError) as error:
             raise UserError(
                 f"{printable(shard)}: broken or truncated tar file ({shown(error)}): fetch it again"
             ) from None
@@ -132,6 +134,7 @@ def samples_in(shard: Path) -> list[ShardSample]:
 def _members(file: IO[bytes]) -> Iterator[tuple[str, Member]]:
     """Regular files by name, up to a block of zeros or the end of the shard."""
     size = os.fstat(file.fileno()).st_size
+    _check_header(file)  # opening reads the first
     with tarfile.open(fileobj=file, mode="r:") as archive:
         place = 0
         while True:
@@ -141,12 +144,28 @@ def _members(file: IO[bytes]) -> Iterator[tuple[str, Member]]:
             if not any(file.read(tarfile.BLOCKSIZE)):
                 return
             file.seek(place)
+            _check_header(file)
             header = tarfile.TarInfo.fromtarfile(archive)
             if header.size < 0 or header.offset_data + header.size > size:
                 raise tarfile.ReadError(f"it ends within {header.name}")
             place = archive.offset  # of the next header
             if header.isreg() and not header.issparse() and not _is_hidden(header.name):
                 yield header.name, Member(header.offset_data, header.size)
+
+
+def _check_header(file: IO[bytes]) -> None:
+    """Raises `tarfile.TarError` for long names and headers of PAX larger than any: tarfile reads them whole."""
+    place, total = file.tell(), 0
+    while True:
+        block = file.read(tarfile.BLOCKSIZE)
+        if len(block) < tarfile.BLOCKSIZE or block[_TYPE] not in _EXTENDED:
+            break
+        size = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape").size
+        total += size
+        if size < 0 or total > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"headers of {total:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        file.seek(-(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, os.SEEK_CUR)
+    file.seek(place)
 
 
 def _is_hidden(name: str) -> bool:
