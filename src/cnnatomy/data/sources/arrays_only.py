@@ -84,6 +84,8 @@ _STAND_INS: dict[tuple[str, str], type] = {
 class _Reader(pickle._Unpickler):
     """Python's reader written in Python: the one in C takes gigabytes where a few bytes name a distant memo."""
 
+    stack: list[Any]
+
     def _check_keys(self, keys: list[Any]) -> None:
         """Hashing tuples of tuples that share their parts takes time without an end."""
         for key in keys:
@@ -92,20 +94,20 @@ class _Reader(pickle._Unpickler):
 
     def load_dict(self) -> None:
         self._check_keys(self.stack[::2])
-        super().load_dict()
+        super().load_dict()  # type: ignore[misc]
 
     def load_setitem(self) -> None:
         self._check_keys(self.stack[-2:-1])
-        super().load_setitem()
+        super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self) -> None:
         self._check_keys(self.stack[::2])
-        super().load_setitems()
+        super().load_setitems()  # type: ignore[misc]
 
     def load_set(self) -> None:
         raise UserError("it holds a set: only plain data and arrays are read")
 
-    dispatch = pickle._Unpickler.dispatch | {
+    dispatch = pickle._Unpickler.dispatch | {  # type: ignore[assignment]
         pickle.DICT[0]: load_dict,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
