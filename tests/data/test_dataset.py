@@ -267,7 +267,9 @@ def test_a_photograph_that_was_made_smaller_than_the_input_is_a_near_duplicate(t
             if number < 3:
                 image.resize((56, 56)).save(tmp_path / name / f"{number}_small.jpg", quality=90)
     data = load(tmp_path, (3, 64, 64))
-    assert "6 pairs of near duplicates, each kept in one split" in data.report.lines()
+    assert data.report.lines() == ["6 pairs of near duplicates, each kept in one split"]
+    (tmp_path / "a" / "0_small.jpg").rename(tmp_path / "b" / "0_small_of_a.jpg")
+    assert "near duplicates that have different targets: 1 pair" in load(tmp_path, (3, 64, 64)).report.lines()
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 64, 64), (3, 48, 96)])

@@ -20,6 +20,7 @@ from cnnatomy.data.parts import Data, Normalisation, Report, Split
 from cnnatomy.data.sources import own
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
+from cnnatomy.data.splits import NearPairs
 from cnnatomy.data.stores import processors
 from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
@@ -227,8 +228,15 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         conflicts=conflicts,
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
+        near_conflicts=_differ(known, divided.near) if image_set.truth.outputs is not None else 0,
         ungrouped=divided.ungrouped,
         unused=divided.unused,
         overlaps=divided.overlaps,
         notes=image_set.notes,
     )
+
+
+def _differ(targets: Tensor, pairs: NearPairs) -> int:
+    """How many pairs of images have different targets."""
+    one, other = torch.from_numpy(pairs).unbind(1)
+    return int((targets[one] != targets[other]).view(len(pairs), -1).any(1).sum()) if len(pairs) else 0

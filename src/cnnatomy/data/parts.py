@@ -50,7 +50,7 @@ class Report:
 
     `counts` are images, of data with boxes objects. `skipped` and `skipped_annotations` each have the reason;
     `drawn_from` is what the project drew the images out of, where it did; `notes` are what a source says of itself.
-    `near_duplicates` are pairs within one split,
+    `near_duplicates` are pairs within one split, `near_conflicts` those of different targets,
     `ungrouped` images whose name shows no group, and `unused` those of a test split that no fold uses. `overlaps` are
     what lies in different splits of the data set's own.
     """
@@ -64,6 +64,7 @@ class Report:
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     drawn_from: str = ""
     near_duplicates: int = 0
+    near_conflicts: int = 0
     ungrouped: int = 0
     unused: int = 0
     overlaps: tuple[Overlap, ...] = ()
@@ -88,6 +89,8 @@ class Report:
         if self.near_duplicates:
             pairs = counted(self.near_duplicates, "pair")
             lines.append(f"{pairs} of near duplicates, each kept in one split")
+        if self.near_conflicts:
+            lines.append(f"near duplicates that have different targets: {counted(self.near_conflicts, 'pair')}")
         if self.ungrouped:
             lines.append(f"without a group, so that each is one of its own: {counted(self.ungrouped, 'image')}")
         if self.unused:
