@@ -22,6 +22,12 @@ def test_nothing_is_said_up_to_a_tenth_or_of_images_in_memory() -> None:
     assert hints(0.11, DATA)[0] == "11% of the time training waited until images were decoded:"
 
 
+def test_memory_is_no_help_where_parts_are_cut_out_of_the_files() -> None:
+    cut = replace(DATA, originals=SMALL)
+    assert not any("--hold" in line for line in hints(0.5, cut, cut=True))
+    assert any("--hold" in line for line in hints(0.5, cut))
+
+
 def test_idle_processors_are_advised_where_there_are_some() -> None:
     assert advised(SMALL, 4, None) == ["no process decodes beside it: --workers 4"]
     assert advised(replace(PHOTOGRAPHS, pixels=0), 4, None) == ["2 of 4 processors decode: --workers 4"]

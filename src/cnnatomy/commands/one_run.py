@@ -22,7 +22,7 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     from cnnatomy.report import training, waiting
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.training import fit, pace, resuming
+    from cnnatomy.training import augmenting, fit, pace, resuming
     from cnnatomy.training.progress import ShowProgress
 
     if request.final is not None:
@@ -72,7 +72,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         raise
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))
-    for line in waiting.hints(trained.outcome.summary["training"]["waiting"], data):
+    cut = augmenting.cuts_files(recipe, data)
+    for line in waiting.hints(trained.outcome.summary["training"]["waiting"], data, cut):
         click.echo(line)
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))

@@ -19,14 +19,17 @@ SPARE = 0.5
 """Share of this computer's memory that decoded images are advised to take at most."""
 
 
-def hints(share: float, data: Data) -> list[str]:
-    """What to do where training waited for so large a share of its time; nothing where that is little, or in vain."""
+def hints(share: float, data: Data, cut: bool = False) -> list[str]:
+    """What to do where training waited for so large a share of its time; nothing where that is little, or in vain.
+
+    With `cut`, parts were cut out of the files in every epoch, whatever memory holds.
+    """
     from cnnatomy.data.stores import OnDemand
 
-    store = data.train.store
+    store = data.originals if cut else data.train.store
     if share <= WORTH_SAYING or not isinstance(store, OnDemand):
         return []
-    advice = advised(store, machine.cores(), machine.memory())
+    advice = advised(store, machine.cores(), None if cut else machine.memory())
     return [f"{share:.0%} of the time training waited until images were decoded:", *(f"  {line}" for line in advice)]
 
 

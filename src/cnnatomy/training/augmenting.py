@@ -44,17 +44,21 @@ def check(recipe: Recipe, task: Task, shape: Shape) -> None:
 
 
 def batches(data: Data, recipe: Recipe, weights: Tensor | None) -> Batches:
-    """Those of the training split, of whose images a part is cut out while they are decoded, if it may be then.
-
-    That is where the files have more pixels than what is decoded of them, nothing comes before, and no target has
-    places in the image. They are decoded in every epoch then, whatever memory holds: what is cut stays sharp.
-    """
-    early = recipe.resized_crop > 0 and data.originals is not None and data.task.is_mixable and not recipe.perspective
-    if not early:
+    """Those of the training split, of whose images a part is cut out while they are decoded, if it may be then."""
+    if not cuts_files(recipe, data):
         return data.train.batches(recipe.batch_size, recipe.seed, weights)
     assert data.originals is not None
     split = replace(data.train, store=data.originals)
     return split.batches(recipe.batch_size, recipe.seed, weights, recipe.resized_crop)
+
+
+def cuts_files(recipe: Recipe, data: Data) -> bool:
+    """Whether `resized_crop` cuts a part out of the files, which are decoded in every epoch then: that stays sharp.
+
+    That is where they have more pixels than what is decoded of them, nothing comes before, and no target has places in
+    the image.
+    """
+    return recipe.resized_crop > 0 and data.originals is not None and data.task.is_mixable and not recipe.perspective
 
 
 def said(recipe: Recipe, shape: Shape) -> list[str]:
