@@ -452,3 +452,43 @@ def test_masks_of_0_and_255_are_background_and_foreground(tmp_path: Path, prefix
         assert images.truth.names == names
         found = images.fetch(5, Frame((3, 8, 8))).map
         assert (found == mask // 255).all()
+
+
+@PREFIXES
+def test_a_file_that_becomes_gigabytes_is_refused_by_its_footer(tmp_path: Path, prefix: str) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "train.parquet"
+    part = pyarrow.table({"image": [b""] * 50, "more": pyarrow.array([b"\0" * 2**21] * 50)})
+    with parquet.ParquetWriter(path, part.schema, compression="zstd", use_dictionary=False) as file:
+        for _ in range(11):
+            file.write_table(part)
+    with pytest.raises(
+        UserError, match=r"train.parquet: [\d,]+ bytes that say to be 1,15\d,[\d,]+ in 550 rows; at most"
+    ):
+        open_source(f"{prefix}{path}")
+
+
+def test_columns_that_are_not_used_are_not_decoded(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", rows(6, label=["a", "b"], vector=[[0.5] * 200_000]))
+    images = open_source(f"hf:{path}")
+    assert images.truth.names == ("a", "b")
+    assert sum(each.stat().st_size for each in (tmp_path / "cache").rglob("*.arrow")) < 100_000
+
+
+@PREFIXES
+def test_a_file_without_a_row_is_named(tmp_path: Path, prefix: str) -> None:
+    import pyarrow
+
+    path = tmp_path / "a.parquet"
+    schema = pyarrow.schema([("image", pyarrow.binary()), ("label", pyarrow.int64())])
+    pyarrow.parquet.write_table(schema.empty_table(), path)
+    with pytest.raises(UserError, match="has no row"):
+        open_source(f"{prefix}{path}")
+
+
+def test_a_number_that_does_not_fit_is_named_with_its_row(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", rows(6, age=[1.0, 1e39]))
+    with pytest.raises(UserError, match=r"column age: row 1 has 1e\+39, which does not fit 32 bits"):
+        open_source(f"hf:{path}")

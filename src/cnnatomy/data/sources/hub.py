@@ -33,7 +33,7 @@ from cnnatomy.data.maps import Meaning, meaning
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.hub_boxes import objects
 from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
-from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, opened, parsed
+from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, has_parquet, opened, parsed
 from cnnatomy.data.streaming import FromStream
 from cnnatomy.data.truth import Masks, Truth
 from cnnatomy.errors import UserError, printable, quoted, shown
@@ -59,9 +59,11 @@ def read(name: str) -> ImageSet:
             its columns are.
     """
     wanted = parsed(name)
-    splits, ignored = _by_split(opened(wanted), wanted.source)
+    splits, ignored = _by_split(opened(wanted, bare=has_parquet(wanted)), wanted.source)
     features = _features(next(iter(splits.values())), wanted.source)
     chosen = choose(features, wanted.choices, wanted.source)
+    if has_parquet(wanted) and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
+        splits, _ = _by_split(opened(wanted, [*_images(chosen), *chosen.scalars]), wanted.source)
     with described(wanted):
         if wanted.prefix == STREAM:
             bare = opened(wanted, chosen.scalars)
@@ -193,11 +195,16 @@ def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> RowsRead:
     return RowsRead(count, columns, [None] * count)
 
 
+def _images(chosen: Chosen) -> list[str]:
+    """The columns that hold images."""
+    return [chosen.image, *([chosen.mask] if chosen.mask else [])]
+
+
 def _bare(table: Any, chosen: Chosen) -> Any:
     """The table with its images alone, which are not decoded by it."""
     from datasets import Image
 
-    names = [chosen.image, *([chosen.mask] if chosen.mask else [])]
+    names = _images(chosen)
     table = table.select_columns(names)
     for name in names:
         if isinstance(table.features[name], Image):
