@@ -178,5 +178,11 @@ MAX_HEADER_BYTES = 2**20
 MAX_SHARD_BYTES = 2**43
 """Of a tar file of images: 8 TiB, more than one file is made of anywhere."""
 
+MAX_PARQUET_RATIO = 100
+"""Bytes that one of a parquet file may become; images are compressed already, of their labels little is left."""
+
+MAX_SMALL_PARQUET_BYTES = 2**30
+"""What a parquet file may become whatever its ratio."""
+
 MAX_OWN_NAMES = 100_000
 """Of the classes, labels or numbers of a class of one's own."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,9 +62,9 @@ class Meaning(NamedTuple):
 
 
 def meaning(
-    masks: Callable[[int], Path | bytes], names: Sequence[str], listed: ClassList | None, source: str
+    masks: Iterable[Callable[[], Path | bytes]], names: Sequence[str], listed: ClassList | None, source: str
 ) -> Meaning:
-    """What the pixels of masks mean: `masks` gives the file of one, or its content; `names` are theirs, for messages.
+    """What the pixels of masks mean: each of `masks` gives its file, or its content; `names` are theirs, for messages.
 
     By the colours of `listed`, or its names, which are those of the numbers from 0 on; else the numbers are the
     classes that are found in them. Masks of nothing but 0 and 255 tell background from foreground; in all others 255
@@ -104,26 +105,29 @@ def meaning(
     return Meaning(classes, Renumbered(numbers), (note,))
 
 
-def _found(masks: Callable[[int], Path | bytes], names: Sequence[str], source: str) -> tuple[list[int], list[str]]:
+def _found(
+    masks: Iterable[Callable[[], Path | bytes]], names: Sequence[str], source: str
+) -> tuple[list[int], list[str]]:
     """Every number that is in a mask, and why masks cannot be read; those are told by who reads them with images."""
     reasons: list[str] = []
     seen: NDArray[np.bool_] = np.zeros(OUTSIDE + 1, np.bool_)
 
-    def numbers(index: int) -> NDArray[np.bool_] | str:
+    def numbers(mask: Callable[[], Path | bytes], name: str) -> NDArray[np.bool_] | str:
         try:
-            with opened_image(masks(index)) as image:
+            with opened_image(mask()) as image:
                 return np.bincount(class_numbers(image).reshape(-1), minlength=OUTSIDE + 1) > 0
         except ColoursError:
             raise UserError(
-                f"{source}: the mask {names[index]} has colours. Write {FILE} beside with a line `name red green blue`"
+                f"{source}: the mask {name} has colours. Write {FILE} beside with a line `name red green blue`"
                 " for each class, or save masks whose grey levels are the numbers of the classes"
             ) from None
         except ImageError as error:
             return str(error)
 
     with quiet_decoders(), ThreadPoolExecutor() as threads:
-        for start in range(0, len(names), 512):
-            for found in threads.map(numbers, range(start, min(start + 512, len(names)))):
+        pairs = zip(masks, names, strict=True)
+        while part := list(islice(pairs, 512)):
+            for found in threads.map(numbers, *zip(*part, strict=True)):
                 if isinstance(found, str):
                     reasons.append(found)
                 else:

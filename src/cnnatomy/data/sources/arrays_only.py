@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,38 +82,33 @@ _STAND_INS: dict[tuple[str, str], type] = {
 }
 
 
+def _with_sound_keys(instruction: bytes, keys: slice) -> Callable[[Any], None]:
+    """What fills a dict with what is in these places of the reader's stack, once it is known that keys can be hashed:
+    tuples of tuples that share their parts take for ever."""
+    fill: Callable[[Any], None] = pickle._Unpickler.dispatch[instruction[0]]
+
+    def load(reader: Any) -> None:
+        for key in reader.stack[keys]:
+            if not isinstance(key, (str, bytes, int, float)):
+                raise UserError(f"a dict has a key of the type {type(key).__name__}: only text and numbers are read")
+        fill(reader)
+
+    return load
+
+
+def _no_set(reader: Any) -> None:
+    raise UserError("it holds a set: only plain data and arrays are read")
+
+
 class _Reader(pickle._Unpickler):
     """Python's reader written in Python: the one in C takes gigabytes where a few bytes name a distant memo."""
 
-    stack: list[Any]
-
-    def _check_keys(self, keys: list[Any]) -> None:
-        """Hashing tuples of tuples that share their parts takes time without an end."""
-        for key in keys:
-            if not isinstance(key, (str, bytes, int, float)):
-                raise UserError(f"a dict has a key of the type {type(key).__name__}: only text and numbers are read")
-
-    def load_dict(self) -> None:
-        self._check_keys(self.stack[::2])
-        super().load_dict()  # type: ignore[misc]
-
-    def load_setitem(self) -> None:
-        self._check_keys(self.stack[-2:-1])
-        super().load_setitem()  # type: ignore[misc]
-
-    def load_setitems(self) -> None:
-        self._check_keys(self.stack[::2])
-        super().load_setitems()  # type: ignore[misc]
-
-    def load_set(self) -> None:
-        raise UserError("it holds a set: only plain data and arrays are read")
-
-    dispatch = pickle._Unpickler.dispatch | {  # type: ignore[assignment]
-        pickle.DICT[0]: load_dict,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.EMPTY_SET[0]: load_set,
-        pickle.FROZENSET[0]: load_set,
+    dispatch: ClassVar = pickle._Unpickler.dispatch | {
+        pickle.DICT[0]: _with_sound_keys(pickle.DICT, slice(None, None, 2)),
+        pickle.SETITEM[0]: _with_sound_keys(pickle.SETITEM, slice(-2, -1)),
+        pickle.SETITEMS[0]: _with_sound_keys(pickle.SETITEMS, slice(None, None, 2)),
+        pickle.EMPTY_SET[0]: _no_set,
+        pickle.FROZENSET[0]: _no_set,
     }
     """By the byte of each instruction."""
 

@@ -16,22 +16,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cnnatomy.data.frames import OUTSIDE, Frame
+from cnnatomy.data.class_list import ClassList
+from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, Decode, Fetched, ImageSet
 from cnnatomy.data.images import (
+    Coding,
     ImageError,
     class_numbers,
-    opened_image,
     quiet_decoders,
     read_bytes,
     read_content,
     read_map,
     size_in,
 )
+from cnnatomy.data.maps import Meaning, meaning
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.hub_boxes import objects
 from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
-from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, opened, parsed
+from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, has_parquet, opened, parsed
 from cnnatomy.data.streaming import FromStream
 from cnnatomy.data.truth import Masks, Truth
 from cnnatomy.errors import UserError, printable, quoted, shown
@@ -57,9 +59,11 @@ def read(name: str) -> ImageSet:
             its columns are.
     """
     wanted = parsed(name)
-    splits, ignored = _by_split(opened(wanted), wanted.source)
+    splits, ignored = _by_split(opened(wanted, bare=has_parquet(wanted)), wanted.source)
     features = _features(next(iter(splits.values())), wanted.source)
     chosen = choose(features, wanted.choices, wanted.source)
+    if has_parquet(wanted) and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
+        splits, _ = _by_split(opened(wanted, [*_images(chosen), *chosen.scalars]), wanted.source)
     with described(wanted):
         if wanted.prefix == STREAM:
             bare = opened(wanted, chosen.scalars)
@@ -73,27 +77,48 @@ def read(name: str) -> ImageSet:
     numbers, has = _splits(splits, counts, columns.get(chosen.split), chosen.split, wanted.source)
     cells = tuple(_bare(part, chosen) for part in splits.values())
     ends = tuple(accumulate(counts))
-    stream = HubStream(wanted.source, cells, ends, chosen.image, chosen.mask) if wanted.prefix == STREAM else None
-    fetch = FromStream(stream) if stream else FromRows(cells, ends, chosen.image, chosen.mask)
     names = tuple(
         _name(split, number, path, wanted)
         for split, part in zip(splits, rows, strict=True)
         for number, path in enumerate(part.paths)
     )
-    learned = _truth(wanted, chosen, features, columns, cells, names)
+    if chosen.mask is not None:
+        found = _classes_of_masks(wanted, chosen.mask, cells, names)
+        learned: Truth = Masks(found.names, len(names))
+    else:
+        found = Meaning((), class_numbers)
+        learned = _truth(wanted, chosen, features, columns, cells, names)
+    row = RowDecoder(chosen.image, chosen.mask, found.coding)
+    stream = HubStream(wanted.source, cells, ends, row) if wanted.prefix == STREAM else None
     skipped = learned.parts[0].skipped if isinstance(learned, AnnotatedObjects) else ()
     return ImageSet(
         source=wanted.source,
         truth=learned,
         splits=numbers,
         has=has,
-        fetch=fetch,
+        fetch=FromStream(stream) if stream else FromRows(cells, ends, row),
         names=names,
         files=True,
         skipped_annotations=(*ignored, *skipped),
+        notes=found.notes,
         columns=text_columns(chosen, features, columns),
         stream=stream,
     )
+
+
+@dataclass(frozen=True)
+class RowDecoder:
+    """Decodes the image of a row, and its map, if any, whose classes `coding` tells; raises `ImageError`."""
+
+    image: str
+    mask: str | None
+    coding: Coding
+
+    def __call__(self, row: Mapping[str, Any], frame: Frame) -> Fetched:
+        pixels, stored = read_bytes(_content(row[self.image]), frame)
+        if self.mask is None:
+            return Fetched(pixels, stored)
+        return Fetched(pixels, stored, read_map(_content(row[self.mask]), stored, frame, self.coding))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +127,12 @@ class FromRows:
 
     tables: tuple[Dataset, ...]
     ends: tuple[int, ...]
-    image: str
-    mask: str | None
+    decode: RowDecoder
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
         table = int(np.searchsorted(self.ends, index, side="right"))
         row = self.tables[table][index - (self.ends[table - 1] if table else 0)]
-        return _decoded_row(row, self.image, self.mask, frame)
+        return self.decode(row, frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +142,7 @@ class HubStream:
     source: str
     tables: tuple[IterableDataset, ...]
     ends: tuple[int, ...]
-    image: str
-    mask: str | None
+    decode: RowDecoder
 
     def __call__(self, first: int = 0) -> Iterator[Decode]:
         for table, start, end in zip(self.tables, (0, *self.ends), self.ends, strict=False):
@@ -127,19 +150,13 @@ class HubStream:
                 continue
             rows = iter(table.skip(first - start) if first > start else table)
             while (row := self._next(rows)) is not None:
-                yield partial(_decoded_row, row, self.image, self.mask)
+                yield partial(self.decode, row)
 
     def _next(self, rows: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         try:
             return next(rows, None)
         except Exception as error:  # of pyarrow, fsspec, httpx, ...
             raise UserError(f"{self.source}: the stream has ended: {shown(error)}") from None
-
-
-def _decoded_row(row: Mapping[str, Any], image: str, mask: str | None, frame: Frame) -> Fetched:
-    """The image of a row, and its map, if any; raises `ImageError` with the reason."""
-    pixels, stored = read_bytes(_content(row[image]), frame)
-    return Fetched(pixels, stored, read_map(_content(row[mask]), stored, frame) if mask else None)
 
 
 def _content(cell: Any) -> bytes:
@@ -178,11 +195,16 @@ def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> RowsRead:
     return RowsRead(count, columns, [None] * count)
 
 
+def _images(chosen: Chosen) -> list[str]:
+    """The columns that hold images."""
+    return [chosen.image, *([chosen.mask] if chosen.mask else [])]
+
+
 def _bare(table: Any, chosen: Chosen) -> Any:
     """The table with its images alone, which are not decoded by it."""
     from datasets import Image
 
-    names = [chosen.image, *([chosen.mask] if chosen.mask else [])]
+    names = _images(chosen)
     table = table.select_columns(names)
     for name in names:
         if isinstance(table.features[name], Image):
@@ -251,24 +273,18 @@ def _truth(
 ) -> Truth:
     """What there is to learn; what only the images themselves tell of it, a look at each does."""
     where = f"{wanted.source}: column {chosen.target[0]}"
-    if chosen.mask is not None:
-        if "names" in wanted.choices:
-            return Masks(tuple(wanted.choices["names"].split(",")), len(names))
-        count = max(_of_each(tables, chosen.mask, _highest, 0)) + 1
-        if count < 2:
-            raise UserError(f"{where}: its masks have one class alone")
-        return Masks(tuple(map(str, range(count))), len(names))
     if chosen.kind == OBJECTS:
         sizes = _of_each(tables, chosen.image, size_in, (1, 1))
         return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
     return truth(chosen, features, columns, wanted.source)
 
 
-def _highest(content: bytes) -> int:
-    """The highest class of a mask; what is no class aside."""
-    with opened_image(content) as image:
-        classes = class_numbers(image)
-    return int(classes[classes < OUTSIDE].max(initial=0))
+def _classes_of_masks(wanted: HubName, column: str, tables: Sequence[Any], names: Sequence[str]) -> Meaning:
+    """What the pixels of its masks mean, by what was typed or is found in them."""
+    said = wanted.choices.get("names")
+    listed = ClassList(Path(wanted.source), tuple(said.split(","))) if said else None
+    rows = chain.from_iterable(table.select_columns([column]) for table in tables)
+    return meaning((partial(_content, row[column]) for row in rows), names, listed, f"{wanted.source}: column {column}")
 
 
 def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:

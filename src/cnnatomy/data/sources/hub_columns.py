@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnnatomy.data.sources.manifest import MAX_FLOAT32
 from cnnatomy.data.truth import Classes, KnownNumbers, SeveralLabels, Truth
 from cnnatomy.errors import UserError, nearest, quoted, shown, some_of
 from cnnatomy.limits import MAX_CLASSES
@@ -94,6 +95,12 @@ def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any
     """
     if chosen.kind == NUMBERS:
         numbers = [[math.nan if value is None else float(value) for value in columns[name]] for name in chosen.target]
+        for column, cells in zip(chosen.target, numbers, strict=True):
+            for place, cell in enumerate(cells):
+                if MAX_FLOAT32 < abs(cell) < math.inf:
+                    raise UserError(
+                        f"{source}: column {column}: row {place:,} has {cell:g}, which does not fit 32 bits"
+                    )
         return KnownNumbers(chosen.target, np.array(numbers, np.float32).T.copy())
     (name,) = chosen.target
     feature, values = features[name], columns[name]

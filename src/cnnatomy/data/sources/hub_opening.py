@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl
 
 from cnnatomy.data.sources.hub_columns import CHOICES
 from cnnatomy.errors import UserError, nearest, printable, quoted
+from cnnatomy.files import regular_file
+from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_PARQUET_RATIO, MAX_SMALL_PARQUET_BYTES
 
 PREFIX, STREAM = "hf:", "hf-stream:"
 MODULES = ("parquet", "imagefolder", "arrow", "cache")
@@ -73,14 +75,16 @@ def parsed(name: str) -> HubName:
     return HubName(prefix, what, config, choices)
 
 
-def opened(wanted: HubName, columns: Sequence[str] = ()) -> dict[str, Any]:
-    """Its tables by the names of their splits; those of a stream are read only as they are gone through.
+def opened(wanted: HubName, columns: Sequence[str] = (), bare: bool = False) -> dict[str, Any]:
+    """Its tables by the names of their splits; those of a stream are read only as they are gone through, and those
+    that are to say no more than their columns, `bare`.
 
     With `columns`, of parquet files no others are read.
     """
     if find_spec("datasets") is None:
         raise UserError(f"{wanted.source}: data sets of the Hub need the library datasets: pip install 'cnnatomy[hub]'")
-    path, streaming = wanted.path, wanted.prefix == STREAM
+    path, streaming = wanted.path, wanted.prefix == STREAM or bare
+    _check_sizes(wanted)
     with described(wanted), _reachable(wanted):
         from datasets import load_dataset, load_dataset_builder
 
@@ -102,6 +106,38 @@ def opened(wanted: HubName, columns: Sequence[str] = ()) -> dict[str, Any]:
         if columns and module == "parquet":
             options["columns"] = list(columns)
         return dict(load_dataset(place, wanted.config or None, **options))
+
+
+def _parquet_files(wanted: HubName) -> Iterator[Path]:
+    """Those of a folder, or the one that is named; none of the Hub."""
+    if wanted.path is not None:
+        yield from sorted(wanted.path.rglob("*.parquet")) if wanted.path.is_dir() else [wanted.path]
+
+
+def has_parquet(wanted: HubName) -> bool:
+    """Whether it is a folder or file here whose columns can be chosen."""
+    return next(_parquet_files(wanted), None) is not None
+
+
+def _check_sizes(wanted: HubName) -> None:
+    """Raises `UserError` for a parquet file that becomes far more than it is, or has no row, by its footer."""
+    from pyarrow import ArrowException, parquet
+
+    for path in _parquet_files(wanted):
+        try:
+            with regular_file(path)[0] as file:
+                size, footer = os.path.getsize(path), parquet.read_metadata(file)
+        except (ArrowException, OSError):  # which the library tells of, if it opens it
+            continue
+        if footer.num_row_groups and not footer.num_rows:  # which the library fails at
+            raise UserError(f"{printable(path)} has no row")
+        whole = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
+        limit = max(MAX_SMALL_PARQUET_BYTES, MAX_PARQUET_RATIO * size)
+        if whole > limit or footer.num_rows > MAX_MANIFEST_ROWS:
+            raise UserError(
+                f"{printable(path)}: {size:,} bytes that say to be {whole:,} in {footer.num_rows:,} rows; at most"
+                f" {limit:,} and {MAX_MANIFEST_ROWS:,} are read"
+            )
 
 
 @contextmanager

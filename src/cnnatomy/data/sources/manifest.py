@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +144,9 @@ def _learned(rows: Rows, columns: Sequence[str]) -> _Learned:
     if found == [MASK]:
         masks = _files(rows, MASK)
         names = [printable(cell) for cell in rows.columns[MASK]]
-        found_classes = meaning(lambda index: masks[index], names, class_list(rows.path.parent), str(rows.path))
+        found_classes = meaning(
+            (partial(Path, mask) for mask in masks), names, class_list(rows.path.parent), str(rows.path)
+        )
         truth = Masks(found_classes.names, len(rows))
         return _Learned(truth, found, found_classes.notes, masks, found_classes.coding)
     return _numbers(rows, columns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,7 @@ def read(name: str) -> ImageSet:
         expected = f"{folder}/images/cat.jpg and {folder}/masks/cat.png"
         raise UserError("\n  ".join([f"{folder}: no image has a mask of its name, such as {expected}", *notes]))
     names = [printable(mask.relative_to(folder)) for mask in masks]
-    found = meaning(lambda index: masks[index], names, class_list(folder), str(folder))
+    found = meaning((partial(Path, mask) for mask in masks), names, class_list(folder), str(folder))
     return ImageSet(
         source=str(folder.resolve()),
         truth=Masks(found.names, len(images)),

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -225,9 +226,11 @@ def _records(samples: Sequence[ShardSample], listed: ClassList | None, source: s
 def _masks(samples: Sequence[ShardSample], listed: ClassList | None, source: str) -> _Learned:
     members = tuple(sample.members[_target(sample, MASK)] for sample in samples)
     names = [f"{sample.name}.{_target(sample, MASK)}" for sample in samples]
-    found = meaning(
-        lambda index: read_member(samples[index].shard, members[index], MAX_IMAGE_BYTES), names, listed, source
+    contents = (
+        partial(read_member, sample.shard, member, MAX_IMAGE_BYTES)
+        for sample, member in zip(samples, members, strict=True)
     )
+    found = meaning(contents, names, listed, source)
     return _Learned(Masks(found.names, len(samples)), found.notes, members, found.coding)
 
 
