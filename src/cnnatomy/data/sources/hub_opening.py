@@ -24,6 +24,8 @@ PREFIX, STREAM = "hf:", "hf-stream:"
 MODULES = ("parquet", "imagefolder", "arrow", "cache")
 """Of `datasets`, those that open what is read here; others unpickle, or run SQL."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.parquet)")
+DIFFERENT_COLUMNS = ("Couldn't cast", "No match for FieldRef")
+"""What datasets and pyarrow say of files of different columns."""
 MAX_REASON = 300
 """Characters of what the library says that are repeated."""
 PROBE_SECONDS = 3.0
@@ -194,7 +196,7 @@ def described(wanted: HubName) -> Iterator[None]:
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         if "corresponds to no data" in reason:
             raise UserError(f"{wanted.source} has no row") from None
-        if "Couldn't cast" in reason and wanted.path is not None:
+        if any(words in reason for words in DIFFERENT_COLUMNS) and wanted.path is not None:
             raise UserError(
                 f"{wanted.source}: its files have different columns, and cannot be read as one table: name one of the"
                 f" files, such as {wanted.prefix}{wanted.path}/FILE.parquet"
