@@ -16,7 +16,7 @@ from cnnatomy.data.images import ImageError
 from cnnatomy.errors import UserError
 from helpers import run_command
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 FRAME = Frame((3, 4, 6))
 
 BASE = """

@@ -262,7 +262,7 @@ def test_an_unknown_data_set_suggests_the_nearest(tmp_path: Path) -> None:
 
 
 def test_the_page_on_data_has_the_table_of_sources() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
     missing = [f"| `{written}` | {about} |" for written, about in table()]
     assert [line for line in missing if line not in page] == [], "paste them into the table of docs/data.md"
 
