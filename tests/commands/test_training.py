@@ -92,7 +92,7 @@ def test_own_images_from_class_folders_to_a_prediction(run: Command, tmp_path: P
     data = shades(tmp_path / "shades", {"dark": 12, "bright": 12})
     (data / "dark" / "notes.png").write_text("these are no pixels")
     training = run("train", "lenet-5", "--data", data, "--input", "3x32x32", "--epochs", "12", "--out", "run").output
-    assert "1 broken images skipped:\n  dark/notes.png: not an image" in training
+    assert "1 broken image skipped:\n  dark/notes.png: not an image" in training
     assert "top-1 100.00%" in training
     answer = run("predict", "run", data / "bright" / "0.jpg", data / "dark" / "0.jpg").output.splitlines()
     assert answer[0].startswith(f"{data / 'bright' / '0.jpg'}: bright ")

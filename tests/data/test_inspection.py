@@ -162,7 +162,7 @@ def test_near_duplicates_of_different_targets_are_told_with_their_classes(copies
 
 def test_near_duplicates_are_told_also_where_the_data_are_refused(copies: Path) -> None:
     found = inspected(copies, group="^[ab]")
-    assert "class a has 8 images, but in only 1 group" in found.gathered.refusal
+    assert "class a has 8 images, all of them in the group" in found.gathered.refusal
     assert {"refused", "near_conflicts", "near_duplicates"} <= set(names_of(found))
 
 

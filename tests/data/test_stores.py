@@ -167,6 +167,7 @@ def test_no_process_outlives_a_training_that_is_interrupted(folder: Path, sent: 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -177,7 +178,10 @@ def test_no_process_outlives_a_training_that_is_interrupted(folder: Path, sent: 
             os.killpg(running.pid, sent)
         else:
             running.kill()
-        assert running.wait(30) == (130 if sent is signal.SIGINT else -signal.SIGKILL)
+        try:
+            assert running.wait(30) == (130 if sent is signal.SIGINT else -signal.SIGKILL)
+        finally:
+            running.kill()
         assert sent is signal.SIGKILL or running.stderr.read() == ""
     for _ in range(150):  # workers look every five seconds whether there is still a process to decode for
         if not any(Path(f"/proc/{pid}/stat").exists() for pid in children):
