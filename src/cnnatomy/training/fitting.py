@@ -17,6 +17,7 @@ from torch import nn
 from cnnatomy import machine
 from cnnatomy.data import Data
 from cnnatomy.data.augmentation.own import Transform
+from cnnatomy.data.batches import Batches
 from cnnatomy.data.stores import watched
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
@@ -97,28 +98,19 @@ def fit(
         recipe = resuming.settled(recipe, before)
     elif place is not None:
         run_folder.check_free(place)
-    planned = preparing.plan(design, data, recipe, where, start=start, limit=memory, keep=place is not None)
-    run, recipe = planned.run, planned.recipe
-    if final:
-        run = replace(run, change=preparing.FINAL)
+    plan = preparing.plan(design, data, recipe, where, start=start, limit=memory, keep=place is not None)
+    run = replace(plan.run, change=preparing.FINAL) if final else plan.run
     if place is not None and before is not None:
         run = resuming.same_run(place, before, run, start)
-    objective = preparing.objective(run.task, recipe, planned.weights, loss)
-    transform = augmenting.own(recipe, transform)
+    plan = replace(plan, run=run)
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
         stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
-        data = data.on(where, (preparing.available(where, memory) or 0) - planned.predicted)
+        data = data.on(where, (preparing.available(where, memory) or 0) - plan.predicted)
         stack.callback(data.close)
         peak = Peak(where)
-        model = built(run, recipe, start, where)
-        if loss is not None:
-            preparing.try_loss(model, data, objective)
-        if transform is not None:
-            augmenting.try_out(data, run.task, recipe, transform)
-        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
-        validation = data.val.batches(planned.evaluated) if len(data.val) else None
-        training = Training(model, recipe, objective, batches, validation, [*watch, *_kept(place)], transform)
+        validation = data.val.batches(plan.evaluated) if len(data.val) else None
+        training = ready(plan, data, where, start, loss, transform, [*watch, *_kept(place)], validation)
         if place is not None:
             stack.enter_context(run_folder.locked(place))
             if before is not None:
@@ -128,18 +120,45 @@ def fit(
         keeper = Keeper(training, place, run.name, checkpoint_every)
         with _saying_what_to_do(run, training, place):
             training.run(keeper.epoch_done, keeper.between)
-        return _finished(run, data, training, place, planned, peak)
+        return _finished(plan, data, training, place, peak)
 
 
-def _finished(run: Run, data: Data, training: Training, place: RunFolder | None, planned: Plan, peak: Peak) -> Trained:
+def ready(
+    plan: Plan,
+    data: Data,
+    device: torch.device,
+    start: Trained | None,
+    loss: Loss | None,
+    transform: Transform | None,
+    watch: Sequence[Watcher],
+    validation: Batches | None = None,
+) -> Training:
+    """A training before its first step; a loss and a transform of one's own are tried on a few images.
+
+    Raises:
+        UserError: where those fail, or nothing of the network can be trained.
+    """
+    run, recipe = plan.run, plan.recipe
+    objective = preparing.objective(run.task, recipe, plan.weights, loss)
+    transform = augmenting.own(recipe, transform)
+    model = built(run, recipe, start, device)
+    if loss is not None:
+        preparing.try_loss(model, data, objective)
+    if transform is not None:
+        augmenting.try_out(data, run.task, recipe, transform)
+    batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
+    return Training(model, recipe, objective, batches, validation, watch, transform)
+
+
+def _finished(plan: Plan, data: Data, training: Training, place: RunFolder | None, peak: Peak) -> Trained:
     """What a training that is over has made: chooses on validation, tests once, and writes summary.json."""
-    best, objective = training.evaluated, training.objective
+    run, best, objective = plan.run, training.evaluated, training.objective
     best.network.load_state_dict(training.best_weights)
     best.eval()
     made = choices(best, training.val, run.task) if training.val is not None else {}
     task = chosen(run.task, made)[0] if "thresholds" in made else run.task
-    test = evaluate(best, data.test.batches(planned.evaluated), task, objective.plain)
-    summary = _summary(run, data, training, test, planned, peak) | {"validation": made}
+    test = evaluate(best, data.test.batches(plan.evaluated), task, objective.plain)
+    summary = _summary(plan, data, training, test, peak) | {"validation": made}
     if place is not None:
         write_json(place.summary, summary)
     assert training.best is not None
@@ -209,17 +228,10 @@ def built(run: Run, recipe: Recipe, start: Trained | None, device: torch.device)
     return model
 
 
-def _summary(
-    run: Run,
-    data: Data,
-    training: Training,
-    test: Evaluation,
-    planned: Plan,
-    peak: Peak,
-) -> dict[str, Any]:
+def _summary(plan: Plan, data: Data, training: Training, test: Evaluation, peak: Peak) -> dict[str, Any]:
     best, rows, report = training.best, training.rows, data.report
     assert best is not None
-    record = run.as_dict()
+    record = plan.run.as_dict()
     record["data"] |= {
         "splits": data.describe()["splits"],
         "counts": report.counts,
@@ -230,7 +242,7 @@ def _summary(
         "left_out": report.left_out,
         "conflicts": report.conflicts,
     }
-    metric = run.task.metric
+    metric = plan.run.task.metric
     trained = {
         "epochs": len(rows),
         "best_epoch": best.epoch,
@@ -240,7 +252,7 @@ def _summary(
         "waiting": sum(row.waiting for row in rows) / max(sum(row.seconds for row in rows), 1e-9),
         "val_loss": None if math.isnan(best.val_loss) else best.val_loss,
         f"val_{metric}": None if math.isnan(best.val_score) else best.val_score,
-        "predicted_bytes": planned.predicted,
+        "predicted_bytes": plan.predicted,
         "peak_bytes": peak.bytes,
     }
     return record | {

@@ -15,8 +15,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.losses import Loss
-from cnnatomy.training import augmenting, preparing
-from cnnatomy.training.fitting import built, surroundings
+from cnnatomy.training.fitting import ready, surroundings
 from cnnatomy.training.loop import Training
 from cnnatomy.training.preparing import Plan
 from cnnatomy.training.schema import Recipe
@@ -73,10 +72,8 @@ def within(
 
     The warmup and the cuts of step keep their share of the training; plateau and early stopping stay as they are.
     """
-    training = _throwaway(plan, data, device, start, loss, transform)
     watch = _Clock(MEASURED)
-    training.watchers = [watch]
-    _run(training, plan, device)
+    training = _measured(plan, data, device, start, loss, transform, watch)
     validated = time.perf_counter()
     some = data.val.batches(EVALUATION_BATCH)
     seen = 0
@@ -143,11 +140,8 @@ def find_rate(
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
-    training = _throwaway(plan.with_recipe(rising), data, device, start, loss, transform)
     watch = _Range(steps)
-    training.watchers = [watch]
-    watch.raise_rate(training)
-    _run(training, plan, device)
+    _measured(plan.with_recipe(rising), data, device, start, loss, transform, watch)
     data.close()
     rates, losses = watch.rates, watch.losses
     if len(rates) < 5:
@@ -167,8 +161,11 @@ class _Range(Watcher):
         self.losses: list[float] = []
         self._mean = 0.0
 
-    def raise_rate(self, training: Training) -> None:
-        """That of the next step."""
+    def begin(self, training: Training) -> None:
+        self._rise(training)
+
+    def _rise(self, training: Training) -> None:
+        """Sets the rate of the next step."""
         low, high = RANGE
         rate = low * (high / low) ** (len(self.rates) / (self.steps - 1))
         training.recipe = replace(training.recipe, learning_rate=rate)
@@ -180,29 +177,22 @@ class _Range(Watcher):
         self.losses.append(smoothed)
         if len(self.rates) == self.steps or (len(self.rates) > 10 and smoothed > TOO_HIGH * min(self.losses)):
             raise _Enough
-        self.raise_rate(training)
+        self._rise(training)
 
 
-def _throwaway(
+def _measured(
     plan: Plan,
     data: Data,
     device: torch.device,
     start: Trained | None,
     loss: Loss | None,
     transform: Transform | None,
+    watch: Watcher,
 ) -> Training:
-    recipe = plan.recipe
+    """A training without validation, until `watch` has had enough, or the loss is no number."""
+    endless = plan.with_recipe(replace(plan.recipe, epochs=10**6, patience=0))
     with surroundings(plan.run.name, device):
-        model = built(plan.run, recipe, start, device)
-        objective = preparing.objective(plan.run.task, recipe, plan.weights, loss)
-        batches = augmenting.batches(data, recipe, preparing.draws(data, recipe))
-        endless = replace(recipe, epochs=10**6, patience=0)
-        return Training(model, endless, objective, batches, None, transform=augmenting.own(recipe, transform))
-
-
-def _run(training: Training, plan: Plan, device: torch.device) -> None:
-    """Trains until a watcher has had enough, or the loss is no number."""
-    with surroundings(plan.run.name, device):
+        training = ready(endless, data, device, start, loss, transform, [watch])
         try:
             training.run(lambda row: None, lambda: None)
         except _Enough:
@@ -210,3 +200,4 @@ def _run(training: Training, plan: Plan, device: torch.device) -> None:
         except UserError:
             if not training.steps:
                 raise
+    return training
