@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnnatomy.commands.requests import Request, again, prepared
+from cnnatomy.commands.requests import Ready, Request, again, prepared
 from cnnatomy.errors import UserError
 
 if TYPE_CHECKING:
+    from cnnatomy.data import Data
     from cnnatomy.runs import Run, RunFolder, Trained
     from cnnatomy.training import Recipe
+    from cnnatomy.training.preparing import Plan
     from cnnatomy.training.watching import Watcher
 
 
 def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     """Trains as requested, with progress on the terminal; the run folder, and None where it was complete before."""
-    from cnnatomy.report import training, waiting
+    from cnnatomy.report import training
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.training import augmenting, fit, pace, resuming
+    from cnnatomy.training import fit, resuming
     from cnnatomy.training.progress import ShowProgress
 
+    if request.seconds is not None:
+        _check_time(request)
     if request.final is not None:
         request = again(request)
     place = RunFolder(request.out or Path("runs") / run_name(request.network))
@@ -34,18 +38,12 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         run_folder.check_free(place, request.remedy)
     trackers = _trackers(request, place.path)
     ready = prepared(request, place)
-    plan, data = ready.plan, ready.data
-    recipe = plan.recipe
+    plan, data, before = ready.plan, ready.data, ready.before
     if request.seconds is not None:
-        if "epochs" in request.changes:
-            raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
-        if request.resume:
-            raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
-        recipe = pace.within(request.seconds, plan, data, ready.device, ready.start, ready.loss, ready.transform)
-        plan = plan.with_recipe(recipe, f"in {request.seconds:g} s: {recipe.epochs:g} epochs")
+        plan = _in_time(request.seconds, ready)
+    recipe = plan.recipe
     for line in training.beginning(plan, data):
         click.echo(line)
-    before = ready.before
     if before is not None and run_folder.is_complete(place) and not _goes_on(before, recipe):
         click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
@@ -70,14 +68,38 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
             click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
             click.echo(f"  {resuming.going_on(place, recipe, plan.run)}")
         raise
+    _tell(trained, data, recipe)
+    return place, trained
+
+
+def _check_time(request: Request) -> None:
+    """Raises `UserError` where something else says how many epochs there are."""
+    if "epochs" in request.changes:
+        raise UserError("--time says how many epochs there are: leave out --epochs, or --time")
+    if request.resume:
+        raise UserError("--time is for the beginning: a run that goes on keeps its epochs, or gets --epochs MORE")
+
+
+def _in_time(seconds: float, ready: Ready) -> Plan:
+    """The plan with as many epochs as fit into this time."""
+    from cnnatomy.training import pace
+
+    recipe = pace.within(seconds, ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
+    return ready.plan.with_recipe(recipe, f"in {seconds:g} s: {recipe.epochs:g} epochs")
+
+
+def _tell(trained: Trained, data: Data, recipe: Recipe) -> None:
+    """Says how training ended, what it waited for, and what the test split says."""
+    from cnnatomy.report import training, waiting
+    from cnnatomy.training import augmenting
+
     assert trained.outcome is not None
     click.echo(training.ending(trained.outcome, trained.run.task.metric))
-    cut = augmenting.cuts_files(recipe, data)
-    for line in waiting.hints(trained.outcome.summary["training"]["waiting"], data, cut):
+    share = trained.outcome.summary["training"]["waiting"]
+    for line in waiting.hints(share, data, augmenting.cuts_files(recipe, data)):
         click.echo(line)
     what = f"test split of {data.source}, which training never saw"
     click.echo(training.evaluation(trained.outcome.test, what))
-    return place, trained
 
 
 def _trackers(request: Request, run: Path) -> list[Watcher]:
