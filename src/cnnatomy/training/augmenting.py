@@ -11,7 +11,7 @@ from torch import Tensor
 from cnnatomy.data import Data
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform, guarded
-from cnnatomy.data.augmentation.settings import NAMES
+from cnnatomy.data.augmentation.settings import MIXING, NAMES
 from cnnatomy.data.batches import Batches
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
@@ -35,7 +35,7 @@ def check(recipe: Recipe, task: Task, shape: Shape) -> None:
             f"recipe: crop={recipe.crop} can leave nothing of an image of {rows} x {columns} pixels: set crop to less"
             f" than {min(rows, columns)}, such as {max(1, min(rows, columns) // 8)}"
         )
-    mixing = [name for name in ("mixup", "cutmix") if getattr(recipe, name)]
+    mixing = [name for name in MIXING if getattr(recipe, name)]
     if mixing and not task.is_mixable:
         raise UserError(
             f"recipe: {mixing[0]} adds two images and their losses, for targets of the whole image: one label, several"

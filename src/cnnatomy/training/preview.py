@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from torch import Tensor
 
-from cnnatomy.data.augmentation import Augmentation, augmented
+from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.augmentation.own import Transform
+from cnnatomy.data.augmentation.settings import MIXING, NAMES
 from cnnatomy.data.inspection.samples import Augment
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.tasks.task import Target, Task
 from cnnatomy.training import augmenting
 from cnnatomy.training.schema import Recipe
-
-MIXING = ("mixup", "cutmix")
-"""What a recipe does to two images of a batch; an image alone does not show it."""
 
 
 def preview(recipe: Recipe, task: Task, shape: Shape, transform: Transform | None = None) -> Augment:
@@ -27,8 +23,7 @@ def preview(recipe: Recipe, task: Task, shape: Shape, transform: Transform | Non
     """
     augmenting.check(recipe, task, shape)
     own = augmenting.own(recipe, transform)
-    shown = [field.name for field in fields(Augmentation) if field.name not in MIXING]
-    if not any(getattr(recipe, name) for name in shown):
+    if not any(getattr(recipe, name) for name in NAMES if name not in MIXING):
         raise UserError("recipe: nothing in it changes an image by itself; --set flip=true, for one, does")
 
     def augment(images: Tensor, target: Target, seeds: Tensor) -> tuple[Tensor, Target]:

@@ -11,6 +11,8 @@ from cnnatomy.tasks.losses import OWN
 
 HALF = ("flip", "flip_vertical")
 """Shares that `true` may be written for: half of the images."""
+MIXING = ("mixup", "cutmix")
+"""What is done to two images of a batch; an image alone does not show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
