@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from cnnatomy.data.augmentation.settings import HINTS, Augmentation
-from cnnatomy.fields import about
+from cnnatomy.data.augmentation.settings import Augmentation
+from cnnatomy.fields import about, types
 
 PAGE = Path(__file__).parent / "data.md"
 TABLE = re.compile(r"\| augmentation \|.*\n(?:\|.*\n)+")
@@ -18,7 +18,7 @@ def rows() -> Iterator[str]:
     """A line for each field: its name, what it may be, and what it is."""
     for field in fields(Augmentation):
         low, high = field.metadata.get("range", (None, None))
-        kind = "true or false" if HINTS[field.name] is bool else "a name"
+        kind = "true or false" if types(Augmentation)[field.name] is bool else "a name"
         yield f"| `{field.name}` | {kind if high is None else f'{low:g} to {high:,g}'} | {about(field)} |"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
 
 from cnnatomy.errors import UserError, nearest, shown
 
@@ -32,8 +33,20 @@ def about(field: Any) -> str:
     return f"{field.metadata['about']}{': ' + ', '.join(choices) if choices else ''}"
 
 
-def check(field: Any, hint: Any, value: Any) -> None:
-    """Raises `UserError` where a value of the type `hint` is out of its range, or is none of its choices."""
+def check(record: Any) -> None:
+    """Raises `UserError` for the first field of a record that is out of its range, or is none of its choices."""
+    kinds = types(record.__class__)
+    for field in dataclasses.fields(record):
+        _check(field, kinds[field.name], getattr(record, field.name))
+
+
+@cache
+def types(kind: type) -> dict[str, Any]:
+    """The type of each field of a kind of record."""
+    return get_type_hints(kind)
+
+
+def _check(field: Any, hint: Any, value: Any) -> None:
     choices, limits = field.metadata.get("choices"), field.metadata.get("range")
     if choices and value not in choices:
         near = nearest(str(value), choices)

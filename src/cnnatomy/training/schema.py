@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 import yaml
 
 from cnnatomy.data.augmentation.settings import NAMES, Augmentation
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.fields import about as fields_about
-from cnnatomy.fields import check, choice, number, other
+from cnnatomy.fields import choice, number, other, types
 from cnnatomy.plain import checked
 from cnnatomy.readers.yaml.source import plain_document
 from cnnatomy.runs.run import Run
@@ -89,8 +89,6 @@ class Recipe(Augmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in FIELDS.values():
-            check(field, HINTS[field.name], getattr(self, field.name))
         if self.decay == "coupled" and self.optimizer in DECOUPLED:
             raise UserError(f"recipe: {self.optimizer} has a decoupled weight decay; with a coupled one it is adam")
         if self.optimizer == "nesterov" and self.momentum == 0:
@@ -141,7 +139,7 @@ class Recipe(Augmentation):
         return "\n".join(lines) + "\n"
 
 
-HINTS = get_type_hints(Recipe)
+HINTS = types(Recipe)
 FIELDS = {field.name: field for field in sorted(fields(Recipe), key=lambda field: field.name in NAMES)}
 """In order: how the network is trained, then what happens to its images."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import get_type_hints
 
 from cnnatomy.errors import UserError, quoted
 from cnnatomy.fields import check, number, other
@@ -46,8 +45,7 @@ class Augmentation:
     transform: str = other("", "of one's own, python:package.module:callable; only from the command line or Python")
 
     def __post_init__(self) -> None:
-        for field in fields(Augmentation):
-            check(field, HINTS[field.name], getattr(self, field.name))
+        check(self)
         if self.transform and not self.transform.startswith(OWN):
             raise UserError(
                 f"recipe: transform is {quoted(self.transform)}, expected one of your own: {OWN}package.module:callable"
@@ -57,5 +55,4 @@ class Augmentation:
             object.__setattr__(self, name, share / 2 if isinstance(share, bool) else float(share))
 
 
-HINTS = get_type_hints(Augmentation)
 NAMES = tuple(field.name for field in fields(Augmentation))
