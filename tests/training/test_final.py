@@ -120,6 +120,20 @@ def test_another_rate_alone_changes_nothing_of_a_complete_run(lenet: Path, tmp_p
     assert (folder / "summary.json").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_run_of_labels_with_a_class_for_each_pixel_goes_on_and_is_trained_again(tmp_path: Path) -> None:
+    file, folder = tmp_path / "run.yaml", tmp_path / "run"
+    file.write_text(
+        "design: {tail: {Conv: {channels: 4, kernel: 3}}, body: {ReLU: {}}, input: [1, 32, 32],"
+        f" head: {{PixelHead: {{classes: 10, localise: true}}}}}}\ndata: scenes:localised\nout: {folder}\n"
+    )
+    run_command("train", file, "--epochs", "1", "--device", "cpu")
+    run_command("train", file, "--epochs", "2", "--resume", "--device", "cpu")
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 3  # a header and two epochs
+    run_command("train", file, "--final", folder, "--device", "cpu")
+    assert Trained.load(folder.with_name("run-final"), "cpu").run.change == preparing.FINAL
+
+
 def test_a_file_without_a_design_and_two_lengths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("data: digits\n")
     assert "a run file needs a design" in run_command("train", tmp_path / "run.yaml", code=2).output

@@ -50,13 +50,12 @@ class Request:
     remedy: str = "add --resume to go on with it, or name another one with --out"
     design: Design | None = None
     base: Recipe | None = None
-    groups: dict[str, tuple[str, ...]] | None = None
-    group_weight: float = 1.0
+    grouping: dict[str, Any] = field(default_factory=dict)
 
 
 def request_of(**options: Any) -> Request:
     """What was typed, or what a run file says, which options change."""
-    known = {each.name for each in fields(Request)} - {"changes", "design", "base", "groups", "group_weight"}
+    known = {each.name for each in fields(Request)} - {"changes", "design", "base", "grouping"}
     given = {name: value for name, value in options.items() if name in known and value is not None}
     changes = {name: value for name, value in options.items() if name not in known and value is not None}
     if "freeze" in changes:
@@ -80,7 +79,7 @@ def request_of(**options: Any) -> Request:
         input=request.input or said.input,
         start=request.start or said.start,
         base=said.recipe,
-        groups=said.groups,
+        grouping={"groups": said.groups} if said.groups is not None else {},
         device=request.device if request.device != "auto" else said.device or "auto",
         fit=request.fit or said.fit,
         group=request.group if request.group is not None else said.group,
@@ -185,21 +184,21 @@ def _start(request: Request, network: Design) -> Trained | None:
     return open_start(request.start, network, request.device)
 
 
-def _groups(task: Task) -> dict[str, Any]:
-    """Those of the classes of a run and their weight in the loss, where its task can have some."""
-    return {name: getattr(task, name) for name in ("groups", "group_weight") if hasattr(task, name)}
+def _grouping(task: Task) -> dict[str, Any]:
+    """The groups of the classes of a run and their weight in the loss, where its data have one label."""
+    from cnnatomy.tasks.label import Label
+
+    return {name: getattr(task, name) for name in ("groups", "group_weight")} if task.learns == Label.kind else {}
 
 
 def _grouped(data: Data, request: Request, before: Run | None) -> Data:
     """The same with groups of its classes; raises `UserError` where it has no classes, or other ones."""
     from cnnatomy.tasks.label import Label
 
-    chosen: dict[str, Any] = {"groups": request.groups, "group_weight": request.group_weight}
-    if request.groups is None:
-        chosen = _groups(before.task) if before is not None else {}
+    chosen = request.grouping or (_grouping(before.task) if before is not None else {})
     if not chosen:
         return data
-    if type(data.task) is not Label:
+    if data.task.kind != Label.kind:
         raise UserError(f"groups are of the classes of one label; {data.source} has the task {data.task.kind}")
     return replace(data, task=replace(data.task, **chosen))
 
@@ -239,7 +238,7 @@ def again(request: Request) -> Request:
         base=resuming.as_chosen(place, run),
         fit=request.fit or run.loading.fit,
         group=run.loading.group if request.group is None else request.group,
-        **_groups(run.task),
+        grouping=_grouping(run.task),
         out=request.out or request.final.with_name(request.final.name + "-final"),
         start=request.start or run.parent or None,
     )
