@@ -79,14 +79,8 @@ def own(recipe: Recipe, transform: Callable[[Tensor], Any] | None) -> Transform 
     Raises:
         UserError: if the recipe names code that was not given.
     """
-    if transform is not None:
-        return guarded(transform, recipe.transform or getattr(transform, "__name__", "of one's own"))
-    if recipe.transform:
-        raise UserError(
-            f"the recipe names the transform {recipe.transform}, and nothing that a file names is run: give it on the"
-            f" command line, --transform {recipe.transform}, or in Python fit(..., transform=...)"
-        )
-    return None
+    name = recipe.own("transform", transform)
+    return guarded(transform, name) if transform is not None else None
 
 
 def try_out(data: Data, task: Task, recipe: Recipe, transform: Transform) -> None:

@@ -21,7 +21,7 @@ from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks import ends
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import OWN, Options, guarded
+from cnnatomy.tasks.losses import Options, guarded
 from cnnatomy.tasks.task import Criterion, Task
 from cnnatomy.training import augmenting, transfer
 from cnnatomy.training.loop import Objective
@@ -150,14 +150,10 @@ def objective(task: Task, recipe: Recipe, weights: tuple[float, ...] = (), own: 
     Raises:
         UserError: if the loss does not fit the task, or is the name of code that was not given.
     """
+    name = recipe.own("loss", own)
     if own is not None:
-        checked = guarded(own, recipe.loss if recipe.loss.startswith(OWN) else getattr(own, "__name__", "of one's own"))
+        checked = guarded(own, name)
         return Objective(task, checked, checked)
-    if recipe.loss.startswith(OWN):
-        raise UserError(
-            f"the recipe names the loss {recipe.loss}, and nothing that a file names is run:"
-            f" give it on the command line, --loss {recipe.loss}, or in Python fit(..., loss=...)"
-        )
     options = Options.of(recipe.as_dict(), weights)
     return Objective(task, task.criterion(recipe.loss, options), task.criterion(recipe.loss, options.plain()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from cnnatomy.fields import choice, number, other, types
 from cnnatomy.plain import checked
 from cnnatomy.readers.yaml.source import plain_document
 from cnnatomy.runs.run import Run
+from cnnatomy.tasks.losses import OWN
 
 OPTIMIZERS = ("sgd", "nesterov", "rmsprop", "adam", "adamw", "muon")
 DECOUPLED = ("adamw", "muon")
@@ -110,6 +111,23 @@ class Recipe(Augmentation):
     def decays_decoupled(self) -> bool:
         """Whether weight decay is taken off the weights, and not added to the gradient."""
         return self.decay == "decoupled" or (self.decay == "auto" and self.optimizer in DECOUPLED)
+
+    def own(self, field: str, code: Callable[..., object] | None) -> str:
+        """What `code` of one's own, the loss or the transform, is called in messages; empty where there is none.
+
+        Raises:
+            UserError: if the recipe names code that was not given.
+        """
+        named = getattr(self, field)
+        named = named if named.startswith(OWN) else ""
+        if code is not None:
+            return named or getattr(code, "__name__", "of one's own")
+        if named:
+            raise UserError(
+                f"the recipe names the {field} {named}, and nothing that a file names is run: give it on the command"
+                f" line, --{field} {named}, or in Python fit(..., {field}=...)"
+            )
+        return ""
 
     @classmethod
     def of(cls, run: Run) -> Self:
