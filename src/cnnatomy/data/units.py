@@ -40,7 +40,7 @@ def units_of(
     strata: NDArray[np.int64],
     digests: Sequence[bytes],
     groups: Sequence[str | None] | None,
-    near: NDArray[np.int64] | None,
+    near: NDArray[np.int64],
 ) -> list[Unit]:
     """The units of the images in `pool`, in the order of their first images.
 
@@ -49,7 +49,7 @@ def units_of(
     first: dict[bytes, int] = {}
     contents = [first.setdefault(digests[index], index) for index in pool]
     joined = dict(zip(pool, contents, strict=True))
-    if groups is not None or (near is not None and len(near)):
+    if groups is not None or len(near):
         joined = _components(pool, contents, len(strata), groups, near)
     found: dict[int, Unit] = {}
     for index, content in zip(pool, contents, strict=True):
@@ -65,7 +65,7 @@ def _components(
     contents: list[int],
     count: int,
     groups: Sequence[str | None] | None,
-    near: NDArray[np.int64] | None,
+    near: NDArray[np.int64],
 ) -> dict[int, int]:
     """What each image in `pool` is connected with, by the number of a component."""
     from scipy import sparse
@@ -75,11 +75,9 @@ def _components(
     if groups is not None:
         leader: dict[str, int] = {}
         edges += [(index, leader.setdefault(name, index)) for index in pool if (name := groups[index]) is not None]
-    pairs = np.array(edges, np.int64).reshape(-1, 2)
-    if near is not None:
-        inside = np.zeros(count, bool)
-        inside[pool] = True
-        pairs = np.concatenate([pairs, near[inside[near].all(1)]])
+    inside = np.zeros(count, bool)
+    inside[pool] = True
+    pairs = np.concatenate([np.array(edges, np.int64).reshape(-1, 2), near[inside[near].all(1)]])
     edges_of = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))
     component = csgraph.connected_components(edges_of, directed=False)[1]
     return dict(zip(pool, component[pool].tolist(), strict=True))
