@@ -28,28 +28,28 @@ class Divided:
 
     Attributes:
         near: pairs of near duplicates, `(pairs, 2)`; `near_duplicates` are those that are in one split.
-        ungrouped: images whose names show no group.
+        grouping: by what is asked for; None where nothing is, or where it makes no sense.
         unused: images of the data set's own test split, which no fold uses.
         overlaps: what lies in different splits of the data set's own.
     """
 
     splits: NDArray[np.int8]
     near: NearPairs
+    grouping: Grouping | None = None
     near_duplicates: int = 0
-    ungrouped: int = 0
     unused: int = 0
     overlaps: tuple[Overlap, ...] = ()
 
 
-def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
+def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Grouping | None, near: NearPairs) -> Divided:
     """Draws the splits that a data set does not bring along; see `splits`.
 
+    What belongs together, `grouping_of` and `near_pairs` find.
+
     Raises:
-        UserError: where a class has too few images, a split has none, or the groups make no sense.
+        UserError: where a class has too few images, or a split has none.
     """
-    grouping = grouping_of(image_set, loading.group)
     groups = grouping.names if grouping is not None else None
-    near = near_pairs(seen, loading)
     kept, every = near if keeps_near(image_set, loading) else near[:0], isinstance(image_set.truth, Classes)
     images = Divisible(image_set.truth.strata(), seen.digests, image_set.splits, groups, kept, every)
     try:
@@ -65,8 +65,8 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
     return Divided(
         splits,
         near,
+        grouping,
         near_duplicates=int(together),
-        ungrouped=grouping.alone if grouping is not None else 0,
         unused=int(((image_set.splits == TEST) & seen.usable).sum()) if loading.folds else 0,
         overlaps=tuple(one for one in found if one is not None),
     )
@@ -104,7 +104,11 @@ def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
-    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either."""
+    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either.
+
+    Raises:
+        UserError: where the groups make no sense.
+    """
     if not group:
         return None
     if group in image_set.columns:
