@@ -14,9 +14,9 @@ from torch import Tensor
 
 from cnnatomy.data.dividing import Divided, divide, grouping_of, looks_for_near, near_pairs
 from cnnatomy.data.frames import Frame, ImageShape
-from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
+from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, ImageSet
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.parts import Data, Normalisation, Report, Split, splits_of
 from cnnatomy.data.sources import own
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
@@ -71,17 +71,12 @@ def load(
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
     splits = divided.splits
     targets = image_set.truth.targets(frame, seen.stored, seen.classes)
-    parts = [
-        Split(seen.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
-    ]
     return Data(
         source=image_set.source,
         task=image_set.task(shape),
         shape=shape,
         loading=loading,
-        train=parts[TRAIN],
-        val=parts[VAL],
-        test=parts[TEST],
+        **splits_of(seen.store, splits, targets),
         normalisation=normalisation(seen, splits == TRAIN, shape),
         report=_report(image_set, seen, divided, targets),
         originals=seen.originals,
