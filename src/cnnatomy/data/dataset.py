@@ -105,9 +105,7 @@ def check_classes(image_set: ImageSet) -> None:
         )
 
 
-def load_labelled(
-    source: str | Path | Source, frame: Frame, classes: Sequence[str], workers: int | None = None
-) -> tuple[Split, str]:
+def load_labelled(source: str | Path | Source, frame: Frame, classes: Sequence[str]) -> tuple[Split, str]:
     """Images to evaluate a network on that knows `classes`, and in words what they are.
 
     The test split where the data set brings one along, else all of it; broken images are skipped.
@@ -117,7 +115,7 @@ def load_labelled(
     if isinstance(found, DrawnScenes):
         raise UserError(f"{found.source} is drawn, with splits of its own: expected files of images with classes")
     image_set = found.among(classes)
-    seen = survey(image_set, frame, MEMORY, processors() if workers is None else workers, thumbnails=False)
+    seen = survey(image_set, frame, MEMORY, processors(), thumbnails=False)
     usable = seen.usable
     if TEST in image_set.has:
         usable &= image_set.splits == TEST

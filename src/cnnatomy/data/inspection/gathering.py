@@ -71,14 +71,12 @@ class Gathered:
         return self.seen.store
 
 
-def gather(
-    source: Source, sized: LookedAt, loading: Loading, workers: int = 0, progress: Progress | None = None
-) -> Gathered:
+def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress | None = None) -> Gathered:
     """Reads every image once and keeps none, so that memory does not grow with the number of their pixels."""
     if isinstance(source, DrawnScenes):
         return _drawn(source, sized, loading)
     frame = Frame(sized.shape, loading.fit)
-    seen = survey(source, frame, 0, workers, progress)
+    seen = survey(source, frame, memory=0, workers=0, progress=progress)
     divided, refusal = _divided(source, seen, loading)
     return Gathered(
         source=source.source,
