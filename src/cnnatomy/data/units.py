@@ -94,36 +94,10 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     from the least sum.
     """
     counts = [Counter(unit.strata) for unit in units]
-    total: Counter[int] = Counter()
-    for count in counts:
-        total.update(count)
-    found = [dict.fromkeys(total, 0) for _ in shares]
-    sizes = [0] * len(shares)
-    parts = [-1] * len(units)
     drawn = np.random.default_rng([seed % 2**64, len(units)]).uniform(0.5, 1, len(units))
     order = np.argsort([-len(unit.members) for unit in units] * drawn, kind="stable").tolist()
-    for number_of_pass in range(PASSES):
-        moved = False
-        for unit in order if number_of_pass == 0 else reversed(order):
-            count, before = counts[unit], parts[unit]
-            if before >= 0:
-                _add(found, sizes, before, count, -1)
-            best: tuple[int, float, float, int] | None = None
-            for part, share in enumerate(shares):
-                has, filled, rise = found[part], 0, 0.0
-                for stratum, number in count.items():
-                    target = share * total[stratum]
-                    filled += number_of_pass > 0 and stratum in scarce and not has[stratum]
-                    rise += number * (2 * (has[stratum] - target) + number) / target
-                cost = (-filled, round(rise, 9), sizes[part] / share, part)
-                best = cost if best is None else min(best, cost)
-            assert best is not None
-            parts[unit] = best[-1]
-            _add(found, sizes, parts[unit], count, 1)
-            moved |= parts[unit] != before
-        if not moved:
-            break
-    strata = sorted(total)
+    parts = _one_by_one(counts, order, shares, scarce)
+    strata = sorted({stratum for count in counts for stratum in count})
     work = len(units) ** 2 * len(strata)
     if len(units) < 2 or work > MAX_EXCHANGES:
         return parts
@@ -136,6 +110,38 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     ]
     nearest: list[int] = min((goal.exchanged(start, order) for start in starts), key=goal.cost).tolist()
     return nearest
+
+
+def _one_by_one(
+    counts: Sequence[Counter[int]], order: Sequence[int], shares: Sequence[float], scarce: Collection[int]
+) -> list[int]:
+    """The part of each unit, of which each is placed where the cost gets least, and again while that helps."""
+    total: Counter[int] = Counter()
+    for count in counts:
+        total.update(count)
+    found = [dict.fromkeys(total, 0) for _ in shares]
+    sizes = [0] * len(shares)
+    parts = [-1] * len(counts)
+    for number_of_pass in range(PASSES):
+        moved = False
+        for unit in order if number_of_pass == 0 else reversed(order):
+            count, before = counts[unit], parts[unit]
+            if before >= 0:
+                _add(found, sizes, before, count, -1)
+            costs = []
+            for part, share in enumerate(shares):
+                has, filled, rise = found[part], 0, 0.0
+                for stratum, number in count.items():
+                    target = share * total[stratum]
+                    filled += number_of_pass > 0 and stratum in scarce and not has[stratum]
+                    rise += number * (2 * (has[stratum] - target) + number) / target
+                costs.append((-filled, round(rise, 9), sizes[part] / share, part))
+            parts[unit] = min(costs)[-1]
+            _add(found, sizes, parts[unit], count, 1)
+            moved |= parts[unit] != before
+        if not moved:
+            break
+    return parts
 
 
 @dataclass(frozen=True, eq=False)
