@@ -16,8 +16,9 @@ from cnnatomy.data.batches import Batches
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL
 from cnnatomy.data.seeds import mix
 from cnnatomy.data.sources import fashion
-from cnnatomy.data.splits import split_images
+from cnnatomy.data.splits import Divisible, split_images
 from cnnatomy.data.stores import InMemory, OnDemand
+from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError
 
 
@@ -157,7 +158,7 @@ def test_splitting_keeps_its_promises(drawn: list[tuple[int, int]], seed: int, b
     for position, split in enumerate(sorted(brought)):
         given_splits[position::10] = split
     try:
-        splits = split_images(labels, digests, given_splits, frozenset({TRAIN, *brought}), "abc", seed)
+        splits = split_images(Divisible(Strata(labels, tuple("abc")), digests, given_splits), {TRAIN, *brought}, seed)
     except UserError:
         return
     places: dict[bytes, set[int]] = {}

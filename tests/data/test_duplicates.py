@@ -131,12 +131,6 @@ def test_of_too_many_pairs_those_stay_that_connect_the_same_images(monkeypatch: 
     assert together(few, 60) == together(whole, 60)
 
 
-def test_progress_ends_with_all_images() -> None:
-    told: list[tuple[int, int]] = []
-    near_duplicates(families(0, 50, 10), lambda done, count: told.append((done, count)))
-    assert told == [(50, 50)]
-
-
 def test_a_thumbnail_counts_every_pixel() -> None:
     stripes = np.zeros((1, 64, 64), np.uint8)
     stripes[:, :, ::2] = 200

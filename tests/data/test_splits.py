@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL, fold_images, split_images
+from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL, Divisible, fold_images, split_images
+from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError
 
 TOGETHER = frozenset({TRAIN})
@@ -18,6 +19,20 @@ TOGETHER = frozenset({TRAIN})
 
 def unlike(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
+
+
+def divisible(
+    own: NDArray[np.int8],
+    labels: Sequence[int] | None = None,
+    digests: Sequence[bytes] | None = None,
+    groups: Sequence[str | None] | None = None,
+    near: Sequence[tuple[int, int]] = (),
+    every: bool = True,
+) -> Divisible:
+    """Images that the data set puts into its `own` splits; they differ, and have no classes, where nothing is said."""
+    strata = Strata(np.zeros(len(own), np.int64), ()) if labels is None else Strata(np.array(labels), tuple("abcde"))
+    pairs = np.array(near, np.int64).reshape(-1, 2)
+    return Divisible(strata, unlike(len(own)) if digests is None else digests, own, groups, pairs, every)
 
 
 def split(
@@ -28,26 +43,15 @@ def split(
     near: Sequence[tuple[int, int]] = (),
     every: bool = True,
 ) -> NDArray[np.int8]:
-    strata = np.array(labels)
-    return split_images(
-        strata,
-        unlike(len(strata)) if digests is None else digests,
-        np.full(len(strata), TRAIN, np.int8),
-        TOGETHER,
-        "abcde",
-        seed,
-        groups,
-        np.array(near, np.int64).reshape(-1, 2),
-        every,
-    )
+    own = np.full(len(labels), TRAIN, np.int8)
+    return split_images(divisible(own, labels, digests, groups, near, every), TOGETHER, seed)
 
 
 def fold(
     labels: Sequence[int], folds: int, number: int, groups: Sequence[str | None] | None = None, seed: int = 0
 ) -> NDArray[np.int8]:
-    strata = np.array(labels)
-    nowhere = np.full(len(strata), TRAIN, np.int8)
-    return fold_images(strata, unlike(len(strata)), nowhere, "abcde", folds, number, seed, groups)
+    nowhere = np.full(len(labels), TRAIN, np.int8)
+    return fold_images(divisible(nowhere, labels, groups=groups), folds, number, seed)
 
 
 @pytest.mark.parametrize(
@@ -171,17 +175,17 @@ def test_near_duplicates_connect_groups() -> None:
 def test_groups_across_the_splits_of_a_data_set_stay_where_they_are() -> None:
     own = np.array([TRAIN] * 10 + [TEST] * 4, np.int8)
     groups = ["a"] * 3 + [None] * 7 + ["a"] * 4
-    found = split_images(np.zeros(14, int), unlike(14), own, frozenset({TRAIN, TEST}), "a", 0, groups)
+    found = split_images(divisible(own, groups=groups), {TRAIN, TEST}, 0)
     assert (found[10:] == TEST).all()
     assert len(set(found[:3].tolist())) == 1
     assert (found == VAL).sum() == 1
 
 
 def test_data_without_classes_are_divided_too() -> None:
-    found = split_images(np.zeros(50, int), unlike(50), np.zeros(50, np.int8), TOGETHER, (), 0)
+    found = split_images(divisible(np.zeros(50, np.int8)), TOGETHER, 0)
     assert [(found == part).sum() for part in (TRAIN, VAL, TEST)] == [35, 5, 10]
     with pytest.raises(UserError, match=r"^the data set has 2 usable images that differ; 3 are needed"):
-        split_images(np.zeros(2, int), unlike(2), np.zeros(2, np.int8), TOGETHER, (), 0)
+        split_images(divisible(np.zeros(2, np.int8)), TOGETHER, 0)
 
 
 @given(
@@ -225,7 +229,7 @@ def test_folds_leave_a_test_split_of_the_data_sets_own_alone() -> None:
     own = np.array([TRAIN] * 20 + [VAL] * 10 + [TEST] * 10, np.int8)
     digests = [*unlike(39), b""]
     digests[3] = b""
-    found = [fold_images(np.zeros(40, int), digests, own, "a", 3, number, 0) for number in (1, 2, 3)]
+    found = [fold_images(divisible(own, digests=digests), 3, number, 0) for number in (1, 2, 3)]
     for one in found:
         assert (one[30:] == LEFT_OUT).all()
         assert one[3] == LEFT_OUT

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.dividing import Divided, divide, looks_for_near
+from cnnatomy.data.dividing import Divided, divide, grouping_of, looks_for_near, near_pairs
 from cnnatomy.data.frames import Frame, ImageShape
-from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
+from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, ImageSet
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.parts import Data, Normalisation, Report, Split, splits_of
 from cnnatomy.data.sources import own
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.sources.table import KINDS, names, written
@@ -64,23 +64,19 @@ def load(
     workers = processors() if workers is None else workers
     seen = survey(image_set, frame, memory, workers, progress, thumbnails=looks_for_near(image_set, loading))
     try:
-        divided = divide(image_set, seen, loading)
+        grouping = grouping_of(image_set, loading.group)
+        divided = divide(image_set, seen, loading, grouping, near_pairs(seen, loading))
     except UserError as error:
         broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(seen.broken.items())[:5]]
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None
     splits = divided.splits
     targets = image_set.truth.targets(frame, seen.stored, seen.classes)
-    parts = [
-        Split(seen.store, torch.from_numpy(np.flatnonzero(splits == split)), targets) for split in (TRAIN, VAL, TEST)
-    ]
     return Data(
         source=image_set.source,
         task=image_set.task(shape),
         shape=shape,
         loading=loading,
-        train=parts[TRAIN],
-        val=parts[VAL],
-        test=parts[TEST],
+        **splits_of(seen.store, splits, targets),
         normalisation=normalisation(seen, splits == TRAIN, shape),
         report=_report(image_set, seen, divided, targets),
         originals=seen.originals,
@@ -109,9 +105,7 @@ def check_classes(image_set: ImageSet) -> None:
         )
 
 
-def load_labelled(
-    source: str | Path | Source, frame: Frame, classes: Sequence[str], workers: int | None = None
-) -> tuple[Split, str]:
+def load_labelled(source: str | Path | Source, frame: Frame, classes: Sequence[str]) -> tuple[Split, str]:
     """Images to evaluate a network on that knows `classes`, and in words what they are.
 
     The test split where the data set brings one along, else all of it; broken images are skipped.
@@ -121,7 +115,7 @@ def load_labelled(
     if isinstance(found, DrawnScenes):
         raise UserError(f"{found.source} is drawn, with splits of its own: expected files of images with classes")
     image_set = found.among(classes)
-    seen = survey(image_set, frame, MEMORY, processors() if workers is None else workers, thumbnails=False)
+    seen = survey(image_set, frame, MEMORY, processors(), thumbnails=False)
     usable = seen.usable
     if TEST in image_set.has:
         usable &= image_set.splits == TEST
@@ -229,7 +223,7 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
         near_conflicts=_differ(known, divided.near) if image_set.truth.outputs is not None else 0,
-        ungrouped=divided.ungrouped,
+        ungrouped=divided.grouping.alone if divided.grouping is not None else 0,
         unused=divided.unused,
         overlaps=divided.overlaps,
         notes=image_set.notes,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from cnnatomy.data.duplicates import near_duplicates
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, ImageSet
 from cnnatomy.data.leaks import Grouping, Overlap, groups_across, groups_of, near_across
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.splits import GroupNames, NearPairs, fold_images, split_images
+from cnnatomy.data.splits import Divisible, NearPairs, fold_images, split_images
 from cnnatomy.data.survey import Survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
@@ -27,60 +28,56 @@ class Divided:
 
     Attributes:
         near: pairs of near duplicates, `(pairs, 2)`; `near_duplicates` are those that are in one split.
-        ungrouped: images whose names show no group.
+        grouping: by what is asked for; None where nothing is, or where it makes no sense.
         unused: images of the data set's own test split, which no fold uses.
         overlaps: what lies in different splits of the data set's own.
     """
 
     splits: NDArray[np.int8]
     near: NearPairs
+    grouping: Grouping | None = None
     near_duplicates: int = 0
-    ungrouped: int = 0
     unused: int = 0
     overlaps: tuple[Overlap, ...] = ()
 
 
-def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
+def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Grouping | None, near: NearPairs) -> Divided:
     """Draws the splits that a data set does not bring along; see `splits`.
 
+    What belongs together, `grouping_of` and `near_pairs` find.
+
     Raises:
-        UserError: where a class has too few images, a split has none, or the groups make no sense.
+        UserError: where a class has too few images, or a split has none.
     """
-    grouping = grouping_of(image_set, loading.group)
     groups = grouping.names if grouping is not None else None
-    near = near_pairs(seen, loading)
+    kept, every = near if keeps_near(image_set, loading) else near[:0], isinstance(image_set.truth, Classes)
+    images = Divisible(image_set.truth.strata(), seen.digests, image_set.splits, groups, kept, every)
     try:
-        splits = _cut(image_set, seen, loading, groups, near if keeps_near(image_set, loading) else near[:0])
+        splits = _cut(images, image_set.has, loading)
     except UserError:
-        if not len(near):
+        if not len(kept):
             raise
-        splits = _cut(image_set, seen, loading, groups, near[:0])  # what resembles itself as a whole is told, not kept
+        # what resembles itself as a whole is told, not kept
+        splits = _cut(replace(images, near=near[:0]), image_set.has, loading)
     across = near_across(near, image_set.names, splits)
     together = (splits[near] != LEFT_OUT).all(1).sum() - (across.count if across else 0)
     found = [across, groups_across(groups, splits) if groups is not None else None]
     return Divided(
         splits,
         near,
+        grouping,
         near_duplicates=int(together),
-        ungrouped=grouping.alone if grouping is not None else 0,
         unused=int(((image_set.splits == TEST) & seen.usable).sum()) if loading.folds else 0,
         overlaps=tuple(one for one in found if one is not None),
     )
 
 
-def _cut(
-    image_set: ImageSet, seen: Survey, loading: Loading, groups: GroupNames | None, near: NearPairs
-) -> NDArray[np.int8]:
+def _cut(images: Divisible, has: Collection[int], loading: Loading) -> NDArray[np.int8]:
     """The split of each image; raises `UserError` where a class has too few images, or a split has none."""
-    strata, every = image_set.truth.strata(), isinstance(image_set.truth, Classes)
-    given, seed = image_set.splits, loading.split_seed
     if loading.folds:
-        which = loading.folds, loading.fold
-        splits = fold_images(strata.classes, seen.digests, given, strata.names, *which, seed, groups, near, every)
+        splits = fold_images(images, loading.folds, loading.fold, loading.split_seed)
     else:
-        splits = split_images(
-            strata.classes, seen.digests, given, image_set.has, strata.names, seed, groups, near, every
-        )
+        splits = split_images(images, has, loading.split_seed)
     for split, name in enumerate(SPLITS):
         if not (splits == split).any():
             raise UserError(f"no usable image is left in {name}")
@@ -107,7 +104,11 @@ def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
-    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either."""
+    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either.
+
+    Raises:
+        UserError: where the groups make no sense.
+    """
     if not group:
         return None
     if group in image_set.columns:

@@ -13,8 +13,6 @@ rest. `benchmarks/near_duplicates.py` is where the numbers come from; what it fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -52,7 +50,7 @@ def thumbnail(pixels: Pixels) -> Pixels:
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def near_duplicates(thumbnails: Pixels, progress: Callable[[int, int], None] | None = None) -> Indices:
+def near_duplicates(thumbnails: Pixels) -> Indices:
     """Pairs of indices `(pairs, 2)`, the smaller first, in order, of `thumbnails` `(images, 16, 16)` uint8.
 
     No pair is missed: pairs are looked for along the first directions, where Cauchy and Schwarz bound what the others
@@ -62,12 +60,9 @@ def near_duplicates(thumbnails: Pixels, progress: Callable[[int, int], None] | N
     vectors, usable = whitened(thumbnails)
     short = _shortened(vectors)
     found = _Found(len(vectors))
-    starts = range(0, len(vectors), _BLOCK)
-    for row in starts:
+    for row in range(0, len(vectors), _BLOCK):
         for column in range(row, len(vectors), _BLOCK):
             found.add(*_similar(vectors, short, row, column))
-        if progress is not None:
-            progress(min(row + _BLOCK, len(vectors)), len(vectors))
     return usable[found.pairs()]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.batches import Batches
@@ -42,6 +44,14 @@ class Split:
     ) -> Batches:
         """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
         return Batches(self.store, self.indices, self.targets, batch_size, seed, weights, cut)
+
+
+def splits_of(store: Store, splits: NDArray[np.int8], targets: Target) -> dict[str, Split]:
+    """Training, validation and test split by name, of images that are each in one of `splits`, or LEFT_OUT."""
+    return {
+        name: Split(store, torch.from_numpy(np.flatnonzero(splits == split)), targets)
+        for split, name in enumerate(SPLITS)
+    }
 
 
 @dataclass(frozen=True)

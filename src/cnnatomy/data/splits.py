@@ -8,12 +8,14 @@ place: see `cnnatomy.data.units`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.truth import Strata
 from cnnatomy.data.units import Unit, place, units_of
 from cnnatomy.errors import UserError, quoted, some_of
 
@@ -29,27 +31,45 @@ NearPairs = NDArray[np.int64]
 """Indices of near duplicates, `(pairs, 2)`."""
 
 
-def split_images(
-    strata: NDArray[np.int64],
-    digests: Sequence[bytes],
-    given: NDArray[np.int8],
-    has: frozenset[int],
-    classes: Sequence[str],
-    seed: int,
-    groups: GroupNames | None = None,
-    near: NearPairs | None = None,
-    every: bool = True,
-) -> NDArray[np.int8]:
-    """TRAIN, VAL, TEST or LEFT_OUT for each image.
+@dataclass(frozen=True, eq=False)
+class Divisible:
+    """Images that are to be divided, and what is known of each.
 
-    `strata` number the `classes`, of which each split gets its share; all are 0 where there are none. Images with the
-    same digest go to the same split, and so do those of a group, and near duplicates. Where the data set's own splits
-    share an image, it stays in test before validation before training, and is left out of the others; groups and near
-    duplicates stay where the data set puts them (see `cnnatomy.data.leaks`). An empty digest marks a broken image: left
-    out.
-    Raises `UserError` where a class has too few units for all splits, unless not `every` class has to be in each.
+    Attributes:
+        strata: the class of each, of which each split gets its share.
+        digests: of the pixels of each; an empty one marks a broken image, which is left out.
+        given: where the data set itself puts each: TRAIN, VAL or TEST.
+        groups: the group of each; None where nothing is grouped.
+        near: near duplicates among them.
+        every: whether each class has to be in every split.
     """
-    splits = given.copy()
+
+    strata: Strata
+    digests: Sequence[bytes]
+    given: NDArray[np.int8]
+    groups: GroupNames | None = None
+    near: NearPairs = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    every: bool = True
+
+    def units(self, pool: list[int]) -> list[Unit]:
+        """What must not be divided of the images in `pool`."""
+        return units_of(pool, self.strata.classes, self.digests, self.groups, self.near)
+
+    def called(self, stratum: int) -> str:
+        """A class in messages."""
+        names = self.strata.names
+        return f"class {names[stratum]}" if stratum < len(names) else "the data set"
+
+
+def split_images(images: Divisible, has: Collection[int], seed: int) -> NDArray[np.int8]:
+    """TRAIN, VAL, TEST or LEFT_OUT for each image; `has` are the splits that the data set brings along.
+
+    Images with the same digest go to the same split, and so do those of a group, and near duplicates. Where the data
+    set's own splits share an image, it stays in test before validation before training, and is left out of the others;
+    groups and near duplicates stay where the data set puts them (see `cnnatomy.data.leaks`).
+    Raises `UserError` where a class that has to be in every split has too few units.
+    """
+    splits, digests = images.given.copy(), images.digests
     splits[[index for index, digest in enumerate(digests) if not digest]] = LEFT_OUT
     kept: set[bytes] = set()
     for split in (TEST, VAL, TRAIN):
@@ -57,28 +77,14 @@ def split_images(
         splits[[index for index in members if digests[index] in kept]] = LEFT_OUT
         kept |= {digests[index] for index in members}
     parts = [*(split for split in (TEST, VAL) if split not in has), TRAIN]
-    units = units_of(np.flatnonzero(splits == TRAIN).tolist(), strata, digests, groups, near)
-    if every:
-        present = sorted(set(strata[given == TRAIN].tolist()))
-        splits_named = [SPLITS[split] for split in reversed(parts)]
-        _check(units, present, classes, len(parts), f"one each for {', '.join(splits_named)}", groups)
+    units = images.units(np.flatnonzero(splits == TRAIN).tolist())
+    _check(images, units, [TRAIN], len(parts), f"one each for {', '.join(SPLITS[split] for split in reversed(parts))}")
     shares = [FRACTION[split] for split in parts[:-1]]
-    _cut(splits, units, parts, [*shares, 1 - sum(shares)], _whole(shares), classes, seed, every)
+    _cut(splits, images, units, parts, [*shares, 1 - sum(shares)], _whole(shares), seed)
     return splits
 
 
-def fold_images(
-    strata: NDArray[np.int64],
-    digests: Sequence[bytes],
-    given: NDArray[np.int8],
-    classes: Sequence[str],
-    folds: int,
-    fold: int,
-    seed: int,
-    groups: GroupNames | None = None,
-    near: NearPairs | None = None,
-    every: bool = True,
-) -> NDArray[np.int8]:
+def fold_images(images: Divisible, folds: int, fold: int, seed: int) -> NDArray[np.int8]:
     """The same where `fold`, from 1 to `folds`, is the test split, 10 % of the others validation and the rest training.
 
     Each image is in the test split of one fold. What the data set brings along as test split stays out of all of them
@@ -89,31 +95,30 @@ def fold_images(
         raise UserError(f"{folds} folds: expected 2 or more, as each is tested once and trained on by the others")
     if not 1 <= fold <= folds:
         raise UserError(f"fold {fold} of {folds}: expected 1 to {folds}")
-    pool = [index for index in np.flatnonzero((given == TRAIN) | (given == VAL)).tolist() if digests[index]]
-    units = units_of(pool, strata, digests, groups, near)
-    if every:  # where one fold is the test split, the others have one each for training and validation
-        present = sorted(set(strata[(given == TRAIN) | (given == VAL)].tolist()))
-        _check(units, present, classes, max(3, folds + 2 * (folds == 2)), f"for {folds} folds", groups)
-    parts = np.full(len(given), LEFT_OUT, np.int64)
-    _cut(parts, units, range(folds), [1 / folds] * folds, _even(folds), classes, seed, every)
-    splits = np.full(len(given), LEFT_OUT, np.int8)
+    divided = [TRAIN, VAL]
+    pool = np.flatnonzero(np.isin(images.given, divided)).tolist()
+    units = images.units([index for index in pool if images.digests[index]])
+    # where one fold is the test split, the others have one each for training and validation
+    _check(images, units, divided, max(3, folds + 2 * (folds == 2)), f"for {folds} folds")
+    parts = np.full(len(images.given), LEFT_OUT, np.int64)
+    _cut(parts, images, units, range(folds), [1 / folds] * folds, _even(folds), seed)
+    splits = np.full(len(images.given), LEFT_OUT, np.int8)
     splits[parts >= 0] = TRAIN
     splits[parts == fold - 1] = TEST
     rest = [unit for unit in units if parts[unit.members[0]] != fold - 1]
     share = FRACTION[VAL]
-    _cut(splits, rest, [VAL, TRAIN], [share, 1 - share], _whole([share]), classes, seed + fold, every)
+    _cut(splits, images, rest, [VAL, TRAIN], [share, 1 - share], _whole([share]), seed + fold)
     return splits
 
 
 def _cut(
     splits: NDArray[np.int8] | NDArray[np.int64],
+    images: Divisible,
     units: list[Unit],
     parts: Sequence[int],
     shares: Sequence[float],
     wanted: Callable[[int], list[int]],
-    classes: Sequence[str],
     seed: int,
-    every: bool,
 ) -> None:
     """Writes into `splits` which part each unit belongs to.
 
@@ -127,7 +132,7 @@ def _cut(
     for unit in units:
         if unit.single:
             small[unit.strata[0]].append(unit)
-    scarce = {stratum for stratum in strata if len(small[stratum]) < len(parts)} if every else set()
+    scarce = {stratum for stratum in strata if len(small[stratum]) < len(parts)} if images.every else set()
     large = [unit for unit in units if not unit.single]
     has = {stratum: [0] * len(parts) for stratum in strata}
     for unit, part in zip(large, place(large, shares, scarce, seed), strict=True):
@@ -135,14 +140,14 @@ def _cut(
         for stratum in unit.strata:
             has[stratum][part] += 1
     generator = np.random.default_rng(seed)
-    for stratum in range(max([len(classes), *(stratum + 1 for stratum in strata)])):
+    for stratum in range(max([len(images.strata.names), *(stratum + 1 for stratum in strata)])):
         order = small.get(stratum, [])
         order = [order[position] for position in generator.permutation(len(order))]
         if stratum in has:
             _fill(splits, order, parts, has[stratum], wanted)
-            if every and not all(has[stratum]):
+            if images.every and not all(has[stratum]):
                 raise UserError(
-                    f"{_called(classes, stratum)} does not get into every split: its groups have other classes too, and"
+                    f"{images.called(stratum)} does not get into every split: its groups have other classes too, and"
                     " too large a share of them. Another seed may divide them, else smaller groups"
                 )
 
@@ -183,10 +188,11 @@ def _even(folds: int) -> Callable[[int], list[int]]:
     return wanted
 
 
-def _check(
-    units: list[Unit], present: list[int], classes: Sequence[str], needed: int, why: str, groups: GroupNames | None
-) -> None:
-    """Raises `UserError` where a class is in fewer units than are needed."""
+def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int, why: str) -> None:
+    """Raises `UserError` where a class of the splits that are `divided` is in fewer units than are needed."""
+    if not images.every:
+        return
+    present = sorted(set(images.strata.classes[np.isin(images.given, divided)].tolist()))
     own: dict[int, list[Unit]] = {stratum: [] for stratum in present}
     for unit in units:
         for stratum in set(unit.strata):
@@ -195,17 +201,19 @@ def _check(
         count = len(own[stratum])
         if count >= needed:
             continue
-        images = sum(unit.differing(stratum) for unit in own[stratum])
-        found, remedy = f"{_called(classes, stratum)} has ", ""
-        if images <= count:
+        differing = sum(unit.differing(stratum) for unit in own[stratum])
+        found, remedy = f"{images.called(stratum)} has ", ""
+        if differing <= count:
             found += f"{count or 'no'} usable image" + "s that differ" * (count > 1)
-        elif groups is None:
-            found += f"{images:,} images, but in only {count} group{'s' * (count > 1)} (near duplicates are one group)"
+        elif images.groups is None:
+            found += (
+                f"{differing:,} images, but in only {count} group{'s' * (count > 1)} (near duplicates are one group)"
+            )
         else:
-            names = [_groups(unit, stratum, groups) for unit in own[stratum]]
+            names = [_groups(unit, stratum, images.groups) for unit in own[stratum]]
             listed = some_of(names) if count > MAX_NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
             placed = f"all of them in the group {names[0]}" if count == 1 else f"but in only {count} groups, {listed}"
-            found += f"{images:,} images, {placed}"
+            found += f"{differing:,} images, {placed}"
             remedy = ". Choose another --group"
         raise UserError(f"{found}; {needed} are needed at least, {why}{remedy}")
 
@@ -215,7 +223,3 @@ def _groups(unit: Unit, stratum: int, groups: GroupNames) -> str:
     found = {groups[index] for index, own in zip(unit.members, unit.strata, strict=True) if own == stratum}
     names = sorted(quoted(name) for name in found if name is not None)
     return " with ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)]) or "an image of no group"
-
-
-def _called(classes: Sequence[str], stratum: int) -> str:
-    return f"class {classes[stratum]}" if stratum < len(classes) else "the data set"

@@ -167,10 +167,17 @@ class Decoder(Dataset[Decoded]):
         return Decoded(images, maps)
 
     def _fetch(self, index: int, frame: Frame) -> Fetched:
-        try:
+        with still_read(self.image_set.names[index]):
             return self.image_set.fetch(index, frame)
-        except ImageError as error:
-            raise UserError(f"{self.image_set.names[index]} could be read at the start, but no more: {error}") from None
+
+
+@contextmanager
+def still_read(name: str) -> Iterator[None]:
+    """Turns the error of an image that was sound when all were surveyed into one for the user."""
+    try:
+        yield
+    except ImageError as error:
+        raise UserError(f"{name} could be read at the start, but no more: {error}") from None
 
 
 class _Crew:

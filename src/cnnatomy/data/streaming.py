@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import Fetched, ImageSet, Stream
-from cnnatomy.data.images import ImageError
-from cnnatomy.data.stores import Decoded, Draw
+from cnnatomy.data.stores import Decoded, Draw, still_read
 from cnnatomy.errors import UserError
 
 BUFFER = 2**29
@@ -98,11 +97,8 @@ class Passing:
             self._advance()
         self.left[index] -= 1
         decoding = self.held[index] if self.left[index] else self.held.pop(index)
-        try:
+        with still_read(self.store.image_set.names[index]):
             return decoding.result()
-        except ImageError as error:
-            name = self.store.image_set.names[index]
-            raise UserError(f"{name} could be read at the start, but no more: {error}") from None
 
     def _advance(self) -> None:
         """Goes on until the next few images that are needed, and no further than the last one."""

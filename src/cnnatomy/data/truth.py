@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -121,34 +121,47 @@ class Classes:
 
 
 @dataclass(frozen=True, eq=False)
-class SeveralLabels:
-    """Any number of labels for each image: `(images, names)`, true where it has one."""
+class _Table:
+    """A value for each image and each name, `(images, names)`; `missing` where the data do not have that name."""
 
     names: tuple[str, ...]
-    labels: NDArray[np.bool_]
+    values: NDArray[Any]
+    missing: ClassVar[float]
     has_maps = False
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.values)
 
     @property
     def outputs(self) -> int:
-        """One for each label."""
+        """One for each name."""
         return len(self.names)
+
+    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
+        """The values, `(images, names)` float32."""
+        return torch.from_numpy(self.values.astype(np.float32))
+
+    def among(self, classes: Sequence[str], source: str) -> Self:
+        """See `Truth`."""
+        values = np.full((len(self), len(classes)), self.missing, self.values.dtype)
+        values[:, numbers_among(self.names, classes, source)] = self.values
+        return replace(self, names=tuple(classes), values=values)
+
+
+class SeveralLabels(_Table):
+    """Any number of labels for each image: `(images, names)` bool, true where it has one."""
+
+    missing = False
 
     def task(self, shape: ImageShape) -> Task:
         """Several labels."""
         return Labels(self.names)
 
-    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
-        """1 where an image has a label, else 0: `(images, names)` float32."""
-        return torch.from_numpy(self.labels.astype(np.float32))
-
     def strata(self) -> Strata:
         """The rarest label of each image, of those that are common enough; few images that are left join the most."""
-        images, names = self.labels.shape
-        totals = self.labels.sum(0)
-        counts = np.where(self.labels & (totals >= COMMON), totals, images + 1)
+        images, names = self.values.shape
+        totals = self.values.sum(0)
+        counts = np.where(self.values & (totals >= COMMON), totals, images + 1)
         rarest = np.where((counts <= images).any(1), counts.argmin(1), names)
         sizes = np.bincount(rarest)
         rarest[sizes[rarest] < COMMON] = sizes.argmax()
@@ -159,36 +172,15 @@ class SeveralLabels:
         """Images with each label."""
         return dict(zip(self.names, targets.sum(0).long().tolist(), strict=True))
 
-    def among(self, classes: Sequence[str], source: str) -> Self:
-        """See `Truth`."""
-        labels = np.zeros((len(self.labels), len(classes)), np.bool_)
-        labels[:, numbers_among(self.names, classes, source)] = self.labels
-        return replace(self, names=tuple(classes), labels=labels)
 
+class KnownNumbers(_Table):
+    """Numbers for each image: `(images, names)` float32, nan where one is not known."""
 
-@dataclass(frozen=True, eq=False)
-class KnownNumbers:
-    """Numbers for each image: `(images, names)`, nan where one is not known."""
-
-    names: tuple[str, ...]
-    values: NDArray[np.float32]
-    has_maps = False
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def outputs(self) -> int:
-        """As many."""
-        return len(self.names)
+    missing = np.nan
 
     def task(self, shape: ImageShape) -> Task:
         """Regression."""
         return Numbers(self.names)
-
-    def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
-        """The numbers, `(images, names)` float32."""
-        return torch.from_numpy(self.values)
 
     def strata(self) -> Strata:
         """None."""
@@ -204,12 +196,6 @@ class KnownNumbers:
         if not kept:
             raise UserError(f"the column {name}, by which images are grouped, is the only one with numbers to learn")
         return replace(self, names=tuple(self.names[number] for number in kept), values=self.values[:, kept])
-
-    def among(self, classes: Sequence[str], source: str) -> Self:
-        """See `Truth`; of numbers that a network gives and the data have not, none is known."""
-        values = np.full((len(self.values), len(classes)), np.nan, np.float32)
-        values[:, numbers_among(self.names, classes, source)] = self.values
-        return replace(self, names=tuple(classes), values=values)
 
 
 @dataclass(frozen=True, eq=False)

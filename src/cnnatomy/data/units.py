@@ -40,7 +40,7 @@ def units_of(
     strata: NDArray[np.int64],
     digests: Sequence[bytes],
     groups: Sequence[str | None] | None,
-    near: NDArray[np.int64] | None,
+    near: NDArray[np.int64],
 ) -> list[Unit]:
     """The units of the images in `pool`, in the order of their first images.
 
@@ -49,7 +49,7 @@ def units_of(
     first: dict[bytes, int] = {}
     contents = [first.setdefault(digests[index], index) for index in pool]
     joined = dict(zip(pool, contents, strict=True))
-    if groups is not None or (near is not None and len(near)):
+    if groups is not None or len(near):
         joined = _components(pool, contents, len(strata), groups, near)
     found: dict[int, Unit] = {}
     for index, content in zip(pool, contents, strict=True):
@@ -65,7 +65,7 @@ def _components(
     contents: list[int],
     count: int,
     groups: Sequence[str | None] | None,
-    near: NDArray[np.int64] | None,
+    near: NDArray[np.int64],
 ) -> dict[int, int]:
     """What each image in `pool` is connected with, by the number of a component."""
     from scipy import sparse
@@ -75,11 +75,9 @@ def _components(
     if groups is not None:
         leader: dict[str, int] = {}
         edges += [(index, leader.setdefault(name, index)) for index in pool if (name := groups[index]) is not None]
-    pairs = np.array(edges, np.int64).reshape(-1, 2)
-    if near is not None:
-        inside = np.zeros(count, bool)
-        inside[pool] = True
-        pairs = np.concatenate([pairs, near[inside[near].all(1)]])
+    inside = np.zeros(count, bool)
+    inside[pool] = True
+    pairs = np.concatenate([np.array(edges, np.int64).reshape(-1, 2), near[inside[near].all(1)]])
     edges_of = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))
     component = csgraph.connected_components(edges_of, directed=False)[1]
     return dict(zip(pool, component[pool].tolist(), strict=True))
@@ -96,36 +94,10 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     from the least sum.
     """
     counts = [Counter(unit.strata) for unit in units]
-    total: Counter[int] = Counter()
-    for count in counts:
-        total.update(count)
-    found = [dict.fromkeys(total, 0) for _ in shares]
-    sizes = [0] * len(shares)
-    parts = [-1] * len(units)
     drawn = np.random.default_rng([seed % 2**64, len(units)]).uniform(0.5, 1, len(units))
     order = np.argsort([-len(unit.members) for unit in units] * drawn, kind="stable").tolist()
-    for number_of_pass in range(PASSES):
-        moved = False
-        for unit in order if number_of_pass == 0 else reversed(order):
-            count, before = counts[unit], parts[unit]
-            if before >= 0:
-                _add(found, sizes, before, count, -1)
-            best: tuple[int, float, float, int] | None = None
-            for part, share in enumerate(shares):
-                has, filled, rise = found[part], 0, 0.0
-                for stratum, number in count.items():
-                    target = share * total[stratum]
-                    filled += number_of_pass > 0 and stratum in scarce and not has[stratum]
-                    rise += number * (2 * (has[stratum] - target) + number) / target
-                cost = (-filled, round(rise, 9), sizes[part] / share, part)
-                best = cost if best is None else min(best, cost)
-            assert best is not None
-            parts[unit] = best[-1]
-            _add(found, sizes, parts[unit], count, 1)
-            moved |= parts[unit] != before
-        if not moved:
-            break
-    strata = sorted(total)
+    parts = _one_by_one(counts, order, shares, scarce)
+    strata = sorted({stratum for count in counts for stratum in count})
     work = len(units) ** 2 * len(strata)
     if len(units) < 2 or work > MAX_EXCHANGES:
         return parts
@@ -138,6 +110,38 @@ def place(units: Sequence[Unit], shares: Sequence[float], scarce: Collection[int
     ]
     nearest: list[int] = min((goal.exchanged(start, order) for start in starts), key=goal.cost).tolist()
     return nearest
+
+
+def _one_by_one(
+    counts: Sequence[Counter[int]], order: Sequence[int], shares: Sequence[float], scarce: Collection[int]
+) -> list[int]:
+    """The part of each unit, of which each is placed where the cost gets least, and again while that helps."""
+    total: Counter[int] = Counter()
+    for count in counts:
+        total.update(count)
+    found = [dict.fromkeys(total, 0) for _ in shares]
+    sizes = [0] * len(shares)
+    parts = [-1] * len(counts)
+    for number_of_pass in range(PASSES):
+        moved = False
+        for unit in order if number_of_pass == 0 else reversed(order):
+            count, before = counts[unit], parts[unit]
+            if before >= 0:
+                _add(found, sizes, before, count, -1)
+            costs = []
+            for part, share in enumerate(shares):
+                has, filled, rise = found[part], 0, 0.0
+                for stratum, number in count.items():
+                    target = share * total[stratum]
+                    filled += number_of_pass > 0 and stratum in scarce and not has[stratum]
+                    rise += number * (2 * (has[stratum] - target) + number) / target
+                costs.append((-filled, round(rise, 9), sizes[part] / share, part))
+            parts[unit] = min(costs)[-1]
+            _add(found, sizes, parts[unit], count, 1)
+            moved |= parts[unit] != before
+        if not moved:
+            break
+    return parts
 
 
 @dataclass(frozen=True, eq=False)

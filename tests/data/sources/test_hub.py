@@ -183,10 +183,10 @@ def test_lists_of_classes_are_several_labels(tmp_path: Path) -> None:
     truth = open_source(f"hf:{tmp_path / 'data'}").truth
     assert isinstance(truth, SeveralLabels)
     assert truth.names == ("red", "round", "ripe")
-    assert truth.labels[:3].tolist() == [[True, False, False], [False] * 3, [False, True, True]]
+    assert truth.values[:3].tolist() == [[True, False, False], [False] * 3, [False, True, True]]
     texts = write_parquet(tmp_path / "texts.parquet", rows(6, labels=[["b"], ["a", "b"], None]))
     truth = open_source(f"hf:{texts}").truth
-    assert (truth.names, truth.labels[:3].tolist()) == (("a", "b"), [[False, True], [True, True], [False, False]])
+    assert (truth.names, truth.values[:3].tolist()) == (("a", "b"), [[False, True], [True, True], [False, False]])
 
 
 def test_columns_of_floats_are_numbers(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.size import LookedAt
-from cnnatomy.data.leaks import Grouping, near_across
+from cnnatomy.data.leaks import near_across
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.sources.drawn import DrawnScenes
 from cnnatomy.data.stores import InMemory, Store
@@ -33,7 +33,6 @@ class Gathered:
         given: where the data set itself puts each image: TRAIN, VAL or TEST; `has`: which it brings along.
         divided: where training would put each, and what is near duplicate; where it is refused, as given.
         refusal: why nothing can be trained on it as it is; empty where something can.
-        grouping: by what is asked for; None where nothing is, or where it makes no sense.
         inside: pixels of each image that are its own, and not a margin.
         drawn: whether the project draws the images itself.
     """
@@ -54,7 +53,6 @@ class Gathered:
     notes: tuple[str, ...] = ()
     skipped_annotations: tuple[tuple[str, str], ...] = ()
     columns: Mapping[str, Sequence[str]] | None = None
-    grouping: Grouping | None = None
     drawn: bool = False
 
     @property
@@ -73,14 +71,12 @@ class Gathered:
         return self.seen.store
 
 
-def gather(
-    source: Source, sized: LookedAt, loading: Loading, workers: int = 0, progress: Progress | None = None
-) -> Gathered:
+def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress | None = None) -> Gathered:
     """Reads every image once and keeps none, so that memory does not grow with the number of their pixels."""
     if isinstance(source, DrawnScenes):
         return _drawn(source, sized, loading)
     frame = Frame(sized.shape, loading.fit)
-    seen = survey(source, frame, 0, workers, progress)
+    seen = survey(source, frame, memory=0, workers=0, progress=progress)
     divided, refusal = _divided(source, seen, loading)
     return Gathered(
         source=source.source,
@@ -99,27 +95,26 @@ def gather(
         notes=source.notes,
         skipped_annotations=source.skipped_annotations,
         columns=source.columns,
-        grouping=_grouping(source, loading.group),
     )
 
 
 def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divided, str]:
     """The splits of training; or those that are given, and why there can be no training."""
+    near, grouping, senseless = near_pairs(seen, loading), None, None
+    try:
+        grouping = grouping_of(image_set, loading.group)
+    except UserError as error:
+        senseless = error
     try:
         check_classes(image_set)
-        return divide(image_set, seen, loading), ""
+        if senseless is not None:
+            raise senseless
+        return divide(image_set, seen, loading, grouping, near), ""
     except UserError as error:
         reason = str(error).splitlines()[0].removeprefix(image_set.source).removeprefix(":").strip()
-    splits, near = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8), near_pairs(seen, loading)
+    splits = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8)
     across = near_across(near, image_set.names, splits)
-    return Divided(splits, near, overlaps=(across,) if across is not None else ()), reason
-
-
-def _grouping(image_set: ImageSet, group: str) -> Grouping | None:
-    try:
-        return grouping_of(image_set, group)
-    except UserError:
-        return None  # told as the refusal
+    return Divided(splits, near, grouping, overlaps=(across,) if across is not None else ()), reason
 
 
 def _inside(count: int, stored: Mapping[int, Stored], frame: Frame) -> NDArray[np.int64]:

@@ -194,8 +194,9 @@ def _columns(data: Gathered) -> tuple[GroupColumn, ...]:
 
 
 def _groups(data: Gathered) -> Groups | None:
-    if data.grouping is None:
+    grouping = data.divided.grouping
+    if grouping is None:
         return None
-    counts = Counter(name for name in data.grouping.names if name is not None)
+    counts = Counter(name for name in grouping.names if name is not None)
     (largest, images), *_ = counts.most_common(1) or [("", 0)]
-    return Groups(len(counts), largest, images, data.grouping.alone)
+    return Groups(len(counts), largest, images, grouping.alone)

@@ -13,7 +13,7 @@ from torch import Tensor
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL
 from cnnatomy.data.loading import Loading
-from cnnatomy.data.parts import Data, Normalisation, Report, Split
+from cnnatomy.data.parts import Data, Normalisation, Report, splits_of
 from cnnatomy.data.sources import scenes
 from cnnatomy.data.stores import InMemory
 from cnnatomy.errors import UserError, nearest
@@ -77,29 +77,23 @@ class DrawnScenes:
         """Draws every scene for this shape; the seed of the splits is that of the scenes."""
         if loading.group or loading.folds:
             raise UserError(f"{self.source} are drawn, each split by itself: they have no groups and no folds")
-        images, targets, splits, start = [], [], {}, 0
-        for split in (TRAIN, VAL, TEST):
-            drawn, target = self._drawn(shape, split, loading.split_seed)
-            images.append(drawn)
-            targets.append(target)
-            splits[split] = torch.arange(start, start + len(drawn))
-            start += len(drawn)
-        store, together = InMemory(torch.cat(images)), joined(targets)
+        drawn = [self._drawn(shape, split, loading.split_seed) for split in (TRAIN, VAL, TEST)]
+        images = [own for own, _ in drawn]
+        store, targets = InMemory(torch.cat(images)), joined([target for _, target in drawn])
+        splits = np.repeat(np.array([TRAIN, VAL, TEST], np.int8), [len(own) for own in images])
         pixels = images[0].double().transpose(0, 1).flatten(1) / 255
         normalisation = Normalisation(tuple(pixels.mean(1).tolist()), tuple(pixels.std(1, correction=0).tolist()))
-        parts = [Split(store, splits[split], together) for split in (TRAIN, VAL, TEST)]
-        counts = {name: {"scenes": len(part)} for name, part in zip(SPLITS, parts, strict=True)}
+        counts = {name: {"scenes": len(own)} for name, own in zip(SPLITS, images, strict=True)}
         return Data(
             source=self.source,
             task=self.task(shape),
             shape=shape,
             loading=loading,
-            train=parts[TRAIN],
-            val=parts[VAL],
-            test=parts[TEST],
+            **splits_of(store, splits, targets),
             normalisation=normalisation,
             report=Report(counts, drawn_from="the 1,797 digits that come with scikit-learn"),
-            fingerprint=fingerprint(store.images, together),
+            fingerprint=fingerprint(store.images, targets),
+            originals=None,
         )
 
     def _drawn(self, shape: ImageShape, split: int, seed: int) -> tuple[Tensor, Target]:
