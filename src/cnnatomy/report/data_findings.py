@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnatomy.errors import printable, some_of
+from cnnatomy.errors import counted, printable, some_of
 
 if TYPE_CHECKING:
     from cnnatomy.data.inspection.equal import Equal
@@ -33,24 +33,20 @@ def remarks(found: Inspection) -> list[Remark]:
     return sorted(every, key=lambda remark: ("error", "warning", "note").index(remark.severity))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def _files(found: Inspection) -> Iterator[Remark]:
     data = found.gathered
     if data.refusal:
         yield Remark("error", "refused", f"it cannot be trained on as it is: {data.refusal}")
     if found.broken:
-        text = f"{_count(len(found.broken), 'image')} cannot be read, and would be skipped"
+        text = f"{counted(len(found.broken), 'image')} cannot be read, and would be skipped"
         yield Remark("warning", "broken", text, tuple(f"{name}: {reason}" for name, reason in found.broken))
     if data.skipped_annotations:
-        text = f"{_count(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
+        text = f"{counted(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
         yield Remark("warning", "annotations", text, tuple(f"{what}: {why}" for what, why in data.skipped_annotations))
     for note in data.notes:
         yield Remark("note", "source", note)
     if data.ignored:
-        yield Remark("note", "ignored", f"{_count(data.ignored, 'file')} ignored: no image by the name")
+        yield Remark("note", "ignored", f"{counted(data.ignored, 'file')} ignored: no image by the name")
 
 
 def _same(found: Inspection) -> Iterator[Remark]:
@@ -66,13 +62,13 @@ def _same(found: Inspection) -> Iterator[Remark]:
         yield Remark("warning", "conflicts", text, examples["conflicts"])
     if groups["across"]:
         text = (
-            f"{_count(len(groups['across']), 'image')} in several splits at once: each is kept in test before val"
+            f"{counted(len(groups['across']), 'image')} in several splits at once: each is kept in test before val"
             " before train, and left out of the others"
         )
         yield Remark("warning", "across_splits", text, examples["across"])
     if groups["duplicates"]:
         spare = images["duplicates"] - len(groups["duplicates"])
-        text = f"{_count(spare, 'image')} equal to another one of the same split; equal images stay in one split"
+        text = f"{counted(spare, 'image')} equal to another one of the same split; equal images stay in one split"
         yield Remark("note", "duplicates", text, examples["duplicates"])
 
 
@@ -87,7 +83,7 @@ def _near(found: Inspection) -> Iterator[Remark]:
     differ = [each for each in found.near if each.targets is not None]
     if differ:
         verb = "has" if len(differ) == 1 else "have"
-        text = f"{_count(len(differ), 'pair')} of near duplicates {verb} different targets: which is right?"
+        text = f"{counted(len(differ), 'pair')} of near duplicates {verb} different targets: which is right?"
         yield Remark("warning", "near_conflicts", text, tuple(_pair(found, each) for each in differ))
     together = [
         each
@@ -95,7 +91,7 @@ def _near(found: Inspection) -> Iterator[Remark]:
         if each.targets is None and data.splits[each.images[0]] == data.splits[each.images[1]]
     ]
     if together:
-        text = f"{_count(len(together), 'pair')} of near duplicates; each pair stays in one split"
+        text = f"{counted(len(together), 'pair')} of near duplicates; each pair stays in one split"
         yield Remark("note", "near_duplicates", text, tuple(_pair(found, each) for each in together))
 
 
@@ -148,12 +144,12 @@ def _classes(found: Inspection) -> Iterator[Remark]:
     for each in found.to_learn:
         if each.missing:
             rows = [row for row in each.rows if row.figures.get("missing") or row.figures.get("infinite")]
-            text = f"{_count(each.missing, 'number')} not known (nan) or without end"
+            text = f"{counted(each.missing, 'number')} not known (nan) or without end"
             named = (f"{row.name}: {int(_missing(row)):,}" for row in rows)
             yield Remark("warning", "missing", text, tuple(named))
         if each.without and each.kind in ("labels", "objects", "keypoints"):
             whose = f" of {each.head}" if each.head else ""
-            yield Remark("note", "without", f"{_count(each.without, 'image')} without any {each.kind}{whose}")
+            yield Remark("note", "without", f"{counted(each.without, 'image')} without any {each.kind}{whose}")
 
 
 def _missing(row: NameFigures) -> float:
@@ -169,24 +165,24 @@ def _pixels(found: Inspection) -> Iterator[Remark]:
     if found.flat:
         names = tuple(printable(found.gathered.names[index]) for index in found.flat)
         yield Remark(
-            "warning", "flat", f"{_count(len(found.flat), 'image')} without contrast: nothing is to be seen", names
+            "warning", "flat", f"{counted(len(found.flat), 'image')} without contrast: nothing is to be seen", names
         )
     grey = found.sizes.grey_in_colour if found.sizes else 0
     if grey:
         every = found.sizes is not None and grey == found.sizes.colour + found.sizes.grey
         rows, columns = found.gathered.shape[1:]
         hint = f": --input 1x{rows}x{columns} costs less" if every else ""
-        yield Remark("note", "grey", f"{_count(grey, 'image')} stored in colour without any{hint}")
+        yield Remark("note", "grey", f"{counted(grey, 'image')} stored in colour without any{hint}")
 
 
 def _groups(found: Inspection) -> Iterator[Remark]:
     if found.groups is not None:
         groups, group = found.groups, printable(found.gathered.loading.group)
-        text = f"--group {group} makes {_count(groups.groups, 'group')}"
+        text = f"--group {group} makes {counted(groups.groups, 'group')}"
         if groups.groups:
-            text += f"; the largest, {printable(groups.largest)}, has {_count(groups.images, 'image')}"
+            text += f"; the largest, {printable(groups.largest)}, has {counted(groups.images, 'image')}"
         if groups.without:
-            text += f"; {_count(groups.without, 'image')} without a group, each one of its own"
+            text += f"; {counted(groups.without, 'image')} without a group, each one of its own"
         yield Remark("note", "groups", text)
     for column in found.columns:
         text = (
