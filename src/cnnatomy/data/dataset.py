@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.dividing import Divided, divide, looks_for_near
+from cnnatomy.data.dividing import Divided, divide, grouping_of, looks_for_near, near_pairs
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL, ImageSet
 from cnnatomy.data.loading import Loading
@@ -64,7 +64,8 @@ def load(
     workers = processors() if workers is None else workers
     seen = survey(image_set, frame, memory, workers, progress, thumbnails=looks_for_near(image_set, loading))
     try:
-        divided = divide(image_set, seen, loading)
+        grouping, near = grouping_of(image_set, loading.group), near_pairs(seen, loading)
+        divided = divide(image_set, seen, loading, grouping, near)
     except UserError as error:
         broken = [f"{image_set.names[index]}: {reason}" for index, reason in list(seen.broken.items())[:5]]
         raise UserError("\n  ".join([f"{image_set.source}: {error}", *broken])) from None

@@ -40,15 +40,15 @@ class Divided:
     overlaps: tuple[Overlap, ...] = ()
 
 
-def divide(image_set: ImageSet, seen: Survey, loading: Loading) -> Divided:
+def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Grouping | None, near: NearPairs) -> Divided:
     """Draws the splits that a data set does not bring along; see `splits`.
 
+    What belongs together is what `grouping_of` and `near_pairs` find.
+
     Raises:
-        UserError: where a class has too few images, a split has none, or the groups make no sense.
+        UserError: where a class has too few images, or a split has none.
     """
-    grouping = grouping_of(image_set, loading.group)
     groups = grouping.names if grouping is not None else None
-    near = near_pairs(seen, loading)
     try:
         splits = _cut(image_set, seen, loading, groups, near if keeps_near(image_set, loading) else near[:0])
     except UserError:
@@ -107,7 +107,10 @@ def near_pairs(seen: Survey, loading: Loading) -> NearPairs:
 
 
 def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
-    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either."""
+    """The group of each image: what a column of the data says, or a pattern finds in the names; None without either.
+
+    Raises `UserError` where the groups make no sense.
+    """
     if not group:
         return None
     if group in image_set.columns:

@@ -81,7 +81,7 @@ def gather(
         return _drawn(source, sized, loading)
     frame = Frame(sized.shape, loading.fit)
     seen = survey(source, frame, 0, workers, progress)
-    divided, refusal = _divided(source, seen, loading)
+    divided, grouping, refusal = _divided(source, seen, loading)
     return Gathered(
         source=source.source,
         task=source.task(sized.shape),
@@ -99,27 +99,22 @@ def gather(
         notes=source.notes,
         skipped_annotations=source.skipped_annotations,
         columns=source.columns,
-        grouping=_grouping(source, loading.group),
+        grouping=grouping,
     )
 
 
-def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divided, str]:
-    """The splits of training; or those that are given, and why there can be no training."""
+def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divided, Grouping | None, str]:
+    """The splits of training; or those that are given, and why there can be no training. Between them the groups."""
+    grouping, near = None, near_pairs(seen, loading)
     try:
+        grouping = grouping_of(image_set, loading.group)
         check_classes(image_set)
-        return divide(image_set, seen, loading), ""
+        return divide(image_set, seen, loading, grouping, near), grouping, ""
     except UserError as error:
         reason = str(error).splitlines()[0].removeprefix(image_set.source).removeprefix(":").strip()
-    splits, near = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8), near_pairs(seen, loading)
+    splits = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8)
     across = near_across(near, image_set.names, splits)
-    return Divided(splits, near, overlaps=(across,) if across is not None else ()), reason
-
-
-def _grouping(image_set: ImageSet, group: str) -> Grouping | None:
-    try:
-        return grouping_of(image_set, group)
-    except UserError:
-        return None  # told as the refusal
+    return Divided(splits, near, overlaps=(across,) if across is not None else ()), grouping, reason
 
 
 def _inside(count: int, stored: Mapping[int, Stored], frame: Frame) -> NDArray[np.int64]:
