@@ -16,7 +16,6 @@ from cnnatomy.report.data_findings import SPLITS, Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
-    from cnnatomy.data.dataset import Moments
     from cnnatomy.data.inspection.inspection import Inspection, StoredSizes
     from cnnatomy.data.inspection.learned import ToLearn
 
@@ -70,8 +69,8 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in found.to_learn
         ],
         "sizes": asdict(found.sizes) if found.sizes else None,
-        "normalisation": _moments(found.moments),
-        "normalisation_by_class": {name: _moments(values) for name, values in found.by_class.items()},
+        "normalisation": asdict(found.moments) if found.moments else None,
+        "normalisation_by_class": {name: asdict(values) for name, values in found.by_class.items()},
         "broken": [{"image": printable(name), "reason": reason} for name, reason in found.broken],
         "equal": [
             {
@@ -95,10 +94,6 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in remarks(found)
         ],
     }
-
-
-def _moments(values: Moments | None) -> dict[str, list[float]] | None:
-    return {"mean": list(values.mean), "std": list(values.std)} if values else None
 
 
 def _rows(target: ToLearn) -> list[dict[str, Any]]:

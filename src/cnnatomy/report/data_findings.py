@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnatomy.errors import counted, printable, some_of
@@ -10,9 +10,7 @@ from cnnatomy.errors import counted, printable, some_of
 if TYPE_CHECKING:
     from cnnatomy.data.inspection.equal import Equal
     from cnnatomy.data.inspection.inspection import Inspection
-    from cnnatomy.data.inspection.learned import NameFigures
     from cnnatomy.data.inspection.near import Near
-    from cnnatomy.data.leaks import Overlap
 
 SPLITS = ("train", "val", "test")
 
@@ -77,7 +75,7 @@ def _near(found: Inspection) -> Iterator[Remark]:
     data = found.gathered
     for overlap in data.divided.overlaps:
         text = (
-            f"{_counted(overlap)} in different splits of the data set's own: what is measured looks better than it is"
+            f"{overlap.counted()} in different splits of the data set's own: what is measured looks better than it is"
         )
         yield Remark("warning", overlap.what[1].replace(" ", "_"), text, overlap.examples)
     differ = [each for each in found.near if each.targets is not None]
@@ -103,10 +101,6 @@ def _pair(found: Inspection, near: Near) -> str:
     return ", ".join(f"{name} ({printable(target)})" for name, target in zip(names, near.targets, strict=True))
 
 
-def _counted(overlap: Overlap) -> str:
-    return f"{overlap.count:,} {overlap.what[overlap.count != 1]}"
-
-
 def _group(found: Inspection, equal: Equal) -> str:
     """The names of equal images, with the splits that the data set has them in where it has several."""
     data = found.gathered
@@ -130,35 +124,27 @@ def _classes(found: Inspection) -> Iterator[Remark]:
         yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
     few = [row for row in found.few if row.total]
     if few:
+        named = some_of([f"{row.name} has {row.total:,}" for row in few])
         text = (
-            f"{_named(few, 'total')}: too few to tell how well they are recognised; one test image more or less changes"
+            f"{named}: too few to tell how well they are recognised; one test image more or less changes"
             " what is measured by many percent"
         )
         yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in few))
     if found.rare:
         most = max(row.counts["train"] for each in found.to_learn for row in each.rows)
-        text = f"{_named(found.rare, 'train')} in training, and {most:,} of the most frequent"
+        named = some_of([f"{row.name} has {row.counts['train']:,}" for row in found.rare])
+        text = f"{named} in training, and {most:,} of the most frequent"
         if found.gathered.task.kind == "label":
             text += ": `train` weights the classes by itself (--set class_weights=none does not)"
         yield Remark("warning", "rare", text, tuple(f"{row.name}: {row.counts['train']:,}" for row in found.rare))
     for each in found.to_learn:
         if each.missing:
-            rows = [row for row in each.rows if row.figures.get("missing") or row.figures.get("infinite")]
             text = f"{counted(each.missing, 'number')} not known (nan) or without end"
-            named = (f"{row.name}: {int(_missing(row)):,}" for row in rows)
-            yield Remark("warning", "missing", text, tuple(named))
+            rows = tuple(f"{row.name}: {row.missing:,}" for row in each.rows if row.missing)
+            yield Remark("warning", "missing", text, rows)
         if each.without and each.kind in ("labels", "objects", "keypoints"):
             whose = f" of {each.head}" if each.head else ""
             yield Remark("note", "without", f"{counted(each.without, 'image')} without any {each.kind}{whose}")
-
-
-def _missing(row: NameFigures) -> float:
-    return (row.figures.get("missing") or 0) + (row.figures.get("infinite") or 0)
-
-
-def _named(rows: Sequence[NameFigures], which: str) -> str:
-    counts = [row.total if which == "total" else row.counts[which] for row in rows]
-    return some_of([f"{row.name} has {count:,}" for row, count in zip(rows, counts, strict=True)])
 
 
 def _pixels(found: Inspection) -> Iterator[Remark]:

@@ -36,6 +36,11 @@ class NameFigures:
         """Of all splits."""
         return sum(self.counts.values())
 
+    @property
+    def missing(self) -> int:
+        """Numbers that are not known: nan, or without end."""
+        return int(sum(self.figures.get(key) or 0 for key in ("missing", "infinite")))
+
 
 @dataclass(frozen=True)
 class ToLearn:
@@ -50,8 +55,8 @@ class ToLearn:
 
     @property
     def missing(self) -> int:
-        """Numbers that are not known: nan, or without end."""
-        return int(sum((row.figures.get(key) or 0) for row in self.rows for key in ("missing", "infinite")))
+        """Of all rows."""
+        return sum(row.missing for row in self.rows)
 
 
 def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.int32]) -> tuple[ToLearn, ...]:
