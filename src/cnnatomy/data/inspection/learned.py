@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.data.survey import areas_of
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.several import SeveralHeads
@@ -152,7 +153,7 @@ def _keypoints(values: Targets, names: int, used: NDArray[np.bool_]) -> KindFigu
 
 def _map(values: Targets, names: int, used: NDArray[np.bool_]) -> KindFigures:
     some = np.flatnonzero(used)
-    some = some[np.unique(np.linspace(0, len(some) - 1, min(len(some), MAX_MAPS)).astype(int))]
+    some = some[evenly(len(some), MAX_MAPS)]
     there = np.stack([np.isfinite(each).any((1, 2)) for each in values]).astype(np.int64)
     return there, _distribution([values[some, number].ravel() for number in range(names)])
 

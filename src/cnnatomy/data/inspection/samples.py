@@ -13,7 +13,6 @@ from cnnatomy.data import seeds
 from cnnatomy.data.frames import Pixels
 from cnnatomy.data.image_set import LEFT_OUT, TRAIN
 from cnnatomy.data.inspection.gathering import Gathered
-from cnnatomy.data.stores import Draw
 from cnnatomy.data.survey import areas_of
 from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Target, chosen
@@ -105,7 +104,7 @@ def _groups(data: Gathered) -> list[tuple[str, np.ndarray]]:
 def _fetched(data: Gathered, order: np.ndarray, seed: int, augment: Augment | None, epochs: int) -> list[SampledImage]:
     samples: list[SampledImage] = []
     for indices in torch.from_numpy(order).split(AT_ONCE) if len(order) else ():
-        decoded = next(iter(data.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))
+        decoded = data.decoded(indices)
         target: Target = chosen(data.targets, indices) if decoded.maps is None else decoded.maps
         after = (
             []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.data.inspection.views import Components, Floats, Sampled, Spectrum, Whitened
 from cnnatomy.report.sheets.sheet import Tile, TileRow, factor_of, image_of
 
@@ -29,14 +30,13 @@ def component_rows(found: Sampled, components: Components, most: int) -> tuple[T
 
 def whitened_rows(found: Sampled, white: Whitened, images: int) -> tuple[TileRow, ...]:
     """Images, evenly taken, each before and after."""
-    some = np.unique(np.linspace(0, len(found.rows) - 1, min(images, len(found.rows))).astype(int))
     spread = DEVIATIONS * max(float(white.rows.std()), 1e-12)
     groups = tuple(
         (
             Tile(_tile(_bytes(found.rows[index]), found).image, "before"),
             Tile(_tile(_bytes(0.5 + white.rows[index] / (2 * spread)), found).image, "after"),
         )
-        for index in some.tolist()
+        for index in evenly(len(found.rows), images).tolist()
     )
     return (TileRow(f"before and after whitening (grey: 0, black and white: {DEVIATIONS:g} deviations)", groups),)
 
