@@ -81,16 +81,21 @@ def heads_of(task: Task, target: Target) -> list[tuple[str, str, tuple[str, ...]
 def _of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets, head: str) -> ToLearn:
     if kind not in KINDS:
         raise UserError(f"the report knows no targets of the kind {kind}; it knows {', '.join(KINDS)}")
-    counted, figures = KINDS[kind]
-    if kind == "mask" and values.ndim == 3:
-        areas = np.stack([areas_of(np.asarray(each, np.uint8), len(names)) for each in values])
-    there, more = figures(areas if kind == "mask" else values, len(names), splits != LEFT_OUT)
+    there, more = figures_of(kind, names, values, splits, areas)
     rows = []
     for number, name in enumerate(names):
         counts = {split: int(there[splits == place, number].sum()) for place, split in enumerate(SPLITS)}
         rows.append(NameFigures(name, counts, {key: _plain(column[number]) for key, column in more.items()}))
     without = int((~there[splits != LEFT_OUT].any(1)).sum())
-    return ToLearn(head, kind, counted, tuple(rows), without)
+    return ToLearn(head, kind, KINDS[kind][0], tuple(rows), without)
+
+
+def figures_of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets) -> KindFigures:
+    """What the targets of a kind tell of its names; `areas` as in `to_learn`."""
+    if kind == "mask":
+        drawn = values.ndim == 3  # maps in memory, of which nobody has counted the pixels
+        values = np.stack([areas_of(np.asarray(each, np.uint8), len(names)) for each in values]) if drawn else areas
+    return KINDS[kind][1](values, len(names), splits != LEFT_OUT)
 
 
 def _plain(value: Any) -> float | None:
