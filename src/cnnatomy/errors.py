@@ -92,6 +92,11 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`' Did you mean A or B?'` for the known names closest to `name`, or of these initials; `''` where nothing is."""
     if len(name) > MAX_NAME_LENGTH:  # comparing takes the square of the length

@@ -15,10 +15,12 @@ from cnnatomy.errors import UserError
 from cnnatomy.report.data_views import VIEWS
 
 if TYPE_CHECKING:
+    from cnnatomy.data.frames import ImageShape
     from cnnatomy.data.inspection.gathering import Gathered
     from cnnatomy.data.inspection.samples import Augment
     from cnnatomy.report.data_views import View
     from cnnatomy.report.sheets.sheet import Sheet
+    from cnnatomy.tasks.task import Task
     from cnnatomy.training import Recipe
 
 IMAGES_A_CLASS = 8
@@ -50,7 +52,9 @@ class Taught(click.Command):
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write images of each class to this .png or .html file.")
 @click.option("--view", type=click.Choice(tuple(VIEWS)), help="Look at all images as points in the space of pixels.")
 @click.option(
-    "--images", type=click.IntRange(1, MAX_SHOWN), help=f"Of each class on the sheet.  [default: {IMAGES_A_CLASS}]"
+    "--images",
+    type=click.IntRange(1, MAX_SHOWN),
+    help=f"Of each class on the sheet.  [default: {IMAGES_A_CLASS}; of augmentation {AUGMENTED_A_CLASS}]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Which images are on the sheet, and how they are augmented.")
 @format_option
@@ -87,11 +91,9 @@ def data(
     from cnnatomy.data.inspection.gathering import gather
     from cnnatomy.data.inspection.inspection import inspect
     from cnnatomy.data.inspection.size import LookedAt, suitable_size
-    from cnnatomy.readers.torch.names import load_callable
     from cnnatomy.report import data as report
     from cnnatomy.report.data_views import view as view_of
     from cnnatomy.report.sheets.writing import check_sheet, write_sheet
-    from cnnatomy.training.preview import preview
 
     recipe = _recipe(augment, settings, transform, seed) if augments else None
     if sheet is not None:
@@ -99,18 +101,16 @@ def data(
     source = open_source(data).grouped_by(group or "")
     size = LookedAt(input, report.GIVEN) if input is not None else suitable_size(source)
     loading = Loading(fit=fit or Loading.fit, group=group or "")
-    change, seed = None, seed or 0
-    if recipe is not None:
-        own = load_callable(transform) if transform else None
-        change, seed = preview(recipe, source.task(size.shape), size.shape, own), recipe.seed
+    change = _change(recipe, transform, source.task(size.shape), size.shape) if recipe is not None else None
     with reading(len(source)) as progress:
         found = gather(source, size, loading, progress=progress)
     shown = view_of(found, view, images or IMAGES_A_CLASS) if view else None
-    inspected = inspect(found)
+    text = report.report(inspect(found), data, format, shown)
     wrote = ""
     if sheet is not None:
+        seed = recipe.seed if recipe is not None else seed or 0
         wrote = write_sheet(_view_sheet(found, shown) if shown else _contact_sheet(found, change, images, seed), sheet)
-    click.echo(report.report(inspected, data, format, shown.record if shown else None, shown.text if shown else ""))
+    click.echo(text)
     if wrote:
         click.echo(wrote, err=format != "table")
 
@@ -132,6 +132,14 @@ def _recipe(name: str | None, settings: tuple[str, ...], transform: str | None, 
     given = {"seed": seed, "transform": transform}
     changes = {field: value for field, value in given.items() if value is not None}
     return changed(find(name or "default").recipe, settings, **changes)
+
+
+def _change(recipe: Recipe, transform: str | None, task: Task, shape: ImageShape) -> Augment:
+    """What the recipe does to images, and after it the function that the command line names."""
+    from cnnatomy.readers.torch.names import load_callable
+    from cnnatomy.training.preview import preview
+
+    return preview(recipe, task, shape, load_callable(transform) if transform else None)
 
 
 def _contact_sheet(found: Gathered, change: Augment | None, images: int | None, seed: int) -> Sheet:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.dividing import Divided, divide, grouping_of, looks_for_near, near_pairs
+from cnnatomy.data.duplicates import equal_groups
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, ImageSet
 from cnnatomy.data.loading import Loading
@@ -201,25 +202,15 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
     counts = {
         name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
     }
-    first: dict[bytes, int] = {}
-    kept: set[bytes] = set()
+    equal = equal_groups(seen.digests)
     known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
-    conflicts = duplicates = 0
-    for index, (digest, split) in enumerate(zip(seen.digests, splits.tolist(), strict=True)):
-        if not digest:
-            continue
-        if split != LEFT_OUT:
-            duplicates += digest in kept
-            kept.add(digest)
-        other = first.setdefault(digest, index)
-        conflicts += other != index and not torch.equal(known[index], known[other])
     return Report(
         counts=counts,
         skipped=tuple((image_set.names[index], reason) for index, reason in sorted(seen.broken.items())),
         ignored=image_set.ignored,
-        duplicates=duplicates,
+        duplicates=sum(max(int((splits[group] != LEFT_OUT).sum()) - 1, 0) for group in equal),
         left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken) - divided.unused,
-        conflicts=conflicts,
+        conflicts=sum(not torch.equal(known[first], known[other]) for first, *others in equal for other in others),
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
         near_conflicts=_differ(known, divided.near) if image_set.truth.outputs is not None else 0,

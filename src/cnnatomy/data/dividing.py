@@ -44,7 +44,7 @@ class Divided:
 def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Grouping | None, near: NearPairs) -> Divided:
     """Draws the splits that a data set does not bring along; see `splits`.
 
-    What belongs together, `grouping_of` and `near_pairs` find.
+    What belongs together is what `grouping_of` and `near_pairs` find.
 
     Raises:
         UserError: where a class has too few images, or a split has none.

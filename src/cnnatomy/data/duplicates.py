@@ -1,9 +1,9 @@
-"""Near duplicates: a photograph saved again, scaled, made brighter or cut a little, found by its thumbnail.
+"""Equal images; and near duplicates: a photograph saved again, scaled, made brighter or cut a little.
 
-Thumbnails of 16 x 16 grey levels are compared by one figure: the correlation of what is left of them once everything
-that images of this data set have in common is divided out. Raw pixels will not do: two trousers of Fashion-MNIST
-correlate by 0.98, a photograph and its copy cut by 2 % by 0.88. So each thumbnail is scaled to the same contrast and
-whitened by the covariance of the data set, which in a small one is filled up with that of natural images.
+Those are found by thumbnails of 16 x 16 grey levels, compared by one figure: the correlation of what is left of them
+once everything that images of this data set have in common is divided out. Raw pixels will not do: two trousers of
+Fashion-MNIST correlate by 0.98, a photograph and its copy cut by 2 % by 0.88. So each thumbnail is scaled to the same
+contrast and whitened by the covariance of the data set, which in a small one is filled up with that of natural images.
 
 A pair is near duplicate if its figure is `SAME` or more; or `CLOSE` or more, where each of the two has hardly an image
 besides that resembles it without being as close (`SIMILAR`). The second rule is what tells a copy from a kind: a
@@ -12,6 +12,9 @@ rest. `benchmarks/near_duplicates.py` is where the numbers come from; what it fo
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +51,15 @@ def thumbnail(pixels: Pixels) -> Pixels:
     two thumbnail pixels' width), as what is skipped would differ between copies of different size."""
     image = Image.fromarray(pixels[0]) if len(pixels) == 1 else Image.fromarray(pixels.transpose(1, 2, 0))
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def equal_groups(digests: Sequence[bytes]) -> list[list[int]]:
+    """The indices of images of one digest, two or more in each group, in order; an empty digest is of a broken one."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        if digest:
+            groups[digest].append(index)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def near_duplicates(thumbnails: Pixels) -> Indices:

@@ -36,12 +36,15 @@ class Overlap:
     count: int
     examples: tuple[str, ...]
 
+    def counted(self) -> str:
+        """`2 groups`."""
+        return f"{self.count:,} {self.what[self.count != 1]}"
+
     def line(self) -> str:
         """`2 groups lie in different splits: anna (train, test); bert (train, val)`."""
         more = "; ..." if self.count > len(self.examples) else ""
-        one = self.count == 1
-        verb = "lies" if one else "lie"
-        return f"{self.count:,} {self.what[not one]} {verb} in different splits: {'; '.join(self.examples)}{more}"
+        verb = "lies" if self.count == 1 else "lie"
+        return f"{self.counted()} {verb} in different splits: {'; '.join(self.examples)}{more}"
 
 
 def groups_of(names: Sequence[str], pattern: str) -> Grouping:

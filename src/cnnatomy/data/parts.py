@@ -16,7 +16,7 @@ from cnnatomy.data.image_set import SPLITS
 from cnnatomy.data.leaks import Overlap
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.stores import Store
-from cnnatomy.errors import some_of
+from cnnatomy.errors import counted, some_of
 from cnnatomy.tasks.task import Target, Task
 
 
@@ -111,11 +111,6 @@ class Report:
         if self.conflicts:
             lines.append(f"equal to another image that has another target: {counted(self.conflicts, 'image')}")
         return lines
-
-
-def counted(number: int, what: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 @dataclass(frozen=True, eq=False)

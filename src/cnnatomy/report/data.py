@@ -16,9 +16,9 @@ from cnnatomy.report.data_findings import SPLITS, Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
-    from cnnatomy.data.dataset import Moments
     from cnnatomy.data.inspection.inspection import Inspection, StoredSizes
     from cnnatomy.data.inspection.learned import ToLearn
+    from cnnatomy.report.data_views import View
 
 BAR = 24
 """Characters of the longest bar."""
@@ -31,16 +31,17 @@ SMALL_SIDE = 64
 """Pixels of images for which a network for small ones is proposed."""
 
 
-def report(found: Inspection, typed: str, format: str, view: dict[str, Any] | None = None, text: str = "") -> str:
-    """Everything as JSON; the counts as CSV or Markdown; or text for people, with `text` of a view after it."""
+def report(found: Inspection, typed: str, format: str, view: View | None = None) -> str:
+    """Everything as JSON; the counts as CSV or Markdown; or text for people. A view, if any, comes last."""
     if format == "json":
-        whole = record(found) | ({"view": view} if view is not None else {})
+        whole = record(found) | ({"view": view.record} if view is not None else {})
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     if format in ("csv", "markdown"):
         rows = [row for each in found.to_learn for row in _rows(each)]
         heads = [Column("head", "head")] if len(found.to_learn) > 1 else []
         return render([*heads, *_columns(rows, found.to_learn[0].counted)], rows, format)
-    parts = [_beginning(found), *map(_table, found.to_learn), _images(found), _remarks(remarks(found)), text]
+    parts = [_beginning(found), *map(_table, found.to_learn), _images(found), _remarks(remarks(found))]
+    parts += [view.text] if view is not None else []
     return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed)])
 
 
@@ -70,8 +71,8 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in found.to_learn
         ],
         "sizes": asdict(found.sizes) if found.sizes else None,
-        "normalisation": _moments(found.moments),
-        "normalisation_by_class": {name: _moments(values) for name, values in found.by_class.items()},
+        "normalisation": asdict(found.moments) if found.moments else None,
+        "normalisation_by_class": {name: asdict(values) for name, values in found.by_class.items()},
         "broken": [{"image": printable(name), "reason": reason} for name, reason in found.broken],
         "equal": [
             {
@@ -95,10 +96,6 @@ def record(found: Inspection) -> dict[str, Any]:
             for each in remarks(found)
         ],
     }
-
-
-def _moments(values: Moments | None) -> dict[str, list[float]] | None:
-    return {"mean": list(values.mean), "std": list(values.std)} if values else None
 
 
 def _rows(target: ToLearn) -> list[dict[str, Any]]:

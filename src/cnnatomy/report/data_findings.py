@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnatomy.errors import printable, some_of
+from cnnatomy.errors import counted, printable, some_of
 
 if TYPE_CHECKING:
     from cnnatomy.data.inspection.equal import Equal
     from cnnatomy.data.inspection.inspection import Inspection
-    from cnnatomy.data.inspection.learned import NameFigures
     from cnnatomy.data.inspection.near import Near
-    from cnnatomy.data.leaks import Overlap
 
 SPLITS = ("train", "val", "test")
 
@@ -33,24 +31,20 @@ def remarks(found: Inspection) -> list[Remark]:
     return sorted(every, key=lambda remark: ("error", "warning", "note").index(remark.severity))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def _files(found: Inspection) -> Iterator[Remark]:
     data = found.gathered
     if data.refusal:
         yield Remark("error", "refused", f"it cannot be trained on as it is: {data.refusal}")
     if found.broken:
-        text = f"{_count(len(found.broken), 'image')} cannot be read, and would be skipped"
+        text = f"{counted(len(found.broken), 'image')} cannot be read, and would be skipped"
         yield Remark("warning", "broken", text, tuple(f"{name}: {reason}" for name, reason in found.broken))
     if data.skipped_annotations:
-        text = f"{_count(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
+        text = f"{counted(len(data.skipped_annotations), 'annotation')} cannot be used, and would be skipped"
         yield Remark("warning", "annotations", text, tuple(f"{what}: {why}" for what, why in data.skipped_annotations))
     for note in data.notes:
         yield Remark("note", "source", note)
     if data.ignored:
-        yield Remark("note", "ignored", f"{_count(data.ignored, 'file')} ignored: no image by the name")
+        yield Remark("note", "ignored", f"{counted(data.ignored, 'file')} ignored: no image by the name")
 
 
 def _same(found: Inspection) -> Iterator[Remark]:
@@ -66,13 +60,13 @@ def _same(found: Inspection) -> Iterator[Remark]:
         yield Remark("warning", "conflicts", text, examples["conflicts"])
     if groups["across"]:
         text = (
-            f"{_count(len(groups['across']), 'image')} in several splits at once: each is kept in test before val"
+            f"{counted(len(groups['across']), 'image')} in several splits at once: each is kept in test before val"
             " before train, and left out of the others"
         )
         yield Remark("warning", "across_splits", text, examples["across"])
     if groups["duplicates"]:
         spare = images["duplicates"] - len(groups["duplicates"])
-        text = f"{_count(spare, 'image')} equal to another one of the same split; equal images stay in one split"
+        text = f"{counted(spare, 'image')} equal to another one of the same split; equal images stay in one split"
         yield Remark("note", "duplicates", text, examples["duplicates"])
 
 
@@ -81,13 +75,13 @@ def _near(found: Inspection) -> Iterator[Remark]:
     data = found.gathered
     for overlap in data.divided.overlaps:
         text = (
-            f"{_counted(overlap)} in different splits of the data set's own: what is measured looks better than it is"
+            f"{overlap.counted()} in different splits of the data set's own: what is measured looks better than it is"
         )
         yield Remark("warning", overlap.what[1].replace(" ", "_"), text, overlap.examples)
     differ = [each for each in found.near if each.targets is not None]
     if differ:
         verb = "has" if len(differ) == 1 else "have"
-        text = f"{_count(len(differ), 'pair')} of near duplicates {verb} different targets: which is right?"
+        text = f"{counted(len(differ), 'pair')} of near duplicates {verb} different targets: which is right?"
         yield Remark("warning", "near_conflicts", text, tuple(_pair(found, each) for each in differ))
     together = [
         each
@@ -95,7 +89,7 @@ def _near(found: Inspection) -> Iterator[Remark]:
         if each.targets is None and data.splits[each.images[0]] == data.splits[each.images[1]]
     ]
     if together:
-        text = f"{_count(len(together), 'pair')} of near duplicates; each pair stays in one split"
+        text = f"{counted(len(together), 'pair')} of near duplicates; each pair stays in one split"
         yield Remark("note", "near_duplicates", text, tuple(_pair(found, each) for each in together))
 
 
@@ -105,10 +99,6 @@ def _pair(found: Inspection, near: Near) -> str:
     if near.targets is None:
         return " ~ ".join(names)
     return ", ".join(f"{name} ({printable(target)})" for name, target in zip(names, near.targets, strict=True))
-
-
-def _counted(overlap: Overlap) -> str:
-    return f"{overlap.count:,} {overlap.what[overlap.count != 1]}"
 
 
 def _group(found: Inspection, equal: Equal) -> str:
@@ -134,59 +124,51 @@ def _classes(found: Inspection) -> Iterator[Remark]:
         yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
     few = [row for row in found.few if row.total]
     if few:
+        named = some_of([f"{row.name} has {row.total:,}" for row in few])
         text = (
-            f"{_named(few, 'total')}: too few to tell how well they are recognised; one test image more or less changes"
+            f"{named}: too few to tell how well they are recognised; one test image more or less changes"
             " what is measured by many percent"
         )
         yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in few))
     if found.rare:
         most = max(row.counts["train"] for each in found.to_learn for row in each.rows)
-        text = f"{_named(found.rare, 'train')} in training, and {most:,} of the most frequent"
+        named = some_of([f"{row.name} has {row.counts['train']:,}" for row in found.rare])
+        text = f"{named} in training, and {most:,} of the most frequent"
         if found.gathered.task.kind == "label":
             text += ": `train` weights the classes by itself (--set class_weights=none does not)"
         yield Remark("warning", "rare", text, tuple(f"{row.name}: {row.counts['train']:,}" for row in found.rare))
     for each in found.to_learn:
         if each.missing:
-            rows = [row for row in each.rows if row.figures.get("missing") or row.figures.get("infinite")]
-            text = f"{_count(each.missing, 'number')} not known (nan) or without end"
-            named = (f"{row.name}: {int(_missing(row)):,}" for row in rows)
-            yield Remark("warning", "missing", text, tuple(named))
+            text = f"{counted(each.missing, 'number')} not known (nan) or without end"
+            rows = tuple(f"{row.name}: {row.missing:,}" for row in each.rows if row.missing)
+            yield Remark("warning", "missing", text, rows)
         if each.without and each.kind in ("labels", "objects", "keypoints"):
             whose = f" of {each.head}" if each.head else ""
-            yield Remark("note", "without", f"{_count(each.without, 'image')} without any {each.kind}{whose}")
-
-
-def _missing(row: NameFigures) -> float:
-    return (row.figures.get("missing") or 0) + (row.figures.get("infinite") or 0)
-
-
-def _named(rows: Sequence[NameFigures], which: str) -> str:
-    counts = [row.total if which == "total" else row.counts[which] for row in rows]
-    return some_of([f"{row.name} has {count:,}" for row, count in zip(rows, counts, strict=True)])
+            yield Remark("note", "without", f"{counted(each.without, 'image')} without any {each.kind}{whose}")
 
 
 def _pixels(found: Inspection) -> Iterator[Remark]:
     if found.flat:
         names = tuple(printable(found.gathered.names[index]) for index in found.flat)
         yield Remark(
-            "warning", "flat", f"{_count(len(found.flat), 'image')} without contrast: nothing is to be seen", names
+            "warning", "flat", f"{counted(len(found.flat), 'image')} without contrast: nothing is to be seen", names
         )
     grey = found.sizes.grey_in_colour if found.sizes else 0
     if grey:
         every = found.sizes is not None and grey == found.sizes.colour + found.sizes.grey
         rows, columns = found.gathered.shape[1:]
         hint = f": --input 1x{rows}x{columns} costs less" if every else ""
-        yield Remark("note", "grey", f"{_count(grey, 'image')} stored in colour without any{hint}")
+        yield Remark("note", "grey", f"{counted(grey, 'image')} stored in colour without any{hint}")
 
 
 def _groups(found: Inspection) -> Iterator[Remark]:
     if found.groups is not None:
         groups, group = found.groups, printable(found.gathered.loading.group)
-        text = f"--group {group} makes {_count(groups.groups, 'group')}"
+        text = f"--group {group} makes {counted(groups.groups, 'group')}"
         if groups.groups:
-            text += f"; the largest, {printable(groups.largest)}, has {_count(groups.images, 'image')}"
+            text += f"; the largest, {printable(groups.largest)}, has {counted(groups.images, 'image')}"
         if groups.without:
-            text += f"; {_count(groups.without, 'image')} without a group, each one of its own"
+            text += f"; {counted(groups.without, 'image')} without a group, each one of its own"
         yield Remark("note", "groups", text)
     for column in found.columns:
         text = (

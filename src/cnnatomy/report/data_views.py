@@ -68,18 +68,18 @@ def _pca(found: Sampled, components: Components) -> View:
     ]
     count, pixels = len(components.variances), found.rows.shape[1]
     title = f"principal components {title}; {count:,} have a variance, of {pixels:,} pixels"
-    cumulative = components.cumulative.tolist()
     record |= {
         "name": "pca",
         "needed": rows,
-        "components": len(components.variances),
+        "components": count,
         "variances": components.variances.tolist(),
-        "cumulative": cumulative,
+        "cumulative": components.cumulative.tolist(),
     }
     return View(render(columns, rows, "table", title), record, component_rows(found, components, MAX_COMPONENTS))
 
 
 def _whitening(found: Sampled, white: Whitened, images: int) -> View:
+    from cnnatomy.data.inspection.views import CLEAR, EPSILON
     from cnnatomy.report.sheets.of_views import whitened_rows
 
     title, record = _of(found)
@@ -93,10 +93,10 @@ def _whitening(found: Sampled, white: Whitened, images: int) -> View:
     }
     covariance = (
         f"covariance after it: the identity but for {white.deviation:.2g} along the {white.clear:,} components (of"
-        f" {white.of:,} pixels) whose variance is 100 times epsilon or more; along all but for"
+        f" {white.of:,} pixels) whose variance is {CLEAR} times epsilon or more; along all but for"
         f" {white.rounding:.1e} what epsilon makes of it, variance / (variance + epsilon)"
     )
-    text = f"ZCA whitening {title}, epsilon {white.epsilon:.3g} (1 % of the mean variance of a pixel)\n"
+    text = f"ZCA whitening {title}, epsilon {white.epsilon:.3g} ({100 * EPSILON:g} % of the mean variance of a pixel)\n"
     text += textwrap.fill(covariance, terminal_width(), break_on_hyphens=False)
     return View(text, record, whitened_rows(found, white, images))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnatomy.analysis import account
-from cnnatomy.errors import UserError, printable
+from cnnatomy.errors import UserError, counted, printable
 from cnnatomy.readers.yaml import listed
 from cnnatomy.report import plot, training
 from cnnatomy.report.tables import Column, render
@@ -42,7 +42,7 @@ def table(runs: Sequence[Listed], format: str = "table") -> str:
         Column("seconds", "seconds", _seconds, number=True),
         Column("state", "state", shortest=20),
     ]
-    return render(columns, [record(one) for one in runs], format, _count_of(len(runs), "run"))
+    return render(columns, [record(one) for one in runs], format, counted(len(runs), "run"))
 
 
 def record(one: Listed) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def grouped(groups: Sequence[Group], of: int, format: str = "table") -> str:
             Column(f"{name}_std", "± std", text, number=True, beside=True),
         ]
     left = of - sum(len(group.members) for group in groups)
-    note = f"; {_count_of(left, 'run')} not complete, or of a seed that is there already" if left else ""
-    return render(columns, records, format, _count_of(len(groups), "group") + note)
+    note = f"; {counted(left, 'run')} not complete, or of a seed that is there already" if left else ""
+    return render(columns, records, format, counted(len(groups), "group") + note)
 
 
 def compared(runs: Sequence[Listed], differs: dict[str, list[Any]], format: str = "table") -> str:
@@ -165,11 +165,7 @@ def draw(runs: Sequence[Listed], file: Path) -> str:
     title = f"the best {MAX_NAMED_CURVES} of {len(known)}" if len(known) > MAX_NAMED_CURVES else None
     scores.legend(fontsize=9, title=title)
     plot.write(drawing, file, [str(one.path) for one in known])
-    return f"Learning curves of {_count_of(len(known), 'run')}: {file}"
-
-
-def _count_of(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return f"Learning curves of {counted(len(known), 'run')}: {file}"
 
 
 def _text(value: str | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
+from cnnatomy.data.duplicates import equal_groups
 from cnnatomy.data.inspection.gathering import Gathered
 
 
@@ -23,10 +22,6 @@ class Equal:
 
 def equal_images(data: Gathered) -> tuple[Equal, ...]:
     """Every group of equal images, in order."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index, digest in enumerate(data.seen.digests):
-        if digest:
-            groups[digest].append(index)
     maps = _maps(data)
     return tuple(
         Equal(
@@ -34,8 +29,7 @@ def equal_images(data: Gathered) -> tuple[Equal, ...]:
             across=len({int(data.given[index]) for index in group}) > 1,
             conflict=any(_differ(data, maps, group[0], other) for other in group[1:]),
         )
-        for group in groups.values()
-        if len(group) > 1
+        for group in equal_groups(data.seen.digests)
     )
 
 
@@ -49,8 +43,4 @@ def _differ(data: Gathered, maps: dict[int, bytes], one: int, other: int) -> boo
     if maps.get(one) != maps.get(other):
         return True
     targets = data.targets if isinstance(data.targets, dict) else {"": data.targets}
-    return any(not _same(target[one], target[other]) for target in targets.values())
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return bool(np.array_equal(one.numpy(), other.numpy(), equal_nan=one.is_floating_point()))
+    return any(not np.array_equal(each[one], each[other], equal_nan=True) for each in targets.values())

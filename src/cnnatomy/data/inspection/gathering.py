@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cnnatomy.data.dataset import Source, check_classes
 from cnnatomy.data.dividing import Divided, divide, grouping_of, near_pairs
@@ -17,7 +19,7 @@ from cnnatomy.data.inspection.size import LookedAt
 from cnnatomy.data.leaks import near_across
 from cnnatomy.data.loading import Loading
 from cnnatomy.data.sources.drawn import DrawnScenes
-from cnnatomy.data.stores import InMemory, Store
+from cnnatomy.data.stores import Decoded, Draw, InMemory
 from cnnatomy.data.survey import Progress, Survey, measured, survey, thumbnails_of
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.task import Target, Task
@@ -65,10 +67,9 @@ class Gathered:
         """TRAIN, VAL, TEST or LEFT_OUT for each image; broken ones are LEFT_OUT."""
         return self.divided.splits
 
-    @property
-    def store(self) -> Store:
-        """Gives the images again."""
-        return self.seen.store
+    def decoded(self, indices: Tensor) -> Decoded:
+        """These images again, as they are fitted."""
+        return next(iter(self.seen.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))
 
 
 def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress | None = None) -> Gathered:
@@ -100,15 +101,10 @@ def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress
 
 def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divided, str]:
     """The splits of training; or those that are given, and why there can be no training."""
-    near, grouping, senseless = near_pairs(seen, loading), None, None
+    grouping, near = None, near_pairs(seen, loading)
     try:
         grouping = grouping_of(image_set, loading.group)
-    except UserError as error:
-        senseless = error
-    try:
         check_classes(image_set)
-        if senseless is not None:
-            raise senseless
         return divide(image_set, seen, loading, grouping, near), ""
     except UserError as error:
         reason = str(error).splitlines()[0].removeprefix(image_set.source).removeprefix(":").strip()

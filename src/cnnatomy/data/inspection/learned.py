@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.data.survey import areas_of
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.several import SeveralHeads
@@ -36,6 +37,11 @@ class NameFigures:
         """Of all splits."""
         return sum(self.counts.values())
 
+    @property
+    def missing(self) -> int:
+        """Numbers that are not known: nan, or without end."""
+        return int(sum(self.figures.get(key) or 0 for key in ("missing", "infinite")))
+
 
 @dataclass(frozen=True)
 class ToLearn:
@@ -50,8 +56,8 @@ class ToLearn:
 
     @property
     def missing(self) -> int:
-        """Numbers that are not known: nan, or without end."""
-        return int(sum((row.figures.get(key) or 0) for row in self.rows for key in ("missing", "infinite")))
+        """Of all rows."""
+        return sum(row.missing for row in self.rows)
 
 
 def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.int32]) -> tuple[ToLearn, ...]:
@@ -75,16 +81,21 @@ def heads_of(task: Task, target: Target) -> list[tuple[str, str, tuple[str, ...]
 def _of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets, head: str) -> ToLearn:
     if kind not in KINDS:
         raise UserError(f"the report knows no targets of the kind {kind}; it knows {', '.join(KINDS)}")
-    counted, figures = KINDS[kind]
-    if kind == "mask" and values.ndim == 3:
-        areas = np.stack([areas_of(np.asarray(each, np.uint8), len(names)) for each in values])
-    there, more = figures(areas if kind == "mask" else values, len(names), splits != LEFT_OUT)
+    there, more = figures_of(kind, names, values, splits, areas)
     rows = []
     for number, name in enumerate(names):
         counts = {split: int(there[splits == place, number].sum()) for place, split in enumerate(SPLITS)}
         rows.append(NameFigures(name, counts, {key: _plain(column[number]) for key, column in more.items()}))
     without = int((~there[splits != LEFT_OUT].any(1)).sum())
-    return ToLearn(head, kind, counted, tuple(rows), without)
+    return ToLearn(head, kind, KINDS[kind][0], tuple(rows), without)
+
+
+def figures_of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets) -> KindFigures:
+    """What the targets of a kind tell of its names; `areas` as in `to_learn`."""
+    if kind == "mask":
+        drawn = values.ndim == 3  # maps in memory, of which nobody has counted the pixels
+        values = np.stack([areas_of(np.asarray(each, np.uint8), len(names)) for each in values]) if drawn else areas
+    return KINDS[kind][1](values, len(names), splits != LEFT_OUT)
 
 
 def _plain(value: Any) -> float | None:
@@ -147,7 +158,7 @@ def _keypoints(values: Targets, names: int, used: NDArray[np.bool_]) -> KindFigu
 
 def _map(values: Targets, names: int, used: NDArray[np.bool_]) -> KindFigures:
     some = np.flatnonzero(used)
-    some = some[np.unique(np.linspace(0, len(some) - 1, min(len(some), MAX_MAPS)).astype(int))]
+    some = some[evenly(len(some), MAX_MAPS)]
     there = np.stack([np.isfinite(each).any((1, 2)) for each in values]).astype(np.int64)
     return there, _distribution([values[some, number].ravel() for number in range(names)])
 

@@ -13,13 +13,13 @@ from cnnatomy.data import seeds
 from cnnatomy.data.frames import Pixels
 from cnnatomy.data.image_set import LEFT_OUT, TRAIN
 from cnnatomy.data.inspection.gathering import Gathered
-from cnnatomy.data.stores import Draw
-from cnnatomy.data.survey import areas_of
-from cnnatomy.tasks.several import SeveralHeads
+from cnnatomy.data.inspection.learned import figures_of, heads_of
 from cnnatomy.tasks.task import Target, chosen
 
 AT_ONCE = 256
 """Images that are fetched together."""
+WHOLE_IMAGE = ("label", "labels")
+"""Kinds of targets that name what a whole image shows; of several heads, one of these says what its class is."""
 
 
 class ShownImage(NamedTuple):
@@ -79,33 +79,18 @@ def sample_rows(
 def _groups(data: Gathered) -> list[tuple[str, np.ndarray]]:
     """Names with the images in which they are; one group of all where images are not told apart by names."""
     used = np.flatnonzero(data.splits != LEFT_OUT)
-    task = data.task
-    there: np.ndarray | None = None
-    if isinstance(data.targets, dict):
-        labels = data.targets.get("label", data.targets.get("labels"))
-        values = None if labels is None else labels.numpy()
-        kind = "label" if "label" in data.targets else "labels"
-        names = task.tasks["labels"].names if isinstance(task, SeveralHeads) else task.names
-    else:
-        values, kind, names = data.targets.numpy(), task.kind, task.names
-    if values is not None and kind == "label":
-        there = values[:, None] == np.arange(len(names))
-    elif values is not None and kind == "labels":
-        there = values > 0
-    elif values is not None and kind == "objects":
-        there = np.stack([(values[..., 4] == number).any(1) for number in range(len(names))], 1)
-    elif values is not None and kind == "mask":
-        areas = data.seen.areas if values.ndim == 2 else np.stack([areas_of(each, len(names)) for each in values])
-        there = areas > 0
-    if there is None:
-        return [("images", used)]
-    return [(name, used[there[used, number]]) for number, name in enumerate(names)]
+    by_name = WHOLE_IMAGE if isinstance(data.targets, dict) else (*WHOLE_IMAGE, "objects", "mask")
+    for _, kind, names, values in heads_of(data.task, data.targets):
+        if kind in by_name:
+            there, _ = figures_of(kind, names, values.numpy(), data.splits, data.seen.areas)
+            return [(name, used[there[used, number] > 0]) for number, name in enumerate(names)]
+    return [("images", used)]
 
 
 def _fetched(data: Gathered, order: np.ndarray, seed: int, augment: Augment | None, epochs: int) -> list[SampledImage]:
     samples: list[SampledImage] = []
     for indices in torch.from_numpy(order).split(AT_ONCE) if len(order) else ():
-        decoded = next(iter(data.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))
+        decoded = data.decoded(indices)
         target: Target = chosen(data.targets, indices) if decoded.maps is None else decoded.maps
         after = (
             []

@@ -7,12 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
-
 from cnnatomy.data.dataset import Source
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import Decode, ImageSet
 from cnnatomy.data.images import ImageError, quiet_decoders
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.data.sources import scenes
 from cnnatomy.data.sources.drawn import DrawnScenes
 
@@ -71,5 +70,4 @@ def _sample(image_set: ImageSet) -> Iterator[Decode]:
     """Evenly through all images; of those that only come one after another, the first."""
     if image_set.stream is not None:
         return islice(image_set.decoders(), SAMPLE)
-    indices = np.unique(np.linspace(0, len(image_set) - 1, min(len(image_set), SAMPLE)).astype(int)).tolist()
-    return (partial(image_set.fetch, index) for index in indices)
+    return (partial(image_set.fetch, index) for index in evenly(len(image_set), SAMPLE).tolist())

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import LEFT_OUT, TRAIN
 from cnnatomy.data.inspection.gathering import Gathered
-from cnnatomy.data.stores import Draw
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.errors import UserError
 
 LARGEST_SIDE = 64
@@ -50,12 +50,11 @@ def sampled(data: Gathered, grey: bool = False) -> Sampled:
     count = min(len(wanted), MAX_IMAGES, MAX_NUMBERS // width)
     if count < 2:
         raise UserError(f"{data.source}: a view needs two images at least, and there are {len(wanted)}")
-    some = wanted[np.linspace(0, len(wanted) - 1, count).astype(int)]
+    some = wanted[evenly(len(wanted), count)]
     found = np.empty((count, width))
     for start in range(0, count, AT_ONCE):
         indices = torch.from_numpy(some[start : start + AT_ONCE])
-        images = next(iter(data.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))]))).images
-        small = images.double() / 255
+        small = data.decoded(indices).images.double() / 255
         small = small.mean(1, keepdim=True) if grey else small
         found[start : start + AT_ONCE] = F.adaptive_avg_pool2d(small, shape[1:]).flatten(1).numpy()
     targets = data.targets

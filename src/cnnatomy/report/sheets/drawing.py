@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from cnnatomy.data.frames import OUTSIDE
 from cnnatomy.data.inspection.samples import SampledClass, SampledImage, ShownImage
+from cnnatomy.errors import counted
 from cnnatomy.report.sheets.sheet import Tile, TileRow, factor_of, image_of
 from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Task
@@ -43,7 +44,7 @@ def _colour_of(row: SampledClass, task: Task) -> tuple[int, int, int] | None:
 
 
 def _title(row: SampledClass) -> str:
-    return f"{row.name} ({row.images:,} image{'s' * (row.images != 1)})"
+    return f"{row.name} ({counted(row.images, 'image')})"
 
 
 def _group(sample: SampledImage, task: Task) -> tuple[Tile, ...]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from cnnatomy.data.inspection.taking import evenly
 from cnnatomy.data.inspection.views import Components, Floats, Sampled, Spectrum, Whitened
 from cnnatomy.report.sheets.sheet import Tile, TileRow, factor_of, image_of
 
@@ -18,25 +20,24 @@ def component_rows(found: Sampled, components: Components, most: int) -> tuple[T
     """The mean image, and the first components with the share of the variance that each holds."""
     shares = components.variances / components.total if components.total else components.variances
     shown = [
-        Tile(_tile(_centred(row), found).image, f"{number}: {share:.1%}")
+        Tile(_image(_centred(row), found), f"{number}: {share:.1%}")
         for number, (row, share) in enumerate(zip(components.components[:most], shares[:most], strict=True), 1)
     ]
     return (
-        TileRow("mean image", ((_tile(_bytes(components.mean), found),),)),
+        TileRow("mean image", ((Tile(_image(_bytes(components.mean), found)),),)),
         TileRow("principal components (grey: 0), with their share of the variance", tuple((tile,) for tile in shown)),
     )
 
 
 def whitened_rows(found: Sampled, white: Whitened, images: int) -> tuple[TileRow, ...]:
     """Images, evenly taken, each before and after."""
-    some = np.unique(np.linspace(0, len(found.rows) - 1, min(images, len(found.rows))).astype(int))
     spread = DEVIATIONS * max(float(white.rows.std()), 1e-12)
     groups = tuple(
         (
-            Tile(_tile(_bytes(found.rows[index]), found).image, "before"),
-            Tile(_tile(_bytes(0.5 + white.rows[index] / (2 * spread)), found).image, "after"),
+            Tile(_image(_bytes(found.rows[index]), found), "before"),
+            Tile(_image(_bytes(0.5 + white.rows[index] / (2 * spread)), found), "after"),
         )
-        for index in some.tolist()
+        for index in evenly(len(found.rows), images).tolist()
     )
     return (TileRow(f"before and after whitening (grey: 0, black and white: {DEVIATIONS:g} deviations)", groups),)
 
@@ -54,8 +55,8 @@ def spectrum_row(spectra: Sequence[Spectrum]) -> TileRow:
     return TileRow("mean log amplitude, and the exponent of its fall", tuple((tile,) for tile in tiles))
 
 
-def _tile(pixels: NDArray[np.uint8], found: Sampled) -> Tile:
-    return Tile(image_of(pixels.reshape(found.shape), factor_of(*found.shape[1:])))
+def _image(pixels: NDArray[np.uint8], found: Sampled) -> Image.Image:
+    return image_of(pixels.reshape(found.shape), factor_of(*found.shape[1:]))
 
 
 def _bytes(values: Floats) -> NDArray[np.uint8]:
