@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnatomy.data.sources.manifest import MAX_FLOAT32
-from cnnatomy.data.truth import Classes, KnownNumbers, SeveralLabels, Truth
+from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, SeveralLabels, Truth
 from cnnatomy.errors import UserError, nearest, quoted, shown, some_of
 from cnnatomy.limits import MAX_CLASSES
 

@@ -25,7 +25,7 @@ from cnnatomy.data.images import Coding, class_numbers
 from cnnatomy.data.labelling import one_class_each, several_each
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.rows import Rows, is_list, read_rows
-from cnnatomy.data.truth import KnownNumbers, Masks, Truth
+from cnnatomy.data.truth import MAX_FLOAT32, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, nearest, printable, quoted, some_of
 
 IMAGE = ("image", "file", "file_name", "filename", "path")
@@ -34,7 +34,6 @@ SPLIT = "split"
 LABEL, LABELS, MASK = "label", "labels", "mask"
 TRIED = 100
 """Files of which one must be there, so that a wrong folder is told at once."""
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _WITH_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
 """A number with a decimal comma."""
 _SEPARATORS = re.compile("[;|]")

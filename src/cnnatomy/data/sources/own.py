@@ -23,8 +23,7 @@ from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
 from cnnatomy.data.labelling import several_each
-from cnnatomy.data.sources.manifest import MAX_FLOAT32
-from cnnatomy.data.truth import Classes, KnownNumbers, Masks, Truth
+from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, own_code, printable, quoted, shown, some_of
 from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
 from cnnatomy.readers.torch.names import PREFIX, load_callable
