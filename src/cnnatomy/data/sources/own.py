@@ -38,7 +38,6 @@ Used = TypeVar("Used")
 class FromOwn:
     """Fetches what `image(i)` and `mask(i)` of an object give: the path of a file, a PIL image, or a uint8 array."""
 
-    name: str
     mine: Any
     has_masks: bool
 
@@ -99,7 +98,7 @@ def read(name: str) -> ImageSet:
         truth=_TRUTHS[target](asked, count),
         splits=splits,
         has=frozenset(splits.tolist()),
-        fetch=FromOwn(name, mine, target == MASK),
+        fetch=FromOwn(mine, target == MASK),
         names=tuple(f"image({index})" for index in range(count)),
         columns={GROUP: asked.each(GROUP, count, lambda _, group: str(group))} if asked.offers(GROUP) else {},
     )
