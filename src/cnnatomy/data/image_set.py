@@ -30,6 +30,11 @@ SPLIT_NAMES = {
 """What files, folders and columns call them, in lower case."""
 
 
+def split_called(name: object) -> int | None:
+    """The split that goes by this name; None where it is another, or no text."""
+    return SPLIT_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
+
+
 class Fetched(NamedTuple):
     """One image in its frame, `(channels, rows, columns)` uint8, how it is stored, and its map of classes, if any."""
 

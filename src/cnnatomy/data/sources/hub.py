@@ -18,7 +18,7 @@ import numpy as np
 
 from cnnatomy.data.class_list import ClassList
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, Decode, Fetched, ImageSet
+from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet, split_called
 from cnnatomy.data.images import (
     Coding,
     ImageError,
@@ -225,8 +225,8 @@ def _by_split(tables: Mapping[str, Any], source: str) -> tuple[dict[str, Any], t
     """The tables that are train, val and test, by their names; a single one is what is then divided."""
     if len(tables) == 1:
         return dict(tables), ()
-    found = {name: table for name, table in tables.items() if name.lower() in SPLIT_NAMES}
-    numbers = [SPLIT_NAMES[name.lower()] for name in found]
+    found = {name: table for name, table in tables.items() if split_called(name) is not None}
+    numbers = list(map(split_called, found))
     if TRAIN not in numbers:
         raise UserError(f"{source} has the splits {', '.join(tables)}, but no train")
     if len(set(numbers)) < len(numbers):
@@ -243,15 +243,16 @@ def _splits(
 ) -> tuple[Any, frozenset[int]]:
     """TRAIN, VAL or TEST of each row, by its table, or by a column."""
     if said is None:
-        of_table = [SPLIT_NAMES[name.lower()] if len(tables) > 1 else TRAIN for name in tables]
-        return np.repeat(np.array(of_table, np.int8), counts), frozenset(of_table)
-    unknown = sorted({str(value) for value in said if str(value).lower() not in SPLIT_NAMES})
+        of_table = np.array([split_called(name) if len(tables) > 1 else TRAIN for name in tables], np.int8)
+        return np.repeat(of_table, counts), frozenset(of_table.tolist())
+    numbers = [split_called(value) for value in said]
+    unknown = sorted({str(value) for value, number in zip(said, numbers, strict=True) if number is None})
     if unknown:
         raise UserError(
             f"{source}: column {column} says {', '.join(map(quoted, unknown[:3]))}; expected {', '.join(SPLITS)}"
         )
-    numbers = np.array([SPLIT_NAMES[str(value).lower()] for value in said], np.int8)
-    return numbers, frozenset(numbers.tolist())
+    of_row = np.array(numbers, np.int8)
+    return of_row, frozenset(of_row.tolist())
 
 
 def _name(split: str, number: int, path: str | None, wanted: HubName) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.class_list import class_list
-from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, FromFiles, ImageSet
+from cnnatomy.data.image_set import TRAIN, FromFiles, ImageSet, split_called
 from cnnatomy.data.images import Coding, class_numbers
 from cnnatomy.data.labelling import one_class_each, several_each
 from cnnatomy.data.maps import meaning
@@ -109,7 +109,7 @@ def _splits(rows: Rows) -> NDArray[np.int8]:
         return np.full(len(rows), TRAIN, np.int8)
     splits = np.empty(len(rows), np.int8)
     for row, cell in enumerate(rows.columns[SPLIT]):
-        split = SPLIT_NAMES.get(cell.strip().lower()) if isinstance(cell, str) else None
+        split = split_called(cell)
         if split is None:
             raise rows.error(row, SPLIT, "train, val or test")
         splits[row] = split

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
+from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet, split_called
 from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
 from cnnatomy.data.labelling import several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
@@ -178,7 +178,7 @@ class Asked:
         return splits
 
     def _split(self, index: int, given: Any) -> int:
-        split = SPLIT_NAMES.get(given.strip().lower()) if isinstance(given, str) else None
+        split = split_called(given)
         if split is None:
             raise self.error("split", index, "'train', 'val' or 'test'", given)
         return split
