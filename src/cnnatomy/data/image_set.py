@@ -43,6 +43,14 @@ class Fetched(NamedTuple):
     map: Pixels | None = None
 
 
+def read_fetched(
+    image: Path | bytes, frame: Frame, mask: Path | bytes | None = None, coding: Coding = class_numbers
+) -> Fetched:
+    """An image, and its mask where there is one, of files or their contents; raises `ImageError` as `read_map` does."""
+    pixels, stored = read_stored(image, frame)
+    return Fetched(pixels, stored, None if mask is None else read_map(mask, stored, frame, coding))
+
+
 class Fetch(Protocol):
     """Gives the image of this number, or raises `ImageError`."""
 
@@ -145,7 +153,4 @@ class FromFiles:
     coding: Coding = class_numbers
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
-        pixels, stored = read_stored(self.paths[index], frame)
-        if not self.masks:
-            return Fetched(pixels, stored)
-        return Fetched(pixels, stored, read_map(self.masks[index], stored, frame, self.coding))
+        return read_fetched(self.paths[index], frame, self.masks[index] if self.masks else None, self.coding)

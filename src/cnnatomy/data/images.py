@@ -78,27 +78,37 @@ def quiet_decoders() -> Iterator[None]:
         yield
 
 
+Coding: TypeAlias = Callable[[Image.Image], Pixels]
+"""Gives the class of each pixel of an open mask, `(rows, columns)` uint8; raises `ImageError` where there is none."""
+
+
+def class_numbers(image: Image.Image) -> Pixels:
+    """The classes of a mask: its grey levels, or places in its palette; colours that are all grey count as grey."""
+    numbers = np.asarray(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB"))
+    if numbers.ndim == 3:
+        if (numbers != numbers[..., :1]).any():
+            raise ColoursError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
+        numbers = numbers[..., 0]
+    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
+        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
+    return numbers.astype(np.uint8)
+
+
 def read_image(path: Path, frame: Frame) -> Pixels:
     """The image at `path` as `(channels, rows, columns)` uint8; see `read_stored`."""
     return read_stored(path, frame)[0]
 
 
-def read_stored(path: Path, frame: Frame) -> tuple[Pixels, Stored]:
-    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, fitted into a frame; and how it
-    lies in its file.
+def read_stored(place: Path | bytes, frame: Frame) -> tuple[Pixels, Stored]:
+    """The image of a file or its content as `(channels, rows, columns)` uint8, upright by its EXIF, fitted into a
+    frame; and how it lies in its file.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
     Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
     large.
     """
-    with opened_image(path) as image:
-        return fitted(image, frame)
-
-
-def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
-    """The same of a file's content."""
-    with opened_image(content) as image:
+    with opened_image(place) as image:
         return fitted(image, frame)
 
 
@@ -111,10 +121,10 @@ def read_content(path: Path) -> bytes:
             return file.read()
 
 
-def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding = class_numbers) -> Pixels:
     """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted; of a file or its content.
 
-    `coding` says which number its classes have, by default `class_numbers`. A map lies as its image in the file, or
+    `coding` says which number its classes have. A map lies as its image in the file, or
     upright; upright where both have one size, as with the orientations 2, 3 and 4.
     Raises `ImageError` as `read_stored`, and where it has another size than the image, or no classes.
     """
@@ -180,7 +190,7 @@ def fitted(image: Image.Image, frame: Frame) -> tuple[Pixels, Stored]:
     return frame.fitted(_eight_bits(turned), stored.upright), stored
 
 
-def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding = class_numbers) -> Pixels:
     """A map that is open as `read_map` has it; raises whatever Pillow's decoders do."""
     size = image.height, image.width
     if size not in (stored.size, stored.upright):
@@ -188,26 +198,10 @@ def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding 
         raise ImageError(
             f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
         )
-    classes = Image.fromarray((coding or class_numbers)(image))
+    classes = Image.fromarray(coding(image))
     if size != stored.upright:
         classes = classes.transpose(TURNS[stored.orientation])
     return frame.fitted_map(classes)
-
-
-Coding: TypeAlias = Callable[[Image.Image], Pixels]
-"""Gives the class of each pixel of an open mask, `(rows, columns)` uint8; raises `ImageError` where there is none."""
-
-
-def class_numbers(image: Image.Image) -> Pixels:
-    """The classes of a mask: its grey levels, or places in its palette; colours that are all grey count as grey."""
-    numbers = np.asarray(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB"))
-    if numbers.ndim == 3:
-        if (numbers != numbers[..., :1]).any():
-            raise ColoursError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
-        numbers = numbers[..., 0]
-    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
-        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
-    return numbers.astype(np.uint8)
 
 
 def size_in(content: bytes) -> tuple[int, int]:

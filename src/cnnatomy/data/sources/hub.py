@@ -18,15 +18,13 @@ import numpy as np
 
 from cnnatomy.data.class_list import ClassList
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet, split_called
+from cnnatomy.data.image_set import SPLITS, TRAIN, Decode, Fetched, ImageSet, read_fetched, split_called
 from cnnatomy.data.images import (
     Coding,
     ImageError,
     class_numbers,
     quiet_decoders,
-    read_bytes,
     read_content,
-    read_map,
     size_in,
 )
 from cnnatomy.data.maps import Meaning, meaning
@@ -115,10 +113,8 @@ class RowDecoder:
     coding: Coding
 
     def __call__(self, row: Mapping[str, Any], frame: Frame) -> Fetched:
-        pixels, stored = read_bytes(_content(row[self.image]), frame)
-        if self.mask is None:
-            return Fetched(pixels, stored)
-        return Fetched(pixels, stored, read_map(_content(row[self.mask]), stored, frame, self.coding))
+        image, mask = _content(row[self.image]), None if self.mask is None else _content(row[self.mask])
+        return read_fetched(image, frame, mask, self.coding)
 
 
 @dataclass(frozen=True, eq=False)
