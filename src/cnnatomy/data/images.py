@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -42,6 +44,10 @@ UNREAD_SUFFIXES = frozenset(suffix for suffixes in UNREAD_FORMATS.values() for s
 """What files of images end in that are not read."""
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of images without colours."""
+LOOKED_AT_TOGETHER = 512
+"""Files that threads open before any more are named to them."""
+File = TypeVar("File")
+Look = TypeVar("Look")
 _STRIP = 2**20
 """Pixels that are converted at once."""
 _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
@@ -212,6 +218,14 @@ def size_in(content: bytes) -> tuple[int, int]:
     """
     with opened_image(content) as image:
         return image.height, image.width
+
+
+def look_at_each(look: Callable[[File], Look], files: Iterable[File]) -> Iterator[Look]:
+    """What is found of each file, in order, by several threads. Go through it in the main thread only."""
+    coming = iter(files)
+    with quiet_decoders(), ThreadPoolExecutor() as threads:
+        while part := list(islice(coming, LOOKED_AT_TOGETHER)):
+            yield from threads.map(look, part)
 
 
 TURNS = {

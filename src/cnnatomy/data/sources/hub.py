@@ -6,13 +6,12 @@ what. `hf-stream:` does the same with what does not fit on the disk: its images 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from cnnatomy.data.images import (
     Coding,
     ImageError,
     class_numbers,
-    quiet_decoders,
+    look_at_each,
     read_content,
     size_in,
 )
@@ -38,10 +37,6 @@ from cnnatomy.errors import UserError, printable, quoted, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
-
-AT_ONCE = 512
-"""Images that threads look at together."""
-Look = TypeVar("Look")
 
 
 def recognises(name: str) -> bool:
@@ -271,7 +266,7 @@ def _truth(
     """What there is to learn; what only the images themselves tell of it, a look at each does."""
     where = f"{wanted.source}: column {chosen.target[0]}"
     if chosen.kind == OBJECTS:
-        sizes = _of_each(tables, chosen.image, size_in, (1, 1))
+        sizes = _sizes(tables, chosen.image)
         return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
     return truth(chosen, features, columns, wanted.source)
 
@@ -284,18 +279,14 @@ def _classes_of_masks(wanted: HubName, column: str, tables: Sequence[Any], names
     return meaning((partial(_content, row[column]) for row in rows), names, listed, f"{wanted.source}: column {column}")
 
 
-def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:
-    """What is found of the image of each row, by several threads; broken ones are told when all are read."""
+def _sizes(tables: Sequence[Any], column: str) -> list[tuple[int, int]]:
+    """Rows and columns of each image; 1 x 1 of broken ones, which are told when all are read."""
 
-    def found(row: Mapping[str, Any]) -> Look:
+    def size(row: Mapping[str, Any]) -> tuple[int, int]:
         try:
-            return look(_content(row[column]))
+            return size_in(_content(row[column]))
         except ImageError:
-            return otherwise
+            return 1, 1
 
     rows = chain.from_iterable(table.select_columns([column]) for table in tables)
-    result: list[Look] = []
-    with quiet_decoders(), ThreadPoolExecutor() as threads:
-        while part := list(islice(rows, AT_ONCE)):
-            result += threads.map(found, part)
-    return result
+    return list(look_at_each(size, rows))
