@@ -54,6 +54,11 @@ class Chosen:
         return self.target[0] if self.kind == MASK else None
 
     @property
+    def images(self) -> list[str]:
+        """The columns that hold images."""
+        return [self.image, *([self.mask] if self.mask else [])]
+
+    @property
     def scalars(self) -> list[str]:
         """Every column that is read before an image is."""
         read = (*(self.target if self.kind != MASK else ()), *self.others, *((self.split,) if self.split else ()))
