@@ -43,10 +43,11 @@ def read(name: str) -> ImageSet:
             its columns are.
     """
     wanted = parsed(name)
-    splits, ignored = _by_split(opened(wanted, bare=has_parquet(wanted)), wanted.source)
+    is_parquet = has_parquet(wanted)
+    splits, ignored = _by_split(opened(wanted, bare=is_parquet), wanted.source)
     features = _features(next(iter(splits.values())), wanted.source)
     chosen = choose(features, wanted.choices, wanted.source)
-    if has_parquet(wanted) and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
+    if is_parquet and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
         splits, _ = _by_split(opened(wanted, [*chosen.images, *chosen.scalars]), wanted.source)
     with described(wanted):
         if wanted.prefix == STREAM:
