@@ -30,12 +30,25 @@ SPLIT_NAMES = {
 """What files, folders and columns call them, in lower case."""
 
 
+def split_called(name: object) -> int | None:
+    """The split that goes by this name; None where it is another, or no text."""
+    return SPLIT_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
+
+
 class Fetched(NamedTuple):
     """One image in its frame, `(channels, rows, columns)` uint8, how it is stored, and its map of classes, if any."""
 
     pixels: Pixels
     stored: Stored
     map: Pixels | None = None
+
+
+def read_fetched(
+    image: Path | bytes, frame: Frame, mask: Path | bytes | None = None, coding: Coding = class_numbers
+) -> Fetched:
+    """An image, and its mask where there is one, of files or their contents; raises `ImageError` as `read_map` does."""
+    pixels, stored = read_stored(image, frame)
+    return Fetched(pixels, stored, None if mask is None else read_map(mask, stored, frame, coding))
 
 
 class Fetch(Protocol):
@@ -140,7 +153,4 @@ class FromFiles:
     coding: Coding = class_numbers
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
-        pixels, stored = read_stored(self.paths[index], frame)
-        if not self.masks:
-            return Fetched(pixels, stored)
-        return Fetched(pixels, stored, read_map(self.masks[index], stored, frame, self.coding))
+        return read_fetched(self.paths[index], frame, self.masks[index] if self.masks else None, self.coding)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -42,6 +44,10 @@ UNREAD_SUFFIXES = frozenset(suffix for suffixes in UNREAD_FORMATS.values() for s
 """What files of images end in that are not read."""
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of images without colours."""
+LOOKED_AT_TOGETHER = 512
+"""Files that threads open before any more are named to them."""
+File = TypeVar("File")
+Look = TypeVar("Look")
 _STRIP = 2**20
 """Pixels that are converted at once."""
 _TOO_LARGE = f"more than {MAX_IMAGE_PIXELS:,} pixels: make it smaller first"
@@ -78,27 +84,37 @@ def quiet_decoders() -> Iterator[None]:
         yield
 
 
+Coding: TypeAlias = Callable[[Image.Image], Pixels]
+"""Gives the class of each pixel of an open mask, `(rows, columns)` uint8; raises `ImageError` where there is none."""
+
+
+def class_numbers(image: Image.Image) -> Pixels:
+    """The classes of a mask: its grey levels, or places in its palette; colours that are all grey count as grey."""
+    numbers = np.asarray(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB"))
+    if numbers.ndim == 3:
+        if (numbers != numbers[..., :1]).any():
+            raise ColoursError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
+        numbers = numbers[..., 0]
+    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
+        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
+    return numbers.astype(np.uint8)
+
+
 def read_image(path: Path, frame: Frame) -> Pixels:
     """The image at `path` as `(channels, rows, columns)` uint8; see `read_stored`."""
     return read_stored(path, frame)[0]
 
 
-def read_stored(path: Path, frame: Frame) -> tuple[Pixels, Stored]:
-    """The image at `path` as `(channels, rows, columns)` uint8, upright by its EXIF, fitted into a frame; and how it
-    lies in its file.
+def read_stored(place: Path | bytes, frame: Frame) -> tuple[Pixels, Stored]:
+    """The image of a file or its content as `(channels, rows, columns)` uint8, upright by its EXIF, fitted into a
+    frame; and how it lies in its file.
 
     Transparency is laid on white, 16 bits are rounded to 8, a palette is looked up; of an animation the first frame
     counts.
     Raises `ImageError` with the reason where the file is missing, no regular file, empty, no image, truncated, or too
     large.
     """
-    with opened_image(path) as image:
-        return fitted(image, frame)
-
-
-def read_bytes(content: bytes, frame: Frame) -> tuple[Pixels, Stored]:
-    """The same of a file's content."""
-    with opened_image(content) as image:
+    with opened_image(place) as image:
         return fitted(image, frame)
 
 
@@ -111,10 +127,10 @@ def read_content(path: Path) -> bytes:
             return file.read()
 
 
-def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+def read_map(place: Path | bytes, stored: Stored, frame: Frame, coding: Coding = class_numbers) -> Pixels:
     """A map of classes, `(rows, columns)` uint8, where the image that is stored so is fitted; of a file or its content.
 
-    `coding` says which number its classes have, by default `class_numbers`. A map lies as its image in the file, or
+    `coding` says which number its classes have. A map lies as its image in the file, or
     upright; upright where both have one size, as with the orientations 2, 3 and 4.
     Raises `ImageError` as `read_stored`, and where it has another size than the image, or no classes.
     """
@@ -180,7 +196,7 @@ def fitted(image: Image.Image, frame: Frame) -> tuple[Pixels, Stored]:
     return frame.fitted(_eight_bits(turned), stored.upright), stored
 
 
-def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding | None = None) -> Pixels:
+def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding = class_numbers) -> Pixels:
     """A map that is open as `read_map` has it; raises whatever Pillow's decoders do."""
     size = image.height, image.width
     if size not in (stored.size, stored.upright):
@@ -188,26 +204,10 @@ def placed_map(image: Image.Image, stored: Stored, frame: Frame, coding: Coding 
         raise ImageError(
             f"the mask has {columns} x {rows} pixels (width x height), its image {wanted_columns} x {wanted_rows}"
         )
-    classes = Image.fromarray((coding or class_numbers)(image))
+    classes = Image.fromarray(coding(image))
     if size != stored.upright:
         classes = classes.transpose(TURNS[stored.orientation])
     return frame.fitted_map(classes)
-
-
-Coding: TypeAlias = Callable[[Image.Image], Pixels]
-"""Gives the class of each pixel of an open mask, `(rows, columns)` uint8; raises `ImageError` where there is none."""
-
-
-def class_numbers(image: Image.Image) -> Pixels:
-    """The classes of a mask: its grey levels, or places in its palette; colours that are all grey count as grey."""
-    numbers = np.asarray(image if image.mode in ("1", "L", "P") or image.mode.startswith("I") else image.convert("RGB"))
-    if numbers.ndim == 3:
-        if (numbers != numbers[..., :1]).any():
-            raise ColoursError(f"a mask has one number for each pixel; this one has colours (mode {image.mode})")
-        numbers = numbers[..., 0]
-    if numbers.max(initial=0) > OUTSIDE or numbers.min(initial=0) < 0:
-        raise ImageError(f"a mask has classes from 0 to {OUTSIDE}, this one {numbers.min()} to {numbers.max()}")
-    return numbers.astype(np.uint8)
 
 
 def size_in(content: bytes) -> tuple[int, int]:
@@ -218,6 +218,14 @@ def size_in(content: bytes) -> tuple[int, int]:
     """
     with opened_image(content) as image:
         return image.height, image.width
+
+
+def look_at_each(look: Callable[[File], Look], files: Iterable[File]) -> Iterator[Look]:
+    """What is found of each file, in order, by several threads. Go through it in the main thread only."""
+    coming = iter(files)
+    with quiet_decoders(), ThreadPoolExecutor() as threads:
+        while part := list(islice(coming, LOOKED_AT_TOGETHER)):
+            yield from threads.map(look, part)
 
 
 TURNS = {

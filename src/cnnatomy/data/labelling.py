@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cnnatomy.data.truth import Classes, SeveralLabels
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable
 from cnnatomy.limits import MAX_LABELS_HELD
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def word_of(value: Any) -> str | None:
+    """What a cell of a file says, in a word: text on one line, or a whole number; None where it is none."""
+    word = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return word if word and printable(word) == word else None
 
 
 def ordered(words: Iterable[str]) -> tuple[str, ...]:

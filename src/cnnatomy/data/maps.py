@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ from PIL import Image
 
 from cnnatomy.data.class_list import FILE, ClassList, Colour
 from cnnatomy.data.frames import OUTSIDE, Pixels
-from cnnatomy.data.images import FORMATS, Coding, ColoursError, ImageError, class_numbers, opened_image, quiet_decoders
+from cnnatomy.data.images import FORMATS, Coding, ColoursError, ImageError, class_numbers, look_at_each, opened_image
 from cnnatomy.errors import UserError, some_of
 
 BINARY = ("background", "foreground")
@@ -112,7 +110,8 @@ def _found(
     reasons: list[str] = []
     seen: NDArray[np.bool_] = np.zeros(OUTSIDE + 1, np.bool_)
 
-    def numbers(mask: Callable[[], Path | bytes], name: str) -> NDArray[np.bool_] | str:
+    def numbers(named: tuple[Callable[[], Path | bytes], str]) -> NDArray[np.bool_] | str:
+        mask, name = named
         try:
             with opened_image(mask()) as image:
                 return np.bincount(class_numbers(image).reshape(-1), minlength=OUTSIDE + 1) > 0
@@ -124,12 +123,9 @@ def _found(
         except ImageError as error:
             return str(error)
 
-    with quiet_decoders(), ThreadPoolExecutor() as threads:
-        pairs = zip(masks, names, strict=True)
-        while part := list(islice(pairs, 512)):
-            for found in threads.map(numbers, *zip(*part, strict=True)):
-                if isinstance(found, str):
-                    reasons.append(found)
-                else:
-                    seen |= found
+    for found in look_at_each(numbers, zip(masks, names, strict=True)):
+        if isinstance(found, str):
+            reasons.append(found)
+        else:
+            seen |= found
     return np.flatnonzero(seen).tolist(), reasons

@@ -22,6 +22,8 @@ from cnnatomy.tasks.task import Task
 
 COMMON = 10
 """Images that a label must have so that splits are balanced by it; rarer ones fall as they may."""
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+"""The largest number that can be learned."""
 
 
 class Strata(NamedTuple):

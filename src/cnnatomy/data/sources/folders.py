@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet, split_called
 from cnnatomy.data.images import SUFFIXES, UNREAD_SUFFIXES
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, printable, some_of
@@ -72,11 +72,11 @@ def _parts(folder: Path) -> dict[int, Path]:
         raise UserError(
             f"{folder} {problem}. Expected one folder of images a class, such as {folder}/cat and {folder}/dog"
         )
-    if not all(path.name.lower() in SPLIT_NAMES for path in folders):
+    of_splits = split_folders(folder)
+    if len(of_splits) < len(folders):
         return {TRAIN: folder}
     parts: dict[int, Path] = {}
-    for path in folders:
-        split = SPLIT_NAMES[path.name.lower()]
+    for split, path in of_splits:
         if split in parts:
             raise UserError(f"{folder} has both {parts[split].name} and {path.name}: keep one")
         parts[split] = path
@@ -106,6 +106,11 @@ def folders_in(folder: Path) -> list[Path]:
     """The folders right below, in order, without hidden ones."""
     _, names, _ = next(_walk(folder))
     return [folder / name for name in sorted(names)]
+
+
+def split_folders(folder: Path) -> list[tuple[int, Path]]:
+    """Those of them that are called as a split is, each with its split."""
+    return [(split, path) for path in folders_in(folder) if (split := split_called(path.name)) is not None]
 
 
 class FoundFiles(NamedTuple):

@@ -6,44 +6,28 @@ what. `hf-stream:` does the same with what does not fit on the disk: its images 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, chain, islice
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cnnatomy.data.class_list import ClassList
-from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, Decode, Fetched, ImageSet
-from cnnatomy.data.images import (
-    Coding,
-    ImageError,
-    class_numbers,
-    quiet_decoders,
-    read_bytes,
-    read_content,
-    read_map,
-    size_in,
-)
+from cnnatomy.data.image_set import SPLITS, TRAIN, ImageSet, split_called
+from cnnatomy.data.images import class_numbers
 from cnnatomy.data.maps import Meaning, meaning
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.hub_boxes import objects
 from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
 from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, has_parquet, opened, parsed
+from cnnatomy.data.sources.hub_rows import FromRows, HubStream, RowDecoder, contents, sizes_of
 from cnnatomy.data.streaming import FromStream
 from cnnatomy.data.truth import Masks, Truth
-from cnnatomy.errors import UserError, printable, quoted, shown
+from cnnatomy.errors import UserError, printable, quoted
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
-
-AT_ONCE = 512
-"""Images that threads look at together."""
-Look = TypeVar("Look")
 
 
 def recognises(name: str) -> bool:
@@ -59,11 +43,12 @@ def read(name: str) -> ImageSet:
             its columns are.
     """
     wanted = parsed(name)
-    splits, ignored = _by_split(opened(wanted, bare=has_parquet(wanted)), wanted.source)
+    is_parquet = has_parquet(wanted)
+    splits, ignored = _by_split(opened(wanted, bare=is_parquet), wanted.source)
     features = _features(next(iter(splits.values())), wanted.source)
     chosen = choose(features, wanted.choices, wanted.source)
-    if has_parquet(wanted) and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
-        splits, _ = _by_split(opened(wanted, [*_images(chosen), *chosen.scalars]), wanted.source)
+    if is_parquet and wanted.prefix != STREAM:  # what is not used is not decoded into the cache
+        splits, _ = _by_split(opened(wanted, [*chosen.images, *chosen.scalars]), wanted.source)
     with described(wanted):
         if wanted.prefix == STREAM:
             bare = opened(wanted, chosen.scalars)
@@ -106,68 +91,6 @@ def read(name: str) -> ImageSet:
     )
 
 
-@dataclass(frozen=True)
-class RowDecoder:
-    """Decodes the image of a row, and its map, if any, whose classes `coding` tells; raises `ImageError`."""
-
-    image: str
-    mask: str | None
-    coding: Coding
-
-    def __call__(self, row: Mapping[str, Any], frame: Frame) -> Fetched:
-        pixels, stored = read_bytes(_content(row[self.image]), frame)
-        if self.mask is None:
-            return Fetched(pixels, stored)
-        return Fetched(pixels, stored, read_map(_content(row[self.mask]), stored, frame, self.coding))
-
-
-@dataclass(frozen=True, eq=False)
-class FromRows:
-    """Fetches from the rows of several tables, one after another; `ends` are where each ends."""
-
-    tables: tuple[Dataset, ...]
-    ends: tuple[int, ...]
-    decode: RowDecoder
-
-    def __call__(self, index: int, frame: Frame) -> Fetched:
-        table = int(np.searchsorted(self.ends, index, side="right"))
-        row = self.tables[table][index - (self.ends[table - 1] if table else 0)]
-        return self.decode(row, frame)
-
-
-@dataclass(frozen=True, eq=False)
-class HubStream:
-    """All images in the order in which they come, table after table; `ends` are where each ends."""
-
-    source: str
-    tables: tuple[IterableDataset, ...]
-    ends: tuple[int, ...]
-    decode: RowDecoder
-
-    def __call__(self, first: int = 0) -> Iterator[Decode]:
-        for table, start, end in zip(self.tables, (0, *self.ends), self.ends, strict=False):
-            if first >= end:
-                continue
-            rows = iter(table.skip(first - start) if first > start else table)
-            while (row := self._next(rows)) is not None:
-                yield partial(self.decode, row)
-
-    def _next(self, rows: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        try:
-            return next(rows, None)
-        except Exception as error:  # of pyarrow, fsspec, httpx, ...
-            raise UserError(f"{self.source}: the stream has ended: {shown(error)}") from None
-
-
-def _content(cell: Any) -> bytes:
-    """The bytes of an image's file, of which a row has these or the path."""
-    if isinstance(cell, Mapping):
-        cell = cell["bytes"] if cell["bytes"] is not None else cell["path"]
-    if cell is None:
-        raise ImageError("there is no image in this row")
-    return cell if isinstance(cell, bytes) else read_content(Path(cell))
-
-
 class RowsRead(NamedTuple):
     """How many rows a table has, what its scalar columns say, and where the images lay, as far as it is told."""
 
@@ -195,18 +118,12 @@ def _rows_of_stream(table: IterableDataset, chosen: Chosen) -> RowsRead:
     return RowsRead(count, columns, [None] * count)
 
 
-def _images(chosen: Chosen) -> list[str]:
-    """The columns that hold images."""
-    return [chosen.image, *([chosen.mask] if chosen.mask else [])]
-
-
 def _bare(table: Any, chosen: Chosen) -> Any:
     """The table with its images alone, which are not decoded by it."""
     from datasets import Image
 
-    names = _images(chosen)
-    table = table.select_columns(names)
-    for name in names:
+    table = table.select_columns(chosen.images)
+    for name in chosen.images:
         if isinstance(table.features[name], Image):
             table = table.cast_column(name, Image(decode=False))
     return table
@@ -225,8 +142,8 @@ def _by_split(tables: Mapping[str, Any], source: str) -> tuple[dict[str, Any], t
     """The tables that are train, val and test, by their names; a single one is what is then divided."""
     if len(tables) == 1:
         return dict(tables), ()
-    found = {name: table for name, table in tables.items() if name.lower() in SPLIT_NAMES}
-    numbers = [SPLIT_NAMES[name.lower()] for name in found]
+    found = {name: table for name, table in tables.items() if split_called(name) is not None}
+    numbers = list(map(split_called, found))
     if TRAIN not in numbers:
         raise UserError(f"{source} has the splits {', '.join(tables)}, but no train")
     if len(set(numbers)) < len(numbers):
@@ -243,15 +160,16 @@ def _splits(
 ) -> tuple[Any, frozenset[int]]:
     """TRAIN, VAL or TEST of each row, by its table, or by a column."""
     if said is None:
-        of_table = [SPLIT_NAMES[name.lower()] if len(tables) > 1 else TRAIN for name in tables]
-        return np.repeat(np.array(of_table, np.int8), counts), frozenset(of_table)
-    unknown = sorted({str(value) for value in said if str(value).lower() not in SPLIT_NAMES})
+        of_table = np.array([split_called(name) if len(tables) > 1 else TRAIN for name in tables], np.int8)
+        return np.repeat(of_table, counts), frozenset(of_table.tolist())
+    numbers = [split_called(value) for value in said]
+    unknown = sorted({str(value) for value, number in zip(said, numbers, strict=True) if number is None})
     if unknown:
         raise UserError(
             f"{source}: column {column} says {', '.join(map(quoted, unknown[:3]))}; expected {', '.join(SPLITS)}"
         )
-    numbers = np.array([SPLIT_NAMES[str(value).lower()] for value in said], np.int8)
-    return numbers, frozenset(numbers.tolist())
+    of_row = np.array(numbers, np.int8)
+    return of_row, frozenset(of_row.tolist())
 
 
 def _name(split: str, number: int, path: str | None, wanted: HubName) -> str:
@@ -274,7 +192,7 @@ def _truth(
     """What there is to learn; what only the images themselves tell of it, a look at each does."""
     where = f"{wanted.source}: column {chosen.target[0]}"
     if chosen.kind == OBJECTS:
-        sizes = _of_each(tables, chosen.image, size_in, (1, 1))
+        sizes = sizes_of(tables, chosen.image)
         return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
     return truth(chosen, features, columns, wanted.source)
 
@@ -283,22 +201,4 @@ def _classes_of_masks(wanted: HubName, column: str, tables: Sequence[Any], names
     """What the pixels of its masks mean, by what was typed or is found in them."""
     said = wanted.choices.get("names")
     listed = ClassList(Path(wanted.source), tuple(said.split(","))) if said else None
-    rows = chain.from_iterable(table.select_columns([column]) for table in tables)
-    return meaning((partial(_content, row[column]) for row in rows), names, listed, f"{wanted.source}: column {column}")
-
-
-def _of_each(tables: Sequence[Any], column: str, look: Callable[[bytes], Look], otherwise: Look) -> list[Look]:
-    """What is found of the image of each row, by several threads; broken ones are told when all are read."""
-
-    def found(row: Mapping[str, Any]) -> Look:
-        try:
-            return look(_content(row[column]))
-        except ImageError:
-            return otherwise
-
-    rows = chain.from_iterable(table.select_columns([column]) for table in tables)
-    result: list[Look] = []
-    with quiet_decoders(), ThreadPoolExecutor() as threads:
-        while part := list(islice(rows, AT_ONCE)):
-            result += threads.map(found, part)
-    return result
+    return meaning(contents(tables, column), names, listed, f"{wanted.source}: column {column}")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnatomy.data.sources.manifest import MAX_FLOAT32
-from cnnatomy.data.truth import Classes, KnownNumbers, SeveralLabels, Truth
+from cnnatomy.data.labelling import ordered, several_each
+from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Truth
 from cnnatomy.errors import UserError, nearest, quoted, shown, some_of
 from cnnatomy.limits import MAX_CLASSES
 
@@ -53,6 +53,11 @@ class Chosen:
     def mask(self) -> str | None:
         """The column of the masks, if they are what there is to learn."""
         return self.target[0] if self.kind == MASK else None
+
+    @property
+    def images(self) -> list[str]:
+        """The columns that hold images."""
+        return [self.image, *([self.mask] if self.mask else [])]
 
     @property
     def scalars(self) -> list[str]:
@@ -110,10 +115,8 @@ def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any
         return Classes(names, np.array([number(row, value) for row, value in enumerate(values)], np.int64))
     lists = [row or [] for row in values]
     names, number = names_of(feature.feature, [value for row in lists for value in row], where)
-    labels = np.zeros((len(lists), len(names)), np.bool_)
-    for index, row in enumerate(lists):
-        labels[index, [number(index, value) for value in row]] = True
-    return SeveralLabels(names, labels)
+    words = [[names[number(index, value)] for value in row] for index, row in enumerate(lists)]
+    return several_each(words, where, names)
 
 
 def text_columns(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
@@ -194,17 +197,17 @@ def names_of(feature: Any, values: Sequence[Any], where: str) -> tuple[tuple[str
             return int(value)
 
         return names, of_number
-    known = sorted({value for value in values if value is not None})
+    known = ordered({str(value) for value in values if value is not None})
     if len(known) > MAX_CLASSES:
         raise UserError(f"{where} has {len(known):,} different values, which are no classes")
-    places = {value: place for place, value in enumerate(known)}
+    places = {word: place for place, word in enumerate(known)}
 
     def of_value(row: int, value: Any) -> int:
         if value is None:
             raise UserError(f"{where}: row {row:,} has no class")
-        return places[value]
+        return places[str(value)]
 
-    return tuple(map(str, known)), of_value
+    return known, of_value
 
 
 def _kind(feature: Any) -> str:
@@ -252,7 +255,7 @@ def _is_image(feature: Any) -> bool:
 
 
 def _is_scalar(feature: Any) -> bool:
-    return bool(_kind(feature)) and _kind(feature) not in (MASK, SEVERAL, OBJECTS)
+    return _kind(feature) in (CLASS, NUMBERS, TEXT)
 
 
 def _type(feature: Any) -> str:

@@ -111,9 +111,14 @@ def opened(wanted: HubName, columns: Sequence[str] = (), bare: bool = False) -> 
 
 
 def _parquet_files(wanted: HubName) -> Iterator[Path]:
-    """Those of a folder, or the one that is named; none of the Hub."""
-    if wanted.path is not None:
-        yield from sorted(wanted.path.rglob("*.parquet")) if wanted.path.is_dir() else [wanted.path]
+    """Those of a folder, or the one that is named; none of the Hub. Folders that cannot be read are passed over."""
+    if wanted.path is None:
+        return
+    if not wanted.path.is_dir():
+        yield wanted.path
+    for place, folders, names in os.walk(wanted.path):
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names) if name.endswith(".parquet"))
 
 
 def has_parquet(wanted: HubName) -> bool:

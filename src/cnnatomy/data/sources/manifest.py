@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.class_list import class_list
-from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, FromFiles, ImageSet
+from cnnatomy.data.image_set import TRAIN, FromFiles, ImageSet, split_called
 from cnnatomy.data.images import Coding, class_numbers
-from cnnatomy.data.labelling import one_class_each, several_each
+from cnnatomy.data.labelling import one_class_each, several_each, word_of
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.rows import Rows, is_list, read_rows
-from cnnatomy.data.truth import KnownNumbers, Masks, Truth
+from cnnatomy.data.truth import MAX_FLOAT32, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, nearest, printable, quoted, some_of
 
 IMAGE = ("image", "file", "file_name", "filename", "path")
@@ -34,7 +34,6 @@ SPLIT = "split"
 LABEL, LABELS, MASK = "label", "labels", "mask"
 TRIED = 100
 """Files of which one must be there, so that a wrong folder is told at once."""
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _WITH_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(e[+-]?[0-9]+)?\s*", re.ASCII | re.IGNORECASE)
 """A number with a decimal comma."""
 _SEPARATORS = re.compile("[;|]")
@@ -110,7 +109,7 @@ def _splits(rows: Rows) -> NDArray[np.int8]:
         return np.full(len(rows), TRAIN, np.int8)
     splits = np.empty(len(rows), np.int8)
     for row, cell in enumerate(rows.columns[SPLIT]):
-        split = SPLIT_NAMES.get(cell.strip().lower()) if isinstance(cell, str) else None
+        split = split_called(cell)
         if split is None:
             raise rows.error(row, SPLIT, "train, val or test")
         splits[row] = split
@@ -152,18 +151,10 @@ def _learned(rows: Rows, columns: Sequence[str]) -> _Learned:
     return _numbers(rows, columns)
 
 
-def _word(cell: Any) -> str | None:
-    """What a cell says, in a word; None where it is none."""
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return str(cell)
-    word = cell.strip() if isinstance(cell, str) else ""
-    return word if word and printable(word) == word else None
-
-
 def _one_label(rows: Rows) -> _Learned:
     words = []
     for row, cell in enumerate(rows.columns[LABEL]):
-        word = _word(cell)
+        word = word_of(cell)
         if word is None:
             raise rows.error(row, LABEL, "the name of a class on one line")
         words.append(word)
@@ -184,7 +175,8 @@ def _several(rows: Rows, row: int) -> list[str]:
     cell = rows.columns[LABELS][row]
     if isinstance(cell, str):
         cell = [part for part in _SEPARATORS.split(cell) if part.strip()]
-    words = [_word(part) for part in cell] if isinstance(cell, list) else [] if cell is None else [_word(cell)]
+    parts = cell if isinstance(cell, list) else [] if cell is None else [cell]
+    words = [word_of(part) for part in parts]
     if None in words:
         raise rows.error(row, LABELS, "names of classes, separated by ; or |, or a list of them in JSON")
     return [word for word in words if word is not None]

@@ -7,7 +7,6 @@ Both may be divided by folders `train`, `val` and `test`, above them (`train/ima
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnatomy.data.class_list import class_list
-from cnnatomy.data.image_set import SPLIT_NAMES, SPLITS, TRAIN, FromFiles, ImageSet
+from cnnatomy.data.image_set import SPLITS, TRAIN, FromFiles, ImageSet
 from cnnatomy.data.images import SUFFIXES
 from cnnatomy.data.maps import meaning
-from cnnatomy.data.sources.folders import find_images, folders_in, unread_note
+from cnnatomy.data.sources.folders import find_images, folders_in, split_folders, unread_note
 from cnnatomy.data.truth import Masks
 from cnnatomy.errors import UserError, printable, some_of
 
@@ -81,9 +80,9 @@ def _parts(folder: Path) -> list[MaskedPart]:
     """The folders of images and masks, those of each split."""
     images, masks = _images_and_masks(folder)
     if images is None:
-        pairs = {split: _images_and_masks(below) for split, below in _by_split(folder)}
+        pairs = {split: _images_and_masks(below) for split, below in split_folders(folder)}
         return [MaskedPart(split, found, beside) for split, (found, beside) in pairs.items() if found is not None]
-    of_images, of_masks = dict(_by_split(images)), dict(_by_split(masks)) if masks is not None else {}
+    of_images, of_masks = dict(split_folders(images)), dict(split_folders(masks)) if masks is not None else {}
     if TRAIN in of_images and TRAIN in of_masks:
         return [MaskedPart(split, below, of_masks.get(split)) for split, below in sorted(of_images.items())]
     return [MaskedPart(TRAIN, images, masks)]
@@ -94,12 +93,6 @@ def _images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
     below = {path.name.lower(): path for path in folders_in(folder)}
     images = next((below[name] for name in IMAGES if name in below), None)
     return images, next((below[name] for name in MASKS if name in below and _has_images(below[name])), None)
-
-
-def _by_split(folder: Path) -> Iterator[tuple[int, Path]]:
-    for path in folders_in(folder):
-        if path.name.lower() in SPLIT_NAMES:
-            yield SPLIT_NAMES[path.name.lower()], path
 
 
 def _has_images(folder: Path) -> bool:

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
+from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet, split_called
 from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
 from cnnatomy.data.labelling import several_each
-from cnnatomy.data.sources.manifest import MAX_FLOAT32
-from cnnatomy.data.truth import Classes, KnownNumbers, Masks, Truth
+from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, own_code, printable, quoted, shown, some_of
 from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
 from cnnatomy.readers.torch.names import PREFIX, load_callable
@@ -39,7 +38,6 @@ Used = TypeVar("Used")
 class FromOwn:
     """Fetches what `image(i)` and `mask(i)` of an object give: the path of a file, a PIL image, or a uint8 array."""
 
-    name: str
     mine: Any
     has_masks: bool
 
@@ -100,7 +98,7 @@ def read(name: str) -> ImageSet:
         truth=_TRUTHS[target](asked, count),
         splits=splits,
         has=frozenset(splits.tolist()),
-        fetch=FromOwn(name, mine, target == MASK),
+        fetch=FromOwn(mine, target == MASK),
         names=tuple(f"image({index})" for index in range(count)),
         columns={GROUP: asked.each(GROUP, count, lambda _, group: str(group))} if asked.offers(GROUP) else {},
     )
@@ -180,7 +178,7 @@ class Asked:
         return splits
 
     def _split(self, index: int, given: Any) -> int:
-        split = SPLIT_NAMES.get(given.strip().lower()) if isinstance(given, str) else None
+        split = split_called(given)
         if split is None:
             raise self.error("split", index, "'train', 'val' or 'test'", given)
         return split

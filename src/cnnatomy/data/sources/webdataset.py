@@ -20,9 +20,9 @@ import numpy as np
 
 from cnnatomy.data.class_list import ClassList, class_list
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet
-from cnnatomy.data.images import SUFFIXES, Coding, ImageError, class_numbers, read_bytes, read_map
-from cnnatomy.data.labelling import one_class_each, several_each
+from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet, read_fetched
+from cnnatomy.data.images import SUFFIXES, Coding, ImageError, class_numbers
+from cnnatomy.data.labelling import one_class_each, several_each, word_of
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.shards import Member, ShardSample, is_shard, read_member, samples_in, shards_of, split_of
 from cnnatomy.data.truth import Masks, Truth
@@ -46,11 +46,10 @@ class FromShards:
     coding: Coding = class_numbers
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
-        pixels, stored = read_bytes(read_member(self.shards[index], self.images[index], MAX_IMAGE_BYTES), frame)
-        if not self.masks:
-            return Fetched(pixels, stored)
-        mask = read_member(self.shards[index], self.masks[index], MAX_IMAGE_BYTES)
-        return Fetched(pixels, stored, read_map(mask, stored, frame, self.coding))
+        shard = self.shards[index]
+        image = read_member(shard, self.images[index], MAX_IMAGE_BYTES)
+        mask = read_member(shard, self.masks[index], MAX_IMAGE_BYTES) if self.masks else None
+        return read_fetched(image, frame, mask, self.coding)
 
 
 def recognises(name: str) -> bool:
@@ -182,8 +181,8 @@ def _record(sample: ShardSample) -> dict[str, Any]:
 
 def _word(value: Any, listed: ClassList | None, where: str) -> str:
     """The class that is meant: its name, or its number, from 0 on in `classes.txt` where that is there."""
-    word = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    if not word or printable(word) != word:
+    word = word_of(value)
+    if word is None:
         raise UserError(f"{where}: expected a class, got {quoted(value) if isinstance(value, str) else shown(value)}")
     if listed is None or word in listed.names:
         return word

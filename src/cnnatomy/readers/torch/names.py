@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnatomy.errors import UserError, nearest, quoted, shown
+from cnnatomy.errors import UserError, nearest, own_code, quoted, shown
 
 PREFIX = "python:"
 
@@ -81,7 +81,5 @@ def _made(name: str, make: Any) -> Any:
         with torch.device("meta"):
             return make()
     except (Exception, SystemExit):  # some read values while they build: then with weights
-        try:
+        with own_code(f"{name}: calling it"):
             return make()
-        except (Exception, SystemExit) as error:
-            raise UserError(f"{name}: calling it failed: {type(error).__name__}: {shown(error)}") from None
