@@ -114,8 +114,7 @@ def split_folders(folder: Path) -> list[tuple[int, Path]]:
 
 
 class FoundFiles(NamedTuple):
-    """The images of a folder in order, how many other files are there, and those of them that are images of formats
-    which are not read."""
+    """The images of a folder in order, how many files are none, and the images of formats which are not read."""
 
     images: list[Path]
     others: int
@@ -150,7 +149,8 @@ def find_images(folder: Path) -> FoundFiles:
                 unread.append(os.path.join(place, name))
     for paths in (found, unread):
         paths.sort(key=lambda path: path.replace(os.sep, "\0"))  # as paths are ordered: by their parts
-    return FoundFiles([Path(path) for path in found], count - len(found), [Path(path) for path in unread])
+    others = count - len(found) - len(unread)
+    return FoundFiles([Path(path) for path in found], others, [Path(path) for path in unread])
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
