@@ -152,7 +152,8 @@ def _splits(found: Inspection) -> str:
         return f"{sizes} (as the data set has them)"
     if data.refusal:
         return "not divided"
-    return f"{sizes} ({' and '.join(cut)} cut off train by class)"
+    by_class = " by class" if data.task.kind in ("label", "labels") else ""
+    return f"{sizes} ({' and '.join(cut)} cut off train{by_class})"
 
 
 def _table(target: ToLearn) -> str:
