@@ -123,18 +123,29 @@ def real(one: Case, place: Path) -> Ended:
 HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 """What a shell starts in the background ignores Ctrl-C, and so do its children: not the ones that are tested for it."""
 
+HEEDED = """
+import os
+heed = signal.signal
+def heeding(*what):
+    heed(*what)
+    signal.signal = heed
+    os.write({0}, b"x")
+    os.close({0})
+signal.signal = heeding
+"""
+"""Tells that the command has begun to heed Ctrl-C: before that Python starts, whose traceback is not ours."""
 
-@pytest.mark.parametrize("after", [0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 @pytest.mark.parametrize("command", ["critique nasnet-a-large", "train good.yaml --epochs 50 --out made"])
 def test_ctrl_c_is_answered_by_one_line_from_the_first_import_on(command: str, after: float, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(GOOD_DESIGN)
     reading, writing = os.pipe()
-    started = f"import os; os.write({writing}, b'x'); os.close({writing})"
-    python = [sys.executable, "-c", f"{HEARD}; {started}; {LAUNCH}", *command.split()]
+    python = [sys.executable, "-c", f"{HEARD}\n{HEEDED.format(writing)}\n{LAUNCH}", *command.split()]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "pass_fds": [writing]}
     process = subprocess.Popen(python, text=True, env=environment(), cwd=tmp_path, **streams)
     os.close(writing)
-    assert os.read(reading, 1) == b"x"  # Python itself has started: what comes before is not ours
+    assert os.read(reading, 1) == b"x"
     os.close(reading)
     time.sleep(after)
     process.send_signal(signal.SIGINT)
@@ -164,6 +175,31 @@ run()
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
     assert (ran.returncode, ran.stderr) == (130, "cnnatomy: interrupted\n")
+
+
+def test_ctrl_c_while_torch_is_imported_ends_before_its_cpp_can_abort_of_it() -> None:
+    program = f"""{HEARD}
+import os, sys
+import cnnatomy.cli
+from cnnatomy.__main__ import run
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch.distributed":
+            os.kill(os.getpid(), signal.SIGINT)
+
+def importing():
+    sys.meta_path.insert(0, Interrupting())
+    try:
+        import torch
+    finally:
+        print("torch went on")
+
+cnnatomy.cli.main = importing
+run()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "cnnatomy: interrupted\n")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
 
 def run() -> None:
     """The command line."""
@@ -27,12 +31,29 @@ def _note(interrupts: list[int]) -> None:
     """From now on every Ctrl-C is noted there, before it does what it always does."""
     import signal
 
-    def interrupted(number: int, frame: object) -> None:
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if _begins_torch(frame):
+            _leave()
         interrupts.append(number)
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupted)
+
+
+def _begins_torch(frame: FrameType | None) -> bool:
+    """Whether torch is being imported, whose C++ aborts of an exception of Python's. Nothing of ours has begun then."""
+    while frame is not None and (frame.f_code.co_name, frame.f_globals.get("__name__")) != ("<module>", "torch"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _leave() -> None:
+    """Ends the process without a word to what is running, of which nothing is to be kept."""
+    import os
+
+    os.write(2, b"cnnatomy: interrupted\n")
+    os._exit(130)
 
 
 def _say_so() -> None:
