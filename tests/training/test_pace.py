@@ -35,7 +35,7 @@ def test_a_schedule_is_stretched_to_the_time_and_the_callers_random_numbers_stay
     recipe = Recipe(schedule="step", cut_at=(10, 20), epochs=40, warmup=4)
     planned = preparing.plan(cn.network("lenet-5", classes=10), digits, recipe, CPU)
     state = torch.get_rng_state()
-    fitted = pace.within(5, planned, digits, CPU)
+    fitted = pace.within(5, planned, digits)
     assert torch.equal(state, torch.get_rng_state())
     share = fitted.epochs / 40
     assert fitted.cut_at == tuple(sorted({max(1, round(10 * share)), max(1, round(20 * share))}))
@@ -46,7 +46,7 @@ def test_a_schedule_is_stretched_to_the_time_and_the_callers_random_numbers_stay
 def test_the_range_test_finds_a_rate_at_which_lenet_learns(digits: Data) -> None:
     network = cn.network("lenet-5", classes=10)
     planned = preparing.plan(network, digits, Recipe(), CPU)
-    found = pace.find_rate(planned, digits, CPU)
+    found = pace.find_rate(planned, digits)
     assert list(found.rates) == sorted(found.rates)
     assert 1e-3 < found.suggested < 1
     assert min(found.losses) < found.losses[0] / 2

@@ -24,7 +24,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     from cnnatomy.report import training
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
-    from cnnatomy.training import fit, resuming
+    from cnnatomy.training import resuming
+    from cnnatomy.training.fitting import carry_out
     from cnnatomy.training.progress import ShowProgress
 
     if request.seconds is not None:
@@ -48,21 +49,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
     try:
-        trained = fit(
-            ready.network,
-            data,
-            recipe,
-            place.path,
-            resume=request.resume,
-            start=ready.start,
-            device=request.device,
-            watch=[ShowProgress(ready.console), *trackers],
-            loss=ready.loss,
-            transform=ready.transform,
-            checkpoint_every=request.checkpoint_every,
-            memory=ready.memory,
-            final=ready.final,
-        )
+        watch = [ShowProgress(ready.console), *trackers]
+        trained = carry_out(plan, data, place, before, watch=watch, checkpoint_every=request.checkpoint_every)
     except KeyboardInterrupt:
         if run_folder.is_run(place):
             click.echo("Interrupted; everything up to the last checkpoint is kept. To go on:")
@@ -84,7 +72,7 @@ def _in_time(seconds: float, ready: Ready) -> Plan:
     """The plan with as many epochs as fit into this time."""
     from cnnatomy.training import pace
 
-    recipe = pace.within(seconds, ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
+    recipe = pace.within(seconds, ready.plan, ready.data)
     return ready.plan.with_recipe(recipe, f"in {seconds:g} s: {recipe.epochs:g} epochs")
 
 

@@ -10,8 +10,6 @@ from cnnatomy.commands.bars import reading
 from cnnatomy.errors import ShapeError, UserError
 
 if TYPE_CHECKING:
-    import torch
-
     from cnnatomy.data import Data, Loading
     from cnnatomy.design.network import Design
     from cnnatomy.runs import Run, RunFolder, Trained
@@ -90,16 +88,9 @@ def request_of(**options: Any) -> Request:
 class Ready:
     """Everything that training needs, and what is said of it."""
 
-    network: Design
-    data: Data
     plan: Plan
-    device: torch.device
-    start: Trained | None
-    loss: Any
-    transform: Any
-    memory: int | None
+    data: Data
     before: Run | None
-    final: bool
     console: Any
 
 
@@ -147,9 +138,9 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)
     data = data.joined() if final else data
     data = _grouped(data, request, before)
-    plan = preparing.plan(network, data, recipe, device, start=start, limit=limit)
-    loss, transform = _own(request.loss), _own(request.transform)
-    return Ready(network, data, plan, device, start, loss, transform, limit, before, final, console)
+    plan = preparing.plan(network, data, recipe, device, start=start, limit=limit, final=final)
+    plan = replace(plan, loss=_own(request.loss), transform=_own(request.transform))
+    return Ready(plan, data, before, console)
 
 
 def _loading(request: Request, start: Trained | None, before: Run | None) -> Loading:

@@ -132,7 +132,7 @@ def find_rate(format: str, **options: Any) -> None:
     from cnnatomy.training import pace
 
     ready = prepared(request_of(**options))
-    found = pace.find_rate(ready.plan, ready.data, ready.device, ready.start, ready.loss, ready.transform)
+    found = pace.find_rate(ready.plan, ready.data)
     click.echo(training.rates(found, format))
 
 

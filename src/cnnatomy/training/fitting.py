@@ -88,9 +88,8 @@ def fit(
             there, `start` is another network, there is no space, or the loss is no longer a number.
         KeyboardInterrupt: after Ctrl-C, with everything up to the last checkpoint kept.
     """
-    where = choose_device(device)
     if final:
-        data, recipe = data.joined(), replace(recipe, patience=0)
+        data = data.joined()
     place = RunFolder(Path(folder)) if folder is not None else None
     before = None
     if place is not None and resume:
@@ -98,23 +97,39 @@ def fit(
         recipe = resuming.settled(recipe, before)
     elif place is not None:
         run_folder.check_free(place)
-    plan = preparing.plan(design, data, recipe, where, start=start, limit=memory, keep=place is not None)
-    run = replace(plan.run, change=preparing.FINAL) if final else plan.run
+    keep = place is not None
+    plan = preparing.plan(
+        design, data, recipe, choose_device(device), start=start, limit=memory, keep=keep, final=final
+    )
+    plan = replace(plan, loss=loss, transform=transform)
+    return carry_out(plan, data, place, before, watch=watch, checkpoint_every=checkpoint_every)
+
+
+def carry_out(
+    plan: Plan,
+    data: Data,
+    place: RunFolder | None = None,
+    before: Run | None = None,
+    *,
+    watch: Sequence[Watcher] = (),
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> Trained:
+    """Trains as planned, in a free folder, or goes on there with the run of `before`; see `fit`."""
     if place is not None and before is not None:
-        run = resuming.same_run(place, before, run, start)
-    plan = replace(plan, run=run)
+        plan = replace(plan, run=resuming.same_run(place, before, plan.run, plan.start))
+    run = plan.run
     remedy = "Then go on with --resume" if place is not None else ""
     with ExitStack() as stack:
-        stack.enter_context(surroundings(run.name, where, Path(folder or "."), remedy))
-        data = data.on(where, (preparing.available(where, memory) or 0) - plan.predicted)
+        stack.enter_context(surroundings(run.name, plan.device, place.path if place is not None else Path("."), remedy))
+        data = data.on(plan.device, (preparing.available(plan.device, plan.limit) or 0) - plan.predicted)
         stack.callback(data.close)
-        peak = Peak(where)
+        peak = Peak(plan.device)
         validation = data.val.batches(plan.evaluated) if len(data.val) else None
-        training = ready(plan, data, where, start, loss, transform, [*watch, *_kept(place)], validation)
+        training = ready(plan, data, [*watch, *_kept(place)], validation)
         if place is not None:
             stack.enter_context(run_folder.locked(place))
             if before is not None:
-                resuming.take_up(training, place, before, run, start)
+                resuming.take_up(training, place, before, run, plan.start)
             else:
                 run_folder.create(place, run)
         keeper = Keeper(training, place, run.name, checkpoint_every)
@@ -123,26 +138,17 @@ def fit(
         return _finished(plan, data, training, place, peak)
 
 
-def ready(
-    plan: Plan,
-    data: Data,
-    device: torch.device,
-    start: Trained | None,
-    loss: Loss | None,
-    transform: Transform | None,
-    watch: Sequence[Watcher],
-    validation: Batches | None = None,
-) -> Training:
+def ready(plan: Plan, data: Data, watch: Sequence[Watcher], validation: Batches | None = None) -> Training:
     """A training before its first step; a loss and a transform of one's own are tried on a few images.
 
     Raises:
         UserError: where those fail, or nothing of the network can be trained.
     """
     run, recipe = plan.run, plan.recipe
-    objective = preparing.objective(run.task, recipe, plan.weights, loss)
-    transform = augmenting.own(recipe, transform)
-    model = built(run, recipe, start, device)
-    if loss is not None:
+    objective = preparing.objective(run.task, recipe, plan.weights, plan.loss)
+    transform = augmenting.own(recipe, plan.transform)
+    model = built(run, recipe, plan.start, plan.device)
+    if plan.loss is not None:
         preparing.try_loss(model, data, objective)
     if transform is not None:
         augmenting.try_out(data, run.task, recipe, transform)

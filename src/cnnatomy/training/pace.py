@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from cnnatomy.data import Data
-from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.errors import UserError
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
-from cnnatomy.runs.trained import Trained
-from cnnatomy.tasks.losses import Loss
 from cnnatomy.training.fitting import ready, surroundings
 from cnnatomy.training.loop import Training
 from cnnatomy.training.preparing import Plan
@@ -59,21 +56,13 @@ class Pace:
         return part
 
 
-def within(
-    seconds: float,
-    plan: Plan,
-    data: Data,
-    device: torch.device,
-    start: Trained | None = None,
-    loss: Loss | None = None,
-    transform: Transform | None = None,
-) -> Recipe:
+def within(seconds: float, plan: Plan, data: Data) -> Recipe:
     """The recipe with as many epochs as fit into this time, and its schedule stretched to them.
 
     The warmup and the cuts of step keep their share of the training; plateau and early stopping stay as they are.
     """
     watch = _Clock(MEASURED)
-    training = _measured(plan, data, device, start, loss, transform, watch)
+    training = _measured(plan, data, watch)
     validated = time.perf_counter()
     some = data.val.batches(EVALUATION_BATCH)
     seen = 0
@@ -129,19 +118,12 @@ class RangeTest:
     suggested: float
 
 
-def find_rate(
-    plan: Plan,
-    data: Data,
-    device: torch.device,
-    start: Trained | None = None,
-    loss: Loss | None = None,
-    transform: Transform | None = None,
-) -> RangeTest:
+def find_rate(plan: Plan, data: Data) -> RangeTest:
     """Trains with a learning rate that rises from step to step, until the loss rises, and throws the network away."""
     rising = replace(plan.recipe, schedule="constant", warmup=0.0, learning_rate=RANGE[0], patience=0)
     steps = min(STEPS, max(20, 5 * len(data.train) // plan.recipe.batch_size))
     watch = _Range(steps)
-    _measured(plan.with_recipe(rising), data, device, start, loss, transform, watch)
+    _measured(plan.with_recipe(rising), data, watch)
     data.close()
     rates, losses = watch.rates, watch.losses
     if len(rates) < 5:
@@ -180,19 +162,11 @@ class _Range(Watcher):
         self._rise(training)
 
 
-def _measured(
-    plan: Plan,
-    data: Data,
-    device: torch.device,
-    start: Trained | None,
-    loss: Loss | None,
-    transform: Transform | None,
-    watch: Watcher,
-) -> Training:
+def _measured(plan: Plan, data: Data, watch: Watcher) -> Training:
     """A training without validation, until `watch` has had enough, or the loss is no number."""
     endless = plan.with_recipe(replace(plan.recipe, epochs=10**6, patience=0))
-    with surroundings(plan.run.name, device):
-        training = ready(endless, data, device, start, loss, transform, [watch])
+    with surroundings(plan.run.name, plan.device):
+        training = ready(endless, data, [watch])
         try:
             training.run(lambda row: None, lambda: None)
         except _Enough:

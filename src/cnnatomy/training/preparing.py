@@ -10,6 +10,7 @@ import torch
 from cnnatomy import machine
 from cnnatomy.analysis import memory
 from cnnatomy.data import Data
+from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest, some_of
@@ -21,7 +22,7 @@ from cnnatomy.runs.run import Run, keepable
 from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks import ends
 from cnnatomy.tasks.label import Label
-from cnnatomy.tasks.losses import Options, guarded
+from cnnatomy.tasks.losses import Loss, Options, guarded
 from cnnatomy.tasks.task import Criterion, Task
 from cnnatomy.training import augmenting, transfer
 from cnnatomy.training.loop import Objective
@@ -52,16 +53,26 @@ class Plan:
     Attributes:
         run: what will be kept of it, with the recipe in which nothing is left open.
         notes: what was decided, a line each.
+        device: where it is computed.
+        limit: bytes of memory to stay within, by default all that there are.
         evaluated: images at once in validation and test, which takes a feature map of each, too.
         predicted: bytes that a step, or validation, needs at its peak, by the memory model.
         weights: of each class in the loss; none where all count alike.
+        start: a trained network whose weights are taken.
+        loss: one's own, of (outputs, targets) to the mean over the images.
+        transform: one's own augmentation, after that of the recipe; see `data.augmentation.own`.
     """
 
     run: Run
     notes: tuple[str, ...]
+    device: torch.device
+    limit: int | None
     evaluated: int
     predicted: int
     weights: tuple[float, ...] = ()
+    start: Trained | None = None
+    loss: Loss | None = None
+    transform: Transform | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -82,11 +93,12 @@ def plan(
     start: Trained | None = None,
     limit: int | None = None,
     keep: bool = True,
+    final: bool = False,
 ) -> Plan:
     """Decides what the recipe leaves open: class weights, and in how many parts a batch is computed.
 
-    `limit` are the bytes of memory to stay within, by default all that there are; with `keep` the network must be one
-    that a run folder can hold.
+    With `keep` the network must be one that a run folder can hold. `final` trains on training and validation together,
+    which `data` have joined, to the last epoch.
 
     Raises:
         UserError: if the network does not fit the data's task, a field of the recipe does not fit the network, or not
@@ -103,6 +115,8 @@ def plan(
     run = Run.of(network, data, recipe.as_dict())
     _check(run, recipe)
     notes += augmenting.said(recipe, run.shape)
+    if final:
+        recipe = replace(recipe, patience=0)
     if start is not None:
         with torch.device("meta"):
             wanted = build(run.network.graph(run.shape)).state_dict()
@@ -111,6 +125,7 @@ def plan(
         run = replace(run, parent=start.name, change=f"trained further{' with a new head' * bool(new)}")
         if len(start.run.normalisation.mean) == run.shape[0]:
             run = replace(run, normalisation=start.run.normalisation)
+    run = replace(run, change=FINAL) if final else run
     batch = min(recipe.batch_size, len(data.train))
     parts, predicted = split(run.network, run.shape, batch, recipe, device, limit)
     if recipe.accumulate == 0:
@@ -129,7 +144,7 @@ def plan(
         f" {evaluated} images at once"
     )
     run = replace(run, recipe=recipe.as_dict())
-    return Plan(run, tuple(notes), evaluated, max(predicted, in_evaluation), weights)
+    return Plan(run, tuple(notes), device, limit, evaluated, max(predicted, in_evaluation), weights, start)
 
 
 def _of_weights(new: list[str], run: Run, recipe: Recipe, start: Trained) -> str:
