@@ -37,7 +37,7 @@ from _machine import describe
 from cnnatomy.data import Frame, Normalisation, open_source
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.batches import Batches
-from cnnatomy.data.image_set import ImageSet
+from cnnatomy.data.image_set import TEST, ImageSet
 from cnnatomy.data.stores import InMemory, OnDemand
 from cnnatomy.runs.model import Model
 from cnnatomy.tasks.label import Label
@@ -110,8 +110,10 @@ CASES = {
 
 def cifar10() -> Tensor:
     """The 10,000 test images, uint8."""
-    files = sorted((_datasets.cifar10() / "test").glob("*/*.png"))
-    return torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])).permute(0, 3, 1, 2).contiguous()
+    source, frame = open_source(_datasets.cifar10()), Frame((3, 32, 32))
+    assert isinstance(source, ImageSet)
+    places = np.flatnonzero(source.splits == TEST)
+    return torch.from_numpy(np.stack([source.fetch(index, frame).pixels for index in places]))
 
 
 def ours(case: Case) -> Epoch:
