@@ -57,33 +57,30 @@ Epoch = Callable[[], Iterator[Tensor]]
 
 
 def fruit() -> Path:
-    """1,393 photographs of 348 x 348 to 348 x 464 pixels, in folders of classes."""
-    return _linked("fruit", list(_datasets.fruit().glob("*/*/*.jpg")))
+    """1,393 photographs of 348 x 348 to 348 x 464 pixels, in folders of classes, all of them as the training split."""
+
+    def link(folder: Path, scratch: Path) -> None:
+        for file in _datasets.fruit().glob("*/*/*.jpg"):
+            place = folder / "train" / file.parent.name / f"{file.parent.parent.name}-{file.name}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.hardlink_to(file)
+
+    return _datasets.kept("loader-fruit", link)
 
 
 def phone() -> Path:
     """Photographs of 12 megapixels: five of scikit-image enlarged, 40 files in all."""
-    place = _datasets.cache() / "loader" / "phone"
-    if not place.is_dir():
+
+    def enlarge(folder: Path, scratch: Path) -> None:
+        sources = sorted(_datasets.photographs().iterdir())
         for number in range(40):
-            source = sorted(_datasets.photographs().iterdir())[number % 5]
-            file = place / "train" / f"class-{number % 2}" / f"{number}.jpg"
+            file = folder / "train" / f"class-{number % 2}" / f"{number}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.open(source).convert("RGB").resize(PHONE, Image.Resampling.BICUBIC)
+            image = Image.open(sources[number % 5]).convert("RGB").resize(PHONE, Image.Resampling.BICUBIC)
             grain = np.random.default_rng(number).normal(0, 4, (*PHONE[::-1], 1))  # as sensors have; costs bits
             Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)).save(file, quality=90)
-    return place
 
-
-def _linked(name: str, files: list[Path]) -> Path:
-    """All of these files as the training split."""
-    place = _datasets.cache() / "loader" / name
-    if not place.is_dir():
-        for file in files:
-            link = place / "train" / file.parent.name / f"{file.parent.parent.name}-{file.name}"
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.hardlink_to(file)
-    return place
+    return _datasets.kept("loader-phone", enlarge)
 
 
 @dataclass(frozen=True)
