@@ -119,24 +119,11 @@ def windows(seeds: Tensor, least: float) -> Tensor:
 
 def _perspective(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
     """The corners go to places that are drawn for each."""
+    from kornia.geometry import get_perspective_transform
+
     rows, columns = size
     sides = torch.tensor([columns, rows], dtype=torch.float64)
     corners = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.float64)
     inwards = uniforms(seeds, "perspective", 8).view(-1, 4, 2) * recipe.perspective / 2
-    return projection((corners * sides).expand(len(seeds), 4, 2), (corners + (1 - 2 * corners) * inwards) * sides)
-
-
-def projection(corners: Tensor, places: Tensor) -> Tensor:
-    """The matrix that takes four corners to four places, both `(images, 4, 2)`; three on a line have none."""
-    x, y = corners.unbind(2)
-    ones, none = torch.ones_like(x), torch.zeros_like(x)
-    equations = [
-        torch.stack(
-            [*((x, y, ones, none, none, none) if axis == 0 else (none, none, none, x, y, ones)), -x * to, -y * to]
-        )
-        for axis, to in enumerate(places.unbind(2))
-    ]  # two of (8, images, 4): a * x + b * y + c - to * (g * x + h * y) = to
-    left = torch.cat(equations, 2).permute(1, 2, 0)
-    numbers = torch.linalg.solve(left, places.transpose(1, 2).flatten(1))
-    projected: Tensor = torch.cat([numbers, torch.ones_like(numbers[:, :1])], 1).unflatten(1, (3, 3))
-    return projected
+    places = (corners + (1 - 2 * corners) * inwards) * sides
+    return get_perspective_transform((corners * sides).expand_as(places), places)
