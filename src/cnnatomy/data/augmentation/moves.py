@@ -8,14 +8,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from cnnatomy.data.augmentation.draws import between, happens, uniforms
+from cnnatomy.data.augmentation.draws import between, first_fitting, happens, rectangle_sides, uniforms
 from cnnatomy.data.augmentation.geometry import Move, matrix, translation
 from cnnatomy.data.augmentation.settings import Augmentation
 
 ASPECT = math.log(4 / 3)
 """Of a part that is cut out, to that of the image, at most or at least (Szegedy et al. 2014, section 6)."""
-TRIES = 10
-"""To draw a part that fits into the image; after them it is the whole image."""
 
 Size = tuple[int, int]
 
@@ -100,20 +98,13 @@ def _part(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
 
 
 def windows(seeds: Tensor, least: float) -> Tensor:
-    """A part of each image with at least this share of its area: the first of some that fits.
+    """A part of each image with at least this share of its area: the first of some that fits, else the whole image.
 
     Left, top, right and bottom as shares of its sides, `(images, 4)` float64.
     """
-    drawn = uniforms(seeds, "resized_crop", 2 * TRIES + 2)
-    area = least + (1 - least) * drawn[:, :TRIES]
-    aspect = ((2 * drawn[:, TRIES:-2] - 1) * ASPECT).exp()
-    sides = torch.stack(
-        [(area * aspect).sqrt(), (area / aspect).sqrt()], 2
-    )  # (images, tries, 2): shares of the image's
-    fits = (sides <= 1).all(2)
-    first = fits.int().argmax(1)
-    chosen = torch.where(fits.any(1)[:, None], sides[torch.arange(len(seeds)), first], 1.0)
-    corner = drawn[:, -2:] * (1 - chosen)
+    sides, places = rectangle_sides(seeds, "resized_crop", (least, 1.0), (-ASPECT, ASPECT))
+    chosen = first_fitting(sides, (sides <= 1).all(2), 1.0)
+    corner = places * (1 - chosen)
     return torch.cat([corner, corner + chosen], 1)
 
 
