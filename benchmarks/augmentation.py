@@ -15,18 +15,17 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from _machine import describe
 from cnnatomy.data.augmentation import Augmentation, augmented
-from cnnatomy.data.seeds import of_images
 from cnnatomy.machine import choose_device
 from cnnatomy.tasks.label import Label
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from image_seeds import image_seeds
 from peers import torchvision
 
 TURNS = 5
@@ -35,9 +34,7 @@ Way = Callable[[Tensor], Tensor]
 
 def ours(recipe: Augmentation, count: int) -> Way:
     """By the seed of each image."""
-    numbers = np.arange(count)
-    seeds = torch.from_numpy(of_images(0, 0, numbers, np.zeros_like(numbers)))
-    labels = torch.zeros(count, dtype=torch.int64)
+    seeds, labels = image_seeds(count), torch.zeros(count, dtype=torch.int64)
     return lambda images: augmented(images, labels, seeds, recipe, Label(("0",)))[0]
 
 

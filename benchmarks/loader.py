@@ -37,7 +37,7 @@ from _machine import describe
 from cnnatomy.data import Frame, Normalisation, open_source
 from cnnatomy.data.augmentation import augmented
 from cnnatomy.data.batches import Batches
-from cnnatomy.data.image_set import ImageSet
+from cnnatomy.data.image_set import TEST, ImageSet
 from cnnatomy.data.stores import InMemory, OnDemand
 from cnnatomy.runs.model import Model
 from cnnatomy.tasks.label import Label
@@ -57,33 +57,30 @@ Epoch = Callable[[], Iterator[Tensor]]
 
 
 def fruit() -> Path:
-    """1,393 photographs of 348 x 348 to 348 x 464 pixels, in folders of classes."""
-    return _linked("fruit", list(_datasets.fruit().glob("*/*/*.jpg")))
+    """1,393 photographs of 348 x 348 to 348 x 464 pixels, in folders of classes, all of them as the training split."""
+
+    def link(folder: Path, scratch: Path) -> None:
+        for file in _datasets.fruit().glob("*/*/*.jpg"):
+            place = folder / "train" / file.parent.name / f"{file.parent.parent.name}-{file.name}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.hardlink_to(file)
+
+    return _datasets.kept("loader-fruit", link)
 
 
 def phone() -> Path:
     """Photographs of 12 megapixels: five of scikit-image enlarged, 40 files in all."""
-    place = _datasets.cache() / "loader" / "phone"
-    if not place.is_dir():
+
+    def enlarge(folder: Path, scratch: Path) -> None:
+        sources = sorted(_datasets.photographs().iterdir())
         for number in range(40):
-            source = sorted(_datasets.photographs().iterdir())[number % 5]
-            file = place / "train" / f"class-{number % 2}" / f"{number}.jpg"
+            file = folder / "train" / f"class-{number % 2}" / f"{number}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.open(source).convert("RGB").resize(PHONE, Image.Resampling.BICUBIC)
+            image = Image.open(sources[number % 5]).convert("RGB").resize(PHONE, Image.Resampling.BICUBIC)
             grain = np.random.default_rng(number).normal(0, 4, (*PHONE[::-1], 1))  # as sensors have; costs bits
             Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)).save(file, quality=90)
-    return place
 
-
-def _linked(name: str, files: list[Path]) -> Path:
-    """All of these files as the training split."""
-    place = _datasets.cache() / "loader" / name
-    if not place.is_dir():
-        for file in files:
-            link = place / "train" / file.parent.name / f"{file.parent.parent.name}-{file.name}"
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.hardlink_to(file)
-    return place
+    return _datasets.kept("loader-phone", enlarge)
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,10 @@ CASES = {
 
 def cifar10() -> Tensor:
     """The 10,000 test images, uint8."""
-    files = sorted((_datasets.cifar10() / "test").glob("*/*.png"))
-    return torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])).permute(0, 3, 1, 2).contiguous()
+    source, frame = open_source(_datasets.cifar10()), Frame((3, 32, 32))
+    assert isinstance(source, ImageSet)
+    places = np.flatnonzero(source.splits == TEST)
+    return torch.from_numpy(np.stack([source.fetch(index, frame).pixels for index in places]))
 
 
 def ours(case: Case) -> Epoch:

@@ -12,7 +12,6 @@ labels, which are wrong as a rule. The table goes to benchmarks/results/near_dup
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import json
 import resource
@@ -24,11 +23,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from sklearn.datasets import load_digits
 
 from _datasets import cifar10, fashion_mnist, fruit, mnist
 from _machine import describe
+from cnnatomy.data import open_source
 from cnnatomy.data.duplicates import near_duplicates, thumbnail
+from cnnatomy.data.image_set import FromArray, FromFiles, ImageSet
+from cnnatomy.data.truth import Classes
 
 RESULTS = Path(__file__).parent / "results" / "near_duplicates.json"
 
@@ -66,57 +67,33 @@ ALTERED: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-Find = Callable[[], tuple[Sequence[Image.Image | Path], np.ndarray]]
-"""The images of a data set, or their files, and their labels."""
-
-
-def from_folders(place: Callable[[], Path]) -> Find:
-    def find() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
-        files = sorted(file for file in place().rglob("*") if file.is_file())
-        return files, np.unique([file.parent.name for file in files], return_inverse=True)[1]
-
-    return find
-
-
-def from_idx(place: Callable[[], Path]) -> Find:
-    def find() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
-        images, labels = [], []
-        for split in ("train", "t10k"):
-            content = [idx(place(), f"{split}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
-            images += [Image.fromarray(pixels) for pixels in content[0][16:].reshape(-1, 28, 28)]
-            labels.append(content[1][8:])
-        return images, np.concatenate(labels)
-
-    return find
-
-
-def idx(folder: Path, name: str) -> np.ndarray:
-    file = folder / name
-    return np.frombuffer(file.read_bytes() if file.exists() else gzip.open(f"{file}.gz").read(), np.uint8)
-
-
-def digits() -> tuple[Sequence[Image.Image | Path], np.ndarray]:
-    found = load_digits()
-    return [Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)) for pixels in found.images], found.target
-
-
 @dataclass(frozen=True)
 class Case:
     """A data set, the side that its images are fitted to, how many get a copy, and whether they are photographs."""
 
     title: str
-    find: Find
+    source: Callable[[], Path | str]
     side: int
     copies: int
     photographs: bool = False
 
+    def find(self) -> tuple[Sequence[Image.Image | Path], np.ndarray]:
+        """The images of the data set, or their files, and their labels."""
+        images = open_source(self.source())
+        assert isinstance(images, ImageSet)
+        assert isinstance(images.truth, Classes)
+        if isinstance(images.fetch, FromFiles):
+            return images.fetch.paths, images.truth.labels
+        assert isinstance(images.fetch, FromArray)
+        return [Image.fromarray(pixels) for pixels in images.fetch.images], images.truth.labels
+
 
 CASES = {
-    "digits": Case("digits, 8x8", digits, 8, 500),
-    "mnist": Case("MNIST", from_idx(mnist), 28, 1000),
-    "fashion": Case("Fashion-MNIST", from_idx(fashion_mnist), 28, 1000),
-    "cifar10": Case("CIFAR-10", from_folders(cifar10), 32, 2000, True),
-    "fruit": Case("fruit", from_folders(fruit), 224, 1393, True),
+    "digits": Case("digits, 8x8", lambda: "digits", 8, 500),
+    "mnist": Case("MNIST", mnist, 28, 1000),
+    "fashion": Case("Fashion-MNIST", fashion_mnist, 28, 1000),
+    "cifar10": Case("CIFAR-10", cifar10, 32, 2000, True),
+    "fruit": Case("fruit", fruit, 224, 1393, True),
 }
 AMONG = 20_000
 """Images among which copies are looked for at most."""
@@ -194,7 +171,6 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in parser.parse_args().cases or [*CASES, "time"]:
         results[name] = measured(CASES[name]) if name in CASES else timed()
-        RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(
         f"\n{'data set':<26}{'images':>9}{'pairs':>7}{'labels differ':>15}{'seconds':>9}   least share of copies found"

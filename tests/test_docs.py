@@ -7,8 +7,11 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 import cnnatomy as cn
 from cnnatomy import limits
+from cnnatomy.data.augmentation.settings import NAMES
 from cnnatomy.readers.yaml import design, listed
 
 ROOT = Path(__file__).parents[1]
@@ -86,19 +89,21 @@ def test_the_python_of_the_page_on_memory_runs():
         exec(block, {})  # our own documentation
 
 
-def test_the_page_on_limits_has_all_of_them(monkeypatch):
-    monkeypatch.syspath_prepend(DOCS)
-    module = importlib.import_module("limits")
-    sys.modules.pop("limits")
-    page = (DOCS / "limits.md").read_text(encoding="utf-8")
-    assert page == module.renewed(page), "run `make tables`"
-    assert len(list(module.rows())) == sum(name.startswith("MAX_") for name in vars(limits))
+LIMITS = [name for name in vars(limits) if name.startswith("MAX_")]
 
 
-def test_the_table_of_augmentations_is_that_of_the_fields(monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "name", "count", "row"),
+    [
+        ("limits.md", "limits", len(LIMITS), "| `MAX_BATCH` | 1,000,000 |"),
+        ("data.md", "augmentation", len(NAMES), "| `rotation` | 0 to 180 |"),
+    ],
+)
+def test_a_table_is_that_of_the_source(monkeypatch, page, name, count, row):
     monkeypatch.syspath_prepend(DOCS)
-    module = importlib.import_module("augmentation")
-    sys.modules.pop("augmentation")
-    page = (DOCS / "data.md").read_text(encoding="utf-8")
-    assert page == module.renewed(page), "run `make tables`"
-    assert "| `rotation` | 0 to 180 |" in page
+    module = importlib.import_module(name)
+    sys.modules.pop(name)
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert text == module.renewed(text), "run `make tables`"
+    assert len(list(module.rows())) == count
+    assert row in text

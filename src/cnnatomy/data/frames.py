@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cnnatomy.data.loading import AUTO, IMAGENET, check_fit
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_IMAGE_PIXELS
+from cnnatomy.tasks.losses import IGNORED
 
 ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
@@ -24,8 +25,8 @@ Shares: TypeAlias = tuple[float, float, float, float]
 
 CENTRAL = 224 / 256
 """Share of the shorter side that ImageNet's protocol of evaluation takes (Krizhevsky et al. 2012: 256, then 224)."""
-OUTSIDE = 255
-"""What a map of classes has in the margin: no class."""
+OUTSIDE = IGNORED
+"""What a map of classes has in the margin: no class, which counts for nothing."""
 
 
 class Placement(NamedTuple):

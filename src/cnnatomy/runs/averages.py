@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnatomy.data import Frame, Split
+from cnnatomy.data import Frame, Split, open_source
 from cnnatomy.errors import UserError, some_of
 from cnnatomy.runs.evaluation import EVALUATION_BATCH
 from cnnatomy.runs.model import Model
-from cnnatomy.runs.trained import Trained, run_source
+from cnnatomy.runs.trained import Trained
 from cnnatomy.tasks.label import Label
 from cnnatomy.tasks.losses import Options
 from cnnatomy.tasks.task import Evaluation, Task
@@ -113,12 +113,13 @@ class Ensemble:
             UserError: if the members were trained on different data and none is named, that data has changed, or the
                 images are other ones in another shape.
         """
+        named = None if source is None else open_source(source).source
         splits: dict[Frame, tuple[Split, str]] = {}
         first = self.members[0].run
         found, seconds = [], []
         for member in self.members:
             run = member.run
-            own = source is None or run_source(source) == run.source
+            own = named in (None, run.source)
             if own and (run.source, run.loading.splitting) != (first.source, first.loading.splitting):
                 raise UserError(
                     f"{self.members[0].name} was trained on {first.source}, {member.name} on {run.source}: what is test"

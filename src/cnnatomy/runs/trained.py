@@ -259,8 +259,3 @@ class Trained:
         }
         for path in paths:
             yield Prediction(path, answers.get(path), errors.get(path, ""))
-
-
-def run_source(source: str | Path) -> str:
-    """A data set's name as a run folder keeps it: an absolute path, or `digits`."""
-    return open_source(source).source

@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kornia.geometry import get_perspective_transform
 from torch import Tensor
 
 from cnnatomy.data.augmentation import Augmentation
 from cnnatomy.data.augmentation.exact import is_exact
 from cnnatomy.data.augmentation.geometry import Move, matrix, translation
-from cnnatomy.data.augmentation.moves import around_centre, move_of, projection, rotation, scaling, shearing
+from cnnatomy.data.augmentation.moves import around_centre, move_of, rotation, scaling, shearing
 from image_seeds import image_seeds as seeds
 from peers import torchvision
 
@@ -111,7 +112,7 @@ def test_a_perspective_is_torchvisions(size: tuple[int, int]) -> None:
     start = [[0, 0], [columns - 1, 0], [columns - 1, rows - 1], [0, rows - 1]]
     end = [[2, 1], [columns - 3, 0], [columns - 2, rows - 3], [1, rows - 1]]
     images = drawn(2, size).float()
-    found = projection(*(torch.tensor([one], dtype=torch.float64) for one in (start, end)))
+    found = get_perspective_transform(*(torch.tensor([one], dtype=torch.float64) for one in (start, end)))
     moved = Move(found.expand(2, 3, 3), size).pixels(images)
     expected = functional.perspective(images, start, end, interpolation=functional.InterpolationMode.BILINEAR)
     assert torch.allclose(moved, expected, atol=0.05)
@@ -120,7 +121,7 @@ def test_a_perspective_is_torchvisions(size: tuple[int, int]) -> None:
 def test_corners_that_stay_change_nothing() -> None:
     corners = torch.tensor([[[0, 0], [14, 0], [14, 10], [0, 10]]], dtype=torch.float64)
     images = drawn(1, OBLONG)
-    assert torch.equal(Move(projection(corners, corners), OBLONG).pixels(images), images)
+    assert torch.equal(Move(get_perspective_transform(corners, corners), OBLONG).pixels(images), images)
 
 
 @pytest.mark.parametrize("field", ["shift", "rotation", "scale", "shear", "perspective", "crop", "resized_crop"])

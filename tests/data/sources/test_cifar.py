@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import loader
+import near_duplicates
 from cnnatomy.data import Frame, load, open_source
 from cnnatomy.data.image_set import TEST, TRAIN
 from cnnatomy.data.sources.arrays_only import read_pickle
@@ -126,6 +128,15 @@ def test_a_row_of_a_sheet_is_an_image(tmp_path: Path) -> None:
     images = open_source(tmp_path)
     assert images.truth.names[9] == "truck"
     assert (images.splits == TEST).sum() == 20
+
+
+def test_benchmarks_read_the_sheets_that_they_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNATOMY_DATA", str(tmp_path))
+    images = write_sheets(tmp_path / "cifar10")
+    assert np.array_equal(loader.cifar10().permute(0, 2, 3, 1), images[100:])
+    found, labels = near_duplicates.CASES["cifar10"].find()
+    assert np.array_equal([np.asarray(image) for image in found], images)
+    assert labels[:12].tolist() == [*range(10), 0, 1]
 
 
 class Hostile:

@@ -17,6 +17,8 @@ from torch import Tensor
 from cnnatomy.data.seeds import scrambled
 
 Bits = NDArray[np.uint64]
+TRIES = 10
+"""To draw a rectangle that fits into the image."""
 
 
 def joined(bits: Bits, more: Bits | int) -> Bits:
@@ -40,6 +42,26 @@ def between(seeds: Tensor, stream: str, low: float, high: float) -> Tensor:
 def happens(seeds: Tensor, stream: str, share: float) -> Tensor:
     """True for that share of the images, `(images,)` bool."""
     return uniforms(seeds, stream)[:, 0] < share
+
+
+def rectangle_sides(
+    seeds: Tensor, stream: str, areas: tuple[float, float], ratios: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """The two sides of each rectangle that is tried, `(images, TRIES, 2)`; and uniform numbers that say where the one
+    that is taken lies, `(images, 2)`.
+
+    Areas are uniform between two numbers, and so are the logarithms of the first side by the second.
+    """
+    drawn = uniforms(seeds, stream, 2 * TRIES + 2)
+    area = areas[0] + (areas[1] - areas[0]) * drawn[:, :TRIES]
+    ratio = (ratios[0] + (ratios[1] - ratios[0]) * drawn[:, TRIES:-2]).exp()
+    return torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 2), drawn[:, -2:]
+
+
+def first_fitting(sides: Tensor, fits: Tensor, otherwise: float) -> Tensor:
+    """Of each image the sides that fit first, `(images, 2)`, where `fits` is `(images, TRIES)` bool."""
+    first = sides[torch.arange(len(sides)), fits.int().argmax(1)]
+    return torch.where(fits.any(1)[:, None], first, otherwise)
 
 
 def normals_like(images: Tensor, seeds: Tensor) -> Tensor:

@@ -7,14 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from cnnatomy.data.augmentation.draws import happens, uniforms
+from cnnatomy.data.augmentation.draws import first_fitting, happens, rectangle_sides
 
 AREA = (0.02, 0.33)
 """Of the rectangle, in shares of the image's."""
 HEIGHT = (math.log(0.3), math.log(3.3))
 """Of the rectangle, in its widths, by its logarithm."""
-TRIES = 10
-"""To draw a rectangle that fits; where none does, nothing is erased."""
 
 
 def rectangles(seeds: Tensor, size: tuple[int, int]) -> Tensor:
@@ -22,14 +20,11 @@ def rectangles(seeds: Tensor, size: tuple[int, int]) -> Tensor:
 
     It is smaller than the image in both directions; empty where none that fits was drawn.
     """
-    drawn = uniforms(seeds, "erasing rectangle", 2 * TRIES + 2)
-    area = (AREA[0] + (AREA[1] - AREA[0]) * drawn[:, :TRIES]) * size[0] * size[1]
-    height = (HEIGHT[0] + (HEIGHT[1] - HEIGHT[0]) * drawn[:, TRIES:-2]).exp()
-    sides = torch.stack([(area * height).sqrt(), (area / height).sqrt()], 2).round()  # (images, tries, 2)
-    limits = torch.tensor(size)
-    fits = (sides < limits).all(2)
-    chosen = sides[torch.arange(len(seeds)), fits.int().argmax(1)] * fits.any(1)[:, None]
-    low = (drawn[:, -2:] * (limits - chosen + 1)).floor()
+    pixels, limits = size[0] * size[1], torch.tensor(size)
+    sides, places = rectangle_sides(seeds, "erasing rectangle", (AREA[0] * pixels, AREA[1] * pixels), HEIGHT)
+    sides = sides.round()
+    chosen = first_fitting(sides, (sides < limits).all(2), 0.0)
+    low = (places * (limits - chosen + 1)).floor()
     return torch.cat([low, low + chosen], 1).long()
 
 

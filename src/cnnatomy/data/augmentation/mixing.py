@@ -42,7 +42,7 @@ def blended(images: Tensor, target: Target, recipe: Augmentation, seed: int, ste
         places = rectangle(1 - share, drawn.random(2), (rows, columns))
         images = images.clone()
         images[..., *places] = other[..., *places]
-        share = 1 - _area(places) / (rows * columns)
+        share = 1 - images[0, 0, *places].numel() / (rows * columns)
     else:
         images = torch.lerp(other.float(), images.float(), share)
     return images, [Wanted(share, target), Wanted(1 - share, chosen(target, order))]
@@ -57,8 +57,3 @@ def rectangle(area: float, centre: Tensor | np.ndarray, size: tuple[int, int]) -
     low = [round(max(0.0, float(place) - half) * side) for place, side in zip(centre, size, strict=True)]
     high = [round(min(1.0, float(place) + half) * side) for place, side in zip(centre, size, strict=True)]
     return slice(low[0], high[0]), slice(low[1], high[1])
-
-
-def _area(places: tuple[slice, slice]) -> int:
-    rows, columns = places
-    return int((rows.stop - rows.start) * (columns.stop - columns.start))

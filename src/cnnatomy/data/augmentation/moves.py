@@ -8,14 +8,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from cnnatomy.data.augmentation.draws import between, happens, uniforms
+from cnnatomy.data.augmentation.draws import between, first_fitting, happens, rectangle_sides, uniforms
 from cnnatomy.data.augmentation.geometry import Move, matrix, translation
 from cnnatomy.data.augmentation.settings import Augmentation
 
 ASPECT = math.log(4 / 3)
 """Of a part that is cut out, to that of the image, at most or at least (Szegedy et al. 2014, section 6)."""
-TRIES = 10
-"""To draw a part that fits into the image; after them it is the whole image."""
 
 Size = tuple[int, int]
 
@@ -100,43 +98,23 @@ def _part(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
 
 
 def windows(seeds: Tensor, least: float) -> Tensor:
-    """A part of each image with at least this share of its area: the first of some that fits.
+    """A part of each image with at least this share of its area: the first of some that fits, else the whole image.
 
     Left, top, right and bottom as shares of its sides, `(images, 4)` float64.
     """
-    drawn = uniforms(seeds, "resized_crop", 2 * TRIES + 2)
-    area = least + (1 - least) * drawn[:, :TRIES]
-    aspect = ((2 * drawn[:, TRIES:-2] - 1) * ASPECT).exp()
-    sides = torch.stack(
-        [(area * aspect).sqrt(), (area / aspect).sqrt()], 2
-    )  # (images, tries, 2): shares of the image's
-    fits = (sides <= 1).all(2)
-    first = fits.int().argmax(1)
-    chosen = torch.where(fits.any(1)[:, None], sides[torch.arange(len(seeds)), first], 1.0)
-    corner = drawn[:, -2:] * (1 - chosen)
+    sides, places = rectangle_sides(seeds, "resized_crop", (least, 1.0), (-ASPECT, ASPECT))
+    chosen = first_fitting(sides, (sides <= 1).all(2), 1.0)
+    corner = places * (1 - chosen)
     return torch.cat([corner, corner + chosen], 1)
 
 
 def _perspective(seeds: Tensor, size: Size, recipe: Augmentation) -> Tensor:
     """The corners go to places that are drawn for each."""
+    from kornia.geometry import get_perspective_transform
+
     rows, columns = size
     sides = torch.tensor([columns, rows], dtype=torch.float64)
     corners = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.float64)
     inwards = uniforms(seeds, "perspective", 8).view(-1, 4, 2) * recipe.perspective / 2
-    return projection((corners * sides).expand(len(seeds), 4, 2), (corners + (1 - 2 * corners) * inwards) * sides)
-
-
-def projection(corners: Tensor, places: Tensor) -> Tensor:
-    """The matrix that takes four corners to four places, both `(images, 4, 2)`; three on a line have none."""
-    x, y = corners.unbind(2)
-    ones, none = torch.ones_like(x), torch.zeros_like(x)
-    equations = [
-        torch.stack(
-            [*((x, y, ones, none, none, none) if axis == 0 else (none, none, none, x, y, ones)), -x * to, -y * to]
-        )
-        for axis, to in enumerate(places.unbind(2))
-    ]  # two of (8, images, 4): a * x + b * y + c - to * (g * x + h * y) = to
-    left = torch.cat(equations, 2).permute(1, 2, 0)
-    numbers = torch.linalg.solve(left, places.transpose(1, 2).flatten(1))
-    projected: Tensor = torch.cat([numbers, torch.ones_like(numbers[:, :1])], 1).unflatten(1, (3, 3))
-    return projected
+    places = (corners + (1 - 2 * corners) * inwards) * sides
+    return get_perspective_transform((corners * sides).expand_as(places), places)
