@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL, Divisible, fold_images, split_images
-from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError
 
 TOGETHER = frozenset({TRAIN})
@@ -30,9 +29,10 @@ def divisible(
     every: bool = True,
 ) -> Divisible:
     """Images that the data set puts into its `own` splits; they differ, and have no classes, where nothing is said."""
-    strata = Strata(np.zeros(len(own), np.int64), ()) if labels is None else Strata(np.array(labels), tuple("abcde"))
+    strata = np.zeros(len(own), np.int64) if labels is None else np.array(labels)
     pairs = np.array(near, np.int64).reshape(-1, 2)
-    return Divisible(strata, unlike(len(own)) if digests is None else digests, own, groups, pairs, every)
+    names = "" if labels is None else "abcde"
+    return Divisible(strata, unlike(len(own)) if digests is None else digests, own, groups, pairs, every, names)
 
 
 def split(

@@ -50,8 +50,9 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Groupi
         UserError: where a class has too few images, or a split has none.
     """
     groups = grouping.names if grouping is not None else None
-    kept, every = near if keeps_near(image_set, loading) else near[:0], isinstance(image_set.truth, Classes)
-    images = Divisible(image_set.truth.strata(), seen.digests, image_set.splits, groups, kept, every)
+    truth, kept = image_set.truth, near if keeps_near(image_set, loading) else near[:0]
+    every = isinstance(truth, Classes)
+    images = Divisible(truth.strata(), seen.digests, image_set.splits, groups, kept, every, truth.names)
     try:
         splits = _cut(images, image_set.has, loading)
     except UserError:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
-from cnnatomy.data.truth import Strata
 from cnnatomy.data.units import Unit, place, units_of
 from cnnatomy.errors import UserError, quoted, some_of
 
@@ -36,29 +35,30 @@ class Divisible:
     """Images that are to be divided, and what is known of each.
 
     Attributes:
-        strata: the class of each, of which each split gets its share.
+        strata: the number of the class of each, of which each split gets its share.
         digests: of the pixels of each; an empty one marks a broken image, which is left out.
         given: where the data set itself puts each: TRAIN, VAL or TEST.
         groups: the group of each; None where nothing is grouped.
         near: near duplicates among them.
         every: whether each class has to be in every split.
+        names: of the classes, for messages.
     """
 
-    strata: Strata
+    strata: NDArray[np.int64]
     digests: Sequence[bytes]
     given: NDArray[np.int8]
     groups: GroupNames | None = None
     near: NearPairs = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     every: bool = True
+    names: Sequence[str] = ()
 
     def units(self, pool: list[int]) -> list[Unit]:
         """What must not be divided of the images in `pool`."""
-        return units_of(pool, self.strata.classes, self.digests, self.groups, self.near)
+        return units_of(pool, self.strata, self.digests, self.groups, self.near)
 
     def called(self, stratum: int) -> str:
         """A class in messages."""
-        names = self.strata.names
-        return f"class {names[stratum]}" if stratum < len(names) else "the data set"
+        return f"class {self.names[stratum]}" if stratum < len(self.names) else "the data set"
 
 
 def split_images(images: Divisible, has: Collection[int], seed: int) -> NDArray[np.int8]:
@@ -140,16 +140,14 @@ def _cut(
         for stratum in unit.strata:
             has[stratum][part] += 1
     generator = np.random.default_rng(seed)
-    for stratum in range(max([len(images.strata.names), *(stratum + 1 for stratum in strata)])):
-        order = small.get(stratum, [])
-        order = [order[position] for position in generator.permutation(len(order))]
-        if stratum in has:
-            _fill(splits, order, parts, has[stratum], wanted)
-            if images.every and not all(has[stratum]):
-                raise UserError(
-                    f"{images.called(stratum)} does not get into every split: its groups have other classes too, and"
-                    " too large a share of them. Another seed may divide them, else smaller groups"
-                )
+    for stratum in strata:
+        order = [small[stratum][position] for position in generator.permutation(len(small[stratum]))]
+        _fill(splits, order, parts, has[stratum], wanted)
+        if images.every and not all(has[stratum]):
+            raise UserError(
+                f"{images.called(stratum)} does not get into every split: its groups have other classes too, and"
+                " too large a share of them. Another seed may divide them, else smaller groups"
+            )
 
 
 def _fill(
@@ -192,7 +190,7 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
     """Raises `UserError` where a class of the splits that are `divided` is in fewer units than are needed."""
     if not images.every:
         return
-    present = sorted(set(images.strata.classes[np.isin(images.given, divided)].tolist()))
+    present = sorted(set(images.strata[np.isin(images.given, divided)].tolist()))
     own: dict[int, list[Unit]] = {stratum: [] for stratum in present}
     for unit in units:
         for stratum in set(unit.strata):
