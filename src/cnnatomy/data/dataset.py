@@ -198,9 +198,10 @@ def normalisation(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) ->
 
 
 def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor) -> Report:
-    splits = divided.splits
+    splits, truth = divided.splits, image_set.truth
     counts = {
-        name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
+        name: dict(zip(truth.names, truth.counts(targets[torch.from_numpy(splits == split)]).tolist(), strict=True))
+        for split, name in enumerate(SPLITS)
     }
     equal = equal_groups(seen.digests)
     known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
@@ -213,7 +214,7 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         conflicts=sum(not torch.equal(known[first], known[other]) for first, *others in equal for other in others),
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
-        near_conflicts=_differ(known, divided.near) if image_set.truth.outputs is not None else 0,
+        near_conflicts=_differ(known, divided.near) if truth.outputs is not None else 0,
         ungrouped=divided.grouping.alone if divided.grouping is not None else 0,
         unused=divided.unused,
         overlaps=divided.overlaps,

@@ -60,8 +60,8 @@ class Truth(Protocol):
     def strata(self) -> NDArray[np.int64]:
         """The number of a class for each image, by which splits are balanced."""
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
-        """How many of some rows of targets have each name."""
+    def counts(self, targets: Tensor) -> Tensor:
+        """How many of some rows of targets have each name, `(names,)`."""
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its names have among others; raises `UserError` for one that is not."""
@@ -99,9 +99,9 @@ class Classes:
         """The classes themselves."""
         return self.labels
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images of each class."""
-        return dict(zip(self.names, torch.bincount(targets, minlength=len(self.names)).tolist(), strict=True))
+        return torch.bincount(targets, minlength=len(self.names))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """See `Truth`; groups are of its own classes, and stay where there are no others."""
@@ -157,9 +157,9 @@ class SeveralLabels(_Table):
         rarest[sizes[rarest] < COMMON] = sizes.argmax()
         return rarest
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images with each label."""
-        return dict(zip(self.names, targets.sum(0).long().tolist(), strict=True))
+        return targets.sum(0).long()
 
 
 class KnownNumbers(_Table):
@@ -175,9 +175,9 @@ class KnownNumbers(_Table):
         """All of one class: nothing is to be balanced."""
         return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images of which each number is known."""
-        return dict(zip(self.names, (~targets.isnan()).sum(0).tolist(), strict=True))
+        return (~targets.isnan()).sum(0)
 
     def without(self, name: str) -> Self:
         """The same without one of the numbers; raises `UserError` where there is no other."""
@@ -211,9 +211,9 @@ class Masks:
         """All of one class: nothing is to be balanced."""
         return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images in which each class is."""
-        return dict(zip(self.names, targets.sum(0).tolist(), strict=True))
+        return targets.sum(0)
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same, where the first classes are its own: the masks have their numbers."""

@@ -59,11 +59,10 @@ class AnnotatedObjects:
         """All of one class: nothing is to be balanced."""
         return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Objects of each class, crowds not among them."""
         labels = targets[..., 4]
-        found = torch.bincount(labels[labels >= 0].long(), minlength=len(self.names)).tolist()
-        return dict(zip(self.names, found, strict=True))
+        return torch.bincount(labels[labels >= 0].long(), minlength=len(self.names))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its objects' classes have among others."""
