@@ -113,8 +113,7 @@ def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
     if not group:
         return None
     if group in image_set.columns:
-        values = image_set.columns[group]
-        return Grouping(tuple(value or None for value in values), sum(not value for value in values))
+        return Grouping(tuple(value or None for value in image_set.columns[group]))
     try:
         return groups_of(image_set.names, group)
     except UserError as error:
