@@ -89,12 +89,8 @@ def fold_images(images: Divisible, folds: int, fold: int, seed: int) -> NDArray[
 
     Each image is in the test split of one fold. What the data set brings along as test split stays out of all of them
     (LEFT_OUT), to be used once, when everything is chosen; its training and validation images are divided.
-    Raises `UserError` where there is no such fold, or a class has too few units.
+    Raises `UserError` where a class has too few units.
     """
-    if folds < 2:
-        raise UserError(f"{folds} folds: expected 2 or more, as each is tested once and trained on by the others")
-    if not 1 <= fold <= folds:
-        raise UserError(f"fold {fold} of {folds}: expected 1 to {folds}")
     divided = [TRAIN, VAL]
     pool = np.flatnonzero(np.isin(images.given, divided)).tolist()
     units = images.units([index for index in pool if images.digests[index]])
