@@ -29,12 +29,12 @@ WORTH_WORKERS = 256
 class Draw(NamedTuple):
     """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64.
 
-    With `cut`, a part of each with at least this share of its area is drawn and becomes the whole, by a store that can
-    cut it out of the file.
+    There are no seeds where nothing is done at random. With `cut`, a part of each with at least this share of its area
+    is drawn and becomes the whole, by a store that can cut it out of the file.
     """
 
     indices: Tensor
-    seeds: Tensor
+    seeds: Tensor = torch.zeros(0, dtype=torch.int64)
     cut: float = 0.0
 
 
