@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from cnnatomy import machine
 from cnnatomy.data.augmentation.moves import windows
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.image_set import ImageSet
 from cnnatomy.data.images import ImageError
 from cnnatomy.errors import UserError
 
@@ -160,15 +160,12 @@ class Decoder(Dataset[Decoded]):
             left, top, right, bottom = windows(draw.seeds, draw.cut).T.tolist()
             frames = [replace(self.frame, window=each) for each in zip(left, top, right, bottom, strict=True)]
         for place, (index, frame) in enumerate(zip(draw.indices.tolist(), frames, strict=True)):
-            fetched = self._fetch(index, frame)
+            with still_read(self.image_set.names[index]):
+                fetched = self.image_set.fetch(index, frame)
             images.numpy()[place] = fetched.pixels
             if maps is not None:
                 maps.numpy()[place] = fetched.map
         return Decoded(images, maps)
-
-    def _fetch(self, index: int, frame: Frame) -> Fetched:
-        with still_read(self.image_set.names[index]):
-            return self.image_set.fetch(index, frame)
 
 
 @contextmanager
