@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
+from cnnatomy.data.leaks import NAMED
 from cnnatomy.data.units import Unit, place, units_of
 from cnnatomy.errors import UserError, quoted, some_of
 
 FRACTION = {TEST: 0.2, VAL: 0.1}
 """What is cut off the training images of each class where the data set does not bring that split along."""
-
-MAX_NAMED = 5
-"""How many groups a message names."""
 
 GroupNames = Sequence[str | None]
 """The group of each image; None is a group of its own."""
@@ -205,7 +203,7 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
             )
         else:
             names = [_groups(unit, stratum, images.groups) for unit in own[stratum]]
-            listed = some_of(names) if count > MAX_NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
+            listed = some_of(names, NAMED) if count > NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
             placed = f"all of them in the group {names[0]}" if count == 1 else f"but in only {count} groups, {listed}"
             found += f"{differing:,} images, {placed}"
             remedy = ". Choose another --group"
@@ -216,4 +214,4 @@ def _groups(unit: Unit, stratum: int, groups: GroupNames) -> str:
     """The groups that the images of a class in a unit are of."""
     found = {groups[index] for index, own in zip(unit.members, unit.strata, strict=True) if own == stratum}
     names = sorted(quoted(name) for name in found if name is not None)
-    return " with ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)]) or "an image of no group"
+    return " with ".join([*names[:NAMED], *["..."] * (len(names) > NAMED)]) or "an image of no group"
