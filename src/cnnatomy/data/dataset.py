@@ -27,6 +27,7 @@ from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, nearest, printable, quoted
 from cnnatomy.limits import MAX_NAME_LENGTH
+from cnnatomy.tasks.task import Target
 
 MEMORY = 2 * 2**30
 """Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
@@ -204,17 +205,16 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
         for split, name in enumerate(SPLITS)
     }
     equal = equal_groups(seen.digests)
-    known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     return Report(
         counts=counts,
         skipped=tuple((image_set.names[index], reason) for index, reason in sorted(seen.broken.items())),
         ignored=image_set.ignored,
         duplicates=sum(max(int((splits[group] != LEFT_OUT).sum()) - 1, 0) for group in equal),
         left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken) - divided.unused,
-        conflicts=sum(not torch.equal(known[first], known[other]) for first, *others in equal for other in others),
+        conflicts=sum(differ(seen, targets, first, other) for first, *others in equal for other in others),
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
-        near_conflicts=_differ(known, divided.near) if truth.outputs is not None else 0,
+        near_conflicts=_differing(targets, divided.near) if truth.outputs is not None else 0,
         ungrouped=divided.grouping.alone if divided.grouping is not None else 0,
         unused=divided.unused,
         overlaps=divided.overlaps,
@@ -222,7 +222,16 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
     )
 
 
-def _differ(targets: Tensor, pairs: NearPairs) -> int:
+def differ(seen: Survey, targets: Target, one: int, other: int) -> bool:
+    """Whether there is something else to learn of one image than of another."""
+    each = targets.values() if isinstance(targets, dict) else [targets]
+    return seen.digests_of_maps[one] != seen.digests_of_maps[other] or not all(
+        np.array_equal(values[one], values[other], equal_nan=True) for values in each
+    )
+
+
+def _differing(targets: Tensor, pairs: NearPairs) -> int:
     """How many pairs of images have different targets."""
+    known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     one, other = torch.from_numpy(pairs).unbind(1)
-    return int((targets[one] != targets[other]).view(len(pairs), -1).any(1).sum()) if len(pairs) else 0
+    return int((known[one] != known[other]).view(len(pairs), -1).any(1).sum()) if len(pairs) else 0

@@ -137,7 +137,7 @@ def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
         store=store,
         originals=None,
         digests=found.digests,
-        digests_of_maps=[],
+        digests_of_maps=[b""] * count,
         sums=found.sums,
         squares=found.squares,
         thumbnails=thumbnails_of(store.images.numpy()),
