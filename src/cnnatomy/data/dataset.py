@@ -149,7 +149,8 @@ def open_source(source: str | Path) -> Source:
     path = Path(name)
     if path.exists():
         raise UserError(f"{path} is none of the data that can be read: {written()}")
-    hint = nearest(path.name, [*names(), *_beside(path)])
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = nearest(path.name, [*names(), *beside])
     raise UserError(f"no data set {name}: expected one of {written()}.{hint}")
 
 
@@ -168,10 +169,6 @@ def recorded(source: str) -> str:
     if own.recognises(source):
         raise UserError(f"the data are {source}, and nothing that a file names is run: give --data {source}")
     return source
-
-
-def _beside(path: Path) -> list[str]:
-    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
 @dataclass(frozen=True)

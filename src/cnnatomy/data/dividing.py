@@ -27,7 +27,8 @@ class Divided:
     """The split of each image (TRAIN, VAL, TEST or LEFT_OUT), and what is to be told of that.
 
     Attributes:
-        near: pairs of near duplicates, `(pairs, 2)`; `near_duplicates` are those that are in one split.
+        near: pairs of near duplicates, `(pairs, 2)`.
+        near_duplicates: how many of them are in one split.
         grouping: by what is asked for; None where nothing is, or where it makes no sense.
         unused: images of the data set's own test split, which no fold uses.
         overlaps: what lies in different splits of the data set's own.
