@@ -18,7 +18,6 @@ from cnnatomy.data.seeds import mix
 from cnnatomy.data.sources import fashion
 from cnnatomy.data.splits import Divisible, split_images
 from cnnatomy.data.stores import InMemory, OnDemand
-from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError
 
 
@@ -158,7 +157,7 @@ def test_splitting_keeps_its_promises(drawn: list[tuple[int, int]], seed: int, b
     for position, split in enumerate(sorted(brought)):
         given_splits[position::10] = split
     try:
-        splits = split_images(Divisible(Strata(labels, tuple("abc")), digests, given_splits), {TRAIN, *brought}, seed)
+        splits = split_images(Divisible(labels, digests, given_splits), {TRAIN, *brought}, seed)
     except UserError:
         return
     places: dict[bytes, set[int]] = {}

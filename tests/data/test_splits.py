@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cnnatomy.data.loading import Loading
 from cnnatomy.data.splits import LEFT_OUT, TEST, TRAIN, VAL, Divisible, fold_images, split_images
-from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError
 
 TOGETHER = frozenset({TRAIN})
@@ -30,9 +30,10 @@ def divisible(
     every: bool = True,
 ) -> Divisible:
     """Images that the data set puts into its `own` splits; they differ, and have no classes, where nothing is said."""
-    strata = Strata(np.zeros(len(own), np.int64), ()) if labels is None else Strata(np.array(labels), tuple("abcde"))
+    strata = np.zeros(len(own), np.int64) if labels is None else np.array(labels)
     pairs = np.array(near, np.int64).reshape(-1, 2)
-    return Divisible(strata, unlike(len(own)) if digests is None else digests, own, groups, pairs, every)
+    names = "" if labels is None else "abcde"
+    return Divisible(strata, unlike(len(own)) if digests is None else digests, own, groups, pairs, every, names)
 
 
 def split(
@@ -244,9 +245,9 @@ def test_folds_follow_from_their_seed() -> None:
 
 def test_folds_that_cannot_be_are_refused() -> None:
     with pytest.raises(UserError, match=r"^1 folds: expected 2 or more"):
-        fold([0] * 10, 1, 1)
+        Loading(folds=1, fold=1)
     with pytest.raises(UserError, match=r"^fold 6 of 5: expected 1 to 5"):
-        fold([0] * 10, 5, 6)
+        Loading(folds=5, fold=6)
     with pytest.raises(
         UserError, match=r"^class b has 3 usable images that differ; 5 are needed at least, for 5 folds$"
     ):

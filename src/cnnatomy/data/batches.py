@@ -50,8 +50,7 @@ class Order:
         In training, a last batch of a single image is left out: batch normalisation has no variance to divide by.
         """
         if self.seed is None:
-            nothing = torch.zeros(0, dtype=torch.int64)
-            return [Draw(indices, nothing) for indices in self.indices.split(self.batch_size)]
+            return [Draw(indices) for indices in self.indices.split(self.batch_size)]
         generator = torch.Generator().manual_seed(seeds.mix(self.seed, self.epoch))
         order = self._shuffled(generator)
         of_images = seeds.of_images(self.seed, self.epoch, order.numpy(), _times(order.numpy()))

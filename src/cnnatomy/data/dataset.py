@@ -27,6 +27,7 @@ from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, nearest, printable, quoted
 from cnnatomy.limits import MAX_NAME_LENGTH
+from cnnatomy.tasks.task import Target
 
 MEMORY = 2 * 2**30
 """Bytes of decoded images that may be held at once; a larger data set is decoded again in every epoch."""
@@ -148,7 +149,8 @@ def open_source(source: str | Path) -> Source:
     path = Path(name)
     if path.exists():
         raise UserError(f"{path} is none of the data that can be read: {written()}")
-    hint = nearest(path.name, [*names(), *_beside(path)])
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = nearest(path.name, [*names(), *beside])
     raise UserError(f"no data set {name}: expected one of {written()}.{hint}")
 
 
@@ -167,10 +169,6 @@ def recorded(source: str) -> str:
     if own.recognises(source):
         raise UserError(f"the data are {source}, and nothing that a file names is run: give --data {source}")
     return source
-
-
-def _beside(path: Path) -> list[str]:
-    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
 @dataclass(frozen=True)
@@ -198,22 +196,22 @@ def normalisation(seen: Survey, chosen: NDArray[np.bool_], shape: ImageShape) ->
 
 
 def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor) -> Report:
-    splits = divided.splits
+    splits, truth = divided.splits, image_set.truth
     counts = {
-        name: image_set.truth.counts(targets[torch.from_numpy(splits == split)]) for split, name in enumerate(SPLITS)
+        name: dict(zip(truth.names, truth.counts(targets[torch.from_numpy(splits == split)]).tolist(), strict=True))
+        for split, name in enumerate(SPLITS)
     }
     equal = equal_groups(seen.digests)
-    known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     return Report(
         counts=counts,
         skipped=tuple((image_set.names[index], reason) for index, reason in sorted(seen.broken.items())),
         ignored=image_set.ignored,
         duplicates=sum(max(int((splits[group] != LEFT_OUT).sum()) - 1, 0) for group in equal),
         left_out=int((splits == LEFT_OUT).sum()) - len(seen.broken) - divided.unused,
-        conflicts=sum(not torch.equal(known[first], known[other]) for first, *others in equal for other in others),
+        conflicts=sum(differ(seen, targets, first, other) for first, *others in equal for other in others),
         skipped_annotations=image_set.skipped_annotations,
         near_duplicates=divided.near_duplicates,
-        near_conflicts=_differ(known, divided.near) if image_set.truth.outputs is not None else 0,
+        near_conflicts=_differing(targets, divided.near) if truth.outputs is not None else 0,
         ungrouped=divided.grouping.alone if divided.grouping is not None else 0,
         unused=divided.unused,
         overlaps=divided.overlaps,
@@ -221,7 +219,16 @@ def _report(image_set: ImageSet, seen: Survey, divided: Divided, targets: Tensor
     )
 
 
-def _differ(targets: Tensor, pairs: NearPairs) -> int:
+def differ(seen: Survey, targets: Target, one: int, other: int) -> bool:
+    """Whether there is something else to learn of one image than of another."""
+    each = targets.values() if isinstance(targets, dict) else [targets]
+    return seen.digests_of_maps[one] != seen.digests_of_maps[other] or not all(
+        np.array_equal(values[one], values[other], equal_nan=True) for values in each
+    )
+
+
+def _differing(targets: Tensor, pairs: NearPairs) -> int:
     """How many pairs of images have different targets."""
+    known = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
     one, other = torch.from_numpy(pairs).unbind(1)
-    return int((targets[one] != targets[other]).view(len(pairs), -1).any(1).sum()) if len(pairs) else 0
+    return int((known[one] != known[other]).view(len(pairs), -1).any(1).sum()) if len(pairs) else 0

@@ -27,7 +27,8 @@ class Divided:
     """The split of each image (TRAIN, VAL, TEST or LEFT_OUT), and what is to be told of that.
 
     Attributes:
-        near: pairs of near duplicates, `(pairs, 2)`; `near_duplicates` are those that are in one split.
+        near: pairs of near duplicates, `(pairs, 2)`.
+        near_duplicates: how many of them are in one split.
         grouping: by what is asked for; None where nothing is, or where it makes no sense.
         unused: images of the data set's own test split, which no fold uses.
         overlaps: what lies in different splits of the data set's own.
@@ -50,8 +51,9 @@ def divide(image_set: ImageSet, seen: Survey, loading: Loading, grouping: Groupi
         UserError: where a class has too few images, or a split has none.
     """
     groups = grouping.names if grouping is not None else None
-    kept, every = near if keeps_near(image_set, loading) else near[:0], isinstance(image_set.truth, Classes)
-    images = Divisible(image_set.truth.strata(), seen.digests, image_set.splits, groups, kept, every)
+    truth, kept = image_set.truth, near if keeps_near(image_set, loading) else near[:0]
+    every = isinstance(truth, Classes)
+    images = Divisible(truth.strata(), seen.digests, image_set.splits, groups, kept, every, truth.names)
     try:
         splits = _cut(images, image_set.has, loading)
     except UserError:
@@ -112,8 +114,7 @@ def grouping_of(image_set: ImageSet, group: str) -> Grouping | None:
     if not group:
         return None
     if group in image_set.columns:
-        values = image_set.columns[group]
-        return Grouping(tuple(value or None for value in values), sum(not value for value in values))
+        return Grouping(tuple(value or None for value in image_set.columns[group]))
     try:
         return groups_of(image_set.names, group)
     except UserError as error:

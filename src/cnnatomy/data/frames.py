@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from cnnatomy.tasks.losses import IGNORED
 ImageShape: TypeAlias = tuple[int, int, int]
 """(channels, rows, columns)"""
 Pixels: TypeAlias = NDArray[np.uint8]
+Coordinates = TypeVar("Coordinates", float, NDArray[np.float64])
+"""Along one axis: of one place, or of several."""
 Shares: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the sides."""
 
@@ -50,8 +52,8 @@ class Placement(NamedTuple):
         left, top, right, bottom = self.box
         return self.size[1] / (right - left), self.size[0] / (bottom - top)
 
-    def to_frame(self, x: float, y: float) -> tuple[float, float]:
-        """Where place (x, y) of the image (column, row) comes to lie."""
+    def to_frame(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+        """Where place (x, y) of the image (column, row) comes to lie; of several, too."""
         (across, down), (row, column) = self.scale, self.at
         return (x - self.box[0]) * across + column, (y - self.box[1]) * down + row
 

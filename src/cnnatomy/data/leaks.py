@@ -21,10 +21,14 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Grouping:
-    """The group of each image by its name, None where it is a group of its own, and how many of these there are."""
+    """The group of each image by its name, None where it is a group of its own."""
 
     names: tuple[str | None, ...]
-    alone: int = 0
+
+    @property
+    def alone(self) -> int:
+        """How many images are a group of their own."""
+        return self.names.count(None)
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,15 @@ def groups_of(names: Sequence[str], pattern: str) -> Grouping:
         raise UserError(
             f"the pattern of groups has {len(pattern):,} characters; at most {MAX_PATTERN_LENGTH:,} are tried"
         )
-    found = _searched(names, pattern)
-    alone = found.count(None)
-    if alone == len(names):
+    found = Grouping(tuple(_searched(names, pattern)))
+    if found.alone == len(names):
         raise UserError(f"{_pattern(pattern)} is found in no name, such as {shown(names[0]) if names else ''}")
-    if not alone and len(set(found)) == 1:
+    if not found.alone and len(set(found.names)) == 1:
         raise UserError(
-            f"{_pattern(pattern)} puts all {len(names):,} images into one group, {quoted(found[0])}, which cannot be"
-            " divided among splits"
+            f"{_pattern(pattern)} puts all {len(names):,} images into one group, {quoted(found.names[0])}, which"
+            " cannot be divided among splits"
         )
-    return Grouping(tuple(found), alone)
+    return found
 
 
 def near_across(pairs: NDArray[np.int64], names: Sequence[str], splits: NDArray[np.int8]) -> Overlap | None:

@@ -43,8 +43,12 @@ class Loading:
 
     def __post_init__(self) -> None:
         check_fit(self.fit)
-        if self.folds and (self.folds < 2 or not 1 <= self.fold <= self.folds):
-            raise UserError(f"folds: expected 2 at least, and a fold from 1 to {self.folds}; got fold {self.fold}")
+        if self.folds and self.folds < 2:
+            raise UserError(
+                f"{self.folds} folds: expected 2 or more, as each is tested once and trained on by the others"
+            )
+        if self.folds and not 1 <= self.fold <= self.folds:
+            raise UserError(f"fold {self.fold} of {self.folds}: expected 1 to {self.folds}")
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.as_dict().items() if value or name == "fit")

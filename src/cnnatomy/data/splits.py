@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TEST, TRAIN, VAL
-from cnnatomy.data.truth import Strata
+from cnnatomy.data.leaks import NAMED
 from cnnatomy.data.units import Unit, place, units_of
 from cnnatomy.errors import UserError, quoted, some_of
 
 FRACTION = {TEST: 0.2, VAL: 0.1}
 """What is cut off the training images of each class where the data set does not bring that split along."""
-
-MAX_NAMED = 5
-"""How many groups a message names."""
 
 GroupNames = Sequence[str | None]
 """The group of each image; None is a group of its own."""
@@ -36,29 +33,30 @@ class Divisible:
     """Images that are to be divided, and what is known of each.
 
     Attributes:
-        strata: the class of each, of which each split gets its share.
+        strata: the number of the class of each, of which each split gets its share.
         digests: of the pixels of each; an empty one marks a broken image, which is left out.
         given: where the data set itself puts each: TRAIN, VAL or TEST.
         groups: the group of each; None where nothing is grouped.
         near: near duplicates among them.
         every: whether each class has to be in every split.
+        names: of the classes, for messages.
     """
 
-    strata: Strata
+    strata: NDArray[np.int64]
     digests: Sequence[bytes]
     given: NDArray[np.int8]
     groups: GroupNames | None = None
     near: NearPairs = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     every: bool = True
+    names: Sequence[str] = ()
 
     def units(self, pool: list[int]) -> list[Unit]:
         """What must not be divided of the images in `pool`."""
-        return units_of(pool, self.strata.classes, self.digests, self.groups, self.near)
+        return units_of(pool, self.strata, self.digests, self.groups, self.near)
 
     def called(self, stratum: int) -> str:
         """A class in messages."""
-        names = self.strata.names
-        return f"class {names[stratum]}" if stratum < len(names) else "the data set"
+        return f"class {self.names[stratum]}" if stratum < len(self.names) else "the data set"
 
 
 def split_images(images: Divisible, has: Collection[int], seed: int) -> NDArray[np.int8]:
@@ -89,12 +87,8 @@ def fold_images(images: Divisible, folds: int, fold: int, seed: int) -> NDArray[
 
     Each image is in the test split of one fold. What the data set brings along as test split stays out of all of them
     (LEFT_OUT), to be used once, when everything is chosen; its training and validation images are divided.
-    Raises `UserError` where there is no such fold, or a class has too few units.
+    Raises `UserError` where a class has too few units.
     """
-    if folds < 2:
-        raise UserError(f"{folds} folds: expected 2 or more, as each is tested once and trained on by the others")
-    if not 1 <= fold <= folds:
-        raise UserError(f"fold {fold} of {folds}: expected 1 to {folds}")
     divided = [TRAIN, VAL]
     pool = np.flatnonzero(np.isin(images.given, divided)).tolist()
     units = images.units([index for index in pool if images.digests[index]])
@@ -140,16 +134,14 @@ def _cut(
         for stratum in unit.strata:
             has[stratum][part] += 1
     generator = np.random.default_rng(seed)
-    for stratum in range(max([len(images.strata.names), *(stratum + 1 for stratum in strata)])):
-        order = small.get(stratum, [])
-        order = [order[position] for position in generator.permutation(len(order))]
-        if stratum in has:
-            _fill(splits, order, parts, has[stratum], wanted)
-            if images.every and not all(has[stratum]):
-                raise UserError(
-                    f"{images.called(stratum)} does not get into every split: its groups have other classes too, and"
-                    " too large a share of them. Another seed may divide them, else smaller groups"
-                )
+    for stratum in strata:
+        order = [small[stratum][position] for position in generator.permutation(len(small[stratum]))]
+        _fill(splits, order, parts, has[stratum], wanted)
+        if images.every and not all(has[stratum]):
+            raise UserError(
+                f"{images.called(stratum)} does not get into every split: its groups have other classes too, and"
+                " too large a share of them. Another seed may divide them, else smaller groups"
+            )
 
 
 def _fill(
@@ -192,7 +184,7 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
     """Raises `UserError` where a class of the splits that are `divided` is in fewer units than are needed."""
     if not images.every:
         return
-    present = sorted(set(images.strata.classes[np.isin(images.given, divided)].tolist()))
+    present = sorted(set(images.strata[np.isin(images.given, divided)].tolist()))
     own: dict[int, list[Unit]] = {stratum: [] for stratum in present}
     for unit in units:
         for stratum in set(unit.strata):
@@ -211,7 +203,7 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
             )
         else:
             names = [_groups(unit, stratum, images.groups) for unit in own[stratum]]
-            listed = some_of(names) if count > MAX_NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
+            listed = some_of(names, NAMED) if count > NAMED else " and ".join([", ".join(names[:-1]), names[-1]])
             placed = f"all of them in the group {names[0]}" if count == 1 else f"but in only {count} groups, {listed}"
             found += f"{differing:,} images, {placed}"
             remedy = ". Choose another --group"
@@ -222,4 +214,4 @@ def _groups(unit: Unit, stratum: int, groups: GroupNames) -> str:
     """The groups that the images of a class in a unit are of."""
     found = {groups[index] for index, own in zip(unit.members, unit.strata, strict=True) if own == stratum}
     names = sorted(quoted(name) for name in found if name is not None)
-    return " with ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)]) or "an image of no group"
+    return " with ".join([*names[:NAMED], *["..."] * (len(names) > NAMED)]) or "an image of no group"

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from cnnatomy import machine
 from cnnatomy.data.augmentation.moves import windows
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import Fetched, ImageSet
+from cnnatomy.data.image_set import ImageSet
 from cnnatomy.data.images import ImageError
 from cnnatomy.errors import UserError
 
@@ -29,12 +29,12 @@ WORTH_WORKERS = 256
 class Draw(NamedTuple):
     """Which images are in a batch, and the seed of each for what is done to it at random, both `(images,)` int64.
 
-    With `cut`, a part of each with at least this share of its area is drawn and becomes the whole, by a store that can
-    cut it out of the file.
+    There are no seeds where nothing is done at random. With `cut`, a part of each with at least this share of its area
+    is drawn and becomes the whole, by a store that can cut it out of the file.
     """
 
     indices: Tensor
-    seeds: Tensor
+    seeds: Tensor = torch.zeros(0, dtype=torch.int64)
     cut: float = 0.0
 
 
@@ -160,15 +160,12 @@ class Decoder(Dataset[Decoded]):
             left, top, right, bottom = windows(draw.seeds, draw.cut).T.tolist()
             frames = [replace(self.frame, window=each) for each in zip(left, top, right, bottom, strict=True)]
         for place, (index, frame) in enumerate(zip(draw.indices.tolist(), frames, strict=True)):
-            fetched = self._fetch(index, frame)
+            with still_read(self.image_set.names[index]):
+                fetched = self.image_set.fetch(index, frame)
             images.numpy()[place] = fetched.pixels
             if maps is not None:
                 maps.numpy()[place] = fetched.map
         return Decoded(images, maps)
-
-    def _fetch(self, index: int, frame: Frame) -> Fetched:
-        with still_read(self.image_set.names[index]):
-            return self.image_set.fetch(index, frame)
 
 
 @contextmanager

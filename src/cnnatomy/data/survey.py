@@ -38,7 +38,7 @@ class Survey:
         store: gives the images again.
         originals: the same out of the files, where these have more pixels than the frame.
         digests: of the pixels of each; empty where it is broken.
-        digests_of_maps: of the map of each that has one.
+        digests_of_maps: of the map of each; empty where it has none.
         sums, squares: of the pixels by channel, `(images, channels)`.
         thumbnails: grey, `(images, 16, 16)`; none where they were not asked for.
         stored: of those that are not broken, how they are stored.
@@ -85,7 +85,7 @@ def survey(
     sums, squares = np.zeros((count, channels), np.int64), np.zeros((count, channels), np.int64)
     small = np.zeros((count if thumbnails else 0, SIDE, SIDE), np.uint8)
     areas = np.zeros((count, len(image_set.truth.names) if has_maps else 0), np.int32)
-    digests, digests_of_maps = [b""] * count, []
+    digests, digests_of_maps = [b""] * count, [b""] * count
     stored: dict[int, Stored] = {}
     broken: dict[int, str] = {}
     for part, fetched in decode_all(image_set, frame):
@@ -101,7 +101,7 @@ def survey(
                 continue
             whole[index], stored[index], classes_of_pixels = found
             if classes_of_pixels is not None:
-                digests_of_maps.append(_digest(classes_of_pixels))
+                digests_of_maps[index] = _digest(classes_of_pixels)
                 if maps is not None:
                     maps[index] = classes_of_pixels
         if whole:

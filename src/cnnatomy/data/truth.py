@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,18 +24,6 @@ COMMON = 10
 """Images that a label must have so that splits are balanced by it; rarer ones fall as they may."""
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 """The largest number that can be learned."""
-
-
-class Strata(NamedTuple):
-    """The class of each image by which splits are balanced, and the names of these classes."""
-
-    classes: NDArray[np.int64]
-    names: tuple[str, ...]
-
-    @classmethod
-    def alike(cls, images: int) -> Self:
-        """Where nothing is to be balanced."""
-        return cls(np.zeros(images, np.int64), ("image",))
 
 
 class Truth(Protocol):
@@ -69,11 +57,11 @@ class Truth(Protocol):
         of each has: a store gives the maps themselves.
         """
 
-    def strata(self) -> Strata:
-        """By what splits are balanced."""
+    def strata(self) -> NDArray[np.int64]:
+        """The number of a class for each image, by which splits are balanced."""
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
-        """How many of some rows of targets have each name."""
+    def counts(self, targets: Tensor) -> Tensor:
+        """How many of some rows of targets have each name, `(names,)`."""
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its names have among others; raises `UserError` for one that is not."""
@@ -107,13 +95,13 @@ class Classes:
         """The numbers of the classes, `(images,)` int64."""
         return torch.from_numpy(self.labels)
 
-    def strata(self) -> Strata:
+    def strata(self) -> NDArray[np.int64]:
         """The classes themselves."""
-        return Strata(self.labels, self.names)
+        return self.labels
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images of each class."""
-        return dict(zip(self.names, torch.bincount(targets, minlength=len(self.names)).tolist(), strict=True))
+        return torch.bincount(targets, minlength=len(self.names))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """See `Truth`; groups are of its own classes, and stay where there are no others."""
@@ -159,20 +147,19 @@ class SeveralLabels(_Table):
         """Several labels."""
         return Labels(self.names)
 
-    def strata(self) -> Strata:
+    def strata(self) -> NDArray[np.int64]:
         """The rarest label of each image, of those that are common enough; few images that are left join the most."""
         images, names = self.values.shape
         totals = self.values.sum(0)
         counts = np.where(self.values & (totals >= COMMON), totals, images + 1)
-        rarest = np.where((counts <= images).any(1), counts.argmin(1), names)
+        rarest: NDArray[np.int64] = np.where((counts <= images).any(1), counts.argmin(1), names)
         sizes = np.bincount(rarest)
         rarest[sizes[rarest] < COMMON] = sizes.argmax()
-        kept, numbers = np.unique(rarest, return_inverse=True)
-        return Strata(numbers.astype(np.int64), tuple([*self.names, "other"][number] for number in kept.tolist()))
+        return rarest
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images with each label."""
-        return dict(zip(self.names, targets.sum(0).long().tolist(), strict=True))
+        return targets.sum(0).long()
 
 
 class KnownNumbers(_Table):
@@ -184,13 +171,13 @@ class KnownNumbers(_Table):
         """Regression."""
         return Numbers(self.names)
 
-    def strata(self) -> Strata:
-        """None."""
-        return Strata.alike(len(self))
+    def strata(self) -> NDArray[np.int64]:
+        """All of one class: nothing is to be balanced."""
+        return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images of which each number is known."""
-        return dict(zip(self.names, (~targets.isnan()).sum(0).tolist(), strict=True))
+        return (~targets.isnan()).sum(0)
 
     def without(self, name: str) -> Self:
         """The same without one of the numbers; raises `UserError` where there is no other."""
@@ -220,13 +207,13 @@ class Masks:
         """Which classes each image has; the maps themselves come with the images."""
         return torch.from_numpy(classes)
 
-    def strata(self) -> Strata:
-        """None."""
-        return Strata.alike(len(self))
+    def strata(self) -> NDArray[np.int64]:
+        """All of one class: nothing is to be balanced."""
+        return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Images in which each class is."""
-        return dict(zip(self.names, targets.sum(0).tolist(), strict=True))
+        return targets.sum(0)
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same, where the first classes are its own: the masks have their numbers."""

@@ -43,7 +43,7 @@ def refused(folder: Path, text: str, name: str = "list.csv") -> str:
 def test_a_label_for_each_image_is_one_class(folder: Path) -> None:
     found = read(folder, "image,label\n0.png,cat\n1.png,dog\n2.png,cat\n")
     assert found.truth.names == ("cat", "dog")
-    assert found.truth.strata().classes.tolist() == [0, 1, 0]
+    assert found.truth.strata().tolist() == [0, 1, 0]
     assert found.fetch(1, Frame((1, 6, 8))).pixels.tolist() == [np.asarray(Image.open(folder / "1.png")).tolist()]
 
 
@@ -226,7 +226,7 @@ def test_the_same_table_says_the_same_in_csv_and_json(folder: Path, labels: list
     separated = read(folder, "image,label\n" + "".join(f"{i}.png,{label}\n" for i, label in enumerate(quoted)))
     records = read(folder, json.dumps([{"image": f"{i}.png", "label": w} for i, w in enumerate(labels)]), "list.json")
     for found in (separated, records):
-        assert [found.truth.names[number] for number in found.truth.strata().classes] == labels
+        assert [found.truth.names[number] for number in found.truth.strata()] == labels
 
 
 def test_a_column_of_numbers_by_which_images_are_grouped_is_not_learned(tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_a_mask_says_classes_by_its_numbers_grey_or_by_a_palette(tmp_path: Path,
     assert [numbers(found, index) for index in range(3)] == [{0}, {0, 1}, {0, 2}]
 
 
+def test_equal_images_with_other_masks_are_reported_where_the_classes_are_the_same(tmp_path: Path) -> None:
+    write(tmp_path, list("abcdefgh"), (0, 1))
+    shutil.copy(tmp_path / "images" / "b.png", tmp_path / "images" / "copy.png")
+    mask = np.asarray(Image.open(tmp_path / "masks" / "b.png"))
+    Image.fromarray(mask[::-1].copy()).save(tmp_path / "masks" / "copy.png")
+    assert load(tmp_path, (3, 8, 10)).report.conflicts == 1
+    Image.fromarray(mask).save(tmp_path / "masks" / "copy.png")
+    assert load(tmp_path, (3, 8, 10)).report.conflicts == 0
+
+
 def test_classes_txt_names_the_classes_of_which_some_may_not_occur(tmp_path: Path) -> None:
     write(tmp_path, ["a", "b"], (0, 1))
     (tmp_path / "classes.txt").write_text("sky\ntraffic light\n\ncar\n")

@@ -49,7 +49,7 @@ def test_a_class_gives_images_and_labels(monkeypatch: pytest.MonkeyPatch) -> Non
     name = own(monkeypatch, "def label(self, i): return np.int64(i % 2)")
     found = read(name)
     assert (found.source, len(found), found.truth.names) == (name, 4, ("a", "b"))
-    assert found.truth.strata().classes.tolist() == [0, 1, 0, 1]
+    assert found.truth.strata().tolist() == [0, 1, 0, 1]
     assert [int(found.fetch(index, FRAME).pixels.max()) for index in range(4)] == [0, 1, 2, 3]
 
 

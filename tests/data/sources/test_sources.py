@@ -174,7 +174,7 @@ def test_class_folders_are_the_classes(tmp_path: Path) -> None:
     (tmp_path / ".hidden").mkdir()
     image_set = open_source(tmp_path)
     assert image_set.truth.names == ("cat", "dog")
-    assert image_set.truth.strata().classes.tolist() == [0] * 5 + [1] * 4
+    assert image_set.truth.strata().tolist() == [0] * 5 + [1] * 4
     assert image_set.ignored == 1
 
 

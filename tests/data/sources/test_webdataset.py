@@ -61,7 +61,7 @@ def test_an_image_and_its_class_lie_side_by_side(tmp_path: Path, format: int) ->
     path = write_tar(tmp_path / "a.tar", {"n" * 90 + "/0.jpg.png": png(9), **samples(4)}, format)
     found = read(path)
     assert found.truth.names == ("0", "1")
-    assert found.truth.strata().classes.tolist() == [0, 1, 0, 1]
+    assert found.truth.strata().tolist() == [0, 1, 0, 1]
     assert found.names[1] == "a.tar/x/0001"
     assert [int(found.fetch(index, FRAME).pixels.max()) for index in range(4)] == [0, 1, 2, 3]
     assert "1 samples without an image or a cls, left out" in found.notes[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from cnnatomy.data.dataset import differ
 from cnnatomy.data.duplicates import equal_groups
 from cnnatomy.data.inspection.gathering import Gathered
 
@@ -22,25 +21,11 @@ class Equal:
 
 def equal_images(data: Gathered) -> tuple[Equal, ...]:
     """Every group of equal images, in order."""
-    maps = _maps(data)
     return tuple(
         Equal(
             tuple(group),
             across=len({int(data.given[index]) for index in group}) > 1,
-            conflict=any(_differ(data, maps, group[0], other) for other in group[1:]),
+            conflict=any(differ(data.seen, data.targets, group[0], other) for other in group[1:]),
         )
         for group in equal_groups(data.seen.digests)
     )
-
-
-def _maps(data: Gathered) -> dict[int, bytes]:
-    """The digest of the map of each image that has one; they are in the order of the images that are not broken."""
-    usable = np.flatnonzero(data.seen.usable).tolist()
-    return dict(zip(usable, data.seen.digests_of_maps, strict=False))
-
-
-def _differ(data: Gathered, maps: dict[int, bytes], one: int, other: int) -> bool:
-    if maps.get(one) != maps.get(other):
-        return True
-    targets = data.targets if isinstance(data.targets, dict) else {"": data.targets}
-    return any(not np.array_equal(each[one], each[other], equal_nan=True) for each in targets.values())

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -69,7 +68,7 @@ class Gathered:
 
     def decoded(self, indices: Tensor) -> Decoded:
         """These images again, as they are fitted."""
-        return next(iter(self.seen.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))
+        return next(iter(self.seen.store.batches([Draw(indices)])))
 
 
 def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress | None = None) -> Gathered:
@@ -138,7 +137,7 @@ def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
         store=store,
         originals=None,
         digests=found.digests,
-        digests_of_maps=[],
+        digests_of_maps=[b""] * count,
         sums=found.sums,
         squares=found.squares,
         thumbnails=thumbnails_of(store.images.numpy()),

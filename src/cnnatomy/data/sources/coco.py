@@ -108,7 +108,7 @@ def fit_boxes(boxes: Boxes, size: tuple[int, int], frame: Frame) -> Boxes:
     """
     place = frame.placement(size)
     corners = boxes[:, :4].astype(np.float64).reshape(-1, 2, 2)
-    fitted = (corners - np.array(place.box[:2])) * np.array(place.scale) + np.array(place.at[::-1])
+    fitted = np.stack(place.to_frame(corners[..., 0], corners[..., 1]), 2)
     _, new_rows, new_columns = frame.shape
     inside = fitted.clip(0, [new_columns, new_rows])
     sides = inside[:, 1] - inside[:, 0]

@@ -22,7 +22,7 @@ from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
 from cnnatomy.data.images import Stored
 from cnnatomy.data.sources.coco import Annotated, padded, read_coco, renumbered
-from cnnatomy.data.truth import Strata, numbers_among
+from cnnatomy.data.truth import numbers_among
 from cnnatomy.errors import UserError
 from cnnatomy.tasks.objects import Objects
 
@@ -55,15 +55,14 @@ class AnnotatedObjects:
         fitted = [part.fitted(frame, stored, start) for part, start in zip(self.parts, starts, strict=False)]
         return padded([boxes for part in fitted for boxes in part])
 
-    def strata(self) -> Strata:
-        """None."""
-        return Strata.alike(len(self))
+    def strata(self) -> NDArray[np.int64]:
+        """All of one class: nothing is to be balanced."""
+        return np.zeros(len(self), np.int64)
 
-    def counts(self, targets: Tensor) -> dict[str, int]:
+    def counts(self, targets: Tensor) -> Tensor:
         """Objects of each class, crowds not among them."""
         labels = targets[..., 4]
-        found = torch.bincount(labels[labels >= 0].long(), minlength=len(self.names)).tolist()
-        return dict(zip(self.names, found, strict=True))
+        return torch.bincount(labels[labels >= 0].long(), minlength=len(self.names))
 
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its objects' classes have among others."""

@@ -21,7 +21,6 @@ from cnnatomy.data.frames import Frame, ImageShape, Pixels
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
 from cnnatomy.data.sources import digits
 from cnnatomy.data.splits import Divisible, split_images
-from cnnatomy.data.truth import Strata
 from cnnatomy.errors import UserError, nearest
 from cnnatomy.limits import MAX_SCENES_BYTES
 
@@ -137,7 +136,7 @@ def draw_scene(
 
     placed = np.flatnonzero(corners[:, 0] >= 0)
     order = placed[np.argsort(-depths[placed])]  # from the farthest to the nearest, which covers the others
-    images, strata = _digits()
+    images, classes = _digits()
     ink = [_enlarged(images[members[digit]], int(sides[digit])) for digit in order]
     light = BRIGHTEST / depths[order, None] * (tints / tints.max(1, keepdims=True))[order]
     light = light if channels == 3 else BRIGHTEST / depths[order, None]
@@ -150,7 +149,7 @@ def draw_scene(
     return Scene(
         frames=tuple(frame for frame, _ in drawn),
         owner=owner,
-        classes=strata.classes[members[order]],
+        classes=classes[members[order]],
         depths=depths[order],
         motions=(moved - corners)[order],
     )
@@ -188,7 +187,7 @@ def _drawn(
 
 
 @cache
-def _digits() -> tuple[NDArray[np.float64], Strata]:
+def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The digits `(1797, 8, 8)`, their ink 0 .. 1, and their classes."""
     found, frame = digits.read(), Frame((1, 8, 8))
     images = [found.fetch(index, frame).pixels[0] for index in range(len(found))]
@@ -198,9 +197,9 @@ def _digits() -> tuple[NDArray[np.float64], Strata]:
 @cache
 def digits_of(split: int) -> NDArray[np.int64]:
     """The indices of the digits that scenes of a split are drawn from, as `load` divides them with its first seed."""
-    images, strata = _digits()
+    images, classes = _digits()
     digests = [image.tobytes() for image in images]
-    splits = split_images(Divisible(strata, digests, np.full(len(images), TRAIN, np.int8)), {TRAIN}, seed=0)
+    splits = split_images(Divisible(classes, digests, np.full(len(images), TRAIN, np.int8)), {TRAIN}, seed=0)
     return np.flatnonzero(splits == split)
 
 
