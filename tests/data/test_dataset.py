@@ -208,7 +208,7 @@ def test_other_data_is_matched_by_the_names_of_its_classes(tmp_path: Path) -> No
     split, what = load_labelled(folder, Frame((3, 10, 10)), ("ant", "cat", "dog"))
     assert split.targets[split.indices].tolist() == [0, 0, 2, 2, 2]
     assert what.startswith("all of ")
-    assert what.endswith("without 1 broken images")
+    assert what.endswith("without 1 broken image")
     with pytest.raises(UserError, match="does not know: dog"):
         load_labelled(folder, Frame((3, 10, 10)), ("ant", "cat"))
 

@@ -107,6 +107,7 @@ def test_what_happens_to_images_is_said_and_what_changes_nothing() -> None:
     assert said(Recipe(), (3, 32, 32)) == []
     (line,) = said(Recipe(flip=True, rotation=10.0, trivial=True), (1, 32, 32))
     assert line == "augmented, each training image in each epoch by itself: flip 0.5, rotation 10.0, trivial"
+    assert said(Recipe(mixup=0.2), (3, 32, 32)) == ["mixed, two images of a batch: mixup 0.2"]
     assert len(said(Recipe(colour=0.2), (3, 32, 32))) == 1
     assert said(Recipe(hue=0.2), (1, 32, 32))[1].startswith("hue changes nothing: images of 1 channel have no red")
 

@@ -25,7 +25,7 @@ from cnnatomy.data.splits import NearPairs
 from cnnatomy.data.stores import processors
 from cnnatomy.data.survey import Progress, Survey, survey
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, nearest, printable, quoted
+from cnnatomy.errors import UserError, counted, nearest, printable, quoted
 from cnnatomy.limits import MAX_NAME_LENGTH
 from cnnatomy.tasks.task import Target
 
@@ -124,9 +124,9 @@ def load_labelled(source: str | Path | Source, frame: Frame, classes: Sequence[s
     if not usable.any():
         raise UserError(f"{image_set.source} has no usable image")
     what = f"{'test split' if TEST in image_set.has else 'all'} of {image_set.source}"
-    what += f" without {len(seen.broken):,} broken images" if seen.broken else ""
+    what += f" without {counted(len(seen.broken), 'broken image')}" if seen.broken else ""
     skipped = len(image_set.skipped_annotations)
-    what += f", {skipped:,} annotations skipped" if skipped else ""
+    what += f", {counted(skipped, 'annotation')} skipped" if skipped else ""
     targets = image_set.truth.targets(frame, seen.stored, seen.classes)
     return Split(seen.store, torch.from_numpy(np.flatnonzero(usable)), targets), what
 

@@ -64,8 +64,11 @@ def cuts_files(recipe: Recipe, data: Data) -> bool:
 def said(recipe: Recipe, shape: Shape) -> list[str]:
     """What happens to the images of a training, in a line; and what of it changes nothing, as they have no colours."""
     values = {name: getattr(recipe, name) for name in NAMES if getattr(recipe, name)}
-    words = [name if value is True else f"{name} {value}" for name, value in values.items()]
-    lines = [f"augmented, each training image in each epoch by itself: {', '.join(words)}"] if words else []
+    words = {name: name if value is True else f"{name} {value}" for name, value in values.items()}
+    alone = [words[name] for name in words if name not in MIXING]
+    mixed = [words[name] for name in words if name in MIXING]
+    lines = [f"augmented, each training image in each epoch by itself: {', '.join(alone)}"] if alone else []
+    lines += [f"mixed, two images of a batch: {', '.join(mixed)}"] if mixed else []
     vain = [name for name in ("colour", "hue") if name in values]
     if vain and shape[0] != 3:
         change, channels = "change" + "s" * (len(vain) == 1), f"{shape[0]} channel" + "s" * (shape[0] > 1)
