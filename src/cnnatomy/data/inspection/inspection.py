@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.dataset import Moments, moments
+from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TRAIN
 from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.equal import Equal, equal_images
@@ -159,7 +161,11 @@ def _grey_in_colour(data: Gathered, stored: dict[int, Stored]) -> int:
 
 def _flat(data: Gathered) -> tuple[int, ...]:
     """Those whose standard deviation is below `FLAT` in every channel; of what is theirs, and not of the margin."""
-    inside = np.maximum(data.inside, 1)[:, None].astype(np.float64)
+    frame = Frame((1, *data.shape[1:]), data.loading.fit)  # a place is that of all channels, of which scenes may have 2
+    area = cache(lambda size: math.prod(frame.placement(size).size))
+    inside = np.ones((len(data.names), 1))
+    for index, stored in data.seen.stored.items():
+        inside[index] = area(stored.upright)
     variance = data.seen.squares / inside - (data.seen.sums / inside) ** 2
     return tuple(np.flatnonzero((variance < FLAT**2).all(1) & data.seen.usable).tolist())
 
