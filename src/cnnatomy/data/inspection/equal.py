@@ -8,6 +8,7 @@ import numpy as np
 
 from cnnatomy.data.duplicates import equal_groups
 from cnnatomy.data.inspection.gathering import Gathered
+from cnnatomy.data.inspection.learned import heads_of
 
 
 @dataclass(frozen=True)
@@ -42,5 +43,5 @@ def _maps(data: Gathered) -> dict[int, bytes]:
 def _differ(data: Gathered, maps: dict[int, bytes], one: int, other: int) -> bool:
     if maps.get(one) != maps.get(other):
         return True
-    targets = data.targets if isinstance(data.targets, dict) else {"": data.targets}
-    return any(not np.array_equal(each[one], each[other], equal_nan=True) for each in targets.values())
+    targets = (values for *_, values in heads_of(data.task, data.targets))
+    return any(not np.array_equal(each[one], each[other], equal_nan=True) for each in targets)

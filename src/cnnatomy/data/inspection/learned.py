@@ -71,11 +71,15 @@ def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.
 
 def heads_of(task: Task, target: Target) -> list[tuple[str, str, tuple[str, ...], Tensor]]:
     """For each head its name (empty where there is one only), kind, names, and targets of all images."""
-    if isinstance(target, Tensor):
-        return [("", task.kind, task.names, target)]
+    by_head = target if isinstance(target, dict) else {"": target}
+    return [(head, *kind_of(task, head), values) for head, values in by_head.items()]
+
+
+def kind_of(task: Task, head: str) -> tuple[str, tuple[str, ...]]:
+    """The kind and the names of what a head learns; a label and a mask of the same classes are called by their kind."""
     if isinstance(task, SeveralHeads):
-        return [(name, each.kind, each.names, target[name]) for name, each in task.tasks.items()]
-    return [(name, name, task.names, each) for name, each in target.items()]  # a label and a mask of the same classes
+        return task.tasks[head].kind, task.tasks[head].names
+    return head or task.kind, task.names
 
 
 def _of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets, head: str) -> ToLearn:

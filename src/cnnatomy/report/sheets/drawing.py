@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cnnatomy.data.frames import OUTSIDE
+from cnnatomy.data.inspection.learned import kind_of
 from cnnatomy.data.inspection.samples import SampledClass, SampledImage, ShownImage
 from cnnatomy.errors import counted
 from cnnatomy.report.sheets.sheet import Tile, TileRow, factor_of, image_of
-from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Task
 
 BACKGROUND = "background"
@@ -61,15 +61,9 @@ def tile_of(shown: ShownImage, task: Task) -> Tile:
     factor = factor_of(*shown.pixels.shape[1:])
     image, caption = image_of(shown.pixels, factor), ""
     for head, target in shown.target.items():
-        kind, names = _kind(task, head)
+        kind, names = kind_of(task, head)
         image, caption = WAYS[kind](image, caption, target.numpy(), names, factor)
     return Tile(image, caption)
-
-
-def _kind(task: Task, head: str) -> tuple[str, tuple[str, ...]]:
-    if isinstance(task, SeveralHeads):
-        return task.tasks[head].kind, task.tasks[head].names
-    return head or task.kind, task.names
 
 
 def colour(number: int) -> tuple[int, int, int]:
