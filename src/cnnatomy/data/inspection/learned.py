@@ -62,10 +62,8 @@ class ToLearn:
 
 def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.int32]) -> tuple[ToLearn, ...]:
     """What the targets of all images tell. `areas` are the pixels of each class in maps that files hold."""
-    nothing = np.zeros((len(splits), 0), np.int32)
     return tuple(
-        _of(kind, names, values.numpy(), splits, areas if values is target else nothing, head)
-        for head, kind, names, values in heads_of(task, target)
+        _of(kind, names, values.numpy(), splits, areas, head) for head, kind, names, values in heads_of(task, target)
     )
 
 
