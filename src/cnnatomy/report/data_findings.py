@@ -122,14 +122,13 @@ def _classes(found: Inspection) -> Iterator[Remark]:
         names = [row.name for row in unseen]
         text = f"no training image has anything of {some_of(names)}, which cannot be learned"
         yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
-    few = [row for row in found.few if row.total]
-    if few:
-        named = some_of([f"{row.name} has {row.total:,}" for row in few])
+    if found.few:
+        named = some_of([f"{row.name} has {row.total:,}" for row in found.few])
         text = (
             f"{named}: too few to tell how well they are recognised; one test image more or less changes"
             " what is measured by many percent"
         )
-        yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in few))
+        yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in found.few))
     if found.rare:
         most = max(row.counts["train"] for each in found.to_learn for row in each.rows)
         named = some_of([f"{row.name} has {row.counts['train']:,}" for row in found.rare])

@@ -65,6 +65,11 @@ class Gathered:
         """TRAIN, VAL, TEST or LEFT_OUT for each image; broken ones are LEFT_OUT."""
         return self.divided.splits
 
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class of each image, where that is all there is to learn."""
+        return self.targets.numpy() if self.task.kind == "label" and isinstance(self.targets, Tensor) else None
+
     def decoded(self, indices: Tensor) -> Decoded:
         """These images again, as they are fitted."""
         return next(iter(self.seen.store.batches([Draw(indices, torch.zeros(0, dtype=torch.int64))])))

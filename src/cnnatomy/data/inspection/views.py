@@ -57,9 +57,7 @@ def sampled(data: Gathered, grey: bool = False) -> Sampled:
         small = data.decoded(indices).images.double() / 255
         small = small.mean(1, keepdim=True) if grey else small
         found[start : start + AT_ONCE] = F.adaptive_avg_pool2d(small, shape[1:]).flatten(1).numpy()
-    targets = data.targets
-    labels = targets.numpy()[some] if data.task.kind == "label" and not isinstance(targets, dict) else None
-    return Sampled(found, shape, len(wanted), labels)
+    return Sampled(found, shape, len(wanted), data.labels[some] if data.labels is not None else None)
 
 
 @dataclass(frozen=True, eq=False)
