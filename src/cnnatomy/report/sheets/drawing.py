@@ -114,14 +114,13 @@ def _over(image: Image.Image, layer: NDArray[np.uint8]) -> Image.Image:
 
 def _objects(image: Image.Image, caption: str, target: Any, names: tuple[str, ...], factor: float) -> Captioned:
     """Boxes in the colour of their class; crowds, which have no class to learn, in grey."""
-    image = image.copy()
     draw = ImageDraw.Draw(image)
     there: dict[str, None] = {}
     for left, top, right, bottom, label in target.tolist():
         if label == -1:
             continue
-        box = (left * factor, top * factor, max(left, right) * factor - 1, max(top, bottom) * factor - 1)
-        corners = (box[0], box[1], max(box[0], box[2]), max(box[1], box[3]))
+        x, y = left * factor, top * factor
+        corners = (x, y, max(x, right * factor - 1), max(y, bottom * factor - 1))
         draw.rectangle(corners, outline=colour(int(label)) if label >= 0 else (160, 160, 160), width=2)
         if label >= 0:
             there[names[int(label)]] = None
@@ -129,7 +128,6 @@ def _objects(image: Image.Image, caption: str, target: Any, names: tuple[str, ..
 
 
 def _keypoints(image: Image.Image, caption: str, target: Any, names: tuple[str, ...], factor: float) -> Captioned:
-    image = image.copy()
     draw = ImageDraw.Draw(image)
     for number, (x, y, visible) in enumerate(target.tolist()):
         if visible > 0:

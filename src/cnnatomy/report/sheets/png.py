@@ -41,13 +41,9 @@ def png_bytes(sheet: Sheet) -> tuple[bytes, int]:
     return file.getvalue(), len(blocks) - 1
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
 def _text(lines: Sequence[str]) -> Image.Image:
     """The title and what is said below it."""
-    font = _font(13)
+    font = ImageFont.load_default(13)
     width = max(int(font.getlength(line)) for line in lines) + GAP
     image = Image.new("RGB", (width, LINE * len(lines) + GAP), PAPER)
     draw = ImageDraw.Draw(image)
@@ -58,17 +54,14 @@ def _text(lines: Sequence[str]) -> Image.Image:
 
 def _row(row: TileRow) -> Image.Image:
     lines = _lines(row.groups)
-    font, small = _font(14), _font(11)
+    font, small = ImageFont.load_default(14), ImageFont.load_default(11)
     captions = any(tile.caption for group in row.groups for tile in group)
     heights = [max((tile.image.height for group in line for tile in group), default=0) for line in lines]
     widths = [sum(map(_width, line)) for line in lines]
     extra = (LINE if captions else 0) + GAP
     indent = SWATCH + GAP if row.colour is not None else 0
-    size = (
-        max(int(font.getlength(row.title)) + indent + GAP, *widths),
-        LINE + GAP + sum(height + extra for height in heights),
-    )
-    image = Image.new("RGB", (size[0], size[1] + GAP), PAPER)
+    width = max(int(font.getlength(row.title)) + indent + GAP, *widths)
+    image = Image.new("RGB", (width, LINE + 2 * GAP + sum(height + extra for height in heights)), PAPER)
     draw = ImageDraw.Draw(image)
     if row.colour is not None:
         draw.rectangle((0, GAP + 3, SWATCH, GAP + 3 + SWATCH), fill=row.colour)
