@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -108,17 +108,13 @@ def _columns(rows: Sequence[dict[str, Any]], counted: str) -> list[Column]:
     """A column for each figure that a row has; those of counts come first."""
     known = ("head", "name", *SPLITS, "total")
     figures = dict.fromkeys(key for row in rows for key in row if key not in known)
-    counts = [Column(key, key, _number, number=True) for key in (*SPLITS, "total")]
+    counts = [Column(key, key, "{:,}".format, number=True) for key in (*SPLITS, "total")]
     named = Column("name", "class" if counted in ("images", "objects") else "name", printable, shortest=12)
     return [
         named,
         *counts,
         *(Column(key, key.replace("_", " "), partial(_figure, key), number=True) for key in figures),
     ]
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _figure(key: str, value: Any) -> str:
@@ -159,10 +155,9 @@ def _splits(found: Inspection) -> str:
 def _table(target: ToLearn) -> str:
     """Counts by split with bars, and the figures of its kind."""
     rows = _rows(target)
-    most = max((row["total"] for row in rows), default=0)
-    columns = [column for column in _columns(rows, target.counted) if column.key != "total"]
-    bar: Callable[[Any], str] = lambda total: "█" * max(round(BAR * total / most), total > 0) if most else ""  # noqa: E731
-    columns.insert(1 + len(SPLITS), Column("total", target.counted, bar))
+    most = max((row["total"] for row in rows), default=0) or 1
+    bars = Column("total", target.counted, lambda total: "█" * max(round(BAR * total / most), total > 0))
+    columns = [bars if column.key == "total" else column for column in _columns(rows, target.counted)]
     title = f"{target.head}: {target.kind}" if target.head else ""
     text = render(columns, rows[:MAX_NAMES], "table", title).rstrip("\n")
     more = len(rows) - MAX_NAMES
@@ -208,13 +203,12 @@ def _remarks(found: Sequence[Remark]) -> str:
 
 def _cut(text: str) -> str:
     text = printable(text)
-    width = max(terminal_width() - 12, 20)
+    width = terminal_width() - 12
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _filled(name: str, text: str) -> str:
-    width = max(terminal_width(), 40)
-    indent = " " * len(name)
+    width, indent = terminal_width(), " " * len(name)
     return textwrap.fill(
         text, width, initial_indent=name, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )
