@@ -10,9 +10,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cnnatomy.data.loading import SPLITS
 from cnnatomy.errors import printable
 from cnnatomy.layers.layer import dimensions
-from cnnatomy.report.data_findings import SPLITS, Remark, remarks
+from cnnatomy.report.data_findings import Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:

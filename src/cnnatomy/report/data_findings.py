@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnatomy.critique import SEVERITIES
+from cnnatomy.data.loading import SPLITS
 from cnnatomy.errors import counted, printable, some_of
 
 if TYPE_CHECKING:
+    from cnnatomy.critique.rule import Severity
     from cnnatomy.data.inspection.equal import Equal
     from cnnatomy.data.inspection.inspection import Inspection
     from cnnatomy.data.inspection.near import Near
-
-SPLITS = ("train", "val", "test")
 
 
 class Remark(NamedTuple):
     """A severity (error: nothing can be trained; warning: what is measured or learned is wrong; note), the name of what
     is told, a sentence, and examples."""
 
-    severity: str
+    severity: Severity
     name: str
     text: str
     examples: tuple[str, ...] = ()
@@ -28,7 +29,7 @@ class Remark(NamedTuple):
 def remarks(found: Inspection) -> list[Remark]:
     """Everything there is to say, the worst first."""
     every = [*_files(found), *_same(found), *_near(found), *_classes(found), *_pixels(found), *_groups(found)]
-    return sorted(every, key=lambda remark: ("error", "warning", "note").index(remark.severity))
+    return sorted(every, key=lambda remark: -SEVERITIES.index(remark.severity))
 
 
 def _files(found: Inspection) -> Iterator[Remark]:
