@@ -96,7 +96,7 @@ def data(data: str, sheet: Path | None, view: str | None, images: int | None, fo
     with reading(len(source)) as progress:
         found = gather(source, size, loading, progress=progress)
     shown = view_of(found, view, images or IMAGES_A_CLASS) if view else None
-    text = report.report(inspect(found), data, format, shown)
+    text = report.report(inspect(found), data, format, shown, has_sheet=sheet is not None)
     wrote = ""
     if sheet is not None:
         seed = recipe.seed if recipe is not None else request.changes.get("seed", 0)

@@ -32,8 +32,11 @@ SMALL_SIDE = 64
 """Pixels of images for which a network for small ones is proposed."""
 
 
-def report(found: Inspection, typed: str, format: str, view: View | None = None) -> str:
-    """Everything as JSON; the counts as CSV or Markdown; or text for people. A view, if any, comes last."""
+def report(found: Inspection, typed: str, format: str, view: View | None = None, has_sheet: bool = False) -> str:
+    """Everything as JSON; the counts as CSV or Markdown; or text for people. A view, if any, comes last.
+
+    A sheet is proposed where there is none yet.
+    """
     if format == "json":
         whole = record(found) | ({"view": view.record} if view is not None else {})
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
@@ -43,7 +46,7 @@ def report(found: Inspection, typed: str, format: str, view: View | None = None)
         return render([*heads, *_columns(rows, found.to_learn[0].counted)], rows, format)
     parts = [_beginning(found), *map(_table, found.to_learn), _images(found), _remarks(remarks(found))]
     parts += [view.text] if view is not None else []
-    return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed)])
+    return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed, has_sheet)])
 
 
 def record(found: Inspection) -> dict[str, Any]:
@@ -215,8 +218,8 @@ def _filled(name: str, text: str) -> str:
     )
 
 
-def _next(found: Inspection, typed: str) -> str:
-    """A command to go on with."""
+def _next(found: Inspection, typed: str, has_sheet: bool) -> str:
+    """Commands to go on with."""
     data = found.gathered
     name = shlex.quote(typed)
     if data.refusal:
@@ -224,9 +227,9 @@ def _next(found: Inspection, typed: str) -> str:
     options = f" --fit {data.loading.fit}" if data.loading.fit != "auto" else ""
     options += f" --group {shlex.quote(data.loading.group)}" if data.loading.group else ""
     options += f" --input {dimensions(data.shape)}" if data.sized.reason == GIVEN else ""
-    see = f"  cnnatomy data {name}{options} --sheet sheet.html    look at them"
+    see = "" if has_sheet else f"  cnnatomy data {name}{options} --sheet sheet.html    look at them\n"
     if data.task.kind not in ("label", "labels", "numbers"):
-        return f"next:\n{see}\n  a network whose head gives {data.task.kind}: docs/tasks.md"
+        return f"next:\n{see}  a network whose head gives {data.task.kind}: docs/tasks.md"
     side = max(data.shape[1:])
     network = "resnet-18" if side > SMALL_SIDE else "resnet-20-cifar" if data.shape[0] == 3 else "lenet-5"
-    return f"next:\n{see}\n  cnnatomy train {network} --data {name}{options}"
+    return f"next:\n{see}  cnnatomy train {network} --data {name}{options}"
