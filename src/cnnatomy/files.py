@@ -127,14 +127,17 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(content))
 
 
-def write_new(path: Path, text: str) -> None:
-    """`write_text` for a file that is not there yet; nothing is left where it fails.
+def write_new(path: Path, content: str | bytes) -> None:
+    """`write_text`, or `write_whole` of bytes, for a file that is not there yet; nothing is left where it fails.
 
     Raises:
         UserError: if there is such a file. OSError as `write_whole` does.
     """
     with new_name(path):
-        write_text(path, text)
+        if isinstance(content, str):
+            write_text(path, content)
+        else:
+            write_whole(path, lambda file: file.write(content))
 
 
 @contextmanager
@@ -159,6 +162,13 @@ def check_new(path: Path) -> None:
     """Raises the `UserError` of `write_new` before any work is done."""
     if os.path.lexists(path):
         raise _taken(path)
+
+
+def check_place(path: Path) -> None:
+    """`check_new`, and that there is a folder for it."""
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    check_new(path)
 
 
 def _taken(path: Path) -> UserError:

@@ -116,6 +116,13 @@ def test_a_sheet_is_written(photos: Path, tmp_path: Path) -> None:
     assert "d&amp;g" in page
 
 
+def test_a_sheet_is_proposed_only_where_none_is_written(tmp_path: Path) -> None:
+    assert "--sheet sheet.html" in run_command("data", "digits").output
+    output = run_command("data", "digits", "--sheet", tmp_path / "s.html", "--images", "1").output
+    assert "--sheet" not in output
+    assert "next:\n  cnnatomy train lenet-5 --data digits\n" in output
+
+
 def test_with_augmentation_each_image_is_shown_before_and_in_five_epochs(photos: Path, tmp_path: Path) -> None:
     place = tmp_path / "sheet.html"
     run_command("data", photos, "--sheet", place, "--set", "flip=true", "--set", "rotation=20", "--images", "1")

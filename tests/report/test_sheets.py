@@ -130,6 +130,12 @@ def test_a_png_has_every_row() -> None:
     assert image.shape[1] <= png.WIDTH + 20
 
 
+def test_a_line_of_groups_is_no_wider_than_a_png_may_be() -> None:
+    group = (Tile(Image.new("RGB", (52, 52), "red")),) * 6
+    image = Image.open(io.BytesIO(png_bytes(sheet(TileRow("cat", (group,) * 9)))[0]))
+    assert image.width <= png.WIDTH + 2 * png.GAP
+
+
 def test_rows_that_do_not_fit_into_a_png_are_left_out_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import click
 
 from cnnatomy.commands.bars import reading
 from cnnatomy.commands.options import SHAPE, fit_option, format_option, group_option, needs_training
+from cnnatomy.commands.requests import recipe_of, request_of
 from cnnatomy.data.loading import FITS
 from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError
@@ -46,7 +47,9 @@ class Taught(click.Command):
 @click.option("--input", type=SHAPE, help="Size to look at it in.  [default: the images' own, or 224 x 224]")
 @fit_option
 @group_option
-@click.option("--augment", metavar="RECIPE", help="Show images before and after the augmentation of a recipe.")
+@click.option(
+    "--augment", "recipe", metavar="RECIPE", help="Show images before and after the augmentation of a recipe."
+)
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any field of the recipe, as in `train`.")
 @click.option("--transform", help="Augmentation of your own, python:package.module:callable.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write images of each class to this .png or .html file.")
@@ -58,20 +61,7 @@ class Taught(click.Command):
 )
 @click.option("--seed", type=click.IntRange(0), help="Which images are on the sheet, and how they are augmented.")
 @format_option
-def data(
-    data: str,
-    input: Any,
-    fit: str | None,
-    group: str | None,
-    augment: str | None,
-    settings: tuple[str, ...],
-    transform: str | None,
-    sheet: Path | None,
-    view: str | None,
-    images: int | None,
-    seed: int | None,
-    format: str,
-) -> None:
+def data(data: str, sheet: Path | None, view: str | None, images: int | None, format: str, **options: Any) -> None:
     """Look at DATA before training: counts of each class and split, sizes, broken files, duplicates, rare classes.
 
     What `train` would refuse is looked at, too, and the reason told. --sheet shows images of each class with their
@@ -84,7 +74,7 @@ def data(
     cnnatomy data fashion-mnist --view pca --sheet components.png
     cnnatomy data annotations.json --format json > report.json
     """
-    augments = augment is not None or transform is not None or bool(settings)
+    augments = any(options[name] not in (None, ()) for name in ("recipe", "settings", "transform"))
     _check_asked(sheet, view, images, augments)
     needs_training()
     from cnnatomy.data import Loading, open_source
@@ -95,20 +85,21 @@ def data(
     from cnnatomy.report.data_views import view as view_of
     from cnnatomy.report.sheets.writing import check_sheet, write_sheet
 
-    recipe = _recipe(augment, settings, transform, seed) if augments else None
+    request = request_of(network="", **options)
+    recipe = recipe_of(request) if augments else None
     if sheet is not None:
         check_sheet(sheet)
-    source = open_source(data).grouped_by(group or "")
-    size = LookedAt(input, report.GIVEN) if input is not None else suitable_size(source)
-    loading = Loading(fit=fit or Loading.fit, group=group or "")
-    change = _change(recipe, transform, source.task(size.shape), size.shape) if recipe is not None else None
+    source = open_source(data).grouped_by(request.group or "")
+    size = LookedAt(request.input, report.GIVEN) if request.input is not None else suitable_size(source)
+    loading = Loading(fit=request.fit or Loading.fit, group=request.group or "")
+    change = _change(recipe, request.transform, source.task(size.shape), size.shape) if recipe is not None else None
     with reading(len(source)) as progress:
         found = gather(source, size, loading, progress=progress)
     shown = view_of(found, view, images or IMAGES_A_CLASS) if view else None
-    text = report.report(inspect(found), data, format, shown)
+    text = report.report(inspect(found), data, format, shown, has_sheet=sheet is not None)
     wrote = ""
     if sheet is not None:
-        seed = recipe.seed if recipe is not None else seed or 0
+        seed = recipe.seed if recipe is not None else request.changes.get("seed", 0)
         wrote = write_sheet(_view_sheet(found, shown) if shown else _contact_sheet(found, change, images, seed), sheet)
     click.echo(text)
     if wrote:
@@ -122,16 +113,6 @@ def _check_asked(sheet: Path | None, view: str | None, images: int | None, augme
         raise UserError("--augment and --set show images on a sheet: name one, such as --sheet augmented.html")
     if sheet is None and images is not None:
         raise UserError("--images are those of a sheet: name one, such as --sheet sheet.html")
-
-
-def _recipe(name: str | None, settings: tuple[str, ...], transform: str | None, seed: int | None) -> Recipe:
-    """The recipe whose augmentation is to be shown."""
-    from cnnatomy.training import changed
-    from cnnatomy.training.recipes import find
-
-    given = {"seed": seed, "transform": transform}
-    changes = {field: value for field, value in given.items() if value is not None}
-    return changed(find(name or "default").recipe, settings, **changes)
 
 
 def _change(recipe: Recipe, transform: str | None, task: Task, shape: ImageShape) -> Augment:

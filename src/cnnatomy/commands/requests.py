@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What `train` was asked for: names as the user typed them."""
+    """What `train` was asked for, or `data`, without a network: names as the user typed them."""
 
     network: str
     data: str | None = None
@@ -107,7 +107,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
 
     console = PipedConsole(highlight=False, soft_wrap=True)
     before = resuming.begun(place) if request.resume and place is not None else None
-    recipe = _recipe(request, before)
+    recipe = recipe_of(request, before)
     if before is not None:
         recipe = resuming.settled(recipe, before)
     limit = parse_size(request.memory) if request.memory else None
@@ -235,7 +235,7 @@ def again(request: Request) -> Request:
     )
 
 
-def _recipe(request: Request, before: Run | None) -> Recipe:
+def recipe_of(request: Request, before: Run | None = None) -> Recipe:
     """The recipe that is named, else that of the run that goes on or of the run file, else the default; changed."""
     from cnnatomy.training import Recipe, changed
     from cnnatomy.training.recipes import find

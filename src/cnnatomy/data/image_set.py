@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Frame, ImageShape, Pixels
 from cnnatomy.data.images import Coding, Stored, class_numbers, read_map, read_stored
+from cnnatomy.data.loading import SPLITS as SPLITS
 from cnnatomy.data.truth import KnownNumbers, Truth
 from cnnatomy.tasks.task import Task
 
 TRAIN, VAL, TEST, LEFT_OUT = 0, 1, 2, -1
-SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
     "train": TRAIN,
     "training": TRAIN,

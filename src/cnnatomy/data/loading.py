@@ -18,6 +18,8 @@ FITS = {
 }
 """How images may be fitted, and what that is in words."""
 AUTO, IMAGENET = "auto", "imagenet"
+SPLITS = ("train", "val", "test")
+"""In the order of the numbers that `image_set` gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)

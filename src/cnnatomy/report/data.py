@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cnnatomy.data.loading import SPLITS
 from cnnatomy.errors import printable
 from cnnatomy.layers.layer import dimensions
-from cnnatomy.report.data_findings import SPLITS, Remark, remarks
+from cnnatomy.report.data_findings import Remark, remarks
 from cnnatomy.report.tables import Column, render, terminal_width
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ SMALL_SIDE = 64
 """Pixels of images for which a network for small ones is proposed."""
 
 
-def report(found: Inspection, typed: str, format: str, view: View | None = None) -> str:
-    """Everything as JSON; the counts as CSV or Markdown; or text for people. A view, if any, comes last."""
+def report(found: Inspection, typed: str, format: str, view: View | None = None, has_sheet: bool = False) -> str:
+    """Everything as JSON; the counts as CSV or Markdown; or text for people. A view, if any, comes last.
+
+    A sheet is proposed where there is none yet.
+    """
     if format == "json":
         whole = record(found) | ({"view": view.record} if view is not None else {})
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
@@ -42,7 +46,7 @@ def report(found: Inspection, typed: str, format: str, view: View | None = None)
         return render([*heads, *_columns(rows, found.to_learn[0].counted)], rows, format)
     parts = [_beginning(found), *map(_table, found.to_learn), _images(found), _remarks(remarks(found))]
     parts += [view.text] if view is not None else []
-    return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed)])
+    return "\n\n".join([part.rstrip("\n") for part in parts if part] + [_next(found, typed, has_sheet)])
 
 
 def record(found: Inspection) -> dict[str, Any]:
@@ -108,17 +112,13 @@ def _columns(rows: Sequence[dict[str, Any]], counted: str) -> list[Column]:
     """A column for each figure that a row has; those of counts come first."""
     known = ("head", "name", *SPLITS, "total")
     figures = dict.fromkeys(key for row in rows for key in row if key not in known)
-    counts = [Column(key, key, _number, number=True) for key in (*SPLITS, "total")]
+    counts = [Column(key, key, "{:,}".format, number=True) for key in (*SPLITS, "total")]
     named = Column("name", "class" if counted in ("images", "objects") else "name", printable, shortest=12)
     return [
         named,
         *counts,
         *(Column(key, key.replace("_", " "), partial(_figure, key), number=True) for key in figures),
     ]
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _figure(key: str, value: Any) -> str:
@@ -159,10 +159,9 @@ def _splits(found: Inspection) -> str:
 def _table(target: ToLearn) -> str:
     """Counts by split with bars, and the figures of its kind."""
     rows = _rows(target)
-    most = max((row["total"] for row in rows), default=0)
-    columns = [column for column in _columns(rows, target.counted) if column.key != "total"]
-    bar: Callable[[Any], str] = lambda total: "█" * max(round(BAR * total / most), total > 0) if most else ""  # noqa: E731
-    columns.insert(1 + len(SPLITS), Column("total", target.counted, bar))
+    most = max((row["total"] for row in rows), default=0) or 1
+    bars = Column("total", target.counted, lambda total: "█" * max(round(BAR * total / most), total > 0))
+    columns = [bars if column.key == "total" else column for column in _columns(rows, target.counted)]
     title = f"{target.head}: {target.kind}" if target.head else ""
     text = render(columns, rows[:MAX_NAMES], "table", title).rstrip("\n")
     more = len(rows) - MAX_NAMES
@@ -208,20 +207,19 @@ def _remarks(found: Sequence[Remark]) -> str:
 
 def _cut(text: str) -> str:
     text = printable(text)
-    width = max(terminal_width() - 12, 20)
+    width = terminal_width() - 12
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _filled(name: str, text: str) -> str:
-    width = max(terminal_width(), 40)
-    indent = " " * len(name)
+    width, indent = terminal_width(), " " * len(name)
     return textwrap.fill(
         text, width, initial_indent=name, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )
 
 
-def _next(found: Inspection, typed: str) -> str:
-    """A command to go on with."""
+def _next(found: Inspection, typed: str, has_sheet: bool) -> str:
+    """Commands to go on with."""
     data = found.gathered
     name = shlex.quote(typed)
     if data.refusal:
@@ -229,9 +227,9 @@ def _next(found: Inspection, typed: str) -> str:
     options = f" --fit {data.loading.fit}" if data.loading.fit != "auto" else ""
     options += f" --group {shlex.quote(data.loading.group)}" if data.loading.group else ""
     options += f" --input {dimensions(data.shape)}" if data.sized.reason == GIVEN else ""
-    see = f"  cnnatomy data {name}{options} --sheet sheet.html    look at them"
+    see = "" if has_sheet else f"  cnnatomy data {name}{options} --sheet sheet.html    look at them\n"
     if data.task.kind not in ("label", "labels", "numbers"):
-        return f"next:\n{see}\n  a network whose head gives {data.task.kind}: docs/tasks.md"
+        return f"next:\n{see}  a network whose head gives {data.task.kind}: docs/tasks.md"
     side = max(data.shape[1:])
     network = "resnet-18" if side > SMALL_SIDE else "resnet-20-cifar" if data.shape[0] == 3 else "lenet-5"
-    return f"next:\n{see}\n  cnnatomy train {network} --data {name}{options}"
+    return f"next:\n{see}  cnnatomy train {network} --data {name}{options}"

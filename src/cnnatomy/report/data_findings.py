@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnatomy.critique import SEVERITIES
+from cnnatomy.data.loading import SPLITS
 from cnnatomy.errors import counted, printable, some_of
 
 if TYPE_CHECKING:
+    from cnnatomy.critique.rule import Severity
     from cnnatomy.data.inspection.equal import Equal
     from cnnatomy.data.inspection.inspection import Inspection
     from cnnatomy.data.inspection.near import Near
-
-SPLITS = ("train", "val", "test")
 
 
 class Remark(NamedTuple):
     """A severity (error: nothing can be trained; warning: what is measured or learned is wrong; note), the name of what
     is told, a sentence, and examples."""
 
-    severity: str
+    severity: Severity
     name: str
     text: str
     examples: tuple[str, ...] = ()
@@ -28,7 +29,7 @@ class Remark(NamedTuple):
 def remarks(found: Inspection) -> list[Remark]:
     """Everything there is to say, the worst first."""
     every = [*_files(found), *_same(found), *_near(found), *_classes(found), *_pixels(found), *_groups(found)]
-    return sorted(every, key=lambda remark: ("error", "warning", "note").index(remark.severity))
+    return sorted(every, key=lambda remark: -SEVERITIES.index(remark.severity))
 
 
 def _files(found: Inspection) -> Iterator[Remark]:
@@ -122,14 +123,13 @@ def _classes(found: Inspection) -> Iterator[Remark]:
         names = [row.name for row in unseen]
         text = f"no training image has anything of {some_of(names)}, which cannot be learned"
         yield Remark("warning", "unseen", text, tuple(f"{row.name}: {row.total:,}" for row in unseen))
-    few = [row for row in found.few if row.total]
-    if few:
-        named = some_of([f"{row.name} has {row.total:,}" for row in few])
+    if found.few:
+        named = some_of([f"{row.name} has {row.total:,}" for row in found.few])
         text = (
             f"{named}: too few to tell how well they are recognised; one test image more or less changes"
             " what is measured by many percent"
         )
-        yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in few))
+        yield Remark("warning", "few", text, tuple(f"{row.name}: {row.total:,}" for row in found.few))
     if found.rare:
         most = max(row.counts["train"] for each in found.to_learn for row in each.rows)
         named = some_of([f"{row.name} has {row.counts['train']:,}" for row in found.rare])

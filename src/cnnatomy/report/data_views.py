@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from math import log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnatomy.layers.layer import dimensions
@@ -87,13 +88,13 @@ def _whitening(found: Sampled, white: Whitened, images: int) -> View:
         "name": "whitening",
         "epsilon": white.epsilon,
         "clear": white.clear,
-        "pixels": white.of,
+        "pixels": white.rows.shape[1],
         "deviation": white.deviation,
         "rounding": white.rounding,
     }
     covariance = (
         f"covariance after it: the identity but for {white.deviation:.2g} along the {white.clear:,} components (of"
-        f" {white.of:,} pixels) whose variance is {CLEAR} times epsilon or more; along all but for"
+        f" {white.rows.shape[1]:,} pixels) whose variance is {CLEAR} times epsilon or more; along all but for"
         f" {white.rounding:.1e} what epsilon makes of it, variance / (variance + epsilon)"
     )
     text = f"ZCA whitening {title}, epsilon {white.epsilon:.3g} ({100 * EPSILON:g} % of the mean variance of a pixel)\n"
@@ -130,8 +131,6 @@ def _dft(found: Sampled, spectra: Sequence[Spectrum]) -> View:
 
 def _profile(every: Spectrum) -> str:
     """The power of all images at some frequencies, a bar for its logarithm."""
-    from math import log10
-
     step = max(1, -(-len(every.frequencies) // MAX_PROFILE))  # the smallest images have no whole band
     some = list(zip(every.frequencies.tolist(), every.power.tolist(), strict=True))[::step]
     logs = [log10(max(power, 1e-12)) for _, power in some]

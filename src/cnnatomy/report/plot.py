@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cnnatomy.analysis import Account
 from cnnatomy.analysis.memory.lifetimes import releases, running
 from cnnatomy.errors import UserError
-from cnnatomy.files import check_new, new_name, write_whole, writing_to
+from cnnatomy.files import check_place, write_new, writing_to
 from cnnatomy.layers.layer import elements
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def check(file: Path) -> None:
 
     if file.suffix.lower() not in KINDS:
         raise UserError(f"{file}: a plot is an {', '.join(kind[1:] for kind in KINDS)} file, by its ending")
-    if not file.parent.is_dir():
-        raise UserError(f"{file}: there is no folder {file.parent}")
-    check_new(file)
+    check_place(file)
     if find_spec("matplotlib") is None:
         raise UserError("plots need matplotlib: pip install 'cnnatomy[plot]'")
 
@@ -83,8 +81,8 @@ def write(drawing: Figure, file: Path, names: Sequence[str]) -> None:
     """
     check(file)
     content = _rendered(drawing, file.suffix.lower()[1:], names)
-    with writing_to(file), new_name(file):
-        write_whole(file, lambda out: out.write(content))
+    with writing_to(file):
+        write_new(file, content)
 
 
 def figure(networks: Sequence[Plotted]) -> Figure:

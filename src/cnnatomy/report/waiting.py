@@ -42,8 +42,8 @@ def advised(store: OnDemand, processors: int, memory: int | None) -> list[str]:
         lines.append(f"{have}: --workers {processors}")
     size = len(store.image_set) * channels * rows * columns
     if memory is not None and size <= SPARE * memory:
-        mebibytes = max(1, math.ceil(size / 2**20))
-        lines.append(f"memory holds all images decoded, {mebibytes:,} MiB: --hold {math.ceil(size / 2**30)}GiB")
+        mebibytes, gibibytes = math.ceil(size / 2**20), math.ceil(size / 2**30)
+        lines.append(f"memory holds all images decoded, {mebibytes:,} MiB: --hold {gibibytes}GiB")
     if store.pixels >= LARGE * rows * columns:
         much = (
             f"{store.pixels / 1e6:,.1f} million pixels, {store.pixels / (rows * columns):,.0f} times those of the input"

@@ -34,7 +34,6 @@ class Gathered:
         given: where the data set itself puts each image: TRAIN, VAL or TEST; `has`: which it brings along.
         divided: where training would put each, and what is near duplicate; where it is refused, as given.
         refusal: why nothing can be trained on it as it is; empty where something can.
-        inside: pixels of each image that are its own, and not a margin.
         drawn: whether the project draws the images itself.
     """
 
@@ -49,7 +48,6 @@ class Gathered:
     refusal: str
     seen: Survey
     targets: Target
-    inside: NDArray[np.int64]
     ignored: int = 0
     notes: tuple[str, ...] = ()
     skipped_annotations: tuple[tuple[str, str], ...] = ()
@@ -65,6 +63,11 @@ class Gathered:
     def splits(self) -> NDArray[np.int8]:
         """TRAIN, VAL, TEST or LEFT_OUT for each image; broken ones are LEFT_OUT."""
         return self.divided.splits
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class of each image, where that is all there is to learn."""
+        return self.targets.numpy() if self.task.kind == "label" and isinstance(self.targets, Tensor) else None
 
     def decoded(self, indices: Tensor) -> Decoded:
         """These images again, as they are fitted."""
@@ -90,7 +93,6 @@ def gather(source: Source, sized: LookedAt, loading: Loading, progress: Progress
         refusal=refusal,
         seen=seen,
         targets=source.truth.targets(frame, seen.stored, seen.classes),
-        inside=_inside(len(source), seen.stored, frame),
         ignored=source.ignored,
         notes=source.notes,
         skipped_annotations=source.skipped_annotations,
@@ -110,17 +112,6 @@ def _divided(image_set: ImageSet, seen: Survey, loading: Loading) -> tuple[Divid
     splits = np.where(seen.usable, image_set.splits, LEFT_OUT).astype(np.int8)
     across = near_across(near, image_set.names, splits)
     return Divided(splits, near, grouping, overlaps=(across,) if across is not None else ()), reason
-
-
-def _inside(count: int, stored: Mapping[int, Stored], frame: Frame) -> NDArray[np.int64]:
-    areas: dict[tuple[int, int], int] = {}
-    inside = np.zeros(count, np.int64)
-    for index, lies in stored.items():
-        if lies.upright not in areas:
-            rows, columns = frame.placement(lies.upright).size
-            areas[lies.upright] = rows * columns
-        inside[index] = areas[lies.upright]
-    return inside
 
 
 def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
@@ -157,6 +148,5 @@ def _drawn(source: DrawnScenes, sized: LookedAt, loading: Loading) -> Gathered:
         refusal="",
         seen=seen,
         targets=data.train.targets,
-        inside=np.full(count, sized.shape[1] * sized.shape[2], np.int64),
         drawn=True,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.dataset import Moments, moments
+from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import LEFT_OUT, SPLITS, TRAIN
-from cnnatomy.data.images import Stored
 from cnnatomy.data.inspection.equal import Equal, equal_images
 from cnnatomy.data.inspection.gathering import Gathered
 from cnnatomy.data.inspection.learned import NameFigures, ToLearn, to_learn
@@ -74,7 +75,7 @@ class Inspection:
     Attributes:
         counts: images by split, `left_out` those in none that are not broken.
         broken: name of the file and the reason.
-        few, rare: of `to_learn`, what is there fewer than `FEW` times; ten times less than the most frequent.
+        few, rare: of `to_learn`, what is there, but fewer than `FEW` times; ten times less than the most frequent.
         flat: images without contrast, by number.
         moments: mean and standard deviation of the training split, and `by_class` of one label's classes.
         columns: by which groups could be made; `groups` those that are asked for.
@@ -113,8 +114,8 @@ def inspect(data: Gathered) -> Inspection:
         sizes=_sizes(data),
         equal=equal_images(data),
         near=near_images(data),
-        few=tuple(row for each in counted for row in each.rows if row.total < FEW),
-        rare=tuple(row for each in counted for row in rare_of(each)),
+        few=tuple(row for each in counted for row in each.rows if 0 < row.total < FEW),
+        rare=tuple(row for each in counted for row in _rare(each)),
         flat=_flat(data),
         moments=_moments(data, splits == TRAIN),
         by_class=_by_class(data),
@@ -124,7 +125,7 @@ def inspect(data: Gathered) -> Inspection:
     )
 
 
-def rare_of(target: ToLearn) -> list[NameFigures]:
+def _rare(target: ToLearn) -> list[NameFigures]:
     """Rows that training sees at most a tenth as often as the most frequent one, but sees."""
     train = SPLITS[TRAIN]
     most = max((row.counts[train] for row in target.rows), default=0)
@@ -135,31 +136,34 @@ def _sizes(data: Gathered) -> StoredSizes | None:
     stored = list(data.seen.stored.values())
     if not stored:
         return None
-    distinct = Counter(each.upright for each in stored)
     ordered = sorted((each.upright for each in stored), key=lambda size: (math.prod(size), size))
     return StoredSizes(
         smallest=ordered[0],
         median=ordered[len(ordered) // 2],
         largest=ordered[-1],
-        distinct=len(distinct),
+        distinct=len(set(ordered)),
         turned=sum(each.orientation > 1 for each in stored),
         colour=(colour := sum(each.colour for each in stored)),
         grey=len(stored) - colour,
-        grey_in_colour=_grey_in_colour(data, data.seen.stored),
+        grey_in_colour=_grey_in_colour(data),
     )
 
 
-def _grey_in_colour(data: Gathered, stored: dict[int, Stored]) -> int:
+def _grey_in_colour(data: Gathered) -> int:
     sums, squares = data.seen.sums, data.seen.squares
     if sums.shape[1] != 3:
         return 0
     equal = (np.ptp(sums, 1) == 0) & (np.ptp(squares, 1) == 0)
-    return int(sum(equal[index] for index, each in stored.items() if each.colour))
+    return int(sum(equal[index] for index, stored in data.seen.stored.items() if stored.colour))
 
 
 def _flat(data: Gathered) -> tuple[int, ...]:
     """Those whose standard deviation is below `FLAT` in every channel; of what is theirs, and not of the margin."""
-    inside = np.maximum(data.inside, 1)[:, None].astype(np.float64)
+    frame = Frame((1, *data.shape[1:]), data.loading.fit)  # a place is that of all channels, of which scenes may have 2
+    area = cache(lambda size: math.prod(frame.placement(size).size))
+    inside = np.ones((len(data.names), 1))
+    for index, stored in data.seen.stored.items():
+        inside[index] = area(stored.upright)
     variance = data.seen.squares / inside - (data.seen.sums / inside) ** 2
     return tuple(np.flatnonzero((variance < FLAT**2).all(1) & data.seen.usable).tolist())
 
@@ -171,9 +175,9 @@ def _moments(data: Gathered, chosen: NDArray[np.bool_]) -> Moments | None:
 
 def _by_class(data: Gathered) -> dict[str, Moments]:
     """Of the training images of each class of one label."""
-    if data.task.kind != "label" or isinstance(data.targets, dict):
+    labels = data.labels
+    if labels is None:
         return {}
-    labels = data.targets.numpy()
     found = {
         name: _moments(data, (labels == number) & (data.splits == TRAIN)) for number, name in enumerate(data.task.names)
     }

@@ -62,20 +62,22 @@ class ToLearn:
 
 def to_learn(task: Task, target: Target, splits: SplitOfEach, areas: NDArray[np.int32]) -> tuple[ToLearn, ...]:
     """What the targets of all images tell. `areas` are the pixels of each class in maps that files hold."""
-    nothing = np.zeros((len(splits), 0), np.int32)
     return tuple(
-        _of(kind, names, values.numpy(), splits, areas if values is target else nothing, head)
-        for head, kind, names, values in heads_of(task, target)
+        _of(kind, names, values.numpy(), splits, areas, head) for head, kind, names, values in heads_of(task, target)
     )
 
 
 def heads_of(task: Task, target: Target) -> list[tuple[str, str, tuple[str, ...], Tensor]]:
     """For each head its name (empty where there is one only), kind, names, and targets of all images."""
-    if isinstance(target, Tensor):
-        return [("", task.kind, task.names, target)]
+    by_head = target if isinstance(target, dict) else {"": target}
+    return [(head, *kind_of(task, head), values) for head, values in by_head.items()]
+
+
+def kind_of(task: Task, head: str) -> tuple[str, tuple[str, ...]]:
+    """The kind and the names of what a head learns; a label and a mask of the same classes are called by their kind."""
     if isinstance(task, SeveralHeads):
-        return [(name, each.kind, each.names, target[name]) for name, each in task.tasks.items()]
-    return [(name, name, task.names, each) for name, each in target.items()]  # a label and a mask of the same classes
+        return task.tasks[head].kind, task.tasks[head].names
+    return head or task.kind, task.names
 
 
 def _of(kind: str, names: tuple[str, ...], values: Targets, splits: SplitOfEach, areas: Targets, head: str) -> ToLearn:

@@ -50,7 +50,10 @@ def subjects(data: Gathered) -> Subjects | None:
 
 
 def _groups(pattern: str, names: list[str], usable: NDArray[np.bool_]) -> dict[str, list[int]] | None:
-    """Images by what the pattern finds in their names; None where that is no division into several of several each."""
+    """Images by what the pattern finds in their names; None where that is no division into several of several each.
+
+    So there is always a group of several images, and a folder of several groups.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
     for index in np.flatnonzero(usable).tolist():
         match = re.search(pattern, names[index])
@@ -77,8 +80,6 @@ def _correlations(groups: dict[str, list[int]], names: list[str], thumbnails: ND
         by_folder[_folder(names[index])].append(index)
     several = [group for group in groups.values() if len(group) > 1]
     crowds = [group for group in by_folder.values() if len({of[index] for index in group}) > 1]
-    if not several or not crowds:
-        return 0.0, 1.0
 
     def pairs(choices: list[list[int]]) -> NDArray[np.int64]:
         picked = generator.integers(0, len(choices), MAX_PAIRS)

@@ -57,9 +57,7 @@ def sampled(data: Gathered, grey: bool = False) -> Sampled:
         small = data.decoded(indices).images.double() / 255
         small = small.mean(1, keepdim=True) if grey else small
         found[start : start + AT_ONCE] = F.adaptive_avg_pool2d(small, shape[1:]).flatten(1).numpy()
-    targets = data.targets
-    labels = targets.numpy()[some] if data.task.kind == "label" and not isinstance(targets, dict) else None
-    return Sampled(found, shape, len(wanted), labels)
+    return Sampled(found, shape, len(wanted), data.labels[some] if data.labels is not None else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +68,21 @@ class Components:
         mean: `(pixels,)`.
         components: `(components, pixels)`, each of length 1, by falling variance; its largest number is positive.
         variances: along them, with the denominator `images - 1`.
-        total: variance of all pixels together.
     """
 
     mean: Floats
     components: Floats
     variances: Floats
-    total: float
+
+    @property
+    def total(self) -> float:
+        """Variance of all pixels together."""
+        return float(self.variances.sum())
 
     @property
     def cumulative(self) -> Floats:
         """Share of the variance that the first 1, 2, 3, ... components hold."""
-        shares: Floats = np.cumsum(self.variances) / self.total if self.total else np.ones(len(self.variances))
+        shares: Floats = np.cumsum(self.variances) / self.total
         return shares
 
     def needed(self, share: float) -> int:
@@ -109,7 +110,7 @@ def principal_components(rows: Floats) -> Components:
     if wide:
         vectors = centred.T @ vectors / np.sqrt(freedom * variances)
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])]) if vectors.size else 1.0
-    return Components(mean, np.ascontiguousarray((vectors * signs).T), variances, float(variances.sum()))
+    return Components(mean, np.ascontiguousarray((vectors * signs).T), variances)
 
 
 EPSILON = 0.01
@@ -126,7 +127,7 @@ class Whitened:
     Attributes:
         rows: `(images, pixels)`, with a mean of 0.
         epsilon: in squares of pixels from 0 to 1.
-        clear: components whose variance is `CLEAR` times epsilon or more, `of` so many.
+        clear: components whose variance is `CLEAR` times epsilon or more.
         deviation: the largest difference of the covariance of `rows` from the identity, along clear components.
         rounding: its largest difference from what epsilon makes of it, variance / (variance + epsilon), along all.
     """
@@ -134,7 +135,6 @@ class Whitened:
     rows: Floats
     epsilon: float
     clear: int
-    of: int
     deviation: float
     rounding: float
 
@@ -151,7 +151,7 @@ def whiten(rows: Floats, found: Components) -> Whitened:
     clear = int((found.variances >= CLEAR * epsilon).sum())
     deviation = np.abs(covariance[:clear, :clear] - np.eye(clear)).max(initial=0.0)
     rounding = np.abs(covariance - expected).max(initial=0.0)
-    return Whitened(white, epsilon, clear, rows.shape[1], float(deviation), float(rounding))
+    return Whitened(white, epsilon, clear, float(deviation), float(rounding))
 
 
 LEAST_CYCLES = 2
@@ -183,7 +183,7 @@ class Spectrum:
 def spectrum(images: Floats, name: str = "") -> Spectrum:
     """Of `(images, rows, columns)`."""
     count, rows, columns = images.shape
-    window = np.outer(_hann(rows), _hann(columns))
+    window = np.outer(*(np.hanning(2 * side + 1)[1::2] for side in (rows, columns)))  # at the middles of the pixels
     logs, power, worst = np.zeros((rows, columns)), np.zeros((rows, columns)), 0.0
     for start in range(0, count, AT_ONCE):
         part = images[start : start + AT_ONCE]
@@ -199,14 +199,6 @@ def spectrum(images: Floats, name: str = "") -> Spectrum:
     if fitted.sum() >= 3:
         exponent = -float(np.polyfit(np.log(frequencies[fitted]), np.log(profile[fitted]), 1)[0])
     return Spectrum(name, count, np.fft.fftshift(logs / count), frequencies, profile, exponent, worst)
-
-
-def _hann(length: int) -> Floats:
-    """Periodic; of a single pixel 1."""
-    if length < 2:
-        return np.ones(length)
-    wave: Floats = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(length) + 0.5) / length)
-    return wave
 
 
 def _radial(power: Floats) -> tuple[Floats, Floats]:

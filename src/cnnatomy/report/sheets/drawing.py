@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cnnatomy.data.frames import OUTSIDE
+from cnnatomy.data.inspection.learned import kind_of
 from cnnatomy.data.inspection.samples import SampledClass, SampledImage, ShownImage
 from cnnatomy.errors import counted
 from cnnatomy.report.sheets.sheet import Tile, TileRow, factor_of, image_of
-from cnnatomy.tasks.several import SeveralHeads
 from cnnatomy.tasks.task import Task
 
 BACKGROUND = "background"
@@ -61,15 +61,9 @@ def tile_of(shown: ShownImage, task: Task) -> Tile:
     factor = factor_of(*shown.pixels.shape[1:])
     image, caption = image_of(shown.pixels, factor), ""
     for head, target in shown.target.items():
-        kind, names = _kind(task, head)
+        kind, names = kind_of(task, head)
         image, caption = WAYS[kind](image, caption, target.numpy(), names, factor)
     return Tile(image, caption)
-
-
-def _kind(task: Task, head: str) -> tuple[str, tuple[str, ...]]:
-    if isinstance(task, SeveralHeads):
-        return task.tasks[head].kind, task.tasks[head].names
-    return head or task.kind, task.names
 
 
 def colour(number: int) -> tuple[int, int, int]:
@@ -120,14 +114,13 @@ def _over(image: Image.Image, layer: NDArray[np.uint8]) -> Image.Image:
 
 def _objects(image: Image.Image, caption: str, target: Any, names: tuple[str, ...], factor: float) -> Captioned:
     """Boxes in the colour of their class; crowds, which have no class to learn, in grey."""
-    image = image.copy()
     draw = ImageDraw.Draw(image)
     there: dict[str, None] = {}
     for left, top, right, bottom, label in target.tolist():
         if label == -1:
             continue
-        box = (left * factor, top * factor, max(left, right) * factor - 1, max(top, bottom) * factor - 1)
-        corners = (box[0], box[1], max(box[0], box[2]), max(box[1], box[3]))
+        x, y = left * factor, top * factor
+        corners = (x, y, max(x, right * factor - 1), max(y, bottom * factor - 1))
         draw.rectangle(corners, outline=colour(int(label)) if label >= 0 else (160, 160, 160), width=2)
         if label >= 0:
             there[names[int(label)]] = None
@@ -135,7 +128,6 @@ def _objects(image: Image.Image, caption: str, target: Any, names: tuple[str, ..
 
 
 def _keypoints(image: Image.Image, caption: str, target: Any, names: tuple[str, ...], factor: float) -> Captioned:
-    image = image.copy()
     draw = ImageDraw.Draw(image)
     for number, (x, y, visible) in enumerate(target.tolist()):
         if visible > 0:

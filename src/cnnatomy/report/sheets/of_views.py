@@ -18,7 +18,7 @@ DEVIATIONS = 3.0
 
 def component_rows(found: Sampled, components: Components, most: int) -> tuple[TileRow, ...]:
     """The mean image, and the first components with the share of the variance that each holds."""
-    shares = components.variances / components.total if components.total else components.variances
+    shares = components.variances / components.total
     shown = [
         Tile(_image(_centred(row), found), f"{number}: {share:.1%}")
         for number, (row, share) in enumerate(zip(components.components[:most], shares[:most], strict=True), 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cnnatomy.report.sheets.sheet import Sheet, Tile, TileRow, wrapped
+from cnnatomy.report.sheets.sheet import Sheet, Tile, TileRow
 
 MAX_ROWS_HIGH = 16_000
 """Pixels from top to bottom; what some programs that show images stop at is not much more."""
@@ -41,13 +41,9 @@ def png_bytes(sheet: Sheet) -> tuple[bytes, int]:
     return file.getvalue(), len(blocks) - 1
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
 def _text(lines: Sequence[str]) -> Image.Image:
     """The title and what is said below it."""
-    font = _font(13)
+    font = ImageFont.load_default(13)
     width = max(int(font.getlength(line)) for line in lines) + GAP
     image = Image.new("RGB", (width, LINE * len(lines) + GAP), PAPER)
     draw = ImageDraw.Draw(image)
@@ -57,18 +53,15 @@ def _text(lines: Sequence[str]) -> Image.Image:
 
 
 def _row(row: TileRow) -> Image.Image:
-    lines = wrapped(row.groups, WIDTH, GAP)
-    font, small = _font(14), _font(11)
+    lines = _lines(row.groups)
+    font, small = ImageFont.load_default(14), ImageFont.load_default(11)
     captions = any(tile.caption for group in row.groups for tile in group)
     heights = [max((tile.image.height for group in line for tile in group), default=0) for line in lines]
-    widths = [sum(sum(tile.image.width + GAP for tile in group) + 2 * GAP for group in line) for line in lines]
+    widths = [sum(map(_width, line)) for line in lines]
     extra = (LINE if captions else 0) + GAP
     indent = SWATCH + GAP if row.colour is not None else 0
-    size = (
-        max(int(font.getlength(row.title)) + indent + GAP, *widths),
-        LINE + GAP + sum(height + extra for height in heights),
-    )
-    image = Image.new("RGB", (size[0], size[1] + GAP), PAPER)
+    width = max(int(font.getlength(row.title)) + indent + GAP, *widths)
+    image = Image.new("RGB", (width, LINE + 2 * GAP + sum(height + extra for height in heights)), PAPER)
     draw = ImageDraw.Draw(image)
     if row.colour is not None:
         draw.rectangle((0, GAP + 3, SWATCH, GAP + 3 + SWATCH), fill=row.colour)
@@ -84,6 +77,24 @@ def _row(row: TileRow) -> Image.Image:
             left += 2 * GAP
         top += height + extra
     return image
+
+
+def _lines(groups: Sequence[Sequence[Tile]]) -> list[list[Sequence[Tile]]]:
+    """Groups in lines that are `WIDTH` pixels wide at most, one group a line at least."""
+    lines: list[list[Sequence[Tile]]] = [[]]
+    used = 0
+    for group in groups:
+        if used and used + _width(group) > WIDTH:
+            lines.append([])
+            used = 0
+        lines[-1].append(group)
+        used += _width(group)
+    return lines
+
+
+def _width(group: Sequence[Tile]) -> int:
+    """With the gap to the next one."""
+    return sum(tile.image.width + GAP for tile in group) + 2 * GAP
 
 
 def _cut(tile: Tile, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

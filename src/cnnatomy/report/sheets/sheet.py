@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,17 +57,3 @@ def image_of(pixels: NDArray[np.uint8], factor: float) -> Image.Image:
         return image
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BILINEAR)
-
-
-def wrapped(groups: Sequence[Sequence[Tile]], width: int, gap: int) -> list[list[Sequence[Tile]]]:
-    """Groups in lines that are `width` pixels wide at most, one group a line at least."""
-    lines: list[list[Sequence[Tile]]] = [[]]
-    used = 0
-    for group in groups:
-        wide = sum(tile.image.width for tile in group) + 3 * gap
-        if used and used + wide > width:
-            lines.append([])
-            used = 0
-        lines[-1].append(group)
-        used += wide
-    return lines

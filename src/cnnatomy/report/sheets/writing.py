@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnnatomy.errors import UserError
-from cnnatomy.files import check_new, new_name, write_whole, writing_to
+from cnnatomy.files import check_place, write_new, writing_to
 from cnnatomy.report.sheets.html import html_page
 from cnnatomy.report.sheets.png import png_bytes
 from cnnatomy.report.sheets.sheet import Sheet
@@ -17,9 +17,7 @@ def check_sheet(file: Path) -> None:
     """Raises `UserError` for a file that could not be written, before any work is done."""
     if file.suffix.lower() not in SUFFIXES:
         raise UserError(f"{file}: a sheet is a png or an html file, by its ending")
-    if not file.parent.is_dir():
-        raise UserError(f"{file}: there is no folder {file.parent}")
-    check_new(file)
+    check_place(file)
 
 
 def write_sheet(sheet: Sheet, file: Path) -> str:
@@ -28,7 +26,7 @@ def write_sheet(sheet: Sheet, file: Path) -> str:
         content, shown = png_bytes(sheet)
     else:
         content, shown = html_page(sheet).encode("utf-8", "backslashreplace"), len(sheet.rows)
-    with writing_to(file), new_name(file):
-        write_whole(file, lambda out: out.write(content))
+    with writing_to(file):
+        write_new(file, content)
     left = len(sheet.rows) - shown
     return f"Sheet: {file}" + (f" (the first {shown:,} rows; {left:,} more do not fit into a PNG)" if left else "")
