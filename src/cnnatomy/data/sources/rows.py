@@ -114,11 +114,11 @@ def _header(cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not any(names):
         raise UserError("line 1: expected the names of the columns")
+    _check_columns(len(names))  # before each is looked for among the others
     for place, name in enumerate(names):
         if not name or name in names[:place]:
             what = "is there twice" if name else "has no name"
             raise UserError(f"line 1: column {place + 1} {quoted(name) + ' ' if name else ''}{what}")
-    _check_columns(len(names))
     return names
 
 
