@@ -144,6 +144,21 @@ class FromArray:
         return Fetched(frame.fitted_array(image), Stored(image.shape[:2], colour=image.ndim > 2))
 
 
+def in_memory(
+    source: str, truth: Truth, parts: Sequence[Pixels], names: Sequence[str], splits: Sequence[int]
+) -> ImageSet:
+    """Images that `FromArray` fetches, in several parts: each is called as `names` says, and is of one split."""
+    lengths = list(map(len, parts))
+    return ImageSet(
+        source=source,
+        truth=truth,
+        splits=np.repeat(np.array(splits, np.int8), lengths),
+        has=frozenset(splits),
+        fetch=FromArray(np.concatenate(parts)),
+        names=tuple(f"{name} {index}" for name, length in zip(names, lengths, strict=True) for index in range(length)),
+    )
+
+
 @dataclass(frozen=True)
 class FromFiles:
     """Fetches by decoding image files, and of each the file of its mask, where there are some; `coding` is theirs."""

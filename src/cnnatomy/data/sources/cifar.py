@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnatomy.data.frames import Pixels
-from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
+from cnnatomy.data.image_set import TEST, TRAIN, ImageSet, in_memory
 from cnnatomy.data.sources.arrays_only import ArrayStandIn, read_pickle
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, printable, quoted, shown
@@ -185,21 +185,16 @@ def read(name: str) -> ImageSet:
     what = _form(folder)
     form = FORMS[what]
     names, kinds = form.names(folder)
-    parts = [(path, part) for path, part in form.parts(folder)]
-    for path, part in parts:
+    paths, parts = zip(*form.parts(folder), strict=True)
+    for path, part in zip(paths, parts, strict=True):
         _check(path, part, len(names), len(kinds))
-    splits = np.repeat(
-        np.array([TEST if path == parts[-1][0] else TRAIN for path, _ in parts], np.int8),
-        [len(part.labels) for _, part in parts],
-    )
-    labels = np.concatenate([part.labels for _, part in parts])
-    return ImageSet(
-        source=str(folder.resolve()),
-        truth=Classes(tuple(names), labels, _groups(folder, names, kinds, labels, [part for _, part in parts])),
-        splits=splits,
-        has=frozenset({TRAIN, TEST}),
-        fetch=FromArray(np.concatenate([part.images for _, part in parts])),
-        names=tuple(f"{path.name} {index}" for path, part in parts for index in range(len(part.labels))),
+    labels = np.concatenate([part.labels for part in parts])
+    return in_memory(
+        str(folder.resolve()),
+        Classes(tuple(names), labels, _groups(folder, names, kinds, labels, parts)),
+        [part.images for part in parts],
+        [path.name for path in paths],
+        [*[TRAIN] * (len(parts) - 1), TEST],
     )
 
 
