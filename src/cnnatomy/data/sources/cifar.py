@@ -28,18 +28,15 @@ from cnnatomy.limits import MAX_CIFAR_BYTES, MAX_NAME_LENGTH, MAX_NAMES_BYTES
 
 CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """As `batches.meta` has them; sheets come without."""
-BYTES = "surrogateescape"
-"""How bytes that are no UTF-8 are kept, until they are named."""
 SIDE, PIXELS = 32, 32 * 32
 _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 class CifarBatch(NamedTuple):
-    """Images of one file `(images, 32, 32, 3)`, their classes, and of CIFAR-100 the coarse ones, `(images,)`."""
+    """Images of one file `(images, 32, 32, 3)`, and their classes; of CIFAR-100 the coarse ones too, `(images,)`."""
 
     images: Pixels
-    labels: NDArray[np.int64]
-    coarse: NDArray[np.int64] | None = None
+    labels: Sequence[NDArray[np.int64]]
 
 
 class Form(Protocol):
@@ -49,8 +46,8 @@ class Form(Protocol):
     def files(self) -> tuple[str, ...]:
         """Those of the training images, and last that of the test images."""
 
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-        """Of the classes, and of the coarse ones."""
+    def names(self, folder: Path) -> list[Sequence[str]]:
+        """Of the classes, and of the coarse ones, where there are some."""
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
         """What is in each file, in order."""
@@ -65,17 +62,11 @@ class Pickled:
     keys: tuple[str, ...]
     labels: tuple[str, ...]
 
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+    def names(self, folder: Path) -> list[Sequence[str]]:
         """See `Form`."""
         path = folder / self.meta
         record = _unpickled(path)
-        found = []
-        for key in self.keys:
-            listed = _listed(path, record, key)
-            found.append(
-                _named(path, [name.decode(errors=BYTES) if isinstance(name, bytes) else name for name in listed])
-            )
-        return found[0], found[1] if len(found) > 1 else ()
+        return [_named(path, _listed(path, record, key)) for key in self.keys]
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
         """See `Form`."""
@@ -89,7 +80,7 @@ class Pickled:
                     got = "none" if flat is None else f"{flat.dtype} {flat.shape}"
                     raise UserError(f"{path}: data: expected an array of bytes (images, {3 * PIXELS:,}), got {got}")
                 labels = [_whole(path, key, _listed(path, record, key)) for key in self.labels]
-            yield path, CifarBatch(_planar(flat), *labels)
+            yield path, CifarBatch(_planar(flat), labels)
 
 
 @dataclass(frozen=True)
@@ -99,11 +90,10 @@ class Binary:
     files: tuple[str, ...]
     texts: tuple[str, ...]
 
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+    def names(self, folder: Path) -> list[Sequence[str]]:
         """See `Form`."""
         paths = [folder / name for name in self.texts]
-        found = [_named(path, read_text(path, MAX_NAMES_BYTES, "the names of the classes").split()) for path in paths]
-        return found[0], found[1] if len(found) > 1 else ()
+        return [_named(path, read_text(path, MAX_NAMES_BYTES, "the names of the classes").split()) for path in paths]
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
         """See `Form`."""
@@ -119,7 +109,7 @@ class Binary:
                 )
             rows = np.frombuffer(content, np.uint8).reshape(-1, width)
             found = [rows[:, place].astype(np.int64) for place in reversed(range(labels))]
-            yield path, CifarBatch(_planar(rows[:, labels:]), *found)
+            yield path, CifarBatch(_planar(rows[:, labels:]), found)
 
 
 @dataclass(frozen=True)
@@ -129,9 +119,9 @@ class Sheets:
     files: tuple[str, ...]
     lists: tuple[str, str]
 
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+    def names(self, folder: Path) -> list[Sequence[str]]:
         """See `Form`."""
-        return CIFAR_10, ()
+        return [CIFAR_10]
 
     def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
         """See `Form`."""
@@ -143,7 +133,7 @@ class Sheets:
             count = sum(map(len, sheets))
             if count != len(labels):
                 raise UserError(f"{path} has {len(labels):,} classes; its sheets {files[0]} ... have {count:,} images")
-            yield path, CifarBatch(np.concatenate(sheets), labels)
+            yield path, CifarBatch(np.concatenate(sheets), [labels])
 
     @staticmethod
     def _pixels(path: Path) -> Pixels:
@@ -156,23 +146,20 @@ class Sheets:
             return np.asarray(sheet.convert("RGB")).reshape(-1, SIDE, SIDE, 3)
 
 
-FORMS: dict[str, Form] = {
-    "CIFAR-10 for Python": Pickled((*_BATCHES, "test_batch"), "batches.meta", ("label_names",), ("labels",)),
-    "CIFAR-100 for Python": Pickled(
-        ("train", "test"), "meta", ("fine_label_names", "coarse_label_names"), ("fine_labels", "coarse_labels")
-    ),
-    "CIFAR-10, binary": Binary((*(f"{name}.bin" for name in _BATCHES), "test_batch.bin"), ("batches.meta.txt",)),
-    "CIFAR-100, binary": Binary(("train.bin", "test.bin"), ("fine_label_names.txt", "coarse_label_names.txt")),
-    "CIFAR-10 in sheets": Sheets(
+FORMS: tuple[Form, ...] = (
+    Pickled((*_BATCHES, "test_batch"), "batches.meta", ("label_names",), ("labels",)),
+    Pickled(("train", "test"), "meta", ("fine_label_names", "coarse_label_names"), ("fine_labels", "coarse_labels")),
+    Binary((*(f"{name}.bin" for name in _BATCHES), "test_batch.bin"), ("batches.meta.txt",)),
+    Binary(("train.bin", "test.bin"), ("fine_label_names.txt", "coarse_label_names.txt")),
+    Sheets(
         (*(f"{name}.png" for name in _BATCHES), "test_batch.png"), ("train_lables.json", "test_lables.json")
-    ),
-}
-"""What each is called -> how it is read; `lables` is how that package spells it."""
+    ),  # spelled as that package does
+)
 
 
 def recognises(name: str) -> bool:
     """Whether it is a folder that has a file of one of the forms."""
-    return Path(name).is_dir() and _form(Path(name)) != ""
+    return Path(name).is_dir() and _form(Path(name)) is not None
 
 
 def read(name: str) -> ImageSet:
@@ -182,61 +169,57 @@ def read(name: str) -> ImageSet:
     says.
     """
     folder = Path(name)
-    what = _form(folder)
-    form = FORMS[what]
-    names, kinds = form.names(folder)
+    form = _form(folder)
+    assert form is not None, "recognised"
+    names = form.names(folder)
     paths, parts = zip(*form.parts(folder), strict=True)
     for path, part in zip(paths, parts, strict=True):
-        _check(path, part, len(names), len(kinds))
-    labels = np.concatenate([part.labels for part in parts])
+        _check(path, part, names)
+    labels = list(map(np.concatenate, zip(*(part.labels for part in parts), strict=True)))
     return in_memory(
         str(folder.resolve()),
-        Classes(tuple(names), labels, _groups(folder, names, kinds, labels, parts)),
+        Classes(tuple(names[0]), labels[0], _groups(folder, names, labels) if len(names) > 1 else {}),
         [part.images for part in parts],
         [path.name for path in paths],
         [*[TRAIN] * (len(parts) - 1), TEST],
     )
 
 
-def _form(folder: Path) -> str:
-    """What the folder is called by `FORMS`; a few of a form's files may be missing."""
-    for what, form in FORMS.items():
+def _form(folder: Path) -> Form | None:
+    """How the files of the folder are written; a few of a form's files may be missing."""
+    for form in FORMS:
         # a `train` alone may be anything
         first, last = ((folder / file).is_file() for file in (form.files[0], form.files[-1]))
         if (first and last) if form.files[0] == "train" else (first or last):
-            return what
-    return ""
+            return form
+    return None
 
 
 def _groups(
-    folder: Path, names: Sequence[str], kinds: Sequence[str], labels: NDArray[np.int64], parts: Sequence[CifarBatch]
+    folder: Path, names: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]]
 ) -> dict[str, tuple[str, ...]]:
     """Coarse class -> its classes."""
-    if not kinds:
-        return {}
-    coarse = np.concatenate([part.coarse for part in parts if part.coarse is not None])
-    pairs = np.unique(np.stack([coarse, labels], 1), axis=0).tolist()
+    pairs = np.unique(np.stack([labels[1], labels[0]], 1), axis=0).tolist()
     if len({label for _, label in pairs}) != len(pairs):
         raise UserError(f"{folder}: images of one class have different coarse classes: fetch it again")
     return {
         kind: members
-        for number, kind in enumerate(kinds)
-        if (members := tuple(names[label] for of, label in pairs if of == number))
+        for number, kind in enumerate(names[1])
+        if (members := tuple(names[0][label] for of, label in pairs if of == number))
     }
 
 
-def _check(path: Path, part: CifarBatch, classes: int, kinds: int) -> None:
+def _check(path: Path, part: CifarBatch, names: Sequence[Sequence[str]]) -> None:
     if not len(part.images):
         raise UserError(f"{path} holds no image")
-    for labels, count in ((part.labels, classes), (part.coarse, kinds)):
-        if labels is None:
-            continue
+    for labels, known in zip(part.labels, names, strict=True):
         if len(labels) != len(part.images):
             raise UserError(f"{path} has {len(part.images):,} images, but {len(labels):,} labels")
-        wrong = np.flatnonzero((labels < 0) | (labels >= count))
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(known)))
         if len(wrong):
             raise UserError(
-                f"{path}: image {wrong[0]:,} has the label {labels[wrong[0]]}; there are {count:,} classes, from 0 on"
+                f"{path}: image {wrong[0]:,} has the label {labels[wrong[0]]}; there are {len(known):,} classes, from 0"
+                " on"
             )
 
 
@@ -261,6 +244,7 @@ def _listed(path: Path, record: dict[str, Any], key: str) -> list[Any]:
 
 def _named(path: Path, names: list[Any]) -> list[str]:
     """Names of classes; raises `UserError` for what is none."""
+    names = [name.decode(errors="surrogateescape") if isinstance(name, bytes) else name for name in names]
     seen: set[str] = set()
     for name in names:
         if not isinstance(name, str) or not name or len(name) > MAX_NAME_LENGTH or printable(name) != name:
