@@ -47,7 +47,7 @@ class Chosen:
     kind: str
     target: tuple[str, ...]
     others: tuple[str, ...]
-    split: str = ""
+    split: str
 
     @property
     def mask(self) -> str | None:
