@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.errors import UserError, literal, quoted, shown
 from cnnatomy.files import read_text, regular_file
 from cnnatomy.limits import MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_MANIFEST_ROWS
 
@@ -44,7 +44,7 @@ class Rows:
     def error(self, row: int, column: str, expected: str) -> UserError:
         """The message for a cell that is not as expected."""
         cell = self.columns[column][row]
-        got = "it is empty" if cell in ("", None) else f"got {quoted(cell) if isinstance(cell, str) else shown(cell)}"
+        got = "it is empty" if cell in ("", None) else f"got {literal(cell)}"
         return UserError(f"{self.path}: {self.place(row)}: {shown(column)}: expected {expected}, {got}")
 
 

@@ -26,7 +26,7 @@ from cnnatomy.data.labelling import one_class_each, several_each, word_of
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.shards import Member, ShardSample, is_shard, read_member, samples_in, shards_of, split_of
 from cnnatomy.data.truth import Masks, Truth
-from cnnatomy.errors import UserError, printable, quoted, shown, some_of
+from cnnatomy.errors import UserError, literal, printable, quoted, shown, some_of
 from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_LABEL_BYTES
 
 CLASS, RECORD, MASK, TEXT = "cls", "json", "mask", "txt"
@@ -184,7 +184,7 @@ def _word(value: Any, listed: ClassList | None, where: str) -> str:
     """The class that is meant: its name, or its number, from 0 on in `classes.txt` where that is there."""
     word = word_of(value)
     if word is None:
-        raise UserError(f"{where}: expected a class, got {quoted(value) if isinstance(value, str) else shown(value)}")
+        raise UserError(f"{where}: expected a class, got {literal(value)}")
     if listed is None or word in listed.names:
         return word
     if not word.isascii() or not word.isdigit() or len(word) > 9 or int(word) >= len(listed.names):
