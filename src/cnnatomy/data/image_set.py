@@ -82,7 +82,7 @@ class ImageSet:
         ignored: how many files were no images.
         skipped_annotations: what is not used of its labels, each with the reason.
         notes: what else its user should know of how it is read, a sentence each.
-        columns: what else is known of each image, by which groups may be made.
+        columns: what else is known of each image, by which groups may be made; '' where it is not known.
         stream: gives them one after another, where they cannot be had otherwise; `fetch` then takes long.
     """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnatomy.data.labelling import ordered, several_each
+from cnnatomy.data.labelling import group_of, ordered, several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Truth
 from cnnatomy.errors import UserError, nearest, quoted, shown, some_of
 from cnnatomy.limits import MAX_CLASSES
@@ -120,12 +120,12 @@ def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any
 
 
 def text_columns(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """All other scalars as text, classes by their names."""
+    """All other scalars as text, classes by their names; see `group_of`."""
     found = {}
     for name in chosen.others:
         names = getattr(features[name], "names", None)
         values = columns[name]
-        found[name] = [names[v] if names and v is not None and 0 <= v < len(names) else str(v) for v in values]
+        found[name] = [names[v] if names and v is not None and 0 <= v < len(names) else group_of(v) for v in values]
     return found
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet, split_called
 from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
-from cnnatomy.data.labelling import several_each
+from cnnatomy.data.labelling import group_of, several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, literal, own_code, printable, shown, some_of
 from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
@@ -100,7 +100,7 @@ def read(name: str) -> ImageSet:
         has=frozenset(splits.tolist()),
         fetch=FromOwn(mine, target == MASK),
         names=tuple(f"image({index})" for index in range(count)),
-        columns={GROUP: asked.each(GROUP, count, lambda _, group: str(group))} if asked.offers(GROUP) else {},
+        columns={GROUP: asked.each(GROUP, count, lambda _, group: group_of(group))} if asked.offers(GROUP) else {},
     )
 
 
