@@ -22,7 +22,7 @@ from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored, read_stored
 from cnnatomy.data.sources.coco import Boxes, fit_boxes, padded, read_coco, renumbered, upright
 from cnnatomy.data.truth import Strata, numbers_among
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable
 from cnnatomy.tasks.objects import Objects
 
 PREFIX, SUFFIX = "instances_", ".json"
@@ -126,7 +126,7 @@ def read(name: str) -> ImageSet:
         splits=np.repeat(np.array(list(found), np.int8), [len(part) for part in parts]),
         has=frozenset(found),
         fetch=FromAnnotated(paths, sizes),
-        names=tuple(map(str, paths)),
+        names=tuple(map(printable, paths)),
         files=True,
         skipped_annotations=tuple(
             (f"{what} of {Path(part.source).name}", reason) for part in parts for what, reason in part.skipped
