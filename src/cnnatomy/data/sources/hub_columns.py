@@ -88,7 +88,7 @@ def choose(features: Features, choices: Mapping[str, str], source: str) -> Chose
     split = choices.get("split", "")
     kinds = {name: kind for name, feature in features.items() if name not in (image, split) if (kind := _kind(feature))}
     kind, target = _target(kinds, features, choices, source)
-    others = [name for name, feature in features.items() if _is_scalar(feature) and name not in (*target, split)]
+    others = [name for name, kind in kinds.items() if kind in (CLASS, NUMBERS, TEXT) and name not in target]
     return Chosen(image, kind, target, tuple(others), split)
 
 
@@ -252,10 +252,6 @@ def _is_image(feature: Any) -> bool:
     if isinstance(feature, Mapping):
         return set(feature) == {"bytes", "path"}
     return isinstance(feature, Image) or (isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"))
-
-
-def _is_scalar(feature: Any) -> bool:
-    return _kind(feature) in (CLASS, NUMBERS, TEXT)
 
 
 def _type(feature: Any) -> str:
