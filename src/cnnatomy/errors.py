@@ -83,6 +83,11 @@ def quoted(value: object) -> str:
     return f"'{shown(value)}'"
 
 
+def literal(value: object) -> str:
+    """What came in as it would be typed: text in quotes, all else as Python writes it; on a line, shortened."""
+    return quoted(value) if isinstance(value, str) else shown(value)
+
+
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = MAX_SHOWN
 

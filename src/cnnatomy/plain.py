@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.errors import UserError, literal
 
 
 def checked(got: Any, hint: Any, name: str) -> Any:
@@ -20,8 +20,7 @@ def checked(got: Any, hint: Any, name: str) -> Any:
     try:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
-        what = quoted(got) if isinstance(got, str) else shown(got)
-        raise UserError(f"{name}: expected {type_text(hint)}, got {what}") from None
+        raise UserError(f"{name}: expected {type_text(hint)}, got {literal(got)}") from None
 
 
 _WORDS: dict[Any, str] = {

@@ -82,7 +82,7 @@ class ImageSet:
         ignored: how many files were no images.
         skipped_annotations: what is not used of its labels, each with the reason.
         notes: what else its user should know of how it is read, a sentence each.
-        columns: what else is known of each image, by which groups may be made.
+        columns: what else is known of each image, by which groups may be made; '' where it is not known.
         stream: gives them one after another, where they cannot be had otherwise; `fetch` then takes long.
     """
 
@@ -142,6 +142,21 @@ class FromArray:
     def __call__(self, index: int, frame: Frame) -> Fetched:
         image = self.images[index]
         return Fetched(frame.fitted_array(image), Stored(image.shape[:2], colour=image.ndim > 2))
+
+
+def in_memory(
+    source: str, truth: Truth, parts: Sequence[Pixels], names: Sequence[str], splits: Sequence[int]
+) -> ImageSet:
+    """Images that `FromArray` fetches, in several parts: each is called as `names` says, and is of one split."""
+    lengths = list(map(len, parts))
+    return ImageSet(
+        source=source,
+        truth=truth,
+        splits=np.repeat(np.array(splits, np.int8), lengths),
+        has=frozenset(splits),
+        fetch=FromArray(np.concatenate(parts)),
+        names=tuple(f"{name} {index}" for name, length in zip(names, lengths, strict=True) for index in range(length)),
+    )
 
 
 @dataclass(frozen=True)

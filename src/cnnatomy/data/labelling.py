@@ -21,6 +21,11 @@ def word_of(value: Any) -> str | None:
     return word if word and printable(word) == word else None
 
 
+def group_of(value: Any) -> str:
+    """What a cell says of whom an image belongs to, as text; '' where it says nothing, and the image is alone."""
+    return "" if value is None else str(value)
+
+
 def ordered(words: Iterable[str]) -> tuple[str, ...]:
     """Different words in order; numbers by their size."""
     different = set(words)

@@ -126,8 +126,7 @@ def survey(
     if images is not None:
         store = InMemory(torch.from_numpy(images), torch.from_numpy(maps) if maps is not None else None, window)
     originals = on_demand if on_demand.cuts and not image_set.stream else None
-    measures = digests, digests_of_maps, sums, squares, small, stored, broken, areas
-    return Survey(store, originals, *measures)
+    return Survey(store, originals, digests, digests_of_maps, sums, squares, small, stored, broken, areas)
 
 
 class Measures(NamedTuple):

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.images import read_stored
 from cnnatomy.data.sources.coco import Annotated, fit_boxes, padded, read_coco, renumbered, upright
+from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_OBJECTS
 
@@ -105,7 +106,9 @@ def test_classes_get_other_numbers_and_those_of_crowds_too() -> None:
 
 
 def test_targets_are_padded_with_minus_one(tmp_path: Path) -> None:
-    targets = padded(read(annotations(), tmp_path).fitted(Frame((3, 24, 32)), {}))
+    found = read(annotations(), tmp_path)
+    objects = AnnotatedObjects(found.classes, found.sizes, found.boxes)
+    targets = objects.targets(Frame((3, 24, 32)), {}, np.zeros((2, 0), np.bool_))
     assert targets.shape == (2, 3, 5)
     assert targets[0, 0].tolist() == [4, 2.25, 12, 12.25, 1]
     assert (targets[1] == -1).all()

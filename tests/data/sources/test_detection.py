@@ -112,6 +112,15 @@ def test_an_image_of_another_size_than_its_annotations_say_is_skipped(tmp_path: 
     assert reason == "it has 60 x 40 pixels (width x height), its annotations are for 600 x 400"
 
 
+def test_a_file_name_of_several_lines_is_told_on_one(tmp_path: Path) -> None:
+    path = annotated(tmp_path, 20)
+    record = json.loads(path.read_text())
+    record["images"][4]["file_name"] = "a\x1b[31m\n.png"
+    path.write_text(json.dumps(record))
+    ((name, reason),) = load(path, (1, 40, 40)).report.skipped
+    assert (Path(name).name, reason) == (r"a\x1b[31m\n.png", "no such file")
+
+
 def test_skipped_annotations_and_categories_without_an_object_are_told(tmp_path: Path) -> None:
     path = annotated(tmp_path, 20)
     record = json.loads(path.read_text())

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnatomy.data import Frame, load, open_source
+from cnnatomy.data import Frame, Loading, load, open_source
 from cnnatomy.data.image_set import TEST, TRAIN, VAL
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.stores import InMemory
@@ -246,6 +246,14 @@ def test_boxes_without_sense_are_named(tmp_path: Path) -> None:
         path = write_parquet(tmp_path / "a.parquet", rows(6, objects=[cell, [{"bbox": [1.0] * 4, "category": 7}]]))
         with pytest.raises(UserError, match=message):
             open_source(f"hf:{path}")
+
+
+@PREFIXES
+def test_an_image_whose_group_is_not_known_is_alone(tmp_path: Path, prefix: str) -> None:
+    columns = rows(30, label=["a", "b"], patient=["ann", "bea", None, "cid", "dot"])
+    images = open_source(f"{prefix}{write_parquet(tmp_path / 'a.parquet', columns)}?label=label")
+    assert images.columns["patient"][:4] == ["ann", "bea", "", "cid"]
+    assert load(images, (3, 8, 8), Loading(group="patient")).report.ungrouped == 6
 
 
 def test_a_stream_that_breaks_off_is_one_message(tmp_path: Path) -> None:

@@ -264,3 +264,9 @@ def test_a_name_that_is_too_long_is_one_broken_image(folder: Path) -> None:
 def test_a_quote_that_is_not_closed_is_named_with_its_line(folder: Path) -> None:
     text = 'image,label\n0.png,a\n"1.png,b\n' + "2.png,a\n" * 20_000
     assert "line 3: a cell of more than 131,072 characters: is a quote not closed?" in refused(folder, text)
+
+
+def test_a_header_of_a_hundred_thousand_columns_is_refused_at_once(folder: Path) -> None:
+    started = time.process_time()
+    assert "100,000 columns; at most 1,000 are read" in refused(folder, ",".join(map(str, range(100_000))) + "\n")
+    assert time.process_time() - started < 3

@@ -88,6 +88,8 @@ def test_splits_and_groups_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     found = read(own(monkeypatch, body))
     assert found.splits.tolist() == [TRAIN, VAL, TEST, TRAIN]
     assert found.columns == {"group": ["0", "0", "1", "1"]}
+    alone = read(own(monkeypatch, "def label(self, i): return i % 2\n    def group(self, i): return i or None"))
+    assert alone.columns == {"group": ["", "1", "2", "3"]}
 
 
 @pytest.mark.parametrize(

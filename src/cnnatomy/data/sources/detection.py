@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
@@ -20,10 +19,10 @@ from torch import Tensor
 
 from cnnatomy.data.frames import Frame, ImageShape
 from cnnatomy.data.image_set import SPLIT_NAMES, TRAIN, Fetched, ImageSet
-from cnnatomy.data.images import Stored
-from cnnatomy.data.sources.coco import Annotated, padded, read_coco, renumbered
+from cnnatomy.data.images import ImageError, Stored, read_stored
+from cnnatomy.data.sources.coco import Boxes, fit_boxes, padded, read_coco, renumbered, upright
 from cnnatomy.data.truth import numbers_among
-from cnnatomy.errors import UserError
+from cnnatomy.errors import UserError, printable
 from cnnatomy.tasks.objects import Objects
 
 PREFIX, SUFFIX = "instances_", ".json"
@@ -31,19 +30,16 @@ PREFIX, SUFFIX = "instances_", ".json"
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedObjects:
-    """Boxes of objects, which `parts` say of each image, one part after another."""
+    """Boxes of objects of some classes, in pixels of images of these `sizes` (rows, columns); see `coco.Annotated`."""
 
-    parts: tuple[Annotated, ...]
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    boxes: tuple[Boxes, ...]
     has_maps = False
     outputs = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes that the annotations tell apart."""
-        return self.parts[0].classes
-
     def __len__(self) -> int:
-        return sum(map(len, self.parts))
+        return len(self.sizes)
 
     def task(self, shape: ImageShape) -> Objects:
         """Detection."""
@@ -51,9 +47,11 @@ class AnnotatedObjects:
 
     def targets(self, frame: Frame, stored: Mapping[int, Stored], classes: NDArray[np.bool_]) -> Tensor:
         """The boxes of every image as it is fitted, `(images, most, 5)`."""
-        starts = accumulate(map(len, self.parts), initial=0)
-        fitted = [part.fitted(frame, stored, start) for part, start in zip(self.parts, starts, strict=False)]
-        return padded([boxes for part in fitted for boxes in part])
+        fitted = []
+        for index, (boxes, size) in enumerate(zip(self.boxes, self.sizes, strict=True)):
+            lies = stored.get(index, Stored(size))
+            fitted.append(fit_boxes(upright(boxes, size, lies), lies.upright, frame))
+        return padded(fitted)
 
     def strata(self) -> NDArray[np.int64]:
         """All of one class: nothing is to be balanced."""
@@ -67,24 +65,25 @@ class AnnotatedObjects:
     def among(self, classes: Sequence[str], source: str) -> Self:
         """The same with the numbers that its objects' classes have among others."""
         numbers = numbers_among(self.names, classes, source)
-        return replace(
-            self,
-            parts=tuple(
-                replace(part, classes=tuple(classes), boxes=tuple(renumbered(boxes, numbers) for boxes in part.boxes))
-                for part in self.parts
-            ),
-        )
+        return replace(self, names=tuple(classes), boxes=tuple(renumbered(boxes, numbers) for boxes in self.boxes))
 
 
 @dataclass(frozen=True)
 class FromAnnotated:
-    """Fetches the images of several files of annotations, one after another."""
+    """Fetches images of files that have, upright or as they are stored, the size that annotations say of each."""
 
-    places: tuple[tuple[Annotated, int], ...]
+    paths: tuple[Path, ...]
+    sizes: tuple[tuple[int, int], ...]
 
     def __call__(self, index: int, frame: Frame) -> Fetched:
-        part, number = self.places[index]
-        return part.fetch(number, frame)
+        pixels, stored = read_stored(self.paths[index], frame)
+        if self.sizes[index] not in (stored.upright, stored.size):
+            (rows, columns), (wanted_rows, wanted_columns) = stored.upright, self.sizes[index]
+            raise ImageError(
+                f"it has {columns} x {rows} pixels (width x height), its annotations are for"
+                f" {wanted_columns} x {wanted_rows}"
+            )
+        return Fetched(pixels, stored)
 
 
 def recognises(name: str) -> bool:
@@ -119,13 +118,14 @@ def read(name: str) -> ImageSet:
             raise UserError(f"{part.source} tells of other categories than {found[TRAIN].source}")
     parts = tuple(found.values())
     paths = tuple(image for part in parts for image in part.paths)
+    sizes = tuple(size for part in parts for size in part.sizes)
     return ImageSet(
         source=str(path.resolve()),
-        truth=AnnotatedObjects(parts),
-        splits=np.concatenate([np.full(len(part), split, np.int8) for split, part in found.items()]),
-        has=frozenset(found) if len(found) > 1 else frozenset({TRAIN}),
-        fetch=FromAnnotated(tuple((part, number) for part in parts for number in range(len(part)))),
-        names=tuple(map(str, paths)),
+        truth=AnnotatedObjects(parts[0].classes, sizes, tuple(boxes for part in parts for boxes in part.boxes)),
+        splits=np.repeat(np.array(list(found), np.int8), [len(part) for part in parts]),
+        has=frozenset(found),
+        fetch=FromAnnotated(paths, sizes),
+        names=tuple(map(printable, paths)),
         files=True,
         skipped_annotations=tuple(
             (f"{what} of {Path(part.source).name}", reason) for part in parts for what, reason in part.skipped

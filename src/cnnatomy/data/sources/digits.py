@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnatomy.data.image_set import TRAIN, FromArray, ImageSet
+from cnnatomy.data.image_set import TRAIN, ImageSet, in_memory
 from cnnatomy.data.truth import Classes
 
 
@@ -19,12 +19,5 @@ def read(name: str = "digits") -> ImageSet:
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    count = len(images)
-    return ImageSet(
-        source="digits",
-        truth=Classes(tuple(str(digit) for digit in range(10)), bunch.target.astype(np.int64)),
-        splits=np.full(count, TRAIN, np.int8),
-        has=frozenset({TRAIN}),
-        fetch=FromArray(images),
-        names=tuple(f"digit {index}" for index in range(count)),
-    )
+    truth = Classes(tuple("0123456789"), bunch.target.astype(np.int64))
+    return in_memory("digits", truth, [images], ["digit"], [TRAIN])

@@ -24,7 +24,6 @@ from cnnatomy.tasks.several import Localised, SeveralHeads
 from cnnatomy.tasks.task import Target, Task
 
 PREFIX = "scenes:"
-DIGITS = scenes.DIGITS
 HEADS = ("labels", "numbers", "mask")
 """The heads of `scenes:heads`, each with the targets of that kind."""
 KINDS = (*scenes.KINDS, "localised", "heads")
@@ -54,7 +53,7 @@ class DrawnScenes:
         if self.kind == "heads":
             return SeveralHeads(HEADS, {name: DrawnScenes(name).task(shape) for name in HEADS})
         if self.kind == "localised":
-            return Localised(DIGITS)
+            return Localised(scenes.DIGITS)
         names = scenes.KINDS[self.kind].names
         if self.kind == "keypoints":
             return Keypoints(names, size=shape[1:])

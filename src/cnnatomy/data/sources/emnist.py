@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnatomy.data.frames import Pixels
-from cnnatomy.data.image_set import ImageSet
-from cnnatomy.data.sources.idx import image_set, pairs
+from cnnatomy.data.image_set import TEST, TRAIN, ImageSet, in_memory
+from cnnatomy.data.sources.idx import pairs
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
@@ -68,7 +68,7 @@ def read(name: str) -> ImageSet:
     mapping = _mapping(folder / f"emnist-{chosen}-mapping.txt", chosen)
     truth = Classes(tuple(mapping.values()), _numbers(folder, prefixes, labels, list(mapping)))
     upright = [part.transpose(0, 2, 1) for part in images]
-    return image_set(str((folder / f"emnist-{chosen}").resolve()), truth, upright, prefixes)
+    return in_memory(str((folder / f"emnist-{chosen}").resolve()), truth, upright, prefixes, (TRAIN, TEST))
 
 
 def _choices(folder: Path) -> list[str]:

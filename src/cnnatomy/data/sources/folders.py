@@ -12,7 +12,7 @@ import numpy as np
 from cnnatomy.data.image_set import SPLITS, TEST, TRAIN, VAL, FromFiles, ImageSet, split_called
 from cnnatomy.data.images import SUFFIXES, UNREAD_SUFFIXES
 from cnnatomy.data.truth import Classes
-from cnnatomy.errors import UserError, printable, some_of
+from cnnatomy.errors import UserError, counted, printable, some_of
 
 IMAGES = ", ".join(sorted(SUFFIXES))
 """What the name of an image file ends in, for messages."""
@@ -66,9 +66,7 @@ def _parts(folder: Path) -> dict[int, Path]:
     if not folders:
         images = SUFFIXES | UNREAD_SUFFIXES
         found = sum(os.path.splitext(name)[1].lower() in images for name in os.listdir(folder))
-        problem = (
-            f"has {found:,} image{'s' * (found != 1)} but no class folders" if found else "is empty: no class folders"
-        )
+        problem = f"has {counted(found, 'image')} but no class folders" if found else "is empty: no class folders"
         raise UserError(
             f"{folder} {problem}. Expected one folder of images a class, such as {folder}/cat and {folder}/dog"
         )
@@ -124,8 +122,8 @@ class FoundFiles(NamedTuple):
 def unread_note(unread: list[Path], folder: Path) -> str:
     """What is to be said of images in a folder of formats that are not read."""
     named = some_of([printable(path.relative_to(folder)) for path in unread], 3)
-    files = "1 image is" if len(unread) == 1 else f"{len(unread):,} images are"
-    return f"{files} not read: export {'it' if len(unread) == 1 else 'them'} as JPEG or PNG ({named})"
+    are, them = ("is", "it") if len(unread) == 1 else ("are", "them")
+    return f"{counted(len(unread), 'image')} {are} not read: export {them} as JPEG or PNG ({named})"
 
 
 def find_images(folder: Path) -> FoundFiles:

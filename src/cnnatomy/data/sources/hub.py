@@ -17,7 +17,6 @@ from cnnatomy.data.class_list import ClassList
 from cnnatomy.data.image_set import SPLITS, TRAIN, ImageSet, split_called
 from cnnatomy.data.images import class_numbers
 from cnnatomy.data.maps import Meaning, meaning
-from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.hub_boxes import objects
 from cnnatomy.data.sources.hub_columns import OBJECTS, Chosen, choose, text_columns, truth
 from cnnatomy.data.sources.hub_opening import PREFIX, STREAM, HubName, described, has_parquet, opened, parsed
@@ -67,15 +66,15 @@ def read(name: str) -> ImageSet:
         for split, part in zip(splits, rows, strict=True)
         for number, path in enumerate(part.paths)
     )
+    skipped: tuple[tuple[str, str], ...] = ()
     if chosen.mask is not None:
         found = _classes_of_masks(wanted, chosen.mask, cells, names)
         learned: Truth = Masks(found.names, len(names))
     else:
         found = Meaning((), class_numbers)
-        learned = _truth(wanted, chosen, features, columns, cells, names)
+        learned, skipped = _truth(wanted, chosen, features, columns, cells, names)
     row = RowDecoder(chosen.image, chosen.mask, found.coding)
     stream = HubStream(wanted.source, cells, ends, row) if wanted.prefix == STREAM else None
-    skipped = learned.parts[0].skipped if isinstance(learned, AnnotatedObjects) else ()
     return ImageSet(
         source=wanted.source,
         truth=learned,
@@ -188,13 +187,13 @@ def _truth(
     columns: Mapping[str, Sequence[Any]],
     tables: Sequence[Any],
     names: Sequence[str],
-) -> Truth:
-    """What there is to learn; what only the images themselves tell of it, a look at each does."""
+) -> tuple[Truth, tuple[tuple[str, str], ...]]:
+    """What there is to learn, and what of it is not used; what only the images themselves tell, a look at each does."""
     where = f"{wanted.source}: column {chosen.target[0]}"
     if chosen.kind == OBJECTS:
         sizes = sizes_of(tables, chosen.image)
         return objects(features[chosen.target[0]], columns[chosen.target[0]], sizes, names, where)
-    return truth(chosen, features, columns, wanted.source)
+    return truth(chosen, features, columns, wanted.source), ()
 
 
 def _classes_of_masks(wanted: HubName, column: str, tables: Sequence[Any], names: Sequence[str]) -> Meaning:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnnatomy.data.sources.coco import Annotated, box_of
+from cnnatomy.data.sources.coco import box_of
 from cnnatomy.data.sources.detection import AnnotatedObjects
 from cnnatomy.data.sources.hub_columns import BOX, category_in, names_of
-from cnnatomy.errors import UserError, printable
+from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_OBJECTS
 
 
 def objects(
     feature: Any, cells: Sequence[Any], sizes: Sequence[tuple[int, int]], names: Sequence[str], where: str
-) -> AnnotatedObjects:
-    """What a column of objects says of images of these sizes (rows, columns), in pixels as they are stored.
+) -> tuple[AnnotatedObjects, tuple[tuple[str, str], ...]]:
+    """What a column of objects says of images of these sizes (rows, columns), in pixels as they are stored; and the
+    names of images that have boxes which are not used, each with the reason.
 
     Raises:
         UserError: naming the row, if a box or a class is not as it should be.
@@ -42,10 +42,9 @@ def objects(
         if len(kept) > MAX_OBJECTS:
             raise UserError(f"{where}: row {row:,} has more than {MAX_OBJECTS:,} objects")
         boxes.append(np.array(kept, np.float32).reshape(-1, 5))
-    if not classes or len(set(classes)) < len(classes) or any(printable(name) != name for name in classes):
-        raise UserError(f"{where}: expected objects of classes with different names, each on one line")
-    paths = tuple(map(Path, names))
-    return AnnotatedObjects((Annotated(where, classes, paths, tuple(sizes), tuple(boxes), tuple(skipped)),))
+    if not classes:
+        raise UserError(f"{where}: no row has an object")
+    return AnnotatedObjects(classes, tuple(sizes), tuple(boxes)), tuple(skipped)
 
 
 def _pairs(cell: Any, key: str, row: int, where: str) -> list[tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnatomy.data.labelling import ordered, several_each
+from cnnatomy.data.labelling import group_of, ordered, several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Truth
 from cnnatomy.errors import UserError, nearest, quoted, shown, some_of
 from cnnatomy.limits import MAX_CLASSES
@@ -47,7 +47,7 @@ class Chosen:
     kind: str
     target: tuple[str, ...]
     others: tuple[str, ...]
-    split: str = ""
+    split: str
 
     @property
     def mask(self) -> str | None:
@@ -88,7 +88,7 @@ def choose(features: Features, choices: Mapping[str, str], source: str) -> Chose
     split = choices.get("split", "")
     kinds = {name: kind for name, feature in features.items() if name not in (image, split) if (kind := _kind(feature))}
     kind, target = _target(kinds, features, choices, source)
-    others = [name for name, feature in features.items() if _is_scalar(feature) and name not in (*target, split)]
+    others = [name for name, kind in kinds.items() if kind in (CLASS, NUMBERS, TEXT) and name not in target]
     return Chosen(image, kind, target, tuple(others), split)
 
 
@@ -120,12 +120,12 @@ def truth(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any
 
 
 def text_columns(chosen: Chosen, features: Features, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """All other scalars as text, classes by their names."""
+    """All other scalars as text, classes by their names; see `group_of`."""
     found = {}
     for name in chosen.others:
         names = getattr(features[name], "names", None)
         values = columns[name]
-        found[name] = [names[v] if names and v is not None and 0 <= v < len(names) else str(v) for v in values]
+        found[name] = [names[v] if names and v is not None and 0 <= v < len(names) else group_of(v) for v in values]
     return found
 
 
@@ -252,10 +252,6 @@ def _is_image(feature: Any) -> bool:
     if isinstance(feature, Mapping):
         return set(feature) == {"bytes", "path"}
     return isinstance(feature, Image) or (isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"))
-
-
-def _is_scalar(feature: Any) -> bool:
-    return _kind(feature) in (CLASS, NUMBERS, TEXT)
 
 
 def _type(feature: Any) -> str:

@@ -6,14 +6,13 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 
 from cnnatomy.data.frames import Pixels
-from cnnatomy.data.image_set import TEST, TRAIN, FromArray, ImageSet
+from cnnatomy.data.image_set import TEST, TRAIN, ImageSet, in_memory
 from cnnatomy.data.truth import Classes
 from cnnatomy.errors import UserError
 from cnnatomy.files import regular_file
@@ -55,14 +54,15 @@ def read(name: str) -> ImageSet:
     Raises `UserError` naming the file that is missing, truncated or not what its name says.
     """
     folder = Path(name)
-    images, labels = pairs(folder, ("train", "t10k"))
+    prefixes = "train", "t10k"
+    images, labels = pairs(folder, prefixes)
     count = int(max(part.max() for part in labels)) + 1
     if count < 2:
         raise UserError(f"{folder}: all labels are of one class; expected two classes at least")
     names = next((names for word, names in _NAMED.items() if word in str(folder.resolve()).lower()), ())
     names = names if len(names) == count else tuple(map(str, range(count)))
     truth = Classes(names, np.concatenate(labels).astype(np.int64))
-    return image_set(str(folder.resolve()), truth, images, ("train", "t10k"))
+    return in_memory(str(folder.resolve()), truth, images, prefixes, (TRAIN, TEST))
 
 
 def pairs(folder: Path, prefixes: tuple[str, str]) -> tuple[list[Pixels], list[Pixels]]:
@@ -86,20 +86,6 @@ def pairs(folder: Path, prefixes: tuple[str, str]) -> tuple[list[Pixels], list[P
             f"{folder}: training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels"
         )
     return images, labels
-
-
-def image_set(source: str, truth: Classes, images: Sequence[Pixels], prefixes: tuple[str, str]) -> ImageSet:
-    """The images of a training and of a test file as a set."""
-    return ImageSet(
-        source=source,
-        truth=truth,
-        splits=np.repeat(np.array([TRAIN, TEST], np.int8), [len(part) for part in images]),
-        has=frozenset({TRAIN, TEST}),
-        fetch=FromArray(np.concatenate(images)),
-        names=tuple(
-            f"{prefix} {index}" for prefix, part in zip(prefixes, images, strict=True) for index in range(len(part))
-        ),
-    )
 
 
 def read_idx(path: Path, dimensions: int) -> Pixels:

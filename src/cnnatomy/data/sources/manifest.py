@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnnatomy.data.class_list import class_list
 from cnnatomy.data.image_set import TRAIN, FromFiles, ImageSet, split_called
 from cnnatomy.data.images import Coding, class_numbers
-from cnnatomy.data.labelling import one_class_each, several_each, word_of
+from cnnatomy.data.labelling import group_of, one_class_each, several_each, word_of
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.rows import Rows, is_list, read_rows
 from cnnatomy.data.truth import MAX_FLOAT32, KnownNumbers, Masks, Truth
@@ -69,7 +69,7 @@ def read(name: str) -> ImageSet:
         names=tuple(map(printable, rows.columns[image])),
         files=True,
         notes=(*learned.notes, *_conflicts(rows, image, learned.columns), *([unused] if kept else [])),
-        columns={column: ["" if cell is None else str(cell) for cell in rows.columns[column]] for column in others},
+        columns={column: list(map(group_of, rows.columns[column])) for column in others},
     )
 
 

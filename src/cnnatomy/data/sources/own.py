@@ -22,9 +22,9 @@ from PIL import Image
 from cnnatomy.data.frames import Frame
 from cnnatomy.data.image_set import TRAIN, Fetched, ImageSet, split_called
 from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image, placed_map, quiet_decoders, reasons
-from cnnatomy.data.labelling import several_each
+from cnnatomy.data.labelling import group_of, several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
-from cnnatomy.errors import UserError, own_code, printable, quoted, shown, some_of
+from cnnatomy.errors import UserError, literal, own_code, printable, shown, some_of
 from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
 from cnnatomy.readers.torch.names import PREFIX, load_callable
 
@@ -100,7 +100,7 @@ def read(name: str) -> ImageSet:
         has=frozenset(splits.tolist()),
         fetch=FromOwn(mine, target == MASK),
         names=tuple(f"image({index})" for index in range(count)),
-        columns={GROUP: asked.each(GROUP, count, lambda _, group: str(group))} if asked.offers(GROUP) else {},
+        columns={GROUP: asked.each(GROUP, count, lambda _, group: group_of(group))} if asked.offers(GROUP) else {},
     )
 
 
@@ -165,8 +165,7 @@ class Asked:
 
     def error(self, what: str, index: int, expected: str, got: Any) -> UserError:
         """The message for what a method gives."""
-        given = quoted(got) if isinstance(got, str) else shown(got)
-        return UserError(f"{self.name}: {what}({index}): expected {expected}, got {given}")
+        return UserError(f"{self.name}: {what}({index}): expected {expected}, got {literal(got)}")
 
     def splits(self, count: int) -> NDArray[np.int8]:
         """The split of each image; all are to train where it does not say."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.errors import UserError, literal, quoted, shown
 from cnnatomy.files import read_text, regular_file
 from cnnatomy.limits import MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_MANIFEST_ROWS
 
@@ -44,7 +44,7 @@ class Rows:
     def error(self, row: int, column: str, expected: str) -> UserError:
         """The message for a cell that is not as expected."""
         cell = self.columns[column][row]
-        got = "it is empty" if cell in ("", None) else f"got {quoted(cell) if isinstance(cell, str) else shown(cell)}"
+        got = "it is empty" if cell in ("", None) else f"got {literal(cell)}"
         return UserError(f"{self.path}: {self.place(row)}: {shown(column)}: expected {expected}, {got}")
 
 
@@ -114,11 +114,11 @@ def _header(cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not any(names):
         raise UserError("line 1: expected the names of the columns")
+    _check_columns(len(names))  # before each is looked for among the others
     for place, name in enumerate(names):
         if not name or name in names[:place]:
             what = "is there twice" if name else "has no name"
             raise UserError(f"line 1: column {place + 1} {quoted(name) + ' ' if name else ''}{what}")
-    _check_columns(len(names))
     return names
 
 

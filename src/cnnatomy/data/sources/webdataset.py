@@ -26,7 +26,7 @@ from cnnatomy.data.labelling import one_class_each, several_each, word_of
 from cnnatomy.data.maps import meaning
 from cnnatomy.data.sources.shards import Member, ShardSample, is_shard, read_member, samples_in, shards_of, split_of
 from cnnatomy.data.truth import Masks, Truth
-from cnnatomy.errors import UserError, printable, quoted, shown, some_of
+from cnnatomy.errors import UserError, literal, printable, quoted, shown, some_of
 from cnnatomy.limits import MAX_IMAGE_BYTES, MAX_LABEL_BYTES
 
 CLASS, RECORD, MASK, TEXT = "cls", "json", "mask", "txt"
@@ -73,8 +73,9 @@ def read(name: str) -> ImageSet:
     splits = _splits(shards, folder, source)
     everything = [sample for shard in shards for sample in samples_in(shard)]
     kind = _kind(everything, source)
-    pairs = [(sample, _image(sample)) for sample in everything if _target(sample, kind)]
-    samples, images = [sample for sample, what in pairs if what], [what for _, what in pairs if what]
+    images = [_image(sample) if _target(sample, kind) else "" for sample in everything]
+    pairs = [(sample, image) for sample, image in zip(everything, images, strict=True) if image]
+    samples = [sample for sample, _ in pairs]
     if not any(splits[sample.shard] == TRAIN for sample in samples):
         raise UserError(f"{source}: no sample of the split train has an image and a {kind}")
     learned = _LEARN[kind](samples, class_list(folder), source)
@@ -87,13 +88,13 @@ def read(name: str) -> ImageSet:
         has=frozenset(given.tolist()),
         fetch=FromShards(
             tuple(places[sample.shard] for sample in samples),
-            tuple(sample.members[what] for sample, what in zip(samples, images, strict=True)),
+            tuple(sample.members[image] for sample, image in pairs),
             learned.masks,
             learned.coding,
         ),
         names=tuple(sample.name for sample in samples),
         files=True,
-        notes=(*learned.notes, *_notes(everything, samples, {*images}, kind)),
+        notes=(*learned.notes, *_notes(everything, images, kind)),
     )
 
 
@@ -143,12 +144,12 @@ def _kind(samples: Sequence[ShardSample], source: str) -> str:
     )
 
 
-def _notes(everything: Sequence[ShardSample], samples: Sequence[ShardSample], images: set[str], kind: str) -> list[str]:
-    """What is left out."""
-    used = images | {_target(sample, kind) for sample in samples}
-    unused = sorted({what for sample in everything for what in sample.members} - used)
-    taken = {id(sample) for sample in samples}
-    alone = [sample.name for sample in everything if id(sample) not in taken]
+def _notes(samples: Sequence[ShardSample], images: Sequence[str], kind: str) -> list[str]:
+    """What is left out; the image of a sample is '' where all of it is."""
+    pairs = list(zip(samples, images, strict=True))
+    used = {what for sample, image in pairs if image for what in (image, _target(sample, kind))}
+    unused = sorted({what for sample in samples for what in sample.members} - used)
+    alone = [sample.name for sample, image in pairs if not image]
     notes = [f"{len(alone):,} samples without an image or a {kind}, left out: {some_of(alone)}"] if alone else []
     return notes + ([f"not used of samples: {printable(some_of([f'.{what}' for what in unused]))}"] if unused else [])
 
@@ -183,7 +184,7 @@ def _word(value: Any, listed: ClassList | None, where: str) -> str:
     """The class that is meant: its name, or its number, from 0 on in `classes.txt` where that is there."""
     word = word_of(value)
     if word is None:
-        raise UserError(f"{where}: expected a class, got {quoted(value) if isinstance(value, str) else shown(value)}")
+        raise UserError(f"{where}: expected a class, got {literal(value)}")
     if listed is None or word in listed.names:
         return word
     if not word.isascii() or not word.isdigit() or len(word) > 9 or int(word) >= len(listed.names):
