@@ -133,18 +133,18 @@ def test_groups_keep_every_class_near_its_share() -> None:
 def test_three_groups_go_to_three_splits_and_two_are_too_few() -> None:
     assert set(split([0] * 30, groups=["a", "b", "c"] * 10).tolist()) == {TRAIN, VAL, TEST}
     message = (
-        r"^class b has 10 images, but in only 2 groups, 'x' and 'y'; 3 are needed at least, one each for train, val,"
-        r" test. Choose another --group$"
+        r"^class b has 10 images, but in only 2 groups, 'x' and 'y'; 3 groups are needed at least, one each for train,"
+        r" val, test. Choose another --group$"
     )
     with pytest.raises(UserError, match=message):
         split([0] * 10 + [1] * 10, groups=[None] * 10 + ["x", "y"] * 5)
-    with pytest.raises(UserError, match=r"b has 45 images, all of them in the group 'IMG'; 3 .* another --group$"):
+    with pytest.raises(UserError, match=r"b has 45 images, all of them in the group 'IMG'; 3 groups .* --group$"):
         split([0] * 10 + [1] * 45, groups=[None] * 10 + ["IMG"] * 45)
     with pytest.raises(
         UserError, match=r"a has 4 images, but in only 2 groups, 'x' with 'y' and an image of no group;"
     ):
         split([0] * 5, digests=[b"0", b"1", b"1", b"2", b"3", b"3"][:5], groups=["x", "x", "y", "y", None])
-    with pytest.raises(UserError, match=r"a has 3 images, but in only 2 groups \(near duplicates are one group\); 3"):
+    with pytest.raises(UserError, match=r"a has 3 images, but in only 2 groups \(near duplicates are one group\); 3 g"):
         split([0, 0, 0], near=[(0, 1)])
     with pytest.raises(UserError, match=r"^class a has 1 usable image; 3 are needed"):
         split([0])

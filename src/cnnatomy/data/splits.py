@@ -194,9 +194,10 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
         if count >= needed:
             continue
         differing = sum(unit.differing(stratum) for unit in own[stratum])
-        found, remedy = f"{images.called(stratum)} has ", ""
+        found, wanted, remedy = f"{images.called(stratum)} has ", f"{needed} groups", ""
         if differing <= count:
             found += f"{count or 'no'} usable image" + "s that differ" * (count > 1)
+            wanted = f"{needed}"
         elif images.groups is None:
             found += (
                 f"{differing:,} images, but in only {count} group{'s' * (count > 1)} (near duplicates are one group)"
@@ -207,7 +208,7 @@ def _check(images: Divisible, units: list[Unit], divided: list[int], needed: int
             placed = f"all of them in the group {names[0]}" if count == 1 else f"but in only {count} groups, {listed}"
             found += f"{differing:,} images, {placed}"
             remedy = ". Choose another --group"
-        raise UserError(f"{found}; {needed} are needed at least, {why}{remedy}")
+        raise UserError(f"{found}; {wanted} are needed at least, {why}{remedy}")
 
 
 def _groups(unit: Unit, stratum: int, groups: GroupNames) -> str:

@@ -67,8 +67,8 @@ def _pca(found: Sampled, components: Components) -> View:
         Column("share", "share of the variance", "{:.0%}".format),
         Column("components", "components", "{:,}".format, number=True),
     ]
-    count, pixels = len(components.variances), found.rows.shape[1]
-    title = f"principal components {title}; {count:,} have a variance, of {pixels:,} pixels"
+    count, values = len(components.variances), found.rows.shape[1]
+    title = f"principal components {title}; {count:,} have a variance, of {values:,} values an image"
     record |= {
         "name": "pca",
         "needed": rows,
@@ -94,7 +94,7 @@ def _whitening(found: Sampled, white: Whitened, images: int) -> View:
     }
     covariance = (
         f"covariance after it: the identity but for {white.deviation:.2g} along the {white.clear:,} components (of"
-        f" {white.rows.shape[1]:,} pixels) whose variance is {CLEAR} times epsilon or more; along all but for"
+        f" {white.rows.shape[1]:,} values an image) whose variance is {CLEAR} times epsilon or more; along all but for"
         f" {white.rounding:.1e} what epsilon makes of it, variance / (variance + epsilon)"
     )
     text = f"ZCA whitening {title}, epsilon {white.epsilon:.3g} ({100 * EPSILON:g} % of the mean variance of a pixel)\n"

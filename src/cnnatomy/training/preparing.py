@@ -13,7 +13,7 @@ from cnnatomy.data import Data
 from cnnatomy.data.augmentation.own import Transform
 from cnnatomy.design.build import build
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest, some_of
+from cnnatomy.errors import UserError, counted, nearest, some_of
 from cnnatomy.layers import BatchNorm
 from cnnatomy.layers.layer import Shape
 from cnnatomy.runs.evaluation import EVALUATION_BATCH, moved
@@ -199,8 +199,8 @@ def _balanced(data: Data, recipe: Recipe) -> tuple[tuple[float, ...], Recipe, li
         if chosen == "balanced":
             rare, often = (data.classes[counts.index(count)] for count in (least, most))
             notes.append(
-                f"{rare} has {least:,} training images, {often} {most:,}: classes are weighted in the loss, so that all"
-                " count alike (--set class_weights=none: each image alike)"
+                f"{rare} has {counted(least, 'training image')}, {often} {most:,}: classes are weighted in the loss, so"
+                " that all count alike (--set class_weights=none: each image alike)"
             )
     weights = balanced(counts) if chosen == "balanced" else ()
     return weights, replace(recipe, class_weights=chosen), notes
