@@ -36,8 +36,8 @@ import _datasets
 from _machine import describe
 from cnnatomy.data import Frame, Normalisation, open_source
 from cnnatomy.data.augmentation import augmented
-from cnnatomy.data.batches import Batches
 from cnnatomy.data.image_set import TEST, ImageSet
+from cnnatomy.data.parts import Split
 from cnnatomy.data.stores import InMemory, OnDemand
 from cnnatomy.runs.model import Model
 from cnnatomy.tasks.label import Label
@@ -120,13 +120,13 @@ def ours(case: Case) -> Epoch:
         images = cifar10()
         everything = torch.arange(len(images))
         recipe = Recipe(flip=0.5, crop=4)
-        batches = Batches(InMemory(images), everything, everything, case.batch, seed=0)
+        batches = Split(InMemory(images), everything, everything).batches(case.batch, seed=0)
     else:
         source, recipe = open_source(case.folder() / "train"), Recipe(flip=0.5, resized_crop=0.08)
         assert isinstance(source, ImageSet)
         everything = torch.arange(len(source))
         store = OnDemand(source, Frame(shape), WORKERS)
-        batches = Batches(store, everything, everything, case.batch, seed=0, cut=recipe.resized_crop)
+        batches = Split(store, everything, everything).batches(case.batch, seed=0, cut=recipe.resized_crop)
         recipe = replace(recipe, resized_crop=0.0)  # it is cut while it is decoded
     model, task = Model(torch.nn.Identity(), Normalisation(MEAN, STD)), Label(("a", "b"))
     count = 0

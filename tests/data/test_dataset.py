@@ -215,7 +215,7 @@ def test_other_data_is_matched_by_the_names_of_its_classes(tmp_path: Path) -> No
 
 def batches(count: int, size: int, seed: int | None) -> Batches:
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
-    return Batches(InMemory(images), torch.arange(count), torch.arange(count), size, seed)
+    return Split(InMemory(images), torch.arange(count), torch.arange(count)).batches(size, seed)
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:

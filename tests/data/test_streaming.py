@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnatomy.data import Frame, load
-from cnnatomy.data.batches import Batches, Order
+from cnnatomy.data import Frame, Split, load
+from cnnatomy.data.batches import Order
 from cnnatomy.data.image_set import TEST, TRAIN, Decode, Fetched, ImageSet
 from cnnatomy.data.images import ImageError, Stored
 from cnnatomy.data.ordering import within_window
@@ -100,7 +100,7 @@ def test_no_more_decoded_images_are_held_than_the_buffer_has_places(buffer: int)
     stream = Counting(200)
     store = Streamed(streamed(stream), FRAME, buffer)
     indices = torch.arange(0, 200, 2)
-    batches = Batches(store, indices, torch.arange(200), 8, seed=3)
+    batches = Split(store, indices, torch.arange(200)).batches(8, seed=3)
     seen, most = 0, 0
     for images, target in batches:
         assert all(torch.equal(image, value(int(number))) for image, number in zip(images, target, strict=True))
@@ -112,7 +112,7 @@ def test_no_more_decoded_images_are_held_than_the_buffer_has_places(buffer: int)
 
 def test_a_resumed_epoch_decodes_only_what_is_left_of_it() -> None:
     def batches(first: int, stream: Counting) -> list[torch.Tensor]:
-        found = Batches(Streamed(streamed(stream), FRAME, 40), torch.arange(200), torch.arange(200), 10, seed=3)
+        found = Split(Streamed(streamed(stream), FRAME, 40), torch.arange(200), torch.arange(200)).batches(10, seed=3)
         found.order.set_epoch(2, first)
         return [images for images, _ in found]
 
@@ -125,13 +125,13 @@ def test_a_resumed_epoch_decodes_only_what_is_left_of_it() -> None:
 def test_a_stream_is_read_from_the_first_image_that_is_needed_to_the_last() -> None:
     stream = Counting(200)
     store = Streamed(streamed(stream), FRAME, 16)
-    assert len(list(Batches(store, torch.arange(50, 80), torch.arange(200), 8))) == 4
+    assert len(list(Split(store, torch.arange(50, 80), torch.arange(200)).batches(8))) == 4
     assert stream.passed == list(range(50, 80))
 
 
 def test_who_looks_at_one_batch_waits_for_no_others() -> None:
     stream = Counting(3000)
-    batches = iter(Batches(Streamed(streamed(stream), FRAME, 3000), torch.arange(3000), torch.arange(3000), 4))
+    batches = iter(Split(Streamed(streamed(stream), FRAME, 3000), torch.arange(3000), torch.arange(3000)).batches(4))
     next(batches)
     batches.close()
     before = len(stream.decoded)
@@ -143,7 +143,7 @@ def test_an_image_that_is_drawn_several_times_is_decoded_once() -> None:
     stream = Counting(60)
     weights = torch.where(torch.arange(60) < 3, 30.0, 0.2)
     store = Streamed(streamed(stream), FRAME, 8)
-    batches = Batches(store, torch.arange(60), torch.arange(60), 5, seed=0, weights=weights)
+    batches = Split(store, torch.arange(60), torch.arange(60)).batches(5, seed=0, weights=weights)
     targets = torch.cat([target for _, target in batches])
     assert len(targets) == 60 > len(set(targets.tolist()))
     assert sorted(stream.decoded) == sorted(set(targets.tolist()))

@@ -72,18 +72,8 @@ class Order:
 class Batches:
     """(images uint8, target) for every batch of an epoch; shuffled where there is a seed."""
 
-    def __init__(
-        self,
-        store: Store,
-        indices: Tensor,
-        targets: Target,
-        batch_size: int,
-        seed: int | None = None,
-        weights: Tensor | None = None,
-        cut: float = 0.0,
-    ):
-        self.store, self.targets = store, targets
-        self.order = Order(indices, batch_size, seed, weights, cut, store.window)
+    def __init__(self, store: Store, targets: Target, order: Order):
+        self.store, self.targets, self.order = store, targets, order
 
     def __len__(self) -> int:
         return len(self.order)

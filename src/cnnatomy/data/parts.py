@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnnatomy.data.batches import Batches
+from cnnatomy.data.batches import Batches, Order
 from cnnatomy.data.frames import ImageShape
 from cnnatomy.data.image_set import SPLITS
 from cnnatomy.data.leaks import Overlap
@@ -43,7 +43,8 @@ class Split:
         self, batch_size: int, seed: int | None = None, weights: Tensor | None = None, cut: float = 0.0
     ) -> Batches:
         """(images uint8, target) batch by batch, shuffled again in each epoch where there is a seed; see `Order`."""
-        return Batches(self.store, self.indices, self.targets, batch_size, seed, weights, cut)
+        order = Order(self.indices, batch_size, seed, weights, cut, self.store.window)
+        return Batches(self.store, self.targets, order)
 
 
 def splits_of(store: Store, splits: NDArray[np.int8], targets: Target) -> dict[str, Split]:
