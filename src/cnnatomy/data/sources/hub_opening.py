@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from cnnatomy.data.sources.hub_columns import CHOICES
 from cnnatomy.errors import UserError, nearest, printable, quoted
 from cnnatomy.files import regular_file
-from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_PARQUET_RATIO, MAX_SMALL_PARQUET_BYTES
+from cnnatomy.limits import MAX_DATA_IMAGES, MAX_PARQUET_RATIO, MAX_SMALL_PARQUET_BYTES
 
 PREFIX, STREAM = "hf:", "hf-stream:"
 MODULES = ("parquet", "imagefolder", "arrow", "cache")
@@ -140,10 +140,10 @@ def _check_sizes(wanted: HubName) -> None:
             raise UserError(f"{printable(path)} has no row")
         whole = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
         limit = max(MAX_SMALL_PARQUET_BYTES, MAX_PARQUET_RATIO * size)
-        if whole > limit or footer.num_rows > MAX_MANIFEST_ROWS:
+        if whole > limit or footer.num_rows > MAX_DATA_IMAGES:
             raise UserError(
                 f"{printable(path)}: {size:,} bytes that say to be {whole:,} in {footer.num_rows:,} rows; at most"
-                f" {limit:,} and {MAX_MANIFEST_ROWS:,} are read"
+                f" {limit:,} and {MAX_DATA_IMAGES:,} are read"
             )
 
 

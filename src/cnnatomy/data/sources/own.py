@@ -25,7 +25,7 @@ from cnnatomy.data.images import ImageError, check_pixels, fitted, opened_image,
 from cnnatomy.data.labelling import group_of, several_each
 from cnnatomy.data.truth import MAX_FLOAT32, Classes, KnownNumbers, Masks, Truth
 from cnnatomy.errors import UserError, literal, own_code, printable, shown, some_of
-from cnnatomy.limits import MAX_MANIFEST_ROWS, MAX_OWN_NAMES
+from cnnatomy.limits import MAX_DATA_IMAGES, MAX_OWN_NAMES
 from cnnatomy.readers.torch.names import PREFIX, load_callable
 
 LABEL, LABELS, NUMBERS, MASK = "label", "labels", "numbers", "mask"
@@ -123,8 +123,8 @@ class Asked:
                 raise UserError(f"{self.name}: the class has no {what}(...); docs/data.md shows a whole one")
         with own_code(f"{self.name}: __len__()"):
             count = len(self.mine)
-        if not 0 < count <= MAX_MANIFEST_ROWS:
-            raise UserError(f"{self.name}: it has {count:,} images, expected 1 to {MAX_MANIFEST_ROWS:,}")
+        if not 0 < count <= MAX_DATA_IMAGES:
+            raise UserError(f"{self.name}: it has {count:,} images, expected 1 to {MAX_DATA_IMAGES:,}")
         return count
 
     def target(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnatomy.errors import UserError, literal, quoted, shown
 from cnnatomy.files import read_text, regular_file
-from cnnatomy.limits import MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_MANIFEST_ROWS
+from cnnatomy.limits import MAX_COLUMNS, MAX_DATA_IMAGES, MAX_MANIFEST_BYTES
 
 BOM = "\ufeff"
 """What some programs begin a text with."""
@@ -128,8 +128,8 @@ def _check_columns(count: int) -> None:
 
 
 def _check_count(count: int) -> None:
-    if count > MAX_MANIFEST_ROWS:
-        raise UserError(f"more than {MAX_MANIFEST_ROWS:,} rows, of which no more are read")
+    if count > MAX_DATA_IMAGES:
+        raise UserError(f"more than {MAX_DATA_IMAGES:,} rows, of which no more are read")
 
 
 def _json(text: str) -> Iterator[tuple[int, Any]]:

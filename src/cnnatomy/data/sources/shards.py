@@ -18,7 +18,7 @@ from cnnatomy.data.image_set import SPLIT_NAMES
 from cnnatomy.data.images import ImageError
 from cnnatomy.errors import UserError, printable, shown
 from cnnatomy.files import open_regular, regular_file
-from cnnatomy.limits import MAX_HEADER_BYTES, MAX_MANIFEST_ROWS, MAX_SHARD_BYTES, MAX_SHARDS
+from cnnatomy.limits import MAX_DATA_IMAGES, MAX_HEADER_BYTES, MAX_SHARD_BYTES, MAX_SHARDS
 
 SUFFIX = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
@@ -122,8 +122,8 @@ def samples_in(shard: Path) -> list[ShardSample]:
                 if what in members.setdefault(key, {}):
                     raise UserError(f"{printable(shard)} has two members named {shown(name)}")
                 members[key][what] = member
-                if len(members) > MAX_MANIFEST_ROWS:
-                    raise UserError(f"{printable(shard)} has more than {MAX_MANIFEST_ROWS:,} samples: divide it")
+                if len(members) > MAX_DATA_IMAGES:
+                    raise UserError(f"{printable(shard)} has more than {MAX_DATA_IMAGES:,} samples: divide it")
         except (tarfile.TarError, OSError, ValueError, IndexError, RecursionError) as error:
             raise UserError(
                 f"{printable(shard)}: broken or truncated tar file ({shown(error)}): fetch it again"
