@@ -1,6 +1,6 @@
 """Images per second of cnnatomy's loader beside torchvision's and timm's: decoding, augmenting, to batches of floats.
 
-    python benchmarks/loader.py [CASE ...] [--rounds 5]
+    python benchmarks/loader.py [CASE ...] [--rounds 5] [--threads N]
 
 The same folder, batch size and number of worker processes (2). Each gives batches of normalised float32 images, in
 training order, each image a random part of 8 to 100 % of the area scaled to 224 x 224 and mirrored half of the time;
@@ -10,7 +10,8 @@ create_dataset and create_loader with the transform of its default training, of 
 images in memory, torch's TensorDataset stands for the folder.
 
 The three take turns, after an epoch each to warm up; what counts is the median of the rounds, and cnnatomy's share of
-the better peer. Exits 1 where that is below 1. Results are kept in `benchmarks/results/loader.json`.
+the better peer. Exits 1 where that is below 1. Results are kept in `benchmarks/results/loader.json`. `--threads` are
+those of the process that trains, by default one for each core, which the two workers need, too.
 """
 
 from __future__ import annotations
@@ -234,16 +235,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", help=f"of {', '.join(CASES)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     if unknown := set(options.case) - set(CASES):
         parser.error(f"no case {', '.join(unknown)}: one of {', '.join(CASES)}")
     warnings.simplefilter("ignore")
-    print(f"{describe()}; {WORKERS} workers", flush=True)
+    print(f"{describe()}; {WORKERS} workers, {options.threads} threads", flush=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     shares = []
     for name in options.case or CASES:
         found = compare(CASES[name], options.rounds)
-        results[name] = found | {"machine": describe(), "workers": WORKERS, "batch_size": CASES[name].batch}
+        setting = {"workers": WORKERS, "threads": options.threads, "batch_size": CASES[name].batch}
+        results[f"{name}, {options.threads} threads"] = found | {"machine": describe()} | setting
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         rates = ", ".join(f"{peer} {rate:,.0f}" for peer, rate in found["images_per_second"].items())
         print(f"{found['title']}: {rates} images/s; {found['of_the_better_peer']:.2f} of the better peer", flush=True)
