@@ -71,7 +71,7 @@ def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
         assert Cost.of(step.after) == step.finding.remedy.after
         now = step.after
     assert Cost.of(fixed.network.account()) == Cost.of(now)
-    assert not [finding.rule.code for finding in fixed.left if finding.remedy and finding.remedy.mechanical]
+    assert not [finding.rule.code for finding in fixed.left if finding.remedy and finding.remedy.fix]
     assert [x.shape for x in fixed.network.graph().outputs] == [x.shape for x in network.graph().outputs]
 
 
@@ -124,11 +124,9 @@ def alternating(study):
     """A batch norm where there is none, and none where there is one: no end of it."""
     for node in study.graph.nodes:
         if isinstance(node.layer, BatchNorm):
-            yield Case((node.path,), "is one", {}, study.remedy("drop it", {node: ()}, mechanical=True))
+            yield Case((node.path,), "is one", {}, study.remedy("drop it", {node: ()}, fix="unsafe"))
         if isinstance(node.layer, ReLU):
-            yield Case(
-                (node.path,), "none", {}, study.remedy("add", {node: (BatchNorm(), node.layer)}, mechanical=True)
-            )
+            yield Case((node.path,), "none", {}, study.remedy("add", {node: (BatchNorm(), node.layer)}, fix="unsafe"))
 
 
 def test_rules_that_contradict_each_other_come_to_an_end():
@@ -140,7 +138,7 @@ def test_rules_that_contradict_each_other_come_to_an_end():
 def wider(study):
     """A layer of its own in the middle of what cannot be taken apart."""
     node = next(node for node in study.graph.nodes if node.path.startswith("body.mixed_7b") and "relu2" in node.path)
-    yield Case((node.path,), "", {}, study.remedy("twice", {node: (ReLU(), ReLU())}, mechanical=True))
+    yield Case((node.path,), "", {}, study.remedy("twice", {node: (ReLU(), ReLU())}, fix="unsafe"))
 
 
 def test_what_is_neither_a_chain_nor_made_of_branches_is_left_as_it_is_and_said_so():

@@ -60,7 +60,7 @@ def test_alexnet_reads_224_mib_of_weights_for_a_twelfth_of_its_work():
     assert "223.62 MiB" in finding.text
     assert "8.1%" in finding.text
     assert finding.remedy.after.parameters < 4_000_000
-    assert not finding.remedy.mechanical  # the rule about the head does it
+    assert not finding.remedy.fix  # the rule about the head does it
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16", "zfnet"])
@@ -125,7 +125,7 @@ def test_shufflenet_without_its_shuffles_never_mixes_its_groups():
     (finding,) = found(groups_never_mix, without)
     assert len(finding.evidence["pairs"]) == len(shuffles) - 1  # the first unit's first 1x1 convolution has one group
     assert finding.evidence["groups"] == [3]
-    assert finding.remedy.mechanical
+    assert finding.remedy.fix
     fixed = changed(without, finding.remedy.change)
     assert not found(groups_never_mix, fixed)
     assert Cost.of(account(fixed)) == finding.remedy.after
@@ -188,7 +188,7 @@ def test_channels_are_filled_up_to_eights():
     pixels = 28 * 28
     assert finding.evidence["macs_filled_up"] == 9 * pixels * (3 * 24 + 24 * 32) + 32 * 10
     assert finding.remedy.after.macs == finding.evidence["macs_filled_up"]
-    assert finding.remedy.mechanical
+    assert finding.remedy.fix
     assert not found(uneven_channels, changed(graph, finding.remedy.change))
 
 
@@ -210,7 +210,7 @@ def test_where_maps_are_joined_rounding_up_is_advice():
         return Add()(Conv(20, 1)(x), Conv(20, 1)(x))
 
     (finding,) = found(uneven_channels, Graph.trace(lambda x: Conv(8, 1)(describe(x)), (3, 28, 28)))
-    assert not finding.remedy.mechanical
+    assert not finding.remedy.fix
     assert finding.remedy.after.macs == 28 * 28 * (2 * 3 * 24 + 24 * 8)
 
 

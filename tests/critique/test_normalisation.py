@@ -105,7 +105,7 @@ def test_one_forgotten_batch_norm_is_a_note():
     finding = one(no_normalisation, trace(describe, (3, 16, 16)))
     assert (finding.where, finding.severity) == (("conv3",), "note")
     assert finding.evidence["without"] == 1
-    assert not finding.remedy.mechanical
+    assert not finding.remedy.fix
 
 
 @pytest.mark.parametrize("norm", [BatchNorm(), GroupNorm(2)])
@@ -181,7 +181,7 @@ def test_vgg_16_with_batch_norm_has_4_224_dead_biases():
     finding = one(bias_before_batch_norm, "vgg-16-bn")
     assert finding.evidence == {"layers": 13, "offsets": 4_224}
     assert finding.remedy.after.parameters == 138_365_992 - 4_224
-    assert finding.remedy.mechanical
+    assert finding.remedy.fix
 
 
 @pytest.mark.parametrize("norm", [GroupNorm(2), LayerNorm(3)])

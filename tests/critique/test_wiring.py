@@ -220,7 +220,7 @@ def test_cross_entropy_of_a_softmax_cannot_fall_below_what_the_rule_says():
     least = torch.nn.functional.cross_entropy(sure, torch.tensor([3])).item()
     assert finding.evidence["least_loss"] == pytest.approx(least)
     assert finding.evidence["untrained_loss"] == pytest.approx(math.log(10))
-    assert finding.remedy.mechanical
+    assert finding.remedy.fix
 
 
 def test_softmax_in_what_was_read_and_sigmoids_are_notes():
@@ -250,7 +250,7 @@ def test_googlenets_auxiliary_heads_are_half_of_its_parameters():
     whole, without = (cn.network(name).account().totals for name in ("googlenet-aux", "googlenet"))
     assert finding.evidence["parameters"] == whole.parameters - without.parameters
     assert finding.remedy.after == (without.parameters, without.macs, without.feature_map_elements)
-    assert not finding.remedy.mechanical
+    assert not finding.remedy.fix
     for name in ("googlenet", "msdnet"):
         assert findings(auxiliary_heads, name) == []
 
@@ -273,7 +273,7 @@ def test_a_head_of_the_same_classes_on_shallower_features_is_auxiliary(early_fir
     finding = one(auxiliary_heads, two_heads(early_first))
     assert finding.severity == "warning"
     assert finding.evidence == {"heads": 1, "parameters": 36 + 50, "macs": 32 * 14 * 14 + 40}
-    assert finding.remedy.mechanical
+    assert finding.remedy.fix
 
 
 def test_heads_for_other_things_or_on_the_same_features_are_no_auxiliary_heads():
@@ -303,7 +303,7 @@ def test_batch_norm_is_to_be_folded_only_where_the_network_is_to_be_run():
     # scale and offset of each channel become one offset of the convolution
     assert finding.remedy.after.parameters == before.parameters - 53_120 // 2
     assert finding.remedy.after.macs == before.macs
-    assert not finding.remedy.mechanical
+    assert not finding.remedy.fix
 
 
 def test_batch_norm_before_a_convolution_stays():

@@ -125,7 +125,7 @@ def test_json_keeps_its_promises(run):
     assert finding["evidence"]["layers"] == 2
     assert finding["remedy"]["after"]["parameters"] == 60_965_928
     documented = (DOCS / "json.md").read_text()
-    for key in ("mechanical", "not_applied", "feature_map_elements", "evidence"):
+    for key in ("fix", "not_applied", "feature_map_elements", "evidence"):
         assert f"`{key}`" in documented
 
 

@@ -10,7 +10,7 @@ from cnnatomy.critique.branches import branches
 from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
-from cnnatomy.edits.change import Remedy
+from cnnatomy.edits.change import Fix, Remedy
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
 
@@ -39,7 +39,7 @@ def vectorised_head(study: Study) -> Iterator[Case]:
             "features": elements(size),
             "first": study.rows[first].parameters,
         },
-        remedy=pooled_head(study, head, mechanical=True),
+        remedy=pooled_head(study, head, fix="unsafe"),
     )
 
 
@@ -92,7 +92,7 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
     return tuple(reversed(found)) if node is first else None
 
 
-def pooled_head(study: Study, head: VectorisedHead, mechanical: bool = False) -> Remedy:
+def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> Remedy:
     """Global average pooling and the classifier in place of a vectorised head.
 
     Where there are fewer channels than classes, a 1x1 convolution makes as many features first, in multiples of 64.
@@ -108,7 +108,7 @@ def pooled_head(study: Study, head: VectorisedHead, mechanical: bool = False) ->
         widen = (Conv(channels, 1, bias=False), BatchNorm(), ReLU()) if normalised else (Conv(channels, 1), ReLU())
     flatten = () if isinstance(head.collapse.layer, Conv) else (Flatten(),)
     layers = {head.collapse: (*widen, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
-    remedy = study.remedy(text, layers, mechanical=mechanical)
+    remedy = study.remedy(text, layers, fix=fix)
     if remedy.after is None:
         return remedy
     first = head.weighted[0]

@@ -47,7 +47,7 @@ def unread_output(study: Study) -> Iterator[Case]:
             text=f"no output depends on {several(len(dead), 'layer')} with {several(parameters, 'parameter')} and "
             f"{several(macs, 'MAC')}",
             evidence={"layers": len(dead), "parameters": parameters, "macs": macs},
-            remedy=study.remedy(f"leave {several(len(dead), 'layer')} out", dropped=tuple(dead), mechanical=True),
+            remedy=study.remedy(f"leave {several(len(dead), 'layer')} out", dropped=tuple(dead), fix="safe"),
         )
     unused = study.graph.unused
     if unused:
@@ -93,7 +93,7 @@ def dropped_channels(study: Study) -> Iterator[Case]:
         text=f"{several(len(found), 'convolution')} read in part: of {worst.path} {channels} of {shape[0]} channels, "
         f"{rows}x{columns} of {shape[1]}x{shape[2]} pixels; {wasted:,} MACs for nothing",
         evidence={"layers": len(found), "share_read": share, "macs": wasted},
-        remedy=study.remedy(text, changes, mechanical=True) if changes else Remedy(text),
+        remedy=study.remedy(text, changes, fix="safe") if changes else Remedy(text),
     )
 
 
@@ -170,7 +170,7 @@ def linear_pair(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"make each pair one layer ({first.path} and {second.path}: {one!r}), or put a nonlinearity between",
             changes,
-            mechanical=True,
+            fix="unsafe",
         ),
     )
 

@@ -76,4 +76,4 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
 
 def _mechanical(finding: Finding) -> Change | None:
     """The change that a program may make without asking, if there is one."""
-    return finding.remedy.change if finding.remedy and finding.remedy.mechanical else None
+    return finding.remedy.change if finding.remedy and finding.remedy.fix else None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study, depthwise
 from cnnatomy.design.graph import Node
+from cnnatomy.edits.change import Fix
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Conv, Dropout, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements
@@ -25,7 +26,12 @@ def large_kernel(study: Study) -> Iterator[Case]:
     """
     stacks = [stack for node in study.convolutions if not _is_first(study, node) and (stack := _stack(study, node))]
     if stacks:
-        yield _in_threes(study, stacks, "replace each by a stack of 3x3 convolutions", all(s.fits for s in stacks))
+        yield _in_threes(
+            study,
+            stacks,
+            "replace each by a stack of 3x3 convolutions",
+            "unsafe" if all(s.fits for s in stacks) else None,
+        )
 
 
 @rule("C10", "large-stem-kernel", "note", "He et al. 2018, section 4.2 and table 5; Szegedy et al. 2015, section 6")
@@ -41,7 +47,7 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     if stacks:
         before, after = _macs(study, stacks)
         if 4 * (after - before) <= study.account.totals.macs:
-            yield _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", False)
+            yield _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", None)
 
 
 class _Stack(NamedTuple):
@@ -64,7 +70,7 @@ def _macs(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
     return sum(row.macs for row in rows), sum(after)
 
 
-def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, mechanical: bool) -> Case:
+def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, fix: Fix | None) -> Case:
     rows = [study.rows[stack.node] for stack in stacks]
     sizes = sorted({stack.kernel for stack in stacks})
     macs, macs_after = _macs(study, stacks)
@@ -85,7 +91,7 @@ def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, mechanical: 
             "nonlinearities": len(rows),
             "nonlinearities_stacked": layers,
         },
-        remedy=study.remedy(remedy, {stack.node: stack.layers for stack in stacks}, mechanical=mechanical),
+        remedy=study.remedy(remedy, {stack.node: stack.layers for stack in stacks}, fix=fix),
     )
 
 

@@ -135,7 +135,7 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
         text=f"{several(len(found), 'pair')} of convolutions in {' or '.join(map(str, numbers))} groups with nothing "
         f"between that mixes them, the first {found[0][0].path} and {found[0][1].path}",
         evidence={"groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
-        remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, mechanical=True),
+        remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, fix="unsafe"),
     )
 
 
@@ -214,7 +214,7 @@ def _rounded_up(study: Study, nodes: Sequence[Node]) -> Remedy:
             layers[node] = (layer.replace(features=_up(layer.features)),)
     layers = {node: chain for node, chain in layers.items() if chain != (node.layer,)}
     chain = all(len(node.inputs) == 1 for node in study.graph.nodes)
-    return study.remedy(f"round them up to multiples of {LANES}", layers, mechanical=chain and bool(layers))
+    return study.remedy(f"round them up to multiples of {LANES}", layers, fix="unsafe" if chain and layers else None)
 
 
 @rule(

@@ -69,7 +69,7 @@ def no_normalisation(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"put batch norm after {several(len(bare), 'convolution')}, whose biases it makes superfluous",
             {node: (node.layer.replace(bias=False), BatchNorm()) for node in bare},
-            mechanical=not norms,
+            fix=None if norms else "unsafe",
         ),
         severity="note" if norms or study.account.depth <= SHALLOW else None,
     )
@@ -176,7 +176,7 @@ def bias_before_batch_norm(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"leave {biased} out",
             {node: (node.layer.replace(bias=False),) for node in found},
-            mechanical=True,
+            fix="safe",
         ),
     )
 
@@ -207,7 +207,7 @@ def response_normalisation(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             "replace it by batch norm, unless there is one before",
             {node: () if since[node.inputs[0]] == 0 else (BatchNorm(),) for node in nodes},
-            mechanical=True,
+            fix="unsafe",
         ),
     )
 
@@ -247,7 +247,7 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
         text=f"{several(len(found), 'dropout')} with batch norm after it: rate {rate:g} makes the variance of "
         f"values around 0 {1 / (1 - rate):.3g} times as large in training as at inference",
         evidence={"layers": len(found), "rate": rate, "variance_ratio": 1 / (1 - rate)},
-        remedy=study.remedy("leave the dropout out", dict.fromkeys(found, ()), mechanical=True),
+        remedy=study.remedy("leave the dropout out", dict.fromkeys(found, ()), fix="safe"),
     )
 
 
@@ -286,6 +286,6 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"put dropout of 0.5 before {', '.join(node.path for node in hidden)}",
             {node: (Dropout(0.5), node.layer) for node in hidden},
-            mechanical=True,
+            fix="unsafe",
         ),
     )

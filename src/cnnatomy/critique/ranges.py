@@ -116,7 +116,7 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"leave {several(len(found), 'ReLU')} out: linear bottlenecks",
             dict.fromkeys(found, ()),
-            mechanical=True,
+            fix="unsafe",
         ),
     )
 
@@ -189,7 +189,7 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"leave {several(len(found), 'ReLU')} before the addition out",
             dict.fromkeys(found, ()),
-            mechanical=True,
+            fix="unsafe",
         ),
     )
 
@@ -239,7 +239,7 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
         where=tuple(node.path for node in found),
         text=f"{several(len(found), 'nonlinear layer')} for {maps:,} values, none of which can change",
         evidence={"layers": len(found), "elements": maps},
-        remedy=study.remedy("leave them out", dict.fromkeys(found, ()), mechanical=True),
+        remedy=study.remedy("leave them out", dict.fromkeys(found, ()), fix="safe"),
     )
 
 

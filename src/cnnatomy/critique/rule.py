@@ -32,25 +32,43 @@ class Case(NamedTuple):
         where: paths of the layers concerned; like cases belong together in one.
         text: the evidence in a sentence, with its numbers.
         evidence: the same numbers by name.
+        remedy: what to do about it; where there are several ways, all, the best first.
         severity: unless it is the rule's.
+        quiet: whether it matters so seldom that it is said only with `--pedantic`, or where its rule is asked by name.
+        under: codes of the rules of whose findings this is a consequence, the likeliest first: it is then told there.
     """
 
     where: tuple[str, ...]
     text: str
     evidence: Mapping[str, Evidence]
-    remedy: Remedy | None = None
+    remedy: Remedy | Sequence[Remedy] | None = None
     severity: Severity | None = None
+    quiet: bool = False
+    under: Sequence[str] = ()
 
 
 class Finding(NamedTuple):
-    """A case with the rule that found it."""
+    """A case with the rule that found it.
+
+    Attributes:
+        remedies: what to do about it, those that cost at most `DEAR` times as much first.
+        consequences: findings that go with this one, of which it is the cause.
+    """
 
     rule: Rule
     severity: Severity
     where: tuple[str, ...]
     text: str
     evidence: Mapping[str, Evidence]
-    remedy: Remedy | None
+    remedies: tuple[Remedy, ...] = ()
+    quiet: bool = False
+    under: tuple[str, ...] = ()
+    consequences: tuple[Finding, ...] = ()
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """What to do first."""
+        return self.remedies[0] if self.remedies else None
 
 
 Check = Callable[["Study"], Iterable[Case]]
@@ -99,8 +117,13 @@ class Rule:
 
     def __call__(self, study: Study) -> Iterator[Finding]:
         with suppress(LimitError):  # a layer that it would propose is larger than layers are
-            for where, text, evidence, remedy, severity in self.check(study):
-                yield Finding(self, severity or self.severity, where, text, evidence, remedy)
+            for case in self.check(study):
+                where, text, evidence, remedy, severity, quiet, under = case
+                remedies = () if remedy is None else (remedy,) if isinstance(remedy, Remedy) else tuple(remedy)
+                cheap_first = tuple(sorted(remedies, key=lambda one: study.dear(one)))
+                yield Finding(
+                    *(self, severity or self.severity, where, text, evidence), cheap_first, quiet, tuple(under)
+                )
 
 
 def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:

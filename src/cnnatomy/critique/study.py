@@ -13,7 +13,7 @@ from cnnatomy.analysis.cuts import Cut, cuts
 from cnnatomy.analysis.memory.lifetimes import running
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, smallest_path
 from cnnatomy.design.graph import FeatureMap, Graph, Node
-from cnnatomy.edits.change import Change, Remedy, cost_after
+from cnnatomy.edits.change import Change, Cost, Fix, Remedy, cost_after
 from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
 from cnnatomy.layers import Conv, DepthwiseConv
 from cnnatomy.layers.interval import Interval
@@ -27,6 +27,9 @@ PurposeTask = Literal["classification", "segmentation", "detection"]
 
 SPATIAL = (Conv, DepthwiseConv)
 """Convolutions whose rules of thumb are about kernels, strides and normalisation."""
+
+DEAR = 1.5
+"""Times as much as before: what a remedy may cost without being called dear."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,7 @@ class Study:
         *,
         dropped: Sequence[Node] = (),
         input: Shape | None = None,
-        mechanical: bool = False,
+        fix: Fix | None = None,
     ) -> Remedy:
         """A remedy with what the network costs after it; where it would not fit, the advice alone.
 
@@ -269,7 +272,14 @@ class Study:
             after = cost_after(self.account, change)
         except (ShapeError, LimitError):
             return Remedy(text)
-        return Remedy(text, change, after, mechanical)
+        return Remedy(text, change, after, fix)
+
+    def dear(self, remedy: Remedy) -> bool:
+        """Whether the network costs more than `DEAR` times as many parameters or multiply-accumulates after it."""
+        if remedy.after is None:
+            return False
+        before, after = Cost.of(self.account), remedy.after
+        return after.parameters > DEAR * before.parameters or after.macs > DEAR * before.macs
 
 
 def depthwise(node: Node) -> bool:

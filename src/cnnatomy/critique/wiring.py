@@ -69,7 +69,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
             where=tuple(node.path for node in lost),
             text=f"of {several(maps, 'map')} at most {most:.0%} of the pixels are ever read",
             evidence={"maps": maps, "layers": len(lost), "share_read": most},
-            remedy=study.remedy(way, changes, mechanical=True) if changes else Remedy(LARGER_KERNELS),
+            remedy=study.remedy(way, changes, fix="unsafe") if changes else Remedy(LARGER_KERNELS),
         )
     if partly:
         averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
@@ -232,7 +232,7 @@ def uneven_transposed_convolution(study: Study) -> Iterator[Case]:
         remedy=study.remedy(
             f"take {'kernels' if len(found) > 1 else 'a kernel'} of {' and '.join(sizes)}, or resize and convolve",
             {node: (layer,) for node, layer in kernels.items()},
-            mechanical=True,
+            fix="unsafe",
         ),
     )
 
@@ -293,7 +293,7 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             where=(node.path,),
             text=text,
             evidence={"classes": classes, "least_loss": least, "untrained_loss": untrained},
-            remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, mechanical=study.described),
+            remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, fix="safe" if study.described else None),
             severity=None if wrong else "note",
         )
 
@@ -325,7 +325,9 @@ def auxiliary_heads(study: Study) -> Iterator[Case]:
         f"({parameters / max(totals.parameters, 1):.0%}) and {macs:,} MACs ({macs / max(totals.macs, 1):.0%})",
         evidence={"heads": len(heads), "parameters": parameters, "macs": macs},
         remedy=study.remedy(
-            f"leave {several(len(heads), 'head')} out of what is exported", dropped=nodes, mechanical=not declared
+            f"leave {several(len(heads), 'head')} out of what is exported",
+            dropped=nodes,
+            fix=None if declared else "unsafe",
         ),
         severity="note" if declared else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cnnatomy.analysis import Account
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
@@ -38,6 +38,9 @@ class Change:
     input: Shape | None = None
 
 
+Fix = Literal["safe", "unsafe"]
+
+
 class Remedy(NamedTuple):
     """What to do about it.
 
@@ -45,13 +48,14 @@ class Remedy(NamedTuple):
         text: a sentence in the imperative, with numbers.
         change: the same as a change of the graph; None where it cannot be said as one.
         after: what the whole network costs then.
-        mechanical: whether `--fix` may apply it without asking.
+        fix: whether a program may apply it: "safe" where what is left can compute all that there was, for no more, and
+            nothing goes that was of use; "unsafe" where that is for a person to say; None where no program can.
     """
 
     text: str
     change: Change | None = None
     after: Cost | None = None
-    mechanical: bool = False
+    fix: Fix | None = None
 
 
 def cost_after(account: Account, change: Change) -> Cost:

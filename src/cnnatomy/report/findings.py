@@ -89,7 +89,7 @@ def finding_record(finding: Finding) -> dict[str, Any]:
         "remedy": remedy
         and {
             "text": remedy.text,
-            "mechanical": remedy.mechanical,
+            "fix": remedy.fix,
             "after": _costs(remedy.after) if remedy.after else None,
         },
     }
@@ -166,7 +166,7 @@ def _title(account: Account) -> str:
 def _last_line(findings: Sequence[Finding]) -> str:
     if not findings:
         return summary(findings)
-    ready = sum(finding.remedy is not None and finding.remedy.mechanical for finding in findings)
+    ready = sum(finding.remedy is not None and bool(finding.remedy.fix) for finding in findings)
     remedies = f"{ready} remed{'y' if ready == 1 else 'ies'} by --fix NEW.yaml; " if ready else ""
     return f"{summary(findings)} ({remedies}more about a rule: cnnatomy rules NAME)"
 
