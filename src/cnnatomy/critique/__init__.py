@@ -1,10 +1,11 @@
 """The critique: what a good designer would object to, with the evidence computed from the graph, never from a name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from cnnatomy.analysis import Account, account
 from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
+from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fixing import Fixed, FixStep, fix
@@ -49,22 +50,24 @@ RULES: tuple[Rule, ...] = (
     *(tail, unequal_branches, uneven_channels, narrow_groups, large_stem_kernel),
     *(balance, single_peak, over_memory, over_latency),
 )
-"""Every rule, in the order of reports."""
+"""Every rule, by subject."""
 
 
 def critique(
     design: Design | Graph | Account,
     purpose: Purpose = Purpose(),
     rules: Sequence[Rule] = RULES,
+    pedantic: Collection[Rule] = (),
 ) -> list[Finding]:
-    """What the rules find in a design, in their order.
+    """What the rules find in a design: one finding for each cause with its consequences, the worst first.
+
+    What seldom matters is said only of the rules in `pedantic`.
 
     >>> from cnnatomy.catalogue import network
     >>> [finding.rule.name for finding in critique(network("alexnet"))][:1]
     """
     graph = design.graph() if isinstance(design, Design) else design
-    study = Study(account(graph) if isinstance(graph, Graph) else graph, purpose)
-    return [finding for rule in rules for finding in rule(study)]
+    return judged(Study(account(graph) if isinstance(graph, Graph) else graph, purpose), rules, pedantic)
 
 
 __all__ = [
@@ -80,4 +83,6 @@ __all__ = [
     "Study",
     "critique",
     "fix",
+    "flat",
+    "judged",
 ]

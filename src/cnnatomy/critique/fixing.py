@@ -1,15 +1,17 @@
-"""Applying remedies: those that a program may apply without asking, one after the other, each proven to fit."""
+"""Applying remedies: those that a program may apply, one after the other, each proven to fit and to do no harm."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cnnatomy.analysis import Account, account
-from cnnatomy.critique.rule import Finding, Rule
+from cnnatomy.critique.causes import flat, judged
+from cnnatomy.critique.rule import SEVERITIES, Finding, Rule
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.design.network import Design
-from cnnatomy.edits.change import Change
+from cnnatomy.edits.change import Change, Remedy
 from cnnatomy.edits.redesign import redesign
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_FIXED_LAYERS
@@ -19,11 +21,23 @@ MAX_STEPS = 100
 
 
 class FixStep(NamedTuple):
-    """One remedy applied, with the accounts of the network before and after it."""
+    """One remedy applied.
+
+    Attributes:
+        finding: what it was applied for.
+        remedy: which of its remedies.
+        gone: paths of the layers that are not there any more, in order.
+        before: the account of the network before it.
+        after: and after it.
+        introduced: notes that the rules have now and had not before; a step that brings in anything worse is refused.
+    """
 
     finding: Finding
+    remedy: Remedy
+    gone: tuple[str, ...]
     before: Account
     after: Account
+    introduced: tuple[Finding, ...]
 
 
 class Fixed(NamedTuple):
@@ -32,7 +46,7 @@ class Fixed(NamedTuple):
     Attributes:
         network: the design after all steps.
         steps: what was done, in order.
-        refused: remedies that a program might apply, and why this one could not.
+        refused: findings whose remedy a program might apply, and why this one could not or would not.
         left: what the rules find in the network after all steps.
     """
 
@@ -42,11 +56,13 @@ class Fixed(NamedTuple):
     left: list[Finding]
 
 
-def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
-    """Applies the mechanical remedies of what the rules find, and criticises again after each.
+def fix(
+    network: Design, purpose: Purpose, rules: Sequence[Rule], pedantic: Collection[Rule] = (), unsafe: bool = False
+) -> Fixed:
+    """Applies the safe remedies of what the rules find, `unsafe` ones too if asked, and criticises again after each.
 
-    A remedy is left out where the change does not fit, or cannot be said in a design; each place is changed once by
-    each rule, so that two rules that contradict each other come to an end.
+    A remedy is refused where the change does not fit, cannot be said in a design, brings in a warning or an error that
+    was not there, or leads back to a design that there was.
 
     Raises:
         UserError: if the network has more than `MAX_FIXED_LAYERS`.
@@ -54,26 +70,75 @@ def fix(network: Design, purpose: Purpose, rules: Sequence[Rule]) -> Fixed:
     steps: list[FixStep] = []
     refused: list[tuple[Finding, str]] = []
     tried: set[tuple[str, tuple[str, ...]]] = set()
+    seen = [network]
     counted = account(network.graph(), network.name)
     if len(counted.rows) > MAX_FIXED_LAYERS:
         got = f"{network.name or 'this'} has {len(counted.rows):,}"
         raise UserError(f"--fix is for networks of at most {MAX_FIXED_LAYERS:,} layers, {got}")
-    while True:
-        findings = [finding for rule in rules for finding in rule(Study(counted, purpose))]
-        waiting = ((f, _mechanical(f)) for f in findings if (f.rule.code, f.where) not in tried)
-        finding, change = next(((f, change) for f, change in waiting if change), (None, None))
-        if finding is None or change is None or len(steps) == MAX_STEPS:
-            return Fixed(network, steps, refused, findings)
+    findings = judged(Study(counted, purpose), rules, pedantic)
+    while len(steps) < MAX_STEPS:
+        waiting = [
+            (finding, remedy)
+            for finding, remedy in applicable(findings, unsafe)
+            if (finding.rule.code, finding.where) not in tried
+        ]
+        if not waiting:
+            break
+        finding, remedy = waiting[0]
+        change = remedy.change or Change()
         tried.add((finding.rule.code, finding.where))
         try:
-            network = redesign(network, counted.graph, change)
+            changed = redesign(network, counted.graph, change)
         except UserError as error:
             refused.append((finding, str(error)))
             continue
-        before, counted = counted, account(network.graph(), network.name)
-        steps.append(FixStep(finding, before, counted))
+        after = account(changed.graph(), changed.name)
+        found = judged(Study(after, purpose), rules, pedantic)
+        introduced = _introduced(findings, found)
+        harm = next((one for one in introduced if one.severity != "note"), None)
+        if harm is not None:
+            refused.append(
+                (finding, f"it would bring in {harm.severity} {harm.rule.code} {harm.rule.name}: {harm.text}")
+            )
+        elif changed in seen:
+            refused.append((finding, "it would undo what another remedy did"))
+        else:
+            steps.append(FixStep(finding, remedy, _gone(counted, change), counted, after, tuple(introduced)))
+            seen.append(changed)
+            network, counted, findings = changed, after, found
+    return Fixed(network, steps, refused, findings)
 
 
-def _mechanical(finding: Finding) -> Change | None:
-    """The change that a program may make without asking, if there is one."""
-    return finding.remedy.change if finding.remedy and finding.remedy.fix else None
+def applicable(findings: Sequence[Finding], unsafe: bool) -> list[tuple[Finding, Remedy]]:
+    """The findings that a program may remedy, with the remedy; unsafe ones of causes alone, not of consequences."""
+    found = []
+    for finding in flat(findings):
+        allowed = ("safe", "unsafe") if unsafe and any(finding is top for top in findings) else ("safe",)
+        remedy = next((one for one in finding.remedies if one.change and one.fix in allowed), None)
+        if remedy is not None:
+            found.append((finding, remedy))
+    return found
+
+
+def _introduced(before: Sequence[Finding], after: Sequence[Finding]) -> list[Finding]:
+    """Findings of a severity of which their rule has more now; the worst first."""
+    counts = Counter((finding.rule.code, finding.severity) for finding in flat(before))
+    found: list[Finding] = []
+    for finding in flat(after):
+        worse = SEVERITIES[SEVERITIES.index(finding.severity) :]
+        key = next((key for s in worse if counts[key := (finding.rule.code, s)]), None)
+        if key is None:
+            found.append(finding)
+        else:
+            counts[key] -= 1
+    return sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))
+
+
+def _gone(account: Account, change: Change) -> tuple[str, ...]:
+    """The layers that a change leaves out, or replaces by others of another kind."""
+    return tuple(
+        node.path
+        for node in account.graph.nodes
+        if node in change.dropped
+        or (node in change.layers and not any(type(one) is type(node.layer) for one in change.layers[node]))
+    )

@@ -1,0 +1,73 @@
+"""What is said of what the rules find, and in which order: causes with their consequences, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from cnnatomy.critique.rule import SEVERITIES, Finding, Rule
+from cnnatomy.critique.study import Study
+
+
+def judged(study: Study, rules: Sequence[Rule], pedantic: Collection[Rule] = ()) -> list[Finding]:
+    """What the rules find, one finding for each cause: the worst first, then what concerns most of the network.
+
+    Quiet findings are left out, but for those of the rules in `pedantic`.
+    """
+    found = [finding for rule in rules for finding in rule(study)]
+    return ordered(study, folded([finding for finding in found if not finding.quiet or finding.rule in pedantic]))
+
+
+def rank(finding: Finding) -> int:
+    """How severe it is: a larger number is worse."""
+    return SEVERITIES.index(finding.severity)
+
+
+def folded(findings: Sequence[Finding]) -> list[Finding]:
+    """Each finding under the one that causes it, if that is there and at least as severe; the others as they were."""
+    causes = list(range(len(findings)))  # finding -> its cause; itself where it has none
+
+    def root(i: int) -> int:
+        while causes[i] != i:
+            i = causes[i]
+        return i
+
+    for i, finding in enumerate(findings):
+        cause = _cause(finding, findings)
+        if cause is not None and root(cause) != i:
+            causes[i] = cause
+    told: list[list[Finding]] = [[] for _ in findings]
+    for i, finding in enumerate(findings):
+        if root(i) != i:
+            told[root(i)].append(finding)
+    return [f._replace(consequences=tuple(told[i])) for i, f in enumerate(findings) if causes[i] == i]
+
+
+def _cause(finding: Finding, findings: Sequence[Finding]) -> int | None:
+    """Of the findings that it may be a consequence of, the first at the same place, or else the first."""
+    for code in finding.under:
+        likely = [i for i, f in enumerate(findings) if f.rule.code == code and rank(f) >= rank(finding)]
+        likely.sort(key=lambda i: set(finding.where).isdisjoint(findings[i].where))
+        if likely:
+            return likely[0]
+    return None
+
+
+def ordered(study: Study, findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first, of equals that which concerns the largest part of the network, with its consequences."""
+    return sorted(findings, key=lambda finding: (-rank(finding), -_share(study, flat([finding]))))
+
+
+def _share(study: Study, findings: Iterable[Finding]) -> float:
+    """The part of the parameters, of the MACs or of the feature maps that these findings concern, the largest."""
+    paths = {path for finding in findings for path in finding.where}
+    rows, totals = [row for row in study.account.rows if row.path in paths], study.account.totals
+    return max(
+        sum(row.parameters for row in rows) / max(1, totals.parameters),
+        sum(row.macs for row in rows) / max(1, totals.macs),
+        sum(row.feature_map_elements for row in rows) / max(1, totals.feature_map_elements),
+    )
+
+
+def flat(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings and their consequences in a row."""
+    return [one for finding in findings for one in (finding, *finding.consequences)]
