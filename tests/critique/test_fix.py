@@ -28,7 +28,7 @@ from random_designs import MAX_ELEMENTS, networks
 DATA = Path(__file__).parent / "data"
 DESIGNS = ("residual", "segmentation")
 PLANTED = {
-    "residual": {"N2", "N4", "N6", "N7", "N8", "W1", "W5", "W6", "W7", "C1"},
+    "residual": {"N2", "N4", "N6", "N8", "W1", "W5", "W6", "W7", "C1"},
     "segmentation": {"N2", "W2", "W6"},
 }
 """What our own designs were made to get wrong."""
@@ -36,7 +36,7 @@ PLANTED = {
 
 def redesigned(name: str, **options):
     network = design.read((DATA / f"{name}.yaml").read_text()) if name in DESIGNS else cn.network(name, **options)
-    return network, fix(network, Purpose(), RULES)
+    return network, fix(network, Purpose(), RULES, RULES, unsafe=True)
 
 
 def loss_of(network: cn.Network, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ def test_every_step_costs_what_was_announced_and_nothing_is_left(name):
     now = network.account()
     for step in fixed.steps:
         assert Cost.of(step.before) == Cost.of(now)
-        assert Cost.of(step.after) == step.finding.remedy.after
+        assert Cost.of(step.after) == step.remedy.after
         now = step.after
     assert Cost.of(fixed.network.account()) == Cost.of(now)
     assert not [finding.rule.code for finding in fixed.left if finding.remedy and finding.remedy.fix]
@@ -103,7 +103,7 @@ def test_alexnet_and_vgg_16_train_after_it(name, side):
 
 def test_alexnet_gets_batch_norm_for_response_normalisation_under_the_same_names():
     network = cn.network("alexnet")
-    fixed = fix(network, Purpose(), [response_normalisation])
+    fixed = fix(network, Purpose(), [response_normalisation], unsafe=True)
     layers = {node.path: node.layer for node in fixed.network.graph()}
     before = {node.path: node.layer for node in network.graph()}
     assert layers == before | {"tail.norm1": BatchNorm(), "body.norm2": BatchNorm()}
@@ -115,7 +115,7 @@ def test_alexnet_gets_batch_norm_for_response_normalisation_under_the_same_names
 def test_no_remedy_for_a_network_of_the_catalogue_is_refused_or_costs_something_else(name):
     _, fixed = redesigned(name)
     assert fixed.refused == []
-    assert all(Cost.of(step.after) == step.finding.remedy.after for step in fixed.steps)
+    assert all(Cost.of(step.after) == step.remedy.after for step in fixed.steps)
     assert design.read(design.write(fixed.network)) == fixed.network
 
 
@@ -130,8 +130,79 @@ def alternating(study):
 
 
 def test_rules_that_contradict_each_other_come_to_an_end():
-    fixed = fix(cn.network("lenet-5").replace(body=ReLU(), head=LinearHead(10)), Purpose(), [alternating])
+    fixed = fix(cn.network("lenet-5").replace(body=ReLU(), head=LinearHead(10)), Purpose(), [alternating], unsafe=True)
     assert 0 < len(fixed.steps) <= 100
+
+
+@rule("X3", "shorter", "warning", "nobody")
+def shorter(study):
+    """One layer for two, which another rule objects to."""
+    for node in study.graph.nodes:
+        if node.path == "body.relu2":
+            yield Case((node.path,), "two", {}, study.remedy("one is enough", {node: ()}, fix="safe"))
+
+
+def complains(severity):
+    @rule("X4", "longer", severity, "nobody")
+    def longer(study):
+        """Fewer than two of them."""
+        if sum(isinstance(node.layer, ReLU) for node in study.graph.nodes) < 2:
+            yield Case(("body.relu",), "one", {})
+
+    return longer
+
+
+TWICE = cn.network("lenet-5").replace(body=cn.Chain(ReLU(), ReLU()), head=LinearHead(10))
+
+
+def test_a_step_that_would_bring_in_a_warning_is_refused():
+    fixed = fix(TWICE, Purpose(), [shorter, complains("warning")])
+    assert fixed.network == TWICE
+    ((finding, reason),) = fixed.refused
+    assert (finding.rule, reason) == (shorter, "it would bring in warning X4 longer: one")
+
+
+def test_a_note_that_a_step_brings_in_is_told():
+    (step,) = fix(TWICE, Purpose(), [shorter, complains("note")]).steps
+    assert [(one.rule.code, one.text) for one in step.introduced] == [("X4", "one")]
+    assert step.gone == ("body.relu2",)
+
+
+def test_what_another_remedy_did_is_not_undone():
+    @rule("X5", "longer", "note", "nobody")
+    def longer(study):
+        """One of them, where there could be two."""
+        node = next(node for node in study.graph.nodes if isinstance(node.layer, ReLU))
+        if sum(isinstance(node.layer, ReLU) for node in study.graph.nodes) < 2:
+            yield Case((node.path,), "one", {}, study.remedy("two", {node: (ReLU(), ReLU())}, fix="safe"))
+
+    fixed = fix(TWICE, Purpose(), [shorter, longer])
+    assert [step.finding.rule for step in fixed.steps] == [shorter]
+    assert [(finding.rule, reason) for finding, reason in fixed.refused] == [
+        (longer, "it would undo what another remedy did")
+    ]
+
+
+def test_lenet_5_keeps_its_head_unless_unsafe_fixes_are_asked_for(run):
+    """Global average pooling in its place took it from 85 % to 72 % on Fashion-MNIST."""
+    text = run("critique", "lenet-5", "--fix", "better.yaml", "--pedantic")
+    assert "There is nothing that a program may apply: no file is written." in text
+    assert "more by --unsafe-fixes" in text
+    assert not Path("better.yaml").exists()
+
+
+def test_a_difference_is_printed_and_nothing_written(run):
+    Path("two.yaml").write_text(design.write(TWICE.replace(name="two")))
+    comment, *changes = run("critique", "two.yaml", "--diff").splitlines()
+    assert comment == "# W6 idle-nonlinearity (safe): body.relu2; gone: body.relu2"
+    assert changes[:2] == ["--- two", "+++ two (fixed)"]
+    assert "-    times: 2" in changes
+    assert [path.name for path in Path().iterdir()] == ["two.yaml"]
+    assert "There is nothing that a program may apply" in run("critique", "lenet-5", "--diff")
+
+
+def test_unsafe_fixes_alone_are_a_mistake(run):
+    assert "give one of them" in run("critique", "lenet-5", "--unsafe-fixes", code=2)
 
 
 @rule("X2", "wider", "note", "nobody")
@@ -143,7 +214,7 @@ def wider(study):
 
 def test_what_is_neither_a_chain_nor_made_of_branches_is_left_as_it_is_and_said_so():
     network = cn.network("inception-v3")
-    fixed = fix(network, Purpose(), [wider])
+    fixed = fix(network, Purpose(), [wider], unsafe=True)
     assert fixed.network == network
     ((finding, reason),) = fixed.refused
     assert finding.rule is wider
@@ -164,14 +235,14 @@ def run(monkeypatch, tmp_path):
 
 
 def test_the_file_reads_back_as_the_network_and_is_never_overwritten(run):
-    text = run("critique", DATA / "residual.yaml", "--fix", "better.yaml")
+    text = run("critique", DATA / "residual.yaml", "--pedantic", "--unsafe-fixes", "--fix", "better.yaml")
     written = Path("better.yaml").read_text()
     _, fixed = redesigned("residual")
     assert design.read(written) == fixed.network
     assert design.read(written).name == "better"
     for step in fixed.steps:
-        assert f"# {step.finding.rule.code} {step.finding.rule.name}: " in written
-        assert f"{step.finding.rule.code} {step.finding.rule.name}\n" in text
+        assert f"# {step.finding.rule.code} {step.finding.rule.name} ({step.remedy.fix}): " in written
+        assert f"{step.finding.rule.code} {step.finding.rule.name} ({step.remedy.fix})\n" in text
     assert "wrote better.yaml" in text
     before, after = (network.account().totals.parameters for network in (redesigned("residual")[0], fixed.network))
     assert f"{before:,}" in text
@@ -184,7 +255,8 @@ def test_the_file_reads_back_as_the_network_and_is_never_overwritten(run):
 
 
 def test_json_says_what_was_done(run):
-    printed = json.loads(run("critique", "alexnet", "--rule", "N4", "--fix", "new.yaml", "--format", "json"))
+    fixing = ("--unsafe-fixes", "--fix", "new.yaml")
+    printed = json.loads(run("critique", "alexnet", "--rule", "N4", *fixing, "--format", "json"))
     assert printed["fix"]["file"] == "new.yaml"
     assert printed["fix"]["not_applied"] == []
     (step,) = printed["fix"]["applied"]
@@ -196,7 +268,7 @@ def test_json_says_what_was_done(run):
 
 def test_strict_looks_at_what_is_left(run):
     run("critique", "alexnet", "--rule", "N4", "--strict", code=1)
-    run("critique", "alexnet", "--rule", "N4", "--fix", "new.yaml", "--strict")
+    run("critique", "alexnet", "--rule", "N4", "--unsafe-fixes", "--fix", "new.yaml", "--strict")
 
 
 @pytest.mark.slow
@@ -208,10 +280,10 @@ def test_random_designs_build_and_cost_what_was_announced_after_it(network):
     except ShapeError:
         assume(False)
     assume(all(elements(node.output.shape) <= MAX_ELEMENTS for node in graph))
-    fixed = fix(network, Purpose(), RULES)
+    fixed = fix(network, Purpose(), RULES, RULES, unsafe=True)
     assert fixed.refused == []
     for step in fixed.steps:
-        assert Cost.of(step.after) == step.finding.remedy.after
+        assert Cost.of(step.after) == step.remedy.after
     module = fixed.network.build().eval()
     assert sum(p.numel() for p in module.parameters()) == fixed.network.account().totals.parameters
     with torch.no_grad():

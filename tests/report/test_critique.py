@@ -68,7 +68,8 @@ def test_the_worst_comes_first_and_cases_of_one_rule_stand_together(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     text = plain()
     assert text.index("error X2 worse: Something worse.") < text.index("note X1 made-up: Something that is made up.")
-    assert text.count("X1 made-up") == 1
+    assert text.startswith("First: look at the network. Why: all of it (X2 worse).\n")
+    assert text.count("note X1 made-up") == 1
     assert "one thing" in text
     assert "body.conv0, body.conv1, body.conv2, body.conv3, body.conv4, body.conv5" in text
     assert "and 3 more" in text
@@ -77,6 +78,54 @@ def test_the_worst_comes_first_and_cases_of_one_rule_stand_together(monkeypatch)
     assert "Here is more" not in text
     assert "1 error, 2 notes" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+@rule("X3", "consequence", "note", "nobody")
+def consequence(study):
+    """What comes of something worse."""
+    yield Case(("body",), "it follows", {}, under=("X9", "X2"))
+
+
+@rule("X4", "seldom", "warning", "nobody")
+def seldom(study):
+    """What seldom matters."""
+    yield Case(("body",), "hardly ever", {}, quiet=True)
+
+
+def test_a_consequence_is_told_with_its_cause_and_without_it_by_itself():
+    text = plain(rules=(consequence, worse))
+    assert "  so      X3 consequence: it follows" in text
+    assert text.endswith("1 error (more about a rule: cnnatomy rules NAME)")
+    (record,) = shown.record(cn.network("lenet-5").account(), Purpose(), found((consequence, worse)))["findings"]
+    assert [one["code"] for one in record["consequences"]] == ["X3"]
+    assert [finding.rule for finding in found((consequence, made_up))] == [made_up, made_up, consequence]
+
+
+def found(rules, pedantic=()):
+    return critique(cn.network("lenet-5"), rules=rules, pedantic=pedantic)
+
+
+def test_what_seldom_matters_is_said_only_when_it_is_asked_for():
+    assert found([seldom, worse]) == found([worse])
+    assert [finding.rule for finding in found([seldom, worse], [seldom])] == [worse, seldom]
+
+
+@rule("X5", "dear", "note", "nobody")
+def dear(study):
+    """Two ways to go."""
+    before = study.cost
+    ways = [Remedy("spend", None, before._replace(macs=2 * before.macs)), Remedy("save", None, before)]
+    yield Case(("body",), "costs", {}, ways)
+    yield Case(("head",), "costs", {}, ways[:1])
+
+
+def test_of_two_remedies_the_cheaper_stands_first_and_a_dear_one_is_called_so():
+    both, one = found([dear])
+    assert [remedy.text for remedy in both.remedies] == ["save", "spend"]
+    assert [remedy.text for remedy in one.remedies] == ["spend"]
+    text = plain(rules=[dear])
+    assert text.index("remedy  save") < text.index("or      spend")
+    assert text.count("dear: no cheaper remedy is known") == 1
 
 
 def test_the_severity_is_coloured_unless_that_is_not_wanted(monkeypatch):
@@ -95,7 +144,7 @@ def test_alexnet_has_two_layers_of_response_normalisation(run):
     assert "warning N4 response-normalisation" in text
     assert "tail.norm1, body.norm2" in text
     assert "+704 parameters" in text  # scales and offsets of 96 and 256 channels
-    assert "1 warning (1 remedy by --fix NEW.yaml; more about a rule: cnnatomy rules NAME)" in text
+    assert "1 warning (1 remedy by --fix NEW.yaml --unsafe-fixes; more about a rule: cnnatomy rules NAME)" in text
     assert "nothing to object to" in run("critique", "vgg-16", *LRN)
 
 
@@ -117,7 +166,8 @@ def test_json_keeps_its_promises(run):
     paths = {node.path for node in cn.network("alexnet").graph()}
     for finding in printed["findings"]:
         assert set(finding) == {
-            *("code", "rule", "severity", "title", "where", "text", "evidence", "why", "source", "remedy"),
+            *("code", "rule", "severity", "quiet", "title", "where", "text", "evidence", "why", "source"),
+            *("remedy", "alternatives", "consequences"),
         }
         assert finding["severity"] in SEVERITIES
         assert all(any(path == where or path.startswith(f"{where}.") for path in paths) for where in finding["where"])
@@ -125,7 +175,7 @@ def test_json_keeps_its_promises(run):
     assert finding["evidence"]["layers"] == 2
     assert finding["remedy"]["after"]["parameters"] == 60_965_928
     documented = (DOCS / "json.md").read_text()
-    for key in ("fix", "not_applied", "feature_map_elements", "evidence"):
+    for key in ("fix", "not_applied", "unsafe", "gone", "dear", "alternatives", "consequences", "quiet"):
         assert f"`{key}`" in documented
 
 
@@ -166,7 +216,7 @@ def test_rules_are_chosen_by_name_or_code(run):
         (("alexnet", "--task", "guessing"), "is not one of"),
         (("alexnet", "--strict", "fatal"), "is not one of"),
         (("alexnet", "--fix", "there.json"), "a design is written to a file that ends in .yaml"),
-        (("alexnet", "--fix", "no/such/folder.yaml"), "cannot write"),
+        (("alexnet", "--unsafe-fixes", "--fix", "no/such/folder.yaml"), "cannot write"),
         (("missing.yaml",), "cannot read the design"),
     ],
 )
@@ -201,7 +251,9 @@ def test_networks_of_others_are_criticised_too(run):
 
 def test_networks_of_others_become_designs_by_nodes(run, tmp_path):
     file = tmp_path / "new.yaml"
-    printed = json.loads(run("critique", READERS / "fire.prototxt", "--fix", file, "--format", "json"))
+    printed = json.loads(
+        run("critique", READERS / "fire.prototxt", "--unsafe-fixes", "--fix", file, "--format", "json")
+    )
     steps = printed["fix"]["applied"]
     assert "N4" in [step["code"] for step in steps]
     for step in steps:
@@ -244,8 +296,8 @@ def test_sarif_says_where_as_paths_and_as_lines_of_the_design(run, tmp_path, mon
 
 
 def test_a_finding_about_the_whole_network_has_its_name_for_a_place():
-    finding = Finding(worse, "error", (), "all of it", {}, None)
-    log = json.loads(sarif([finding], [worse], "mine"))
+    finding = Finding(worse, "error", (), "all of it", {})
+    log = json.loads(sarif([finding], [worse], cn.network("lenet-5").replace(name="mine").account()))
     schema_of_sarif().validate(log)
     assert log["runs"][0]["results"][0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "mine"
 
@@ -329,6 +381,6 @@ def test_the_whole_catalogue_can_be_printed_in_every_format(purpose, name):
     texts += [finding.text for finding in found]
     assert not [text for text in texts if "None" in text or "nan" in text]
     assert len(json.loads(shown.report(account, purpose, found, "json"))["findings"]) == len(found)
-    log = json.loads(sarif(found, RULES, name))
+    log = json.loads(sarif(found, RULES, account))
     assert len(log["runs"][0]["results"]) == len(found)
     schema_of_sarif().validate(log)

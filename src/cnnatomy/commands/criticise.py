@@ -27,7 +27,8 @@ def critique(network: str, strict: str | None, **request: Any) -> None:
     \b
     cnnatomy critique resnet-50 --input 3x512x1024 --objects 24:400 --device rtx-4090
     cnnatomy critique my.yaml --strict
-    cnnatomy critique alexnet --fix better.yaml
+    cnnatomy critique my.yaml --fix better.yaml
+    cnnatomy critique alexnet --unsafe-fixes --diff
     """
     from cnnatomy.report import critique as review
 

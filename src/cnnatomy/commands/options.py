@@ -154,7 +154,10 @@ _CRITIQUE = (
     click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
     click.option("--rule", "only", multiple=True, metavar="RULE", help="Only this, by name or code; can be repeated."),
     click.option("--ignore", multiple=True, metavar="RULE", help="Not this one; can be repeated."),
-    click.option("--fix", type=click.Path(path_type=Path), help="Apply what a program can, to this new .yaml file."),
+    click.option("--pedantic", is_flag=True, help="Say also what seldom matters."),
+    click.option("--fix", type=click.Path(path_type=Path), help="Apply what is safe, to this new .yaml file."),
+    click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more."),
+    click.option("--diff", is_flag=True, help="Print what --fix would change in the design, and write nothing."),
     click.option(
         "--strict",
         type=click.Choice(("note", "warning", "error")),

@@ -8,7 +8,7 @@ from cnnatomy.critique.budget import balance, over_latency, over_memory, single_
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
-from cnnatomy.critique.fixing import Fixed, FixStep, fix
+from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
@@ -81,6 +81,7 @@ __all__ = [
     "Remedy",
     "Rule",
     "Study",
+    "applicable",
     "critique",
     "fix",
     "flat",

@@ -53,8 +53,23 @@ def _cause(finding: Finding, findings: Sequence[Finding]) -> int | None:
 
 
 def ordered(study: Study, findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first, of equals that which concerns the largest part of the network, with its consequences."""
-    return sorted(findings, key=lambda finding: (-rank(finding), -_share(study, flat([finding]))))
+    """The worst first, of equals what concerns the largest part of the network with all that comes of it.
+
+    Findings of one rule and severity stand together.
+    """
+    found = list(findings)
+    shares = [_share(study, flat([finding])) for finding in found]
+    largest: dict[tuple[str, str], float] = {}
+    for finding, share in zip(found, shares, strict=True):
+        key = (finding.rule.code, finding.severity)
+        largest[key] = max(share, largest.get(key, 0.0))
+
+    def place(entry: tuple[Finding, float]) -> tuple[float | str, ...]:
+        finding, share = entry
+        code = finding.rule.code
+        return (-rank(finding), -largest[code, finding.severity], code, -share)
+
+    return [finding for finding, _ in sorted(zip(found, shares, strict=True), key=place)]
 
 
 def _share(study: Study, findings: Iterable[Finding]) -> float:

@@ -96,12 +96,11 @@ def fix(
         found = judged(Study(after, purpose), rules, pedantic)
         introduced = _introduced(findings, found)
         harm = next((one for one in introduced if one.severity != "note"), None)
-        if harm is not None:
-            refused.append(
-                (finding, f"it would bring in {harm.severity} {harm.rule.code} {harm.rule.name}: {harm.text}")
-            )
-        elif changed in seen:
+        if changed in seen:
             refused.append((finding, "it would undo what another remedy did"))
+        elif harm is not None:
+            named = f"{harm.severity} {harm.rule.code} {harm.rule.name}"
+            refused.append((finding, f"it would bring in {named}: {harm.text}"))
         else:
             steps.append(FixStep(finding, remedy, _gone(counted, change), counted, after, tuple(introduced)))
             seen.append(changed)

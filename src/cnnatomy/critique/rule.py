@@ -120,7 +120,7 @@ class Rule:
             for case in self.check(study):
                 where, text, evidence, remedy, severity, quiet, under = case
                 remedies = () if remedy is None else (remedy,) if isinstance(remedy, Remedy) else tuple(remedy)
-                cheap_first = tuple(sorted(remedies, key=lambda one: study.dear(one)))
+                cheap_first = tuple(sorted(remedies, key=lambda one: one.is_dear(study.cost)))
                 yield Finding(
                     *(self, severity or self.severity, where, text, evidence), cheap_first, quiet, tuple(under)
                 )

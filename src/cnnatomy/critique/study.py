@@ -28,9 +28,6 @@ PurposeTask = Literal["classification", "segmentation", "detection"]
 SPATIAL = (Conv, DepthwiseConv)
 """Convolutions whose rules of thumb are about kernels, strides and normalisation."""
 
-DEAR = 1.5
-"""Times as much as before: what a remedy may cost without being called dear."""
-
 
 @dataclass(frozen=True)
 class Purpose:
@@ -274,12 +271,10 @@ class Study:
             return Remedy(text)
         return Remedy(text, change, after, fix)
 
-    def dear(self, remedy: Remedy) -> bool:
-        """Whether the network costs more than `DEAR` times as many parameters or multiply-accumulates after it."""
-        if remedy.after is None:
-            return False
-        before, after = Cost.of(self.account), remedy.after
-        return after.parameters > DEAR * before.parameters or after.macs > DEAR * before.macs
+    @cached_property
+    def cost(self) -> Cost:
+        """What the network costs as it is."""
+        return Cost.of(self.account)
 
 
 def depthwise(node: Node) -> bool:

@@ -38,6 +38,9 @@ class Change:
     input: Shape | None = None
 
 
+DEAR = 1.5
+"""Times as many parameters or multiply-accumulates as before: what a change may cost without being called dear."""
+
 Fix = Literal["safe", "unsafe"]
 
 
@@ -56,6 +59,11 @@ class Remedy(NamedTuple):
     change: Change | None = None
     after: Cost | None = None
     fix: Fix | None = None
+
+    def is_dear(self, before: Cost) -> bool:
+        """Whether the network costs more than `DEAR` times as much after it; not where that is unknown."""
+        after = self.after
+        return after is not None and (after.parameters > DEAR * before.parameters or after.macs > DEAR * before.macs)
 
 
 def cost_after(account: Account, change: Change) -> Cost:

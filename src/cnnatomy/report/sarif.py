@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from cnnatomy.analysis import Account
 from cnnatomy.critique import Finding, Rule
+from cnnatomy.edits.change import Cost
 from cnnatomy.report.findings import finding_record
 
 if TYPE_CHECKING:
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
-def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, lines: Lines | None = None) -> str:
-    """A log of one run. `lines` are those of the design that was read, if one was: results are then shown in it."""
+def sarif(findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None) -> str:
+    """A log of one run over a network. `lines` are those of the design that was read, if there is one."""
     numbers = {rule.code: i for i, rule in enumerate(rules)}
     run = {
         "tool": {
@@ -28,7 +30,7 @@ def sarif(findings: Sequence[Finding], rules: Sequence[Rule], name: str, lines: 
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, numbers[finding.rule.code], name, lines) for finding in findings],
+        "results": [_result(finding, numbers[finding.rule.code], account, lines) for finding in findings],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
@@ -46,11 +48,13 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int, name: str, lines: Lines | None) -> dict[str, Any]:
-    record = finding_record(finding)
+def _result(finding: Finding, index: int, account: Account, lines: Lines | None) -> dict[str, Any]:
+    record, name = finding_record(finding, Cost.of(account)), account.name
     message = finding.text[:1].upper() + finding.text[1:]
     if finding.remedy:
         message += f". Remedy: {finding.remedy.text}"
+    if finding.consequences:
+        message += f". So: {'; '.join(f'{one.rule.name}: {one.text}' for one in finding.consequences)}"
     location: dict[str, Any] = {
         "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where]
         or [{"fullyQualifiedName": name, "kind": "module"}]
@@ -70,5 +74,5 @@ def _result(finding: Finding, index: int, name: str, lines: Lines | None) -> dic
         "partialFingerprints": {
             "ruleAndPlace/v1": f"{finding.rule.code}:{finding.where[0] if finding.where else name}"
         },
-        "properties": {"evidence": record["evidence"], "remedy": record["remedy"]},
+        "properties": {key: record[key] for key in ("evidence", "remedy", "alternatives", "consequences")},
     }
