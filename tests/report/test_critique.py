@@ -357,6 +357,7 @@ def test_the_documentation_shows_what_is_printed(run, tmp_path, monkeypatch):
 def test_the_readme_shows_what_is_printed(run):
     readme = (DOCS.parent / "README.md").read_text()
     assert f"asks {len(RULES)} rules" in readme
+    assert explained.origins() in " ".join(readme.split())
     assert f"which of the {len(cn.ENTRIES)} networks" in readme
     (example,) = re.findall(r"```\n(warning C1 .*?)\n```", readme, re.S)
     printed = run("critique", "vgg-16", "--rule", "C1", width=118)

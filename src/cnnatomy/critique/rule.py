@@ -20,6 +20,7 @@ SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 """From the mildest; the levels of SARIF. A note is a question of taste or device, a warning costs accuracy, time or
 memory for nothing, an error is a mistake."""
 
+Origin = Literal["notes", "lectures", "papers"]
 
 Evidence: TypeAlias = "bool | int | float | str | Sequence[Evidence] | Mapping[str, Evidence] | None"
 """What JSON can hold."""
@@ -101,6 +102,13 @@ class Rule:
     def why(self) -> str:
         """Why it matters, and when it does not."""
         return self._text.partition("\n")[2].strip()
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from: the lectures' personal notes on design, their other slides, or papers and manuals."""
+        if "Personal Notes" in self.source:
+            return "notes"
+        return "lectures" if "lecture" in self.source else "papers"
 
     @property
     def example(self) -> RuleExample:

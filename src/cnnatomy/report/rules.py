@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from cnnatomy.analysis import account
@@ -33,7 +34,7 @@ def explain(names: Sequence[str], format: str) -> str:
     """
     rules = chosen(names, ())
     if format == "json":
-        keys = ("code", "name", "severity", "title", "why", "source")
+        keys = ("code", "name", "severity", "title", "why", "source", "origin")
         told = [{key: getattr(rule, key) for key in keys} | {"example": rule.example._asdict()} for rule in rules]
         return json.dumps(told, indent=2)
     if format == "markdown":
@@ -66,13 +67,26 @@ def _examples(rule: Rule) -> list[tuple[str, str]]:
     return [(f"It objects to{asked}:", bad), ("It is content with:", good)]
 
 
+def origins() -> str:
+    """How many rules come from where, in a sentence."""
+    counts = Counter(rule.origin for rule in RULES)
+    return (
+        f"{counts['notes']} of the {len(RULES)} rules come from the personal notes on design in the lectures, "
+        f"{counts['lectures']} from their other slides, and {counts['papers']} from papers and manuals"
+    )
+
+
 def page() -> str:
     """`docs/rules.md`."""
+    notes = ", ".join(rule.code for rule in RULES if rule.origin == "notes")
+    papers = ", ".join(rule.code for rule in RULES if rule.origin == "papers")
     parts = [
         f"# The rules of the critique\n\n{_GENERATED}",
         "What `cnnatomy critique` looks for, and why. A **note** depends on taste or device, a **warning** costs"
         " accuracy, time or memory\nfor nothing, an **error** is a mistake. How to use it: [critique](critique.md);"
         " which networks of the catalogue each rule\nobjects to: [table](critique-table.md).\n",
+        f"{origins()}.\nFrom the notes: {notes}. From papers and manuals alone: {papers}.\n"
+        "Where sources disagree, the rule says so.\n",
     ]
     for letter, subject in SUBJECTS.items():
         rules = [rule for rule in RULES if rule.code.startswith(letter)]
