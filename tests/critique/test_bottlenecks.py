@@ -8,9 +8,9 @@ import cnnatomy as cn
 from cnnatomy import Chain, Network, Residual
 from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.design import Block, LinearHead
-from cnnatomy.layers import AvgPool, BatchNorm, Conv, MaxPool, ReLU
+from cnnatomy.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, LayerNorm, MaxPool, Permute, ReLU
 from cnnatomy.layers.layer import Layer
-from findings import WELL_DESIGNED, after, found, only
+from findings import WELL_DESIGNED, after, chain_on, found, only
 
 
 def network(*body: Layer | Block) -> Network:
@@ -38,7 +38,15 @@ def test_a_volume_may_halve_and_no_more() -> None:
     """Of 768 values 4x8x8 = 256 are left: a third."""
     finding = only(lossy_down_sampling, network(conv(4), MaxPool(2), conv(4), conv(4)))
     assert finding.evidence == {"before": 768, "after": 256, "shrinks": 3.0, "usual": 2.0}
+    assert finding.quiet  # neighbouring pixels of an image say nearly the same
     assert found(lossy_down_sampling, network(conv(6), MaxPool(2), conv(6))) == []  # 384
+
+
+def test_a_pool_that_leaves_a_quarter_of_what_was_left_is_a_loss() -> None:
+    """8x8x8 = 512 of 768 values are left, and then 8x4x4 = 128 of these."""
+    design = network(conv(8), MaxPool(2), conv(8), MaxPool(2), conv(16))
+    finding = next(f for f in found(lossy_down_sampling, design) if not f.quiet)
+    assert (finding.where, finding.evidence["shrinks"]) == (("body.pool2",), 4.0)
 
 
 def test_odd_sizes_do_not_count_as_loss() -> None:
@@ -87,11 +95,12 @@ def test_the_squeeze_layers_of_squeezenet_are_bottlenecks() -> None:
     """Fire 3 squeezes 128x55x55 into 16x55x55; fires 3 and 4 widen it to 128 and 256."""
     finding = only(narrow_waist, "squeezenet-1.0")
     assert finding.where == tuple(f"body.fire{i}.conv1" for i in range(2, 10))
-    assert finding.severity == "warning"
-    assert finding.evidence["narrowest"] == 16 * 55 * 55
-    assert finding.evidence["before"] == 128 * 55 * 55
-    assert finding.evidence["input"] == 3 * 227 * 227
-    after(finding, "squeezenet-1.0")
+    assert finding.quiet
+    assert (finding.evidence["narrowest"], finding.evidence["values"]) == (16, 16 * 55 * 55)
+    assert finding.evidence["before"] == 128
+    bypass, wider = finding.remedies  # the cheap one first
+    assert bypass.text == "put a shortcut around each"
+    assert wider.after is not None
 
 
 @pytest.mark.parametrize("name", [*WELL_DESIGNED, "vgg-16", "alexnet", "googlenet", "resnet-18"])
@@ -99,20 +108,50 @@ def test_others_have_none(name: str) -> None:
     assert found(narrow_waist, name) == []
 
 
-def test_a_shortcut_goes_around_a_squeeze_and_a_linear_one_is_left_alone() -> None:
+def test_a_shortcut_goes_around_a_squeeze_and_making_it_linear_does_not_open_it() -> None:
     def squeezed(squeeze: Chain) -> Chain:
         return Chain(squeeze, conv(16))
 
     plain = only(narrow_waist, network(conv(16), squeezed(conv(2, 1)), conv(16)))
-    assert plain.evidence == {"narrowest": 512, "before": 4096, "after": 4096, "input": 768, "places": 1}
+    assert plain.evidence == {"narrowest": 2, "before": 16, "after": 16, "values": 512, "input": 768, "places": 1}
     around = Residual(squeezed(conv(2, 1)))
     assert found(narrow_waist, network(conv(16), around, conv(16))) == []
-    assert found(narrow_waist, network(conv(16), squeezed(Chain(Conv(2, 1), BatchNorm())), conv(16))) == []
+    linear = network(conv(16), squeezed(Chain(Conv(2, 1), BatchNorm())), conv(16))
+    assert only(narrow_waist, linear).severity == "warning"
 
 
-def test_what_holds_as_much_as_the_input_is_wide_enough() -> None:
-    design = network(conv(16), conv(3, 1), conv(16))
-    assert found(narrow_waist, design) == []
+def test_a_waist_is_judged_against_its_neighbours_however_large_the_input() -> None:
+    """4 channels between 64 and 128, more values than the image has; half of 64 are 32."""
+    design = Network(Chain(), Chain(conv(64), conv(4, 1), conv(128)), LinearHead(10), input=(3, 32, 32))
+    finding = only(narrow_waist, design)
+    assert (finding.severity, finding.where, finding.quiet) == ("warning", ("body.chain2.conv",), False)
+    assert (finding.evidence["before"], finding.evidence["after"]) == (64, 128)
+    graph = after(finding, design)
+    assert [node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)] == [64, 32, 128]
+    assert "linear" not in " ".join(remedy.text for remedy in finding.remedies)
+
+
+def test_a_waist_in_a_strided_layer_is_one_too() -> None:
+    strided = Chain(Conv(4, 3, stride=2, padding=1), BatchNorm(), ReLU())
+    assert only(narrow_waist, network(conv(64), strided, conv(128))).where == ("body.chain2.conv",)
+
+
+def test_a_waist_of_less_than_a_quarter_is_said_where_it_is_asked_for() -> None:
+    assert only(narrow_waist, network(conv(24), conv(8, 1), conv(24))).quiet
+    assert not only(narrow_waist, network(conv(32), conv(8, 1), conv(32))).quiet
+    assert found(narrow_waist, network(conv(16), conv(8, 1), conv(16))) == []
+
+
+def test_what_gives_an_image_back_may_pass_through_little() -> None:
+    layers = Conv(16, 3, padding=1), ReLU(), Conv(2, 3, padding=1), ReLU(), Conv(16, 3, padding=1), ReLU()
+    assert found(narrow_waist, chain_on((3, 16, 16), *layers, Conv(3, 3, padding=1))) == []
+    assert found(narrow_waist, chain_on((3, 16, 16), *layers, Conv(4, 3, padding=1)))
+
+
+def test_channels_that_come_last_are_no_waist() -> None:
+    turned = Permute((1, 2, 0)), LayerNorm(), Permute((2, 0, 1))
+    layers = Conv(64, 4, 4), *turned, Conv(64, 3, padding=1), ReLU(), GlobalAvgPool()
+    assert found(narrow_waist, chain_on((3, 32, 32), *layers)) == []
 
 
 def test_fewer_values_than_classes_cannot_tell_them_apart() -> None:

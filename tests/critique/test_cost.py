@@ -1,4 +1,4 @@
-"""Where parameters and arithmetic are spent: the head, the tail, parallel branches."""
+"""Where parameters and arithmetic are spent: the head, parallel branches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.branches import branches
-from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
+from cnnatomy.critique.cost import unequal_branches, vectorised_head
 from cnnatomy.design import Graph
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers import (
     Add,
-    AvgPool,
     BatchNorm,
     Concat,
     Conv,
@@ -46,7 +45,7 @@ def chain(*layers, shape=(3, 32, 32)) -> Graph:
 
 
 @pytest.mark.parametrize("name", MODERN)
-@pytest.mark.parametrize("rule", [vectorised_head, tail, unequal_branches], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [vectorised_head, unequal_branches], ids=lambda rule: rule.name)
 def test_modern_networks_have_none_of_it(rule, name):
     assert found(rule, name) == []
 
@@ -134,68 +133,7 @@ def test_transformers_and_shuffles_written_as_reshapes_vectorise_nothing(name):
     with torch.device("meta"):
         module = torchvision().models.get_model(name, weights=None)
     graph = cn.read(module.eval(), (3, 224, 224))
-    assert [finding for rule in (vectorised_head, tail, unequal_branches) for finding in found(rule, graph)] == []
-
-
-# the tail
-
-
-def test_vgg_spends_its_macs_on_large_maps():
-    (finding,) = found(tail, "vgg-16")
-    first, second = 224**2 * (27 * 64 + 576 * 64), 112**2 * (576 * 128 + 1152 * 128)
-    assert finding.evidence["macs"] == first + second == 4_710_924_288
-    assert finding.evidence["share"] == pytest.approx(0.3045, abs=1e-4)
-    assert f"about {(first / 16 + second / 4) / (first + second):.0%} of these MACs" in finding.remedy.text
-    assert (finding.severity, len(finding.where)) == ("warning", 4)
-
-
-def test_squeezenet_1_1_improved_the_tail_of_squeezenet_1_0():
-    assert found(tail, "squeezenet-1.0")
-    assert not found(tail, "squeezenet-1.1")
-
-
-def test_alexnet_reduces_by_8_with_one_layer_and_zfnet_does_not():
-    (finding,) = found(tail, "alexnet")
-    assert finding.where == ("tail.conv1", "tail.pool1")
-    assert (finding.evidence["before"], finding.evidence["after"]) == ((3, 227, 227), (96, 27, 27))
-    assert "1.4% of the pixels and 45% of the values" in finding.text
-    assert finding.severity == "note"
-    assert not found(tail, "zfnet")
-
-
-def test_patches_that_keep_all_values_are_no_hasty_tail():
-    patches = chain(Conv(768, 16, stride=16), ReLU(), GlobalAvgPool(), shape=(3, 224, 224))
-    assert not found(tail, patches)
-    assert found(tail, chain(Conv(64, 16, stride=16), ReLU(), GlobalAvgPool(), shape=(3, 224, 224)))
-
-
-def test_a_pool_of_8x8_in_the_body_is_hasty_and_a_global_one_is_not():
-    layers = Conv(64, 3, padding=1), Conv(64, 3, padding=1)
-    (finding,) = found(tail, chain(*layers, AvgPool(8), Conv(64, 1), shape=(3, 64, 64)))
-    assert finding.where == ("conv2", "pool")
-    assert (finding.evidence["before"], finding.evidence["after"]) == ((64, 64, 64), (64, 8, 8))
-    assert not found(tail, chain(*layers, GlobalAvgPool(), Conv(64, 1), shape=(3, 64, 64)))
-    assert not found(tail, chain(*layers, AvgPool(2), Conv(64, 1), AvgPool(4), Conv(64, 1), shape=(3, 64, 64)))
-
-
-def test_small_images_need_no_tail():
-    assert not found(tail, "resnet-20-cifar")
-    assert not found(tail, chain(Conv(64, 3, padding=1), Conv(64, 3, padding=1), GlobalAvgPool(), shape=(3, 64, 64)))
-
-
-def test_where_pixels_are_the_output_half_of_the_macs_may_be_on_large_maps():
-    def u_net(deep: int) -> Graph:
-        return chain(
-            *(Conv(32, 3, padding=1), AvgPool(4), Conv(deep, 3, padding=1), Conv(32, 3, padding=1)),
-            shape=(32, 512, 512),
-        )
-
-    at_512, at_128 = 512**2 * 9 * 32 * 32, 128**2 * 2 * 9 * 32
-    assert at_512 > 0.5 * (at_512 + at_128 * 128)
-    assert found(tail, u_net(128), task="segmentation")
-    assert at_512 < 0.5 * (at_512 + at_128 * 512)
-    assert not found(tail, u_net(512), task="segmentation")
-    assert found(tail, u_net(512), task="classification")
+    assert [finding for rule in (vectorised_head, unequal_branches) for finding in found(rule, graph)] == []
 
 
 # branches

@@ -8,6 +8,7 @@ import cnnatomy as cn
 from cnnatomy import Chain, Network
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
+from cnnatomy.critique.causes import folded
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.rule import Rule
 from cnnatomy.design import Graph, LinearHead, VectorHead
@@ -32,9 +33,11 @@ def classifier(features: int, classes: int) -> Network:
 
 def test_a_classifier_wants_a_feature_for_each_class() -> None:
     assert found(few_features, classifier(10, 10)) == []
-    near, far = only(few_features, classifier(4, 10)), only(few_features, classifier(3, 10))
+    near, far = only(few_features, classifier(4, 10)), only(few_features, classifier(4, 25))
     assert near.evidence == {"features": 4, "classes": 10}
-    assert (near.severity, far.severity) == ("note", "warning")  # 4/10 is nearer to 1 than to 1/10; 3/10 is not
+    assert (near.severity, far.severity) == ("note", "warning")  # up to 6 classes for each feature
+    assert not near.quiet
+    assert only(few_features, classifier(5, 10)).quiet
     assert near.where == ("head.fc",)
 
 
@@ -49,8 +52,8 @@ def test_wider_features_cost_what_two_linear_layers_cost() -> None:
 @pytest.mark.parametrize(
     ("name", "features", "severity"),
     [
-        ("mobilenet-v1-0.25", 256, "warning"),
-        ("shiftnet-c", 256, "warning"),
+        ("mobilenet-v1-0.25", 256, "note"),
+        ("shiftnet-c", 256, "note"),
         ("squeezenet-1.0", 512, "note"),
         ("resnet-18", 512, "note"),
     ],
@@ -74,16 +77,22 @@ def test_what_ends_in_normalised_features_is_no_classifier() -> None:
 def test_a_map_of_3x3_leaves_9_positions_to_pool() -> None:
     finding = only(last_map_size, "resnet-50", (3, 96, 96))
     assert finding.text == "the last map is 3x3 of 96x96 input: 9 positions to pool; 6 to 8 a side are usual"
-    assert finding.severity == "warning"
-    assert finding.remedy is not None
-    assert finding.remedy.after == Cost.of(cn.network("resnet-50").account((3, 224, 224)))
+    assert (finding.severity, finding.under) == ("warning", ("I3",))
+    assert not any("input" in remedy.text for remedy in finding.remedies)
 
 
-@pytest.mark.parametrize(("name", "side"), [("inception-v3", 139), ("mobilenet-v1-literal-stride", 224)])
-def test_the_larger_input_leaves_7_a_side(name: str, side: int) -> None:
-    graph = after(only(last_map_size, name, (3, side, side)), name, (3, side, side))
-    pool = next(node for node in graph.nodes if isinstance(node.layer, GlobalAvgPool))
-    assert pool.inputs[0].shape[1:] == (7, 7)
+@pytest.mark.parametrize(("name", "side", "quiet"), [("mobilenet-v1-1.0", 128, True), ("resnet-18", 96, False)])
+def test_4_positions_a_side_are_said_where_they_are_asked_for(name: str, side: int, quiet: bool) -> None:
+    for rule in (last_map_size, down_samplings):
+        assert only(rule, name, (3, side, side)).quiet == quiet
+
+
+def test_a_map_that_its_convolutions_eat_up_is_padded() -> None:
+    """32 less 7 times 4 pixels are 4, without one stride; padded they are 32."""
+    eaten = Network(Conv(8, 5), Chain(*[Chain(Conv(8, 5), ReLU()) for _ in range(6)]), LinearHead(5), input=(3, 32, 32))
+    finding = only(last_map_size, eaten)
+    graph = after(finding, eaten)
+    assert next(node for node in graph.nodes if isinstance(node.layer, GlobalAvgPool)).inputs[0].shape == (8, 32, 32)
 
 
 def test_one_position_is_too_few_as_well() -> None:
@@ -93,9 +102,9 @@ def test_one_position_is_too_few_as_well() -> None:
 def test_a_map_of_25x25_has_room_for_one_more_down_sampling() -> None:
     finding = only(last_map_size, "resnet-50", (3, 800, 800))
     assert (finding.severity, finding.evidence["positions"]) == ("note", 625)
-    graph = after(finding, "resnet-50", (3, 800, 800))
-    pool = next(node for node in graph.nodes if isinstance(node.layer, GlobalAvgPool))
-    assert pool.inputs[0].shape == (2048, 12, 12)
+    assert finding.quiet
+    assert "which leaves 12x12" in finding.remedy.text
+    assert not only(last_map_size, "resnet-50", (3, 1024, 1024)).quiet
 
 
 @pytest.mark.parametrize("rule", [last_map_size, down_samplings])
@@ -121,9 +130,30 @@ def test_resnet_18_at_32_pixels_has_3_stages_too_many_and_they_are_in_the_tail()
     finding = only(down_samplings, "resnet-18", (3, 32, 32))
     assert (finding.evidence["stages"], finding.evidence["room"]) == (5, 2)
     graph = after(finding, "resnet-18", (3, 32, 32))
+    macs = cn.network("resnet-18").account((3, 32, 32)).totals.macs
+    assert account(graph).totals.macs < macs  # 64 times fewer for each layer, at 64 times as many positions
     sizes = [x.shape[1:] for x in Study(account(graph), Purpose()).spine if len(x.shape) == 3]
     assert sizes[1] == (32, 32)
     assert sizes[-2] == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet-50", "mobilenet-v2", "densenet-121", "googlenet", "resnext-50-32x4d", "se-resnet-50"]
+)
+@pytest.mark.parametrize("side", [32, 48, 64, 96])
+def test_an_imagenet_network_on_small_images_is_one_cause_with_a_remedy_that_is_not_dear(name: str, side: int) -> None:
+    few, size = only(down_samplings, name, (3, side, side)), only(last_map_size, name, (3, side, side))
+    (finding,) = folded([few, size])
+    assert (finding.rule.code, finding.severity, finding.consequences) == ("I3", "warning", (size,))
+    before = Cost.of(cn.network(name).account((3, side, side)))
+    first = finding.remedies[0]
+    assert first.after is not None
+    assert first.after.macs <= 1.5 * before.macs
+    assert first.after.parameters < before.parameters
+
+
+def test_networks_with_several_exits_have_coarse_maps_beside_finer_ones() -> None:
+    assert all(only(rule, "msdnet-cifar").quiet for rule in (down_samplings, last_map_size))
 
 
 def test_a_vectorised_head_shows_its_stages_too() -> None:

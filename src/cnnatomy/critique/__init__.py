@@ -6,7 +6,7 @@ from cnnatomy.analysis import Account, account
 from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.causes import flat, judged
-from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
+from cnnatomy.critique.cost import unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
 from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
@@ -29,6 +29,8 @@ from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, re
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.critique.study import Purpose, Study
+from cnnatomy.critique.tails import tail
+from cnnatomy.critique.widths import flat_width, shrinking_width
 from cnnatomy.critique.wiring import (
     auxiliary_heads,
     softmax_before_loss,
@@ -41,6 +43,7 @@ from cnnatomy.edits.change import Remedy
 
 RULES: tuple[Rule, ...] = (
     *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist, output_without_pixels),
+    *(flat_width, shrinking_width),
     *(small_receptive_field, unproductive_layers, undivided_sizes, gridding),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),

@@ -7,15 +7,24 @@ from itertools import groupby
 from math import ceil
 from typing import NamedTuple
 
-from cnnatomy.analysis.cuts import Cut, Waist, waists
-from cnnatomy.critique.information import tells_classes_apart
+from cnnatomy.analysis.cuts import Cut, waists
+from cnnatomy.critique.information import FEW_FEATURES, tells_classes_apart
 from cnnatomy.critique.rule import Case, rule
+from cnnatomy.critique.scaling import channels_last
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import Conv
+from cnnatomy.layers import Conv, FullyConnected
 from cnnatomy.layers.layer import Layer, dimensions, elements
 from cnnatomy.layers.training import NORMALISATIONS
+
+LARGE_LOSS, TAIL_LOSS, CAPPED = 2.75, 4, 512
+"""How much a stride of 2 may lose before it is worth a word, and how much of the image itself, as neighbouring pixels
+say nearly the same; and the channels at which widths stay as they are."""
+
+DESIGNED, WAIST = 8, 4
+"""Times as wide as a bottleneck by design its neighbours may be: the largest expansion of MobileNets and their kin, the
+squeeze of SqueezeNet; and how much makes a waist elsewhere: the bottleneck of a ResNet without its shortcut."""
 
 
 @rule(
@@ -30,30 +39,34 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
 
     What a down-sampling loses cannot come back (data processing inequality): "expand channel by 2 then down sample so
     no excess information bottleneck". With "reduce the rows and cols both by 2, increase the channels by 2" the volume
-    halves; channels that grow only after the pool carry no more than the pool let through. The comparison is
-    with the narrowest place before, so that a block that widens to pool is not blamed. Places that hold no fewer values
-    than the input are left out, and so is the pool before a head, which may take as little as it likes. The other order
-    costs MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose.
+    halves; channels that grow only after the pool carry no more than the pool let through. The comparison is with the
+    narrowest place before, so that a block that widens to pool is not blamed. Places that hold no fewer values than the
+    input are left out, and so is the pool before a head, which may take as little as it likes. The other order costs
+    MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose: it is said only where
+    it is asked for, as are losses of up to 1/2.75 (Inception V3 loses that much), of up to 1/4 of the image itself,
+    whose neighbouring pixels say nearly the same, and those of a width that has grown to 512 channels and stays.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]
     early = [place for place in lossy if place not in shrinking]
-    if shrinking:
-        worst = max(shrinking, key=lambda place: place.shrinks)
-        text = (
-            f"{worst.path} leaves {worst.values} of the {worst.before:,} that came through the narrowest place before"
-        )
-        yield Case(
-            where=tuple(place.path for place in shrinking),
-            text=f"{text}, 1/{worst.before / worst.volume:.1f}; 1/{worst.usual:g} is usual",
-            evidence={
-                "before": worst.before,
-                "after": worst.volume,
-                "shrinks": worst.before / worst.volume,
-                "usual": worst.usual,
-            },
-            remedy=_widened(study, shrinking),
-        )
+    large = [place for place in shrinking if place.large]
+    for places, quiet in ((large, False), ([place for place in shrinking if place not in large], True)):
+        if places:
+            worst = max(places, key=lambda place: place.shrinks)
+            yield Case(
+                where=tuple(place.path for place in places),
+                text=f"{worst.path} leaves {worst.values} of the {worst.before:,} that came through the narrowest "
+                f"place before, 1/{worst.before / worst.volume:.1f}; 1/{worst.usual:g} is usual",
+                evidence={
+                    "before": worst.before,
+                    "after": worst.volume,
+                    "shrinks": worst.before / worst.volume,
+                    "usual": worst.usual,
+                },
+                remedy=_widened(study, places),
+                quiet=quiet,
+                under=("I8", "I7", "I3", "C6"),
+            )
     if early:
         worst = max(early, key=lambda place: place.later / place.volume)
         yield Case(
@@ -61,6 +74,8 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
             text=f"{worst.path} leaves {worst.values}; only after it do the features grow to {worst.later:,}",
             evidence={"before": worst.before, "after": worst.volume, "later": worst.later},
             remedy=_widened(study, early),
+            quiet=True,
+            under=("I8", "I7", "I3", "C6"),
         )
 
 
@@ -74,6 +89,7 @@ class _Place(NamedTuple):
         later: elements of the widest one after it, up to where one as narrow comes.
         shrinks: before / volume, less what odd sizes lose by being rounded down.
         usual: what it may shrink by: 2 for a stride of 2.
+        first: whether nothing before it holds fewer values than the input.
     """
 
     map: FeatureMap
@@ -82,10 +98,17 @@ class _Place(NamedTuple):
     later: int
     shrinks: float
     usual: float
+    first: bool
 
     @property
     def path(self) -> str:
         return self.map.node.path if self.map.node else ""
+
+    @property
+    def large(self) -> bool:
+        """Whether it loses so much that it matters."""
+        loss = TAIL_LOSS if self.first else LARGE_LOSS
+        return self.shrinks > self.usual * loss / 2 and self.map.shape[0] < CAPPED
 
     @property
     def values(self) -> str:
@@ -108,7 +131,8 @@ def _lossy(study: Study) -> list[_Place]:
                 even = pixels(previous.shape) / (pixels(x.shape) * stride[0] * stride[1])
                 usual = max(2.0, (stride[0] * stride[1]) ** 0.5)
                 later = wide.get(cut, 0)
-                place = _Place(x, cut.volume, narrowest, later, narrowest / cut.volume / max(1, even), usual)
+                shrinks = narrowest / cut.volume / max(1, even)
+                place = _Place(x, cut.volume, narrowest, later, shrinks, usual, narrowest == input)
                 if place.shrinks > usual or later >= 2 * cut.volume:
                     found.append(place)
             previous = x
@@ -140,66 +164,145 @@ def _widened(study: Study, places: list[_Place]) -> Remedy:
     "Architecture', section 2; Sandler et al. 2018, section 3.2",
 )
 def narrow_waist(study: Study) -> Iterator[Case]:
-    """A place that all information passes and that is less than half as wide as what lies on both sides of it.
+    """A place that all information passes and that is a quarter as wide, or less, as what lies on both sides of it.
 
     "Need to track feature map data size as it flows through the network to make sure that there are no information
-    killing bottlenecks": a wide map after a narrow one holds no more than the narrow one did. Every cut of the graph
-    counts, so a shortcut, a dense connection or a parallel branch takes information around a narrow layer. Compared
-    are places of equal resolution that hold fewer values than the input. SqueezeNet's squeeze layers "create an
-    information bottleneck" on purpose, for few parameters; a bypass around the module (SqueezeNet, section 6) removes
-    it. A linear bottleneck, without a nonlinearity on the narrow map, loses nothing but dimensions that the features
-    do not fill (MobileNet V2), and is left alone.
+    killing bottlenecks": a wide map after a narrow one holds no more than the narrow one did. Compared are the channels
+    that all information passes, with those of their neighbours at the same resolution and across one down-sampling;
+    every cut of the graph counts, so a shortcut, a dense connection or a parallel branch takes information around a
+    narrow layer. Leaving its nonlinearity out does not open a waist: 4 channels stay 4. Bottlenecks by design are left
+    alone: the linear ones of MobileNet V2, between expansions of up to 8 times. Said only where they are asked for are
+    waists between neighbours of less than 4 times the width, and the squeeze layers of SqueezeNet, which feed parallel
+    branches at an eighth and "create an information bottleneck" on purpose, for few parameters; a bypass around the
+    module (SqueezeNet, section 6) removes it. What gives back an image of the input's shape may pass through as little
+    as it likes.
     """
-    found = [waist for waist in _waists(study) if min(waist.before, waist.after) > 2 * waist.cut.volume]
-    found = [waist for waist in found if _rectified(study, waist.cut)]
+    found = _waists(study)
     input = elements(study.account.input)
-    if found:
-        worst = max(found, key=lambda waist: min(waist.before, waist.after) / waist.cut.volume)
-        yield Case(
-            where=tuple(_path(waist.cut) for waist in found),
-            text=f"all information passes {_values(worst.cut)}, between {worst.before:,} before and {worst.after:,} "
-            f"after; the input has {input:,}",
-            evidence={
-                "narrowest": worst.cut.volume,
-                "before": worst.before,
-                "after": worst.after,
-                "input": input,
-                "places": len(found),
-            },
-            remedy=_opened(study, found),
-        )
+    for narrow in (False, True):
+        those = [waist for waist in found if waist.quiet == narrow]
+        if those:
+            worst = max(those, key=lambda waist: waist.factor)
+            yield Case(
+                where=tuple(_path(waist.cut) for waist in those),
+                text=f"all information passes {_values(worst.cut)}, between {worst.before:,} channels before and "
+                f"{worst.after:,} after",
+                evidence={
+                    "narrowest": worst.width,
+                    "before": worst.before,
+                    "after": worst.after,
+                    "values": worst.cut.volume,
+                    "input": input,
+                    "places": len(those),
+                },
+                remedy=_opened(study, those),
+                quiet=narrow,
+            )
     yield from _fewer_than_classes(study)
 
 
-def _waists(study: Study) -> list[Waist]:
-    """The waists within each run of cuts of equal resolution."""
-    input = elements(study.account.input)
-    runs = groupby(study.cuts, lambda cut: {pixels(x.shape) for x in cut.maps})
-    return [waist for _, run in runs for waist in waists(list(run)) if waist.cut.volume < input]
+class _Narrow(NamedTuple):
+    """A waist: a cut that is much narrower than its neighbours.
+
+    Attributes:
+        cut: the maps.
+        width: channels of them together.
+        before: channels of the widest cut before, up to where one as narrow comes.
+        after: likewise after it.
+        quiet: whether it is one that designers choose.
+    """
+
+    cut: Cut
+    width: int
+    before: int
+    after: int
+    quiet: bool
+
+    @property
+    def factor(self) -> float:
+        return min(self.before, self.after) / self.width
 
 
-def _rectified(study: Study, cut: Cut) -> bool:
-    """Whether every map of a cut goes, perhaps normalised, into a nonlinearity that leaves no negative values."""
+def _waists(study: Study) -> list[_Narrow]:
+    if study.output.shape == study.graph.inputs[0].shape:
+        return []
+    end = study.depth(study.classifier.output) if study.classifier else None
+    turned = channels_last(study)
+    deep = [cut for cut in study.cuts if end is None or max(map(study.depth, cut.maps)) < end]
+    deep = [cut for cut in deep if turned.isdisjoint(cut.maps)]
+    runs = [(size, list(run)) for size, run in groupby(deep, _resolution)]
+    found: list[_Narrow] = []
+    for i, (size, run) in enumerate(runs):
+        if size is None:
+            continue
+        sides = [
+            [cut for other, cuts in runs[j : j + 1] if other and len(other) == len(size) == 2 for cut in cuts]
+            for j in (max(0, i - 1) if i else len(runs), i + 1)
+        ]
+        single = [[cut for cut in cuts if len(cut.maps) == 1] for cuts in sides]
+        sides = [single[0][-1:], single[1][:1]]
+        channels = {cut.maps: Cut(cut.maps, _channels(cut)) for cut in [*sides[0], *run, *sides[1]]}
+        inner = {cut.maps: cut for cut in run}
+        for cut, before, after in waists(list(channels.values())):
+            if cut.maps in inner and min(before, after) > 2 * cut.volume:
+                waist = _Narrow(inner[cut.maps], cut.volume, before, after, quiet=False)
+                if not (waist.factor < DESIGNED and _linear(study, waist.cut)):
+                    designed = waist.factor < WAIST or (waist.factor <= DESIGNED and _feeds_branches(study, waist.cut))
+                    found.append(waist._replace(quiet=designed))
+    return found
+
+
+def _resolution(cut: Cut) -> tuple[int, ...] | None:
+    """Rows and columns of the maps of a cut, length of its sequences; None where they differ."""
+    sizes = {x.shape[1:] if len(x.shape) == 3 else x.shape[:-1] for x in cut.maps}
+    size = next(iter(sizes)) if len(sizes) == 1 else None
+    return () if size == (1, 1) else size
+
+
+def _channels(cut: Cut) -> int:
+    return sum(x.shape[0] if len(x.shape) == 3 else x.shape[-1] for x in cut.maps)
+
+
+def _linear(study: Study, cut: Cut) -> bool:
+    """Whether no map of a cut goes, perhaps normalised, into a nonlinearity that leaves no negative values."""
     for x in cut.maps:
         reader = study.only_reader(x)
         while reader is not None and isinstance(reader.layer, NORMALISATIONS):
             reader = study.only_reader(reader.output)
         after = x if reader is None or study.rows[reader].weights else reader.output
-        if study.intervals[after].low < 0:
+        if study.intervals[after].low >= 0:
             return False
     return True
 
 
-def _opened(study: Study, found: list[Waist]) -> Remedy:
-    """The convolutions of these cuts as wide as half of the narrower side."""
+def _feeds_branches(study: Study, cut: Cut) -> bool:
+    """Whether what a cut holds is read, once it is normalised and rectified, by several layers with weights."""
+    x = cut.maps[0]
+    while (reader := study.only_reader(x)) is not None and not isinstance(reader.layer, Conv):
+        x = reader.output
+    return len(cut.maps) == 1 and sum(study.rows[node].weights > 0 for node in study.readers[x]) > 1
+
+
+def _opened(study: Study, found: list[_Narrow]) -> list[Remedy]:
+    """The convolutions of these cuts as wide as half of the narrower side, or a way around them."""
     layers: dict[Node, tuple[Layer, ...]] = {}
+    said: list[str] = []
     for waist in found:
-        factor = ceil(min(waist.before, waist.after) / (2 * waist.cut.volume))
+        factor = ceil(waist.factor / 2)
         for x in waist.cut.maps:
-            if x.node is not None and isinstance(x.node.layer, Conv):
-                layers[x.node] = (x.node.layer.replace(channels=factor * x.node.layer.channels),)
-    text = "widen them to half of what lies beside them; or put a shortcut around each, or leave its nonlinearity out"
-    return study.remedy(text, layers) if layers else Remedy(text)
+            node = x.node
+            while node is not None and len(node.inputs) == 1 and not isinstance(node.layer, (Conv, FullyConnected)):
+                node = node.inputs[0].node
+            if node is not None and isinstance(node.layer, (Conv, FullyConnected)) and node not in layers:
+                is_conv = isinstance(node.layer, Conv)
+                width = factor * node.output.shape[0 if is_conv else -1]
+                layers[node] = (node.layer.replace(**{"channels" if is_conv else "features": width}),)
+                said.append(f"{node.path} to {width:,}")
+    text = "open it to half of what lies beside it" if len(found) == 1 else "open them to half of what lies beside them"
+    opened = study.remedy(f"{text}: {', '.join(said)}", layers) if layers else Remedy(text)
+    if any(waist.before != waist.after and not waist.quiet for waist in found):
+        return [opened]  # a shortcut would need a projection
+    return [opened, Remedy("put a shortcut around " + ("it" if len(found) == 1 else "each"))]
 
 
 def _fewer_than_classes(study: Study) -> Iterator[Case]:
@@ -217,7 +320,9 @@ def _fewer_than_classes(study: Study) -> Iterator[Case]:
         text=f"all information passes {_values(cut)}, for {classes:,} classes",
         evidence={"narrowest": cut.volume, "classes": classes},
         remedy=Remedy(f"give it at least {classes:,} values"),
-        severity="note" if 10 * cut.volume**2 >= classes**2 else None,
+        severity="note" if FEW_FEATURES * cut.volume >= classes else None,
+        quiet=2 * cut.volume >= classes,
+        under=("I1", "I3", "I8", "I7"),
     )
 
 

@@ -1,14 +1,13 @@
-"""Rules about where parameters and arithmetic are spent: head, tail, branches."""
+"""Rules about where parameters and arithmetic are spent: head and branches."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from cnnatomy.critique.branches import branches
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.study import Study
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Fix, Remedy
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, ReLU
@@ -120,69 +119,6 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     if widen:
         said += f"; before it a 1x1 convolution to {channels:,} channels, no fewer than classes"
     return remedy._replace(text=f"{said}; the head has {remedy.after.parameters - body:,} of {head.parameters:,}")
-
-
-@rule("C6", "tail", "note", "lecture 001, 'Tail: Data To Weak Features'; Zeiler and Fergus 2013, section 4.1")
-def tail(study: Study) -> Iterator[Case]:
-    """A tail that reduces the image too timidly or too fast.
-
-    Neighbouring pixels say nearly the same, and a tail finds weak features only: "aggressive down sampling (but don't
-    lose useful information)", usually by 4 a side. Too timid: maps larger than a quarter of the input a side (and than
-    64, three halvings from the 8 of a last map) take more than a fifth of all MACs, as much as an even share of one of
-    five levels; where pixels are the output, more than half. Too fast: one layer with weights, and the pools after it,
-    leave fewer than one pixel of 7x7 and less than half of the values; with 7x7 and stride 2 in place of AlexNet's
-    11x11 and stride 4 the first features were better. Patches that keep all values are not concerned.
-    """
-    yield from _timid(study)
-    yield from _hasty(study)
-
-
-def _timid(study: Study) -> Iterator[Case]:
-    shape, macs = study.graph.inputs[0].shape, study.account.totals.macs
-    if len(shape) != 3 or not macs:
-        return
-    quarter = -(-shape[1] // 4) * -(-shape[2] // 4)
-    rows = [study.rows[node] for node in study.convolutions]
-    large = [row for row in rows if pixels(row.output) > max(quarter, 64 * 64)]
-    spent = sum(row.macs for row in large)
-    if spent <= macs * (0.2 if study.task == "classification" else 0.5):
-        return
-    later = sum(row.macs * min(1.0, quarter / pixels(row.output)) for row in large)
-    yield Case(
-        where=tuple(row.path for row in large),
-        text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
-        evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
-        remedy=Remedy(
-            f"reduce by 4 a side before these layers: there they take about {later / spent:.0%} of these MACs"
-        ),
-        severity="warning",
-    )
-
-
-def _hasty(study: Study) -> Iterator[Case]:
-    start: FeatureMap | None = None
-    nodes: list[Node] = []
-    for before, after in itertools.pairwise(study.spine):
-        node = after.node
-        if node is None or node.inputs != (before,) or pixels(after.shape) == 1:
-            start = None
-            continue
-        if study.rows[node].weights:
-            start, nodes = before, []
-        nodes.append(node)
-        if start is None or pixels(after.shape) * 49 > pixels(start.shape) or node.inputs[0].shape == after.shape:
-            continue
-        if elements(after.shape) * 2 < elements(start.shape):
-            sides = f"{dimensions(start.shape)} becomes {dimensions(after.shape)}"
-            yield Case(
-                where=tuple(n.path for n in nodes if n is nodes[0] or n.output.shape != n.inputs[0].shape),
-                text=f"{sides} with one layer of weights, "
-                f"{pixels(after.shape) / pixels(start.shape):.1%} of the pixels and "
-                f"{elements(after.shape) / elements(start.shape):.0%} of the values",
-                evidence={"before": start.shape, "after": after.shape},
-                remedy=Remedy("halve the sides twice at most for each layer with weights, and double the channels"),
-            )
-            return
 
 
 @rule(

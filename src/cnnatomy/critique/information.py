@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import groupby, pairwise
 from math import ceil, log2
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.scaling import scaled
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
-from cnnatomy.layers.layer import Layer, dimensions, elements
+from cnnatomy.layers.layer import Layer, dimensions, elements, pair
 from cnnatomy.layers.training import NORMALISATIONS
 
 MIN_SIDE, USUAL_SIDE, MAX_SIDE = 6, 7, 8
 """Positions a side of the last map: "target a feature size of 6 - 8 x 6 - 8 or larger"; ImageNet inputs give 7."""
+
+FEW_FEATURES = 6
+"""Classes for each feature with which a classifier is too narrow; with fewer than that it is a matter of taste."""
+
+FEW_ENOUGH = 4
+"""Positions a side with which many a network for small inputs does well."""
+
+SMALL_INPUT = 192
+"""Pixels a side below which 4 to 5 positions a side are usual."""
 
 
 @rule(
@@ -30,9 +41,10 @@ def few_features(study: Study) -> Iterator[Case]:
 
     The scores of all classes are then linear combinations of fewer numbers, so they cannot vary independently (the
     softmax bottleneck). The linear classifier "works best when the number of features is same order of magnitude or
-    larger than the number of classes"; the personal notes ask for a feature per class. A note while the order of
-    magnitude is the same, to the nearest power of ten. More features cost few MACs after the global average (Howard et
-    al. 2019, MobileNet V3, section 5.1). Classes that resemble each other can share features.
+    larger than the number of classes"; the personal notes ask for a feature per class. A note down to a sixth as many
+    features as classes (the smallest vision transformer has 192 for 1,000), and with at least half as many said only
+    where it is asked for: ResNet-18 has 512 for 1,000 classes, and classes that resemble each other can share features.
+    More features cost few MACs after the global average (Howard et al. 2019, MobileNet V3, section 5.1).
     """
     node, classes = study.classifier, study.classes
     if node is None or classes is None or len(node.output.shape) == 2 or not tells_classes_apart(study, node):
@@ -50,7 +62,9 @@ def few_features(study: Study) -> Iterator[Case]:
         text=f"{node.path} has {several(features, 'feature')} for {classes:,} classes",
         evidence={"features": features, "classes": classes},
         remedy=remedy,
-        severity="note" if 10 * features**2 >= classes**2 else None,
+        severity="note" if FEW_FEATURES * features >= classes else None,
+        quiet=2 * features >= classes,
+        under=("I8", "I7"),
     )
 
 
@@ -115,9 +129,12 @@ def last_map_size(study: Study) -> Iterator[Case]:
     """The last map is smaller than 6 to 8 a side before the global average, or far larger than needed.
 
     "Target a feature size of 6 - 8 x 6 - 8 or larger before global avg pooling": with fewer positions the average is
-    over few estimates, most of which have seen the border. ImageNet's 224 pixels give 7x7. With more than 16 a side
-    another down-sampling would still leave more than 8, and would quarter the cost of what comes before; that is a
-    note, and none of it where objects are small, or where a head needs to know where they are.
+    over few estimates, most of which have seen the border. ImageNet's 224 pixels give 7x7. With 4 or 5 a side it is a
+    note that is said only where it is asked for (ResNets on 32 pixels and MobileNets on 128 end in 4x4), and so it is
+    for networks with several exits, whose coarse maps are made beside finer ones. With more than 16 a side another
+    down-sampling would still leave more than 8, and would quarter the cost of what comes after it; that is a note, from
+    32 on unasked, unless it stays at the resolution of its patches as ConvMixer does, and none of it where objects are
+    small, or where a head needs to know where they are.
     """
     last = _last_map(study)
     if last is None or last.pool is None:
@@ -132,32 +149,57 @@ def last_map_size(study: Study) -> Iterator[Case]:
         text=f"the last map is {size} of {whole} input: {several(positions, 'position')} to pool; "
         f"{MIN_SIDE} to {MAX_SIDE} a side are usual",
         evidence={"rows": last.map.shape[1], "columns": last.map.shape[2], "positions": positions},
-        remedy=_larger_input(study, last) if few else _one_more_pool(study, last),
-        severity=None if few else "note",
+        remedy=_more_positions(study, last) if few else _one_more_stage(study, last),
+        severity=None if least < FEW_ENOUGH else "note",
+        quiet=exits(study) if least < FEW_ENOUGH else least < 4 * MAX_SIDE or _stays(study),
+        under=("I3",) if few else ("C6", "S1"),
     )
 
 
-def _larger_input(study: Study, last: LastMap) -> Remedy:
-    """An input of which the last map has 7 positions a side, in steps of its stride."""
-    channels, *whole = study.account.input
-    stride = study.account.fields[last.map].stride
-    sizes = zip(whole, last.map.shape[1:], stride, strict=True)
-    size = [n + ceil(max(0, USUAL_SIDE - m) * s) if n > 1 else 1 for n, m, s in sizes]
-    text = (
-        f"use an input of {dimensions(tuple(size))}, of which {USUAL_SIDE} a side are left, or down-sample less often"
+def _stays(study: Study) -> bool:
+    """Whether maps become smaller once only, by more than 2 a side: by patches."""
+    sizes = {node.output.shape[1:] for node in study.downsamplings}
+    return len(sizes) == 1 and max(study.account.fields[study.last_map].stride) > 2
+
+
+def exits(study: Study) -> bool:
+    """Whether several outputs say the same at inference, from maps of different depth."""
+    made = {node.output for node in study.inference}
+    return sum(x.shape == study.output.shape for x in study.graph.outputs if x in made) > 1
+
+
+def _more_positions(study: Study, last: LastMap) -> list[Remedy]:
+    """The last stride out of the way, and padding where layers have none and so eat the border."""
+    eaten = [node for node in study.convolutions if node in study.ancestors and _eats_border(node)]
+    found = []
+    if eaten:
+        layers: dict[Node, tuple[Layer, ...]] = {node: (_padded(node.layer),) for node in eaten}
+        found.append(
+            study.remedy(f"pad the convolutions that shrink the map by reading no border: {len(eaten)}", layers)
+        )
+    short = ceil(log2(MIN_SIDE / min(_sides(study, last.map))))
+    return [*found, *less_often(study, short, first=False)] if study.downsamplings else found
+
+
+def _eats_border(node: Node) -> bool:
+    layer = node.layer
+    return isinstance(layer, (Conv, DepthwiseConv)) and max(pair(layer.kernel)) > 1 and layer.padding == 0
+
+
+def _padded(layer: Layer) -> Layer:
+    rows, columns = pair(layer.kernel) if isinstance(layer, (Conv, DepthwiseConv)) else (1, 1)
+    return layer.replace(padding=(rows // 2, columns // 2))
+
+
+def _one_more_stage(study: Study, last: LastMap) -> Remedy:
+    """Where the second half of the last stage begins there is room for one stage more."""
+    stage = [x.node for x in study.spine if x.shape[1:] == last.map.shape[1:] and x.node and study.rows[x.node].weights]
+    rows, columns, channels = last.map.shape[1] // 2, last.map.shape[2] // 2, last.map.shape[0]
+    place = f" at {stage[len(stage) // 2].path}" if stage else ""
+    return Remedy(
+        f"down-sample once more in the middle of the last stage{place}, which leaves {rows}x{columns}, and double its "
+        f"{channels:,} channels from there on: for as many MACs each position sees twice as far"
     )
-    if last.pool is None or not isinstance(last.pool.layer, GlobalAvgPool):
-        return Remedy(text)
-    return study.remedy(text, input=(channels, *size))
-
-
-def _one_more_pool(study: Study, last: LastMap) -> Remedy:
-    first = next(x for x in study.spine if x.shape[1:] == last.map.shape[1:]).node
-    rows, columns = last.map.shape[1] // 2, last.map.shape[2] // 2
-    text = f"down-sample once more, which leaves {rows}x{columns}"
-    if first is None:
-        return Remedy(text)
-    return study.remedy(f"{text}: by a 2x2 max pool after {first.path}", {first: (first.layer, MaxPool(2))})
 
 
 @rule("I3", "down-samplings", "warning", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
@@ -166,8 +208,11 @@ def down_samplings(study: Study) -> Iterator[Case]:
 
     "5 down sampling stages take ImageNet inputs to N x 7 x 7": an input of n pixels a side has room for as many
     halvings as leave at least 6. What was designed for 224 pixels and is given 32 sums up all there is to see before
-    its last stages begin. Too few stages show in the size of a vectorised head, whose first layer has weights for every
-    position; before a global average they show in the size of the last map.
+    its last stages begin. One stage too many that leaves 4 a side is a note, on inputs below 192 pixels only where it
+    is asked for, and so it is for networks with several exits. Too few stages show in the size of a vectorised head,
+    whose first layer has weights for every position; before a global average they show in the size of the last map.
+    Each stride that is taken out quadruples the MACs of all that comes after it; with half the width they are as many
+    as before, which is how He et al. 2015 made the ResNets for 32 pixels (section 4.2).
     """
     last = _last_map(study)
     if last is None:
@@ -176,24 +221,66 @@ def down_samplings(study: Study) -> Iterator[Case]:
     by_stride = round(log2(study.account.fields[last.map].stride[axis]))
     by_size = round(log2(n / last.map.shape[1 + axis]))  # more where maps have no padding
     room = max(0, (n // MIN_SIDE).bit_length() - 1)
+    stages, least = by_stride, min(_sides(study, last.map))
     many, few = min(by_stride, by_size) > room, max(by_stride, by_size) < room - 1
     if not many and not (few and last.pool is None):
         return
-    stages = by_stride
-    evidence = {"stages": stages, "room": room, "input": n, "last": min(_sides(study, last.map))}
+    evidence = {"stages": stages, "room": room, "input": n, "last": least}
     text = f"{several(stages, 'down-sampling stage')} for {n} pixels: {room} would leave {n >> room}"
     if few:
         remedy = Remedy(f"down-sample {room - stages} times more, or pool to {USUAL_SIDE}x{USUAL_SIDE} before the head")
-        yield Case((last.map.node.path if last.map.node else "input",), text, evidence, remedy, "note")
+        yield Case(
+            (last.map.node.path if last.map.node else "input",), text, evidence, remedy, "note", under=("C1", "C6")
+        )
         return
-    where = [node.path for node in study.downsamplings]
-    yield Case(tuple(where), text, evidence, fewer_stages(study, stages - room, first=room < 5))
+    enough = least >= FEW_ENOUGH
+    yield Case(
+        where=tuple(node.path for node in study.downsamplings),
+        text=f"{text}, these leave {last.size}",
+        evidence=evidence,
+        remedy=less_often(study, stages - room, first=room < 5),
+        severity="note" if enough else None,
+        quiet=(enough and n < SMALL_INPUT) or exits(study),
+    )
+
+
+def less_often(study: Study, number: int, first: bool) -> list[Remedy]:
+    """Fewer strides; where they alone would be dear, with half the width for each, so that MACs stay near."""
+    layers, chosen = _without_strides(study, number, first)
+    plain = fewer_stages(study, number, first)
+    if plain.change is None or not study.dear(plain):
+        return [plain]
+    return [_narrowed(study, layers, chosen, 2**halvings) for halvings in (number, number - 1) if halvings]
+
+
+def _narrowed(study: Study, layers: dict[Node, tuple[Layer, ...]], chosen: str, by: int) -> Remedy:
+    """These layers without their strides, and all widths divided."""
+    narrow = scaled(study, lambda _: Fraction(1, by))
+    changed: dict[Node, tuple[Layer, ...]] = {node: (layer,) for node, layer in narrow.items()}
+    for node, chain in layers.items():
+        wide = narrow.get(node)
+        changed[node] = tuple(layer.replace(**_width(wide)) for layer in chain) if wide else chain
+    widths = [layer.channels for chain in changed.values() for layer in chain if isinstance(layer, Conv)]
+    left = f" (at most {max(widths):,} channels are left)" if widths else ""
+    return study.remedy(f"take the stride out of {chosen}, and divide all widths by {by}{left}", changed)
+
+
+def _width(layer: Layer) -> dict[str, int]:
+    return {"channels": layer.channels, "groups": layer.groups} if isinstance(layer, Conv) else {}
 
 
 def fewer_stages(study: Study, number: int, first: bool) -> Remedy:
     """No stride in the first stages, where the tail takes too much of a small input, or else in the last."""
+    layers, chosen = _without_strides(study, number, first)
+    text = f"take the stride out of {chosen.partition(' (')[0]}"
+    return study.remedy(text, layers) if layers else Remedy(text)
+
+
+def _without_strides(study: Study, number: int, first: bool) -> tuple[dict[Node, tuple[Layer, ...]], str]:
+    """The layers of so many stages without their strides, and what to call them; none if there are not so many."""
     stages = [list(nodes) for _, nodes in groupby(study.downsamplings, lambda node: node.output.shape[1:])]
     layers: dict[Node, tuple[Layer, ...]] = {}
+    paths: list[str] = []
     left = number
     for nodes in stages if first else reversed(stages):
         if left <= 0:
@@ -201,16 +288,19 @@ def fewer_stages(study: Study, number: int, first: bool) -> Remedy:
         before, after = nodes[0].inputs[0].shape, nodes[0].output.shape
         left -= round(log2(max(2, before[1] / after[1], before[2] / after[2])))
         layers.update({node: _without_stride(node) for node in nodes})
-    text = f"take the stride out of the {'first' if first else 'last'} " + (
-        "stage" if number == 1 else f"{number} stages"
-    )
-    return study.remedy(text, layers) if left <= 0 else Remedy(text)
+        paths.append(nodes[0].path)
+    chosen = f"the {'first' if first else 'last'} " + ("stage" if number == 1 else f"{number} stages")
+    return (layers, f"{chosen} ({', '.join(paths)})") if left <= 0 else ({}, chosen)
 
 
 def _without_stride(node: Node) -> tuple[Layer, ...]:
-    if isinstance(node.layer, (MaxPool, AvgPool, Subsample)):
+    """Without its stride; a large kernel that reads the image itself becomes one of 3x3, as small images want."""
+    layer = node.layer
+    if isinstance(layer, (MaxPool, AvgPool, Subsample)):
         return ()
-    return (node.layer.replace(stride=1),) if isinstance(node.layer, (Conv, DepthwiseConv)) else (node.layer,)
+    if isinstance(layer, Conv) and node.inputs[0].node is None and min(pair(layer.kernel)) > 3:
+        return (layer.replace(stride=1, kernel=3, padding=1),)
+    return (layer.replace(stride=1),) if isinstance(layer, (Conv, DepthwiseConv)) else (layer,)
 
 
 @rule(
@@ -225,8 +315,8 @@ def output_without_pixels(study: Study) -> Iterator[Case]:
 
     Segmentation says what each pixel is, and after a global average, or a vectorisation, nothing is left of where
     things are. The classifier has to read the positions of the last map one by one, as a 1x1 convolution, and what it
-    says is enlarged to the size of the image (`MapHead`). The rule asks only where the task is given as
-    segmentation, so that it does not object to what is to be the body of another network.
+    says is enlarged to the size of the image (`MapHead`). The rule asks only where the task is given as segmentation,
+    so that it does not object to what is to be the body of another network.
     """
     if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
         return

@@ -1,0 +1,200 @@
+"""Rules about how wide a network is at each resolution: it should become wider as its maps become smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import log2
+from typing import NamedTuple
+
+from cnnatomy.critique.information import exits
+from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.scaling import channels_last, scaled, times
+from cnnatomy.critique.study import Study, pixels
+from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
+from cnnatomy.layers.layer import Shape, dimensions
+
+GROWS, SHRINKS = 1.25, 1.5
+"""Times as wide as before, or as narrow: what counts as growing, and as shrinking."""
+
+CAPPED = 256
+"""Channels at which a width that has grown may stay as it is; VGG and U-Net stay at 512."""
+
+THINNEST = 16
+"""Channels with which a remedy may let a network begin."""
+
+
+class _Level(NamedTuple):
+    """The maps of one resolution that all information passes, where layers with weights work at it.
+
+    Attributes:
+        size: rows and columns.
+        widest: the most channels of a map.
+        carried: channels of the last map, which the next down-sampling reads.
+        entrance: what makes the first map.
+    """
+
+    size: Shape
+    widest: int
+    carried: int
+    entrance: Node
+
+
+def _levels(study: Study) -> list[_Level]:
+    """The levels of a classifier of images, from the finest; up to where a map becomes larger again."""
+    if study.task != "classification" or pixels(study.output.shape) > 1 or len(study.output.shape) != 1:
+        return []
+    if len(study.account.input) != 3 or min(study.account.input[1:]) == 1 or exits(study):
+        return []
+    runs: list[list[FeatureMap]] = []
+    turned = channels_last(study)
+    for x in study.spine:
+        if x in turned:
+            continue
+        if len(x.shape) != 3 or pixels(x.shape) == 1 or (runs and pixels(x.shape) > pixels(runs[-1][0].shape)):
+            break
+        if runs and x.shape[1:] == runs[-1][0].shape[1:]:
+            runs[-1].append(x)
+        else:
+            runs.append([x])
+    levels: list[_Level] = []
+    depth = 0
+    for run in runs:
+        worked = [x for x in run if study.depth(x) > depth]
+        if worked and worked[0].node is not None:
+            channels = [x.shape[0] for x in run if study.depth(x)]
+            levels.append(_Level(run[0].shape[1:], max(channels), channels[-1], worked[0].node))
+        depth = study.depth(run[-1])
+    return levels
+
+
+def _halvings(first: _Level, last: _Level) -> int:
+    return round(log2(max(before / after for before, after in zip(first.size, last.size, strict=True))))
+
+
+def _told(levels: Sequence[_Level], widths: Sequence[int]) -> str:
+    return ", ".join(f"{width:,} at {dimensions(level.size)}" for level, width in zip(levels, widths, strict=True))
+
+
+@rule(
+    "I7",
+    "flat-width",
+    "warning",
+    "lecture 001, 'Body: Weak Features To Strong Features'; Simonyan and Zisserman 2014, section 2.1; "
+    "Szegedy et al. 2015, 'Rethinking the Inception Architecture', section 2; Radosavovic et al. 2020, section 3.2",
+)
+def flat_width(study: Study) -> Iterator[Case]:
+    """The width stays the same while the maps become smaller.
+
+    "Reduce the rows and cols both by 2, increase the channels by 2": with as many channels as before each halving of
+    the sides leaves a quarter of the values, and a quarter of the arithmetic, so that most of the work is done on the
+    first, weak features and little is left to tell classes apart by. VGG, ResNet and what came after double the width,
+    and the good designs among many that Radosavovic et al. drew at random grow wider stage by stage. Asked are
+    classifiers of images that halve their sides three times or more at one width, or twice if they never grow at all.
+    One width at the end, after it has grown to 256 or more (VGG's 512), is usual, and a note where it has grown to
+    less. Networks that stay at one resolution after their first layer (vision transformers, ConvMixer) are not
+    concerned, and neither are those whose output is a map.
+    """
+    levels = _levels(study)
+    run = max(_flat_runs(levels), key=lambda run: _halvings(levels[run[0]], levels[run[-1]]), default=None)
+    if run is None:
+        return
+    first, last = levels[run[0]], levels[run[-1]]
+    halvings = _halvings(first, last)
+    whole = len(run) == len(levels)
+    if halvings < (2 if whole else 3) or (run[0] > 0 and first.widest >= CAPPED):
+        return
+    part = [levels[i] for i in run]
+    yield Case(
+        where=tuple(level.entrance.path for level in part),
+        text=f"{several(first.carried, 'channel')} at {dimensions(first.size)}, no more at {dimensions(last.size)} "
+        f"after {several(halvings, 'halving')} of the sides: 1/{4**halvings:,} of the values",
+        evidence={
+            "halvings": halvings,
+            "widths": [level.widest for level in part],
+            "sides": [list(level.size) for level in part],
+        },
+        remedy=_growing(study, levels, run),
+        severity=None if first.widest <= 2 * levels[0].widest else "note",
+    )
+
+
+def _flat_runs(levels: Sequence[_Level]) -> Iterator[range]:
+    for i, level in enumerate(levels):
+        end = i + 1
+        while end < len(levels) and level.carried / SHRINKS < levels[end].widest <= GROWS * level.carried:
+            end += 1
+        if end - i > 1:
+            yield range(i, end)
+
+
+def _growing(study: Study, levels: Sequence[_Level], run: range) -> list[Remedy]:
+    """Twice the width with each halving, from the narrowest beginning, and from the widest for no more MACs."""
+    macs = study.account.totals.macs
+    part = [levels[i] for i in run]
+    found: list[tuple[tuple[int, ...], Remedy]] = []
+    for narrower in range(4 if run[0] == 0 else 1):
+        factors = [Fraction(2 ** _halvings(part[0], level), 2**narrower) for level in part]
+        widths = tuple(times(level.widest, factor) for level, factor in zip(part, factors, strict=True))
+        if widths[0] >= min(THINNEST, part[0].widest):
+            sizes = {level.size: factor for level, factor in zip(part, factors, strict=True)}
+            text = f"double the channels with each down-sampling: {_told(part, widths)}"
+            found.append((widths, _rescaled(study, text, sizes)))
+    near = [(widths, one) for widths, one in found if one.after is None or one.after.macs <= macs] or found[-1:]
+    return [one for _, one in dict([near[-1], near[0]]).items()]
+
+
+def _rescaled(study: Study, text: str, factors: dict[Shape, Fraction]) -> Remedy:
+    """Other widths at each resolution."""
+    layers = scaled(study, lambda node: factors.get(node.output.shape[1:], Fraction(1)))
+    return study.remedy(text, {node: (layer,) for node, layer in layers.items()})
+
+
+@rule(
+    "I8",
+    "shrinking-width",
+    "warning",
+    "lecture 001, 'Body: Weak Features To Strong Features' and 'Feature Map Size'; "
+    "Szegedy et al. 2015, 'Rethinking the Inception Architecture', section 2",
+)
+def shrinking_width(study: Study) -> Iterator[Case]:
+    """The channels become fewer while the maps become smaller.
+
+    A down-sampling takes three quarters of the positions; where it takes channels too, information is thrown away
+    twice, and none of it comes back (data processing inequality). It is also the dearer order: the many channels are
+    where the maps are large. "Increase the channels by 2" as rows and columns are halved. Asked are classifiers of
+    images in which a level is less than 1/1.5 as wide as what the down-sampling before it reads, and in which none
+    after it is as wide again. What becomes narrower at one resolution is a matter for narrow-waist and tail, as is
+    DenseNet's compression, after which the width grows again; networks whose output is a map are left out, as decoders
+    grow narrower.
+    """
+    levels = _levels(study)
+    found = []
+    for i, (before, after) in enumerate(pairwise(levels), start=1):
+        later = max(level.widest for level in levels[i:])
+        if SHRINKS * later <= before.carried:
+            found.append((before, after))
+    if not found:
+        return
+    widths = [level.widest for level in levels]
+    worst = max(found, key=lambda pair: pair[0].carried / pair[1].widest)
+    yield Case(
+        where=tuple(after.entrance.path for _, after in found),
+        text=f"the width falls as the maps become smaller: {_told(levels, widths)}",
+        evidence={
+            "widths": widths,
+            "sides": [list(level.size) for level in levels],
+            "shrinks": worst[0].carried / worst[1].widest,
+        },
+        remedy=_turned(study, levels, widths),
+    )
+
+
+def _turned(study: Study, levels: Sequence[_Level], widths: Sequence[int]) -> Remedy:
+    """The same widths, the narrowest first."""
+    rising = sorted(widths)
+    factors = {level.size: Fraction(new, old) for level, old, new in zip(levels, widths, rising, strict=True)}
+    after = [times(old, factors[level.size]) for level, old in zip(levels, widths, strict=True)]
+    return _rescaled(study, f"let the width grow as the maps become smaller: {_told(levels, after)}", factors)

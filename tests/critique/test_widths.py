@@ -1,0 +1,118 @@
+"""Widths at each resolution: they grow as the maps become smaller; MACs by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnatomy import Chain, Network, Residual
+from cnnatomy.critique.rule import Rule
+from cnnatomy.critique.widths import flat_width, shrinking_width
+from cnnatomy.design import Block, LinearHead
+from cnnatomy.layers import AvgPool, BatchNorm, Conv, DepthwiseConv, Interpolate, MaxPool, ReLU
+from findings import WELL_DESIGNED, after, found, only
+
+
+def strided(*widths: int, side: int = 64) -> Network:
+    """A convolution of stride 2 to each of these widths, the first at half of the side."""
+    steps = [Chain(Conv(width, 3, 2, 1), BatchNorm(), ReLU()) for width in widths]
+    return Network(steps[0], Chain(*steps[1:]), LinearHead(10), input=(3, side, side))
+
+
+def residual(*widths: int) -> Network:
+    """Blocks with a projection, each at half the side of the one before."""
+
+    def block(width: int) -> Block:
+        branch = Chain(Conv(width, 3, 2, 1), BatchNorm(), ReLU(), Conv(width, 3, padding=1), BatchNorm())
+        return Residual(branch, shortcut=Chain(AvgPool(2), Conv(width, 1), BatchNorm()), after=ReLU())
+
+    tail = Chain(Conv(widths[0], 3, padding=1), BatchNorm(), ReLU())
+    return Network(tail, Chain(*map(block, widths[1:])), LinearHead(10), input=(3, 64, 64))
+
+
+@pytest.mark.parametrize("rule", [flat_width, shrinking_width], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(*WELL_DESIGNED, "vgg-16", "alexnet", "googlenet", "lenet-5", "squeezenet-1.0", "mobilenet-v1-0.25"),
+        *("resnet-20-cifar", "densenet-264", "shufflenet-g3", "nasnet-a-mobile", "msdnet-cifar"),
+    ],
+)
+def test_the_classics_grow_wider_as_their_maps_become_smaller(rule: Rule, name: str) -> None:
+    assert found(rule, name) == []
+
+
+@pytest.mark.parametrize("make", [strided, residual])
+def test_one_width_through_all_strides_is_too_little(make) -> None:
+    finding = only(flat_width, make(64, 64, 64, 64))
+    assert (finding.severity, finding.evidence["halvings"]) == ("warning", 3)
+    assert finding.evidence["widths"] == [64, 64, 64, 64]
+    assert found(flat_width, make(64, 128, 256, 512)) == []
+
+
+def test_the_width_that_doubles_costs_no_more_macs() -> None:
+    """16, 32, 64 and 128 channels at 32, 16, 8 and 4 a side, or half or twice as many."""
+    design = strided(64, 64, 64, 64)
+    finding = only(flat_width, design)
+    graph = after(finding, design)
+    assert [node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)] == [16, 32, 64, 128]
+    conv = 32**2 * 27 * 16 + 16**2 * 144 * 32 + 8**2 * 288 * 64 + 4**2 * 576 * 128
+    assert finding.remedies[0].after.macs == conv + 128 * 10
+    assert "16 at 32x32, 32 at 16x16, 64 at 8x8, 128 at 4x4" in finding.remedies[0].text
+    assert all(remedy.after.macs <= design.account().totals.macs for remedy in finding.remedies)
+
+
+def test_one_width_after_a_narrow_tail_is_as_flat() -> None:
+    assert only(flat_width, strided(32, 64, 64, 64, 64)).severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("widths", "severity"),
+    [((64, 128, 256, 512, 512, 512, 512), None), ((32, 64, 128, 128, 128, 128), "note"), ((32, 64, 64), None)],
+)
+def test_one_width_at_the_end_is_usual(widths: tuple[int, ...], severity: str | None) -> None:
+    assert [finding.severity for finding in found(flat_width, strided(*widths, side=256))] == [severity] * bool(
+        severity
+    )
+
+
+def test_depthwise_layers_follow_the_width_of_what_they_read() -> None:
+    steps = [Chain(DepthwiseConv(3, 2, 1), ReLU(), Conv(64, 1), ReLU()) for _ in range(3)]
+    design = Network(Conv(64, 3, 2, 1), Chain(ReLU(), *steps), LinearHead(10), input=(3, 64, 64))
+    graph = after(only(flat_width, design), design)
+    assert graph.nodes[-1].inputs[0].shape == (128,)
+
+
+def test_patches_of_one_resolution_have_one_width() -> None:
+    blocks = Chain(*[Chain(Conv(64, 3, padding=1), ReLU()) for _ in range(4)])
+    design = Network(Conv(64, 8, 8), Chain(ReLU(), blocks), LinearHead(10), input=(3, 224, 224))
+    assert found(flat_width, design) == []
+
+
+@pytest.mark.parametrize("make", [strided, residual])
+def test_channels_that_become_fewer_throw_information_away(make) -> None:
+    finding = only(shrinking_width, make(256, 128, 64))
+    assert (finding.severity, finding.evidence["widths"], finding.evidence["shrinks"]) == ("warning", [256, 128, 64], 2)
+    assert found(flat_width, make(256, 128, 64)) == []
+    assert found(shrinking_width, make(64, 128, 256)) == []
+    after(finding, make(256, 128, 64))
+
+
+def test_the_same_widths_in_rising_order_are_cheaper() -> None:
+    design = strided(256, 128, 64)
+    graph = after(only(shrinking_width, design), design)
+    assert [node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)] == [64, 128, 256]
+
+
+def test_a_little_less_and_less_before_more_are_no_matter_for_it() -> None:
+    assert found(shrinking_width, strided(64, 48, 48)) == []
+    assert found(shrinking_width, strided(128, 64, 256)) == []
+
+
+@pytest.mark.parametrize("rule", [flat_width, shrinking_width], ids=lambda rule: rule.name)
+def test_what_narrows_at_one_resolution_or_enlarges_again_is_left_to_others(rule: Rule) -> None:
+    fat = Chain(Conv(256, 3, padding=1), ReLU(), Conv(64, 3, padding=1), ReLU(), MaxPool(2))
+    body = Chain(Conv(128, 3, 2, 1), ReLU(), Conv(256, 3, 2, 1), ReLU())
+    assert found(rule, Network(fat, body, LinearHead(10), input=(3, 64, 64))) == []
+    narrow = Chain(Conv(64, 3, 2, 1), ReLU(), Conv(32, 3, 2, 1), ReLU(), Conv(16, 3, 2, 1), ReLU())
+    decoder = Chain(Interpolate(8), Conv(5, 1))
+    assert found(rule, Network(Conv(64, 3, padding=1), narrow, decoder, input=(3, 64, 64))) == []
