@@ -248,7 +248,7 @@ def less_often(study: Study, number: int, first: bool) -> list[Remedy]:
     """Fewer strides; where they alone would be dear, with half the width for each, so that MACs stay near."""
     layers, chosen = _without_strides(study, number, first)
     plain = fewer_stages(study, number, first)
-    if plain.change is None or not study.dear(plain):
+    if plain.change is None or not plain.is_dear(study.cost):
         return [plain]
     return [_narrowed(study, layers, chosen, 2**halvings) for halvings in (number, number - 1) if halvings]
 
