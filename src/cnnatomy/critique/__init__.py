@@ -8,9 +8,9 @@ from cnnatomy.critique.budget import balance, over_latency, over_memory, single_
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
+from cnnatomy.critique.dilation import gridding
 from cnnatomy.critique.enlargement import enlarged_at_once
 from cnnatomy.critique.fixing import Fixed, FixStep, fix
-from cnnatomy.critique.gridding import gridding
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.machine import (
@@ -30,7 +30,8 @@ from cnnatomy.critique.normalisation import (
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
 from cnnatomy.critique.shortcuts import no_shortcuts
-from cnnatomy.critique.sight import small_receptive_field, undivided_sizes, unproductive_layers
+from cnnatomy.critique.sight import small_receptive_field, unproductive_layers
+from cnnatomy.critique.sizes import undivided_sizes
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.wiring import (
     auxiliary_heads,

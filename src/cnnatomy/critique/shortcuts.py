@@ -10,7 +10,7 @@ from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Multiply
 
-MOST = (18 + 34) // 2
+LONG = (18 + 34) // 2
 """Layers of a chain: half way between the 18 that did as well as with shortcuts, and the 34 that did worse than 18."""
 
 
@@ -36,7 +36,7 @@ def no_shortcuts(study: Study) -> Iterator[Case]:
         elif node in study.convolutions and not depthwise(node):
             chains[-1].append(node)
     chain = max(chains, key=len)
-    if len(chain) < MOST:
+    if len(chain) < LONG:
         return
     resized = [node for node in chain if node.output.shape != node.inputs[0].shape and node is not chain[0]]
     weights = sum(node.inputs[0].shape[0] * node.output.shape[0] for node in resized)
@@ -50,6 +50,6 @@ def no_shortcuts(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(node.path for node in chain),
         text=f"{several(len(chain), 'convolution')} in a chain, with no way around any of them",
-        evidence={"layers": len(chain), "most": MOST - 1},
+        evidence={"layers": len(chain), "most": LONG - 1},
         remedy=Remedy(f"put a shortcut around each two of these convolutions{projections}"),
     )

@@ -152,8 +152,7 @@ def _through(way: _Way, node: Node, window: Window, filled: set[Node]) -> _Way:
 
 def _is_filled(coverage: Coverage, rate: int) -> bool:
     """Whether all positions are read, or all between those that the first layer of a run reads next to one another."""
-    near = set(range(1 - rate, rate))
-    return coverage.unread == 0 or (near.issubset(coverage.rows.offsets) and near.issubset(coverage.columns.offsets))
+    return coverage.unread == 0 or (coverage.rows.all_within(rate) and coverage.columns.all_within(rate))
 
 
 def _joined(ways: Sequence[_Way], filled: set[Node]) -> _Way:
