@@ -14,9 +14,11 @@ from cnnatomy.design import Block, FeatureMap, Graph, MapHead
 from cnnatomy.layers import (
     Concat,
     Conv,
+    GlobalAvgPool,
     Interpolate,
     MaxPool,
     ReLU,
+    ZeroPad,
 )
 from findings import after, found, only
 from helpers import built
@@ -118,3 +120,13 @@ def test_no_other_input_is_proposed_but_a_near_one(side: int) -> None:
     finding = only(undivided_sizes, "resnet-18", (3, side, side))
     inputs = [remedy.text for remedy in finding.remedies]
     assert inputs == {100: ["use an input of 96x96"], 50: ["pad images to 64x64, or sample down less often"]}[side]
+
+
+def test_padding_may_be_a_layer_of_its_own() -> None:
+    """Of 30 rows with one more above and below, a 3x3 with stride 2 reads 31: what it leaves is padding."""
+    even, odd = (
+        Graph.trace(Chain(ZeroPad(1), Conv(8, 3, 2), ReLU(), Conv(8, 3, padding=1), GlobalAvgPool()), (3, n, n))
+        for n in (30, 31)
+    )
+    assert found(undivided_sizes, even) == []
+    assert only(undivided_sizes, odd).evidence["sizes"] == [[31, 31]]

@@ -103,6 +103,34 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
     return tuple(reversed(found)) if node is first else None
 
 
+MORE = 3
+"""Convolutions that are worth adding before a global average."""
+
+SMALL = 7
+"""Positions a side of a map that is not sampled down before a global average."""
+
+
+def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
+    """3x3 convolutions, each with twice the channels, until an element sees half of the input; `MORE` at most.
+
+    A pool follows each, down to a map of `SMALL` positions a side.
+    """
+    whole, field = study.account.input[1:], study.account.fields[x]
+    side, size, stride = min(x.shape[1:]), list(field.size), list(field.stride)
+    layers: list[Layer] = []
+    for i in range(1, MORE + 1):
+        if all(2 * seen >= n for seen, n in zip(size, whole, strict=True)):
+            break
+        conv = Conv(x.shape[0] * 2**i, 3, padding=1, bias=not normalised)
+        layers += [conv, BatchNorm(), ReLU()] if normalised else [conv, ReLU()]
+        size = [seen + int(2 * step) for seen, step in zip(size, stride, strict=True)]
+        if side >= 2 * SMALL:
+            layers.append(MaxPool(2))
+            size = [seen + int(step) for seen, step in zip(size, stride, strict=True)]
+            side, stride = side // 2, [2 * step for step in stride]
+    return layers
+
+
 def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> Remedy:
     """Global average pooling and the classifier in place of a vectorised head.
 
@@ -144,34 +172,6 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     if widened:
         said += f"; before it a 1x1 convolution to {channels:,} channels, no fewer than classes"
     return remedy._replace(text=f"{said}; the head has {remedy.after.parameters - body:,} of {head.parameters:,}")
-
-
-MORE = 3
-"""Convolutions that are worth adding before a global average."""
-
-SMALL = 7
-"""Positions a side of a map that is not sampled down before a global average."""
-
-
-def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
-    """3x3 convolutions, each with twice the channels, until an element sees half of the input; `MORE` at most.
-
-    A pool follows each, down to a map of `SMALL` positions a side.
-    """
-    whole, field = study.account.input[1:], study.account.fields[x]
-    side, size, stride = min(x.shape[1:]), list(field.size), list(field.stride)
-    layers: list[Layer] = []
-    for i in range(1, MORE + 1):
-        if all(2 * seen >= n for seen, n in zip(size, whole, strict=True)):
-            break
-        conv = Conv(x.shape[0] * 2**i, 3, padding=1, bias=not normalised)
-        layers += [conv, BatchNorm(), ReLU()] if normalised else [conv, ReLU()]
-        size = [seen + int(2 * step) for seen, step in zip(size, stride, strict=True)]
-        if side >= 2 * SMALL:
-            layers.append(MaxPool(2))
-            size = [seen + int(step) for seen, step in zip(size, stride, strict=True)]
-            side, stride = side // 2, [2 * step for step in stride]
-    return layers
 
 
 @rule("C6", "tail", "note", "lecture 001, 'Tail: Data To Weak Features'; Zeiler and Fergus 2013, section 4.1")

@@ -36,11 +36,11 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
         window = node.layer.window(*[x.shape for x in node.inputs])
         if window is None or window.upsample != (1, 1):
             continue
-        before, after = node.inputs[0].shape[1:], node.output.shape[1:]
-        lost = [_unread(window, axis, before[axis], after[axis]) for axis in (0, 1)]
+        before, after, border = node.inputs[0].shape[1:], node.output.shape[1:], _border(node.inputs[0].node)
+        lost = [_unread(window, axis, before[axis], after[axis]) - (border[axis] + 1) // 2 for axis in (0, 1)]
         if max(lost) > 0:
             dropped.append((node, (lost[0], lost[1])))
-        if any(n % s for n, s in zip(before, window.stride, strict=True)):
+        if any(n % s for n, s in zip(_size(node), window.stride, strict=True)):
             odd.append(node)
     if odd and any(map(_enlarges, study.graph.nodes)) and _of_another_size(study):
         yield _odd(study, odd)
@@ -55,7 +55,7 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
 def _rounds_up(node: Node) -> bool:
     """Whether a layer makes more positions than its stride divides its map into."""
     window = node.layer.window(*[x.shape for x in node.inputs])
-    sizes = zip(node.inputs[0].shape[1:], node.output.shape[1:], window.stride if window else (1, 1), strict=True)
+    sizes = zip(_size(node), node.output.shape[1:], window.stride if window else (1, 1), strict=True)
     return any(after * stride > before for before, after, stride in sizes)
 
 
@@ -79,6 +79,22 @@ def _unread(window: Window, axis: int, before: int, after: int) -> int:
     stride, reach = window.stride[axis], (window.kernel[axis] - 1) * window.dilation[axis] + 1
     last = (after - 1) * stride - window.padding[axis] + reach - 1
     return before - 1 - last - max(0, stride - reach)
+
+
+def _border(node: Node | None) -> Pair:
+    """The rows and columns that a layer of padding has put around a map."""
+    if node is None or len(node.inputs) != 1 or len(node.inputs[0].shape) != 3 or len(node.output.shape) != 3:
+        return (0, 0)
+    if _enlarges(node):
+        return (0, 0)
+    (_, rows, columns), (_, more, wider) = node.inputs[0].shape, node.output.shape
+    return (max(0, more - rows), max(0, wider - columns))
+
+
+def _size(node: Node) -> Pair:
+    """Rows and columns of the map that a layer reads, without padding that a layer before it has put around it."""
+    (_, rows, columns), border = node.inputs[0].shape, _border(node.inputs[0].node)
+    return (rows - border[0], columns - border[1])
 
 
 SOME = 0.03
@@ -105,7 +121,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
     """Sizes that are rounded up: the first layer that does it, for each."""
     first: dict[Shape, Node] = {}
     for node in rounded:
-        first.setdefault(node.inputs[0].shape[1:], node)
+        first.setdefault(_size(node), node)
     named = [
         f"{node.path} makes {dimensions(node.output.shape[1:])} of {dimensions(size)}" for size, node in first.items()
     ]
@@ -120,7 +136,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
 
 def _seldom(study: Study, odd: Sequence[Node]) -> bool:
     """Whether a stride does not divide one size at most, and not that of the input, or borders are lost anyway."""
-    sizes = {node.inputs[0].shape[1:] for node in odd}
+    sizes: set[Shape] = {_size(node) for node in odd}
     lost = not all(map(_keeps_borders, study.graph.nodes))
     return lost or (len(sizes) < 2 and study.account.input[1:] not in sizes)
 
