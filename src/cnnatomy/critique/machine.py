@@ -138,7 +138,7 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
         f"between that mixes them, the first {found[0][0].path} and {found[0][1].path}",
         evidence={"groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
         remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, fix="unsafe"),
-        severity="note" if len(found) == 1 and numbers == [2] else None,
+        severity="note" if numbers == [2] and {a for a, _ in found}.isdisjoint(b for _, b in found) else None,
     )
 
 

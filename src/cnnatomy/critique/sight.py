@@ -167,11 +167,11 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
-    spatial = [node for node in study.convolutions if _kernel(node) != (1, 1)]
-    seen_all = {node: _seen_all(study, node) for node in spatial}
-    bordered = [node for node in spatial if seen_all[node]]
-    covering = [node for node in spatial if _covers(node) and not seen_all[node]]
-    marked = [node for node in spatial if seen_all[node] or _covers(node)]
+    kernels = {node: _kernel(node) for node in study.convolutions}
+    spatial = [node for node in study.convolutions if kernels[node] != (1, 1)]
+    bordered = {node for node in spatial if _seen_all(study, node)}
+    covering = {node for node in spatial if node not in bordered and _covers(node, kernels[node])}
+    marked = [node for node in spatial if node in bordered or node in covering]
     if not marked:
         return
     totals = study.account.totals
@@ -217,9 +217,9 @@ def _seen_all(study: Study, node: Node) -> bool:
     return least[0] >= whole[0] and least[1] >= whole[1]
 
 
-def _covers(node: Node) -> bool:
+def _covers(node: Node, kernel: Pair) -> bool:
     """Whether a padded kernel is as large as the map that it reads."""
-    (rows, columns), shape = _kernel(node), node.inputs[0].shape
+    (rows, columns), shape = kernel, node.inputs[0].shape
     return rows >= shape[1] and columns >= shape[2] and getattr(node.layer, "padding", 0) != 0
 
 

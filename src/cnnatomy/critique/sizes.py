@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study
+from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, MaxPool
@@ -42,7 +42,7 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
             dropped.append((node, (lost[0], lost[1])))
         if any(n % s for n, s in zip(_size(node), window.stride, strict=True)):
             odd.append(node)
-    if odd and any(map(_enlarges, study.graph.nodes)) and _of_another_size(study):
+    if odd and _of_another_size(study) and any(map(_enlarges, study.graph.nodes)):
         yield _odd(study, odd)
     elif dropped:
         yield _dropped(study, dropped, _seldom(study, odd))
@@ -129,7 +129,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
         where=tuple(node.path for node in rounded),
         text=f"sizes that do not divide by the stride are rounded up: {', '.join(named)}",
         evidence={"layers": len(rounded), "sizes": [list(size) for size in first]},
-        remedy=_divisible_input(study),
+        remedy=_divisible_input(study, counted=not seldom),
         quiet=seldom,
     )
 
@@ -145,8 +145,11 @@ NEAR = 0.15
 """The part by which another input may be smaller or larger and still be called the same."""
 
 
-def _divisible_input(study: Study) -> list[Remedy]:
-    """The next smaller and larger input that all strides divide, if they are near, the nearer first."""
+def _divisible_input(study: Study, counted: bool = True) -> list[Remedy]:
+    """The next smaller and larger input that all strides divide, if they are near, the nearer first.
+
+    What the network costs then is counted where somebody will read it.
+    """
     channels, *whole = study.account.input
     strides = _whole_stride(study)
     found: list[tuple[float, Shape]] = []
@@ -156,9 +159,8 @@ def _divisible_input(study: Study) -> list[Remedy]:
             found.append((away, tuple(rounded)))
     if not found:
         return [Remedy(f"pad images to {dimensions(tuple(_multiple(whole, strides)))}, or sample down less often")]
-    return [
-        study.remedy(f"use an input of {dimensions(size)}", input=(channels, *size)) for _, size in sorted(set(found))
-    ]
+    remedies = [(f"use an input of {dimensions(size)}", (channels, *size)) for _, size in sorted(set(found))]
+    return [study.remedy(text, input=shape) if counted else Remedy(text) for text, shape in remedies]
 
 
 def _whole_stride(study: Study) -> list[int]:
@@ -203,8 +205,10 @@ def _odd(study: Study, odd: Sequence[Node]) -> Case:
 
 def _takes_multiples_only(study: Study) -> Iterator[Case]:
     """A described network with pixels in its output that one more row and column do not fit."""
+    if pixels(study.output.shape) == 1 or not study.described or not study.downsamplings:
+        return
     enlarging = [node for node in study.graph.nodes if _enlarges(node)]
-    if not enlarging or not study.described or not study.downsamplings:
+    if not enlarging:
         return
     channels, rows, columns = study.account.input
     if study.remedy("", input=(channels, rows + 1, columns + 1)).after is not None:
