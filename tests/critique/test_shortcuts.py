@@ -37,7 +37,7 @@ def test_plain_56_needs_two_projections() -> None:
     """From 16 to 32 channels and from 32 to 64."""
     finding = only(no_shortcuts, "plain-56-cifar")
     assert finding.remedy is not None
-    assert f"take {16 * 32 + 32 * 64:,} weights more" in finding.remedy.text
+    assert f"2 projections take {16 * 32 + 32 * 64:,} weights more" in finding.remedy.text
 
 
 def test_a_file_for_inference_may_have_merged_its_shortcuts() -> None:

@@ -167,8 +167,8 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     else:
         said = f"replace {first.path} by global average pooling: {study.rows[first].parameters:,} parameters become 0"
     if deeper:
-        widths = " and ".join(f"{layer.channels:,}" for layer in deeper if isinstance(layer, Conv))
-        said += f"; before it 3x3 convolutions to {widths} channels, each with a pool, for what is averaged to be found"
+        widths = ", ".join(f"{layer.channels:,}" for layer in deeper if isinstance(layer, Conv))
+        said += f"; before it convolve on, 3x3 to {widths} channels, and sample down to {SMALL}x{SMALL} or so"
     if widened:
         said += f"; before it a 1x1 convolution to {channels:,} channels, no fewer than classes"
     return remedy._replace(text=f"{said}; the head has {remedy.after.parameters - body:,} of {head.parameters:,}")

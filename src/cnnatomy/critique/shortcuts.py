@@ -38,15 +38,15 @@ def no_shortcuts(study: Study) -> Iterator[Case]:
     chain = max(chains, key=len)
     if len(chain) < LONG:
         return
-    resized = [node for node in chain if node.output.shape != node.inputs[0].shape and node is not chain[0]]
+    seen, resized = {chain[0].inputs[0].shape, chain[0].output.shape}, []
+    for node in chain:
+        if node.output.shape not in seen:
+            seen.add(node.output.shape)
+            resized.append(node)
     weights = sum(node.inputs[0].shape[0] * node.output.shape[0] for node in resized)
-    total = study.account.totals.parameters
-    projections = (
-        f"; the {several(len(resized), 'projection')} where the shape changes take {weights:,} weights more, "
-        f"{weights / total:.1%}"
-        if resized
-        else ""
-    )
+    share = weights / study.account.totals.parameters
+    take = "projection takes" if len(resized) == 1 else "projections take"
+    projections = f"; {len(resized)} {take} {weights:,} weights more, {share:.1%}" if resized else ""
     yield Case(
         where=tuple(node.path for node in chain),
         text=f"{several(len(chain), 'convolution')} in a chain, with no way around any of them",

@@ -72,7 +72,7 @@ def _needs_context(study: Study) -> bool:
     if study.task == "classification":
         return study.collapse is not None and study.collapse.output.shape[0] == study.last_map.shape[0]
     coarse = pixels(study.last_map.shape)
-    return study.purpose.task is not None or coarse < min(pixels(study.output.shape), pixels(study.account.input))
+    return coarse < min(pixels(study.output.shape), pixels(study.account.input))
 
 
 def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
@@ -105,20 +105,21 @@ def _convolutions(study: Study, more: int) -> dict[Node, tuple[Layer, ...]]:
 
 
 def _sample_down_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
-    """A pool at the end of each of the first stages, as many as the input has room for; and convolutions after them.
+    """A pool at the end of the first step of each stage, as many as the input has room for; and more convolutions.
 
-    What follows then sees more with fewer MACs.
+    What follows sees more, with fewer MACs. Where there are too few stages, the first half of the steps shares them.
     """
     stages = round(log2(max(study.account.fields[study.last_map].stride)))
     missing = (min(study.account.input[1:]) // MIN_SIDE).bit_length() - 1 - stages
-    ends: list[Node] = []
-    for _, same in groupby(study.spine[1:], lambda x: x.shape[-2:]):
-        maps = list(same)
-        settled = next((x for x in maps if x.node and not _goes_on_by_element(study, x)), None)
-        if settled is not None and settled.node is not None and 1 < pixels(settled.shape) < pixels(study.account.input):
-            ends.append(settled.node)
-    ends = ends[:missing] if missing > 0 else []
-    if not ends or study.task != "classification":
+    if missing < 1 or study.task != "classification":
+        return []
+    ends = _ends_of_steps(study)
+    first = [next(same) for _, same in groupby(ends, lambda node: node.output.shape[1:])]
+    if len(first) >= missing:
+        ends = first[:missing]
+    else:
+        ends = [ends[i * len(ends) // (2 * missing)] for i in range(missing)] if len(ends) >= 2 * missing else []
+    if not ends:
         return []
     layers: dict[Node, tuple[Layer, ...]] = {node: (node.layer, MaxPool(2)) for node in ends}
     text = f"sample down {several(len(ends), 'more time')}, by 2x2 max pools after {' and '.join(n.path for n in ends)}"
@@ -139,6 +140,12 @@ def _sample_down_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
         many = several(more, "more 3x3 convolution")
         found.append(study.remedy(f"{text}, and put {many} at the end, to see {dimensions(size)} pixels", both))
     return found
+
+
+def _ends_of_steps(study: Study) -> list[Node]:
+    """The nodes that all passes where a convolution with its normalisation and nonlinearity, or a block, ends."""
+    maps = [x for x in study.spine[1:] if study.depth(x) and pixels(x.shape) > 1 and len(x.shape) == 3]
+    return [x.node for x in maps if x.node is not None and not _goes_on_by_element(study, x)]
 
 
 def _goes_on_by_element(study: Study, x: FeatureMap) -> bool:
