@@ -10,7 +10,6 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
-from cnnatomy.critique.sight import samples_down_too_often
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
@@ -92,7 +91,7 @@ def balance(study: Study) -> Iterator[Case]:
             text,
             evidence,
             pooled_head(study, head) if head else _less_late(study, late),
-            quiet=not times and not samples_down_too_often(study),
+            quiet=not times,
             under=("C1", "I3"),
         )
 

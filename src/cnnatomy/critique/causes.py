@@ -14,8 +14,8 @@ def judged(study: Study, rules: Sequence[Rule], pedantic: Collection[Rule] = ())
     Quiet findings are left out, but for those of the rules in `pedantic`, and for consequences of what is not.
     """
     found = [finding for rule in rules for finding in rule(study)]
-    found = [finding._replace(quiet=finding.quiet and finding.rule not in pedantic) for finding in found]
-    return ordered(study, [finding for finding in folded(found) if not finding.quiet])
+    said = [not finding.quiet or finding.rule in pedantic for finding in found]
+    return ordered(study, folded(found, said))
 
 
 def rank(finding: Finding) -> int:
@@ -23,8 +23,8 @@ def rank(finding: Finding) -> int:
     return SEVERITIES.index(finding.severity)
 
 
-def folded(findings: Sequence[Finding]) -> list[Finding]:
-    """Each finding under the one that causes it, if that is said and at least as severe; the others as they were."""
+def folded(findings: Sequence[Finding], said: Sequence[bool]) -> list[Finding]:
+    """The findings that are said, each with those that it causes, said or not, and that are no more severe."""
     causes = list(range(len(findings)))  # finding -> its cause; itself where it has none
 
     def root(i: int) -> int:
@@ -33,21 +33,21 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
         return i
 
     for i, finding in enumerate(findings):
-        cause = _cause(finding, findings)
+        cause = _cause(finding, findings, said)
         if cause is not None and root(cause) != i:
             causes[i] = cause
     told: list[list[Finding]] = [[] for _ in findings]
     for i, finding in enumerate(findings):
         if root(i) != i:
             told[root(i)].append(finding)
-    return [f._replace(consequences=tuple(told[i])) for i, f in enumerate(findings) if causes[i] == i]
+    return [f._replace(consequences=tuple(told[i])) for i, f in enumerate(findings) if causes[i] == i and said[i]]
 
 
-def _cause(finding: Finding, findings: Sequence[Finding]) -> int | None:
+def _cause(finding: Finding, findings: Sequence[Finding], said: Sequence[bool]) -> int | None:
     """Of the findings that it may be a consequence of, the first at the same place, or else the first."""
     for code in finding.under:
-        said = [(i, f) for i, f in enumerate(findings) if f.rule.code == code and not f.quiet]
-        likely = [i for i, f in said if rank(f) >= rank(finding)]
+        of_rule = [i for i, f in enumerate(findings) if f.rule.code == code and said[i]]
+        likely = [i for i in of_rule if rank(findings[i]) >= rank(finding)]
         likely.sort(key=lambda i: set(finding.where).isdisjoint(findings[i].where))
         if likely:
             return likely[0]

@@ -7,9 +7,8 @@ from itertools import groupby
 from math import ceil, log2
 
 from cnnatomy.analysis import account
-from cnnatomy.critique.information import MIN_SIDE, down_samplings, fewer_stages
+from cnnatomy.critique.information import MIN_SIDE, fewer_stages
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.shortcuts import no_shortcuts
 from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Change, Remedy, changed
@@ -187,23 +186,17 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     whole = dimensions(study.account.input[1:])
     found = ((len(bordered), f"that have seen all {whole} pixels"), (len(covering), "that fit into the kernel"))
     reasons = [f"{n} {'reads' if n == 1 else 'read'} maps {which}" for n, which in found if n]
-    chain = any(no_shortcuts.check(study))
     shares = (parameters / max(1, totals.parameters), macs / max(1, totals.macs))
     yield Case(
         where=tuple(node.path for node in marked),
         text=f"of {several(len(spatial), 'spatial convolution')} {', '.join(reasons)}: {shares[0]:.1%} of the "
         f"parameters, {shares[1]:.1%} of the MACs",
         evidence={"border": len(bordered), "covering": len(covering), "parameters": parameters, "macs": macs},
-        remedy=Remedy("put shortcuts around them, which carry small fields on") if chain else _left_out(study, marked),
+        remedy=(_left_out(study, marked), Remedy("put shortcuts around them, which carry small fields on")),
         severity=None if max(shares) >= MUCH else "note",
-        quiet=max(shares) < MUCH or not (chain or samples_down_too_often(study)),
+        quiet=True,
         under=("I3", "W15"),
     )
-
-
-def samples_down_too_often(study: Study) -> bool:
-    """Whether the input is too small for the network, from which several other things follow."""
-    return any(case.severity != "note" for case in down_samplings.check(study))
 
 
 def _kernel(node: Node) -> Pair:
