@@ -43,6 +43,7 @@ class Purpose:
         device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
         memory: bytes that there are at inference.
         latency: seconds that one image may take on the device.
+        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
 
     Raises:
         UserError: if there is no such task or device, or a number makes no sense.
@@ -54,6 +55,7 @@ class Purpose:
     device: str | None = None
     memory: int | None = None
     latency: float | None = None
+    trained: bool = False
 
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in get_args(PurposeTask):
@@ -122,11 +124,6 @@ class Study:
     def described(self) -> bool:
         """Whether it is a network of tail, body and head, which is described here to be trained here."""
         return tuple(self.graph.root.children.values()) == ("tail", "body", "head")
-
-    @property
-    def deployed(self) -> bool:
-        """Whether it is evidently to be run: it was exported, or what is asked is how it does on a device."""
-        return self.graph.deployed or self.purpose.device is not None
 
     @cached_property
     def intervals(self) -> dict[FeatureMap, Interval]:
