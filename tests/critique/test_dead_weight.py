@@ -10,6 +10,7 @@ import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.dead_weight import dropped_channels, unread_output
+from cnnatomy.design.build import build
 from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
@@ -92,3 +93,54 @@ def test_pixels_that_a_crop_cuts_off_were_computed_for_nothing():
     finding = one(dropped_channels, graph)
     assert finding.evidence == {"layers": 1, "share_read": 0.36, "macs": round(4 * 27 * 100 * 0.64)}
     assert findings(dropped_channels, trace(lambda x: Crop(1)(TransposedConv(4, 4, 2)(x)), (3, 8, 8))) == []
+
+
+def branches(*slices: Slice, count: int = 2):
+    def describe(x):
+        ends = [ReLU()(BatchNorm()(Conv(8, 3, bias=False)(x))) for _ in range(count)]
+        y = Concat()(*ends)
+        return Concat()(*[Conv(4, 1)(part(y)) for part in slices])
+
+    return trace(describe, (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("slices", "count", "left"),
+    [
+        ([Slice(0, 8)], 2, []),  # the second is not read
+        ([Slice(8, 16)], 2, []),  # the first
+        ([Slice(0, 16)], 3, []),
+        ([Slice(16, 24)], 3, []),
+        ([Slice(0, 8), Slice(16, 24)], 3, [Slice(0, 8), Slice(8, 16)]),
+        ([Slice(4, 8)], 2, [Slice(4, 8)]),
+    ],
+)
+def test_a_branch_of_which_every_reader_drops_all_channels_is_deleted(slices, count, left):
+    graph = branches(*slices, count=count)
+    finding = one(dropped_channels, graph)
+    dead = count - len({i // 8 for part in slices for i in range(part.start, part.stop)})
+    assert finding.severity == "warning"
+    assert finding.evidence == {"layers": 3 * dead, "parameters": dead * (8 * 27 + 16), "macs": dead * 8 * 27 * 36}
+    assert finding.remedy.fix == "safe"
+    after = changed(graph, finding.remedy.change)
+    assert [node.layer for node in after if isinstance(node.layer, Slice)] == left
+    assert finding.remedy.after.macs == account(after).totals.macs
+    x = torch.rand(1, 3, 8, 8)
+    before, smaller = build(graph).eval(), build(after).eval()
+    kept = [node for node in graph if node not in finding.remedy.change.dropped]
+    weights = [node for node in kept if node.layer.parameters(*[y.shape for y in node.inputs])]
+    twins = [node for node in after if node.layer.parameters(*[y.shape for y in node.inputs])]
+    for node, twin in zip(weights, twins, strict=True):
+        smaller.get_submodule(twin.path).load_state_dict(before.get_submodule(node.path).state_dict())
+    torch.testing.assert_close(smaller(x), before(x))
+
+
+def test_branches_that_are_read_in_part_or_elsewhere_stay():
+    assert findings(dropped_channels, branches(Slice(0, 12))) == []
+
+    def read_elsewhere(x):
+        y = Conv(8, 3)(x)
+        z = ReLU()(Conv(8, 3)(x))
+        return Conv(4, 1)(Slice(0, 8)(Concat()(y, z))), z
+
+    assert findings(dropped_channels, trace(read_elsewhere, (3, 8, 8))) == []

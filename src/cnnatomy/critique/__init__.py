@@ -29,7 +29,7 @@ from cnnatomy.critique.normalisation import (
     vector_head_without_dropout,
 )
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
-from cnnatomy.critique.redundant import batch_norm_after_batch_norm, pool_after_pool
+from cnnatomy.critique.redundant import norm_after_norm, pool_after_pool
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.critique.study import Purpose, Study
@@ -44,7 +44,7 @@ RULES: tuple[Rule, ...] = (
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
     *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm),
-    *(no_nonlinearity, depthwise_after_depthwise, pool_after_pool, batch_norm_after_batch_norm, pointwise_run),
+    *(no_nonlinearity, depthwise_after_depthwise, pool_after_pool, norm_after_norm, pointwise_run),
     *(vectorised_head, large_kernel, weights_read_once, depthwise_reuse, groups_never_mix),
     *(tail, unequal_branches, uneven_channels, narrow_groups, large_stem_kernel),
     *(balance, single_peak, over_memory, over_latency),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise
-from cnnatomy.design.graph import Node
+from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     ELU,
     GELU,
@@ -19,6 +19,7 @@ from cnnatomy.layers import (
     BatchNorm,
     Bias,
     ChannelShuffle,
+    Concat,
     Constant,
     Conv,
     Crop,
@@ -27,6 +28,7 @@ from cnnatomy.layers import (
     Flatten,
     FullyConnected,
     GlobalAvgPool,
+    GroupNorm,
     Hardswish,
     LeakyReLU,
     Mish,
@@ -46,8 +48,13 @@ from cnnatomy.layers.sliding import pairs, sides
 LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
 
-LINEAR = (*LINEAR_BETWEEN, Dropout, AvgPool, GlobalAvgPool, Subsample, ZeroPad, Crop, ChannelShuffle, Flatten)
-"""What is linear at inference and has no weights, so that two layers with weights are one linear map across it."""
+LINEAR = (
+    *(*LINEAR_BETWEEN, GroupNorm, Dropout),
+    *(AvgPool, GlobalAvgPool, Subsample, ZeroPad, Crop, ChannelShuffle, Flatten),
+)
+"""What is linear at inference and mixes no channels, so that two layers with weights are one linear map across it.
+
+Group norm is, but for one factor for each group."""
 
 NONLINEARITIES = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, SELU, GELU, Swish, Hardswish, Mish)
 """What networks have between their layers; sigmoid and tanh are for gates."""
@@ -63,18 +70,64 @@ class Pairing(NamedTuple):
     second: Node
 
 
-def pairings(study: Study) -> Iterator[Pairing]:
-    """Layers that mix channels with the next such layer, where nothing nonlinear is between; depthwise ones between."""
+@lru_cache(1)
+def pairings(study: Study) -> tuple[Pairing, ...]:
+    """Layers that mix channels with the next such layer, where nothing nonlinear is between; depthwise ones between.
+
+    Past a concatenation only where all that it joins is linear. Where several layers read the map between, the first of
+    them, if all mix channels and all of the network passes that map: not what a pyramid gives to several heads.
+    """
+    return tuple(_pairings(study))
+
+
+def _pairings(study: Study) -> Iterator[Pairing]:
+    trunk = set(study.spine) if len(study.graph.outputs) == 1 else set()
     for node in study.graph.nodes:
-        if not isinstance(node.layer, WEIGHTED) or depthwise(node):
+        if not _mixes(node):
             continue
-        between: list[Node] = []
-        reader = study.only_reader(node.output)
-        while reader is not None and (isinstance(reader.layer, LINEAR) or depthwise(reader)):
-            between.append(reader)
-            reader = study.only_reader(reader.output)
-        if reader is not None and isinstance(reader.layer, WEIGHTED):
-            yield Pairing(node, tuple(between), reader)
+        between, x = _linear_way(study, node.output)
+        readers = study.readers[x]
+        if len(readers) > 1 and x in trunk:
+            ways = [_linear_way(study, reader.output) for reader in readers if _passes(reader)]
+            ends = [reader for reader in readers if not _passes(reader)]
+            ends += [end for _, y in ways for end in [study.only_reader(y)] if end is not None]
+            if len(ends) < len(readers) or not all(isinstance(end.layer, WEIGHTED) for end in ends):
+                continue
+            readers = ends[:1]
+        if len(readers) == 1 and isinstance(readers[0].layer, WEIGHTED) and x not in study.graph.outputs:
+            yield Pairing(node, tuple(between), readers[0])
+
+
+def _linear_way(study: Study, x: FeatureMap) -> tuple[list[Node], FeatureMap]:
+    """The linear layers that follow a map, each its only reader, and what the last of them makes."""
+    way: list[Node] = []
+    reader = study.only_reader(x)
+    while reader is not None and (_passes(reader) or _joins_linear_maps(study, reader)):
+        way.append(reader)
+        x = reader.output
+        reader = study.only_reader(x)
+    return way, x
+
+
+def _mixes(node: Node) -> bool:
+    return isinstance(node.layer, WEIGHTED) and not depthwise(node)
+
+
+def _passes(node: Node) -> bool:
+    return isinstance(node.layer, LINEAR) or depthwise(node)
+
+
+def _joins_linear_maps(study: Study, node: Node) -> bool:
+    """Whether it concatenates channels each of which a layer with weights has made, with nothing nonlinear after it."""
+    if not isinstance(node.layer, Concat) or node.layer.axis or len(node.output.shape) != 3:
+        return False
+    for x in node.inputs:
+        reader = node
+        while x.node is not None and study.only_reader(x) is reader and _passes(x.node):
+            reader, x = x.node, x.node.inputs[0]
+        if x.node is None or study.only_reader(x) is not reader or not _mixes(x.node):
+            return False
+    return True
 
 
 @rule(
@@ -91,10 +144,10 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
     three 3x3 convolutions without ReLU between them cost 8 and 11 points of accuracy.
 
     It is no objection where the pair is a factorisation, which is cheaper than the one layer that it stands for: a
-    depthwise and a 1x1 convolution, in either order; grouped convolutions that mix in turn; 1x7 and 7x1; a pair through
-    few channels (low rank), such as the linear bottleneck between two inverted residuals, or a narrow projection before
-    the classifier. Nor after the last layer of a branch that ends in an addition or a gate, nor where the map holds a
-    score for each class, which is only enlarged or smoothed.
+    depthwise and a 1x1 convolution, in either order; grouped convolutions that mix in turn; 1x7 and 7x1; a pair, one of
+    them 1x1, through fewer channels than both have (low rank), such as the linear bottleneck between two inverted
+    residuals, or a narrow projection that is pooled for the classifier. Nor after the last layer of a branch that ends
+    in an addition or a gate, nor where the map holds a score for each class, which is only enlarged or smoothed.
     """
     found = [one for one in pairings(study) if not _is_factorisation(study, one)]
     if not found:
@@ -102,7 +155,7 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
     nonlinearity = own_nonlinearity(study)
     changes: dict[Node, tuple[Layer, ...]] = {}
     for first, between, _ in found:
-        last = between[0] if between and isinstance(between[0].layer, LINEAR_BETWEEN) else first
+        last = between[0] if between and isinstance(between[0].layer, (*LINEAR_BETWEEN, GroupNorm)) else first
         changes[last] = (last.layer, nonlinearity)
     first, _, second = found[0]
     name = type(nonlinearity).__name__
@@ -130,19 +183,28 @@ def own_nonlinearity(study: Study) -> Layer:
 
 def _is_factorisation(study: Study, one: Pairing) -> bool:
     """Whether two layers stand for one that would cost more, or the map between them is one of scores."""
-    first, _, second = one
+    first, between, second = one
     axis = 0 if len(first.output.shape) == 3 else -1
-    read, through, made = first.inputs[0].shape[axis], first.output.shape[axis], second.output.shape[0]
-    if through == study.output.shape[0] == made:
+    read, made = first.inputs[0].shape[axis], second.output.shape[0]
+    through = max(first.output.shape[axis], *(node.output.shape[0] for node in between if _is_join(node)), 0)
+    a, b = _kernel(first), _kernel(second)
+    scores = through == study.output.shape[0] == made
+    if scores and (elements(a) == 1 or isinstance(second.layer, TransposedConv)):
         return True
     if _groups(first) > 1 or _groups(second) > 1:
         return True
-    a, b = _kernel(first), _kernel(second)
     if _is_separated(a, b):
         return True
-    if 1 in (elements(a), elements(b)) and _rank_is_low(read, through, made, elements(a), elements(b)):
+    if 1 in (elements(a), elements(b)) and through < min(read, made):
+        return True
+    pooled = any(isinstance(node.layer, GlobalAvgPool) for node in between)
+    if elements(a) == 1 and pooled and through < read:
         return True
     return elements(a) == 1 and through <= read and _ends_inverted_residual(study, first)
+
+
+def _is_join(node: Node) -> bool:
+    return isinstance(node.layer, Concat)
 
 
 def _groups(node: Node) -> int:
@@ -157,11 +219,6 @@ def _kernel(node: Node) -> Pair:
 def _is_separated(a: Pair, b: Pair) -> bool:
     """Whether one kernel reaches along rows alone and the other along columns alone."""
     return any(one[0] == other[1] == 1 < min(one[1], other[0]) for one, other in ((a, b), (b, a)))
-
-
-def _rank_is_low(read: int, through: int, made: int, a: int, b: int) -> bool:
-    """Whether two layers, one of them 1x1, have fewer weights than the one that they stand for."""
-    return read * through * a + through * made * b < read * made * a * b
 
 
 def _ends_inverted_residual(study: Study, node: Node) -> bool:
@@ -189,6 +246,8 @@ def linear_pair(study: Study) -> Iterator[Case]:
         if first in changes or not all(isinstance(node.layer, LINEAR_BETWEEN) for node in between):
             continue
         if _ends_inverted_residual(study, first) or isinstance(second.layer, TransposedConv):
+            continue
+        if study.only_reader(second.inputs[0]) is not second:
             continue
         after = study.only_reader(second.output)
         biased = bool(between) or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (first, second))

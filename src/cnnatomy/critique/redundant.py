@@ -9,7 +9,19 @@ from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import AvgPool, BatchNorm, Bias, Dropout, GlobalAvgPool, Interpolate, MaxPool, ReLU, Scale
+from cnnatomy.layers import (
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Dropout,
+    GlobalAvgPool,
+    GroupNorm,
+    Interpolate,
+    LayerNorm,
+    MaxPool,
+    ReLU,
+    Scale,
+)
 from cnnatomy.layers.layer import GLOBAL, Layer, pair
 
 
@@ -21,7 +33,8 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
     writes one map less, and mostly one of them was not meant. A pool with a 1x1 window, and an enlargement by 1, read
     and write a whole map and change nothing; so does a global average of what is one pixel already.
 
-    It is no objection where every stage is read by others too, as in the pyramid of SPP and YOLO's SPPF. Where the
+    It is no objection where every stage is read by others too, as in the pyramid of SPP and YOLO's SPPF, to an average
+    that smooths what a maximum of stride 1 has picked (Zhang 2019), nor to a global average after a maximum. Where the
     network was read from a module or file, pools that change nothing may come from adaptive ones, for other sizes
     of the image: then it is said only with `--pedantic`.
     """
@@ -34,7 +47,7 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
             text=f"{several(len(idle), 'layer')} for {maps:,} values, none of which can change",
             evidence={"layers": len(idle), "elements": maps},
             remedy=study.remedy(f"leave {_named(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
-            quiet=bool(study.graph.held) or study.graph.deployed,
+            quiet=_from_elsewhere(study),
         )
     found = [both for both in _pools_of_pools(study) if both.first not in idle and both.second not in idle]
     if found:
@@ -51,26 +64,39 @@ class _Pools(NamedTuple):
 
 def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
     first, second, _ = found[0]
-    same = {both.second: both.one for both in found if both.one is not None}
+    exact = all(both.one is not None for both in found)
     spare = [_spare(both) for both in found]
-    remedies = []
-    in_a_row = {both.first for both in found} & {both.second for both in found}
-    if len(same) == len(found) and not in_a_row:
-        layers: dict[Node, tuple[Layer, ...]] = {both.first: () for both in found}
-        layers |= {node: (layer,) for node, layer in same.items()}
-        text = ", ".join(f"{layer!r} for {node.path}" for node, layer in list(same.items())[:2])
-        remedies.append(study.remedy(f"make each two one pool: {text}", layers, fix="safe"))
-    if all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
-        remedies.insert(0, study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="unsafe"))
+    leave_out = study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
+    if all(isinstance(both.second.layer, GlobalAvgPool) for both in found):
+        remedies = [leave_out._replace(fix="safe" if exact else "unsafe")]
+    elif all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
+        remedies = [leave_out, *_merged(study, found)]
     else:
-        remedies.append(Remedy("put a convolution with its nonlinearity between the two"))
+        remedies = [*_merged(study, found), Remedy("put a convolution with its nonlinearity between the two")]
     more = f", and {several(len(found) - 1, 'other pair')}" if len(found) > 1 else ""
     return Case(
         where=tuple(dict.fromkeys(node.path for both in found for node in both[:2])),
-        text=f"{second.path} pools what {first.path} has pooled, with nothing between{more}",
+        text=f"{second.path} pools what {first.path} has pooled, with no convolution between{more}",
         evidence={"pairs": [(both.first.path, both.second.path) for both in found]},
         remedy=remedies,
+        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and _from_elsewhere(study),
     )
+
+
+def _from_elsewhere(study: Study) -> bool:
+    """Whether it was read from a module or an exported file, in which adaptive pools are pools for one size."""
+    return bool(study.graph.held) or study.graph.deployed
+
+
+def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
+    """One pool in place of each two, where that gives the same and the pairs do not overlap."""
+    same = {both.second: both.one for both in found if both.one is not None}
+    if len(same) < len(found) or {both.first for both in found} & same.keys():
+        return []
+    layers: dict[Node, tuple[Layer, ...]] = {both.first: () for both in found}
+    layers |= {node: (layer,) for node, layer in same.items()}
+    text = ", ".join(f"{layer!r} for {node.path}" for node, layer in list(same.items())[:2])
+    return [study.remedy(f"make each two one pool: {text}", layers, fix="safe")]
 
 
 def _named(nodes: list[Node]) -> str:
@@ -98,19 +124,31 @@ def _pools_one_pixel(study: Study, node: Node) -> bool:
 
 
 def _pools_of_pools(study: Study) -> Iterator[_Pools]:
+    """Pools with no layer with weights between, of one kind, or of two of which each makes the map smaller."""
     for first in study.graph.nodes:
-        kind = type(first.layer)
-        if kind not in (MaxPool, AvgPool):
+        if not isinstance(first.layer, (MaxPool, AvgPool)):
             continue
+        between: list[Node] = []
         second = study.only_reader(first.output)
-        while second is not None and kind is MaxPool and isinstance(second.layer, ReLU):
-            second = study.only_reader(second.output)  # the larger of two stays the larger
+        while second is not None and isinstance(second.layer, (ReLU, BatchNorm, Dropout)):
+            between.append(second)
+            second = study.only_reader(second.output)
         if second is None:
             continue
-        if kind is AvgPool and isinstance(second.layer, GlobalAvgPool):
-            yield _Pools(first, second, GlobalAvgPool() if _divides(first) else None)
-        elif type(second.layer) is kind:
-            yield _Pools(first, second, _one_pool(first, second))
+        monotone = isinstance(first.layer, MaxPool) and all(isinstance(node.layer, ReLU) for node in between)
+        alike = type(second.layer) is type(first.layer)
+        if isinstance(first.layer, AvgPool) and isinstance(second.layer, GlobalAvgPool):
+            if not between:
+                yield _Pools(first, second, GlobalAvgPool() if _divides(first) else None)
+        elif alike and (isinstance(first.layer, MaxPool) or not between):
+            yield _Pools(first, second, _one_pool(first, second) if monotone or not between else None)
+        elif isinstance(second.layer, (MaxPool, AvgPool)) and not between and _smaller(first) and _smaller(second):
+            yield _Pools(first, second, None)
+
+
+def _smaller(node: Node) -> bool:
+    window = node.layer.window(node.inputs[0].shape)
+    return window is not None and max(window.stride) > 1
 
 
 def _divides(node: Node) -> bool:
@@ -151,14 +189,17 @@ def _spare(both: _Pools) -> Node:
     return second if second.output.shape == second.inputs[0].shape else both.first
 
 
+NORMS = (BatchNorm, GroupNorm, LayerNorm)
+
+
 @rule(
     "W13",
-    "batch-norm-after-batch-norm",
+    "norm-after-norm",
     "warning",
     "arithmetic: what has mean 0 and variance 1 keeps them; Ioffe and Szegedy 2015, algorithm 1",
 )
-def batch_norm_after_batch_norm(study: Study) -> Iterator[Case]:
-    """Batch norm of what batch norm has normalised.
+def norm_after_norm(study: Study) -> Iterator[Case]:
+    """Batch norm of what batch norm has normalised, or another normalisation right after one.
 
     The second takes back the scale and the bias that the first has learned, and sets its own: together they compute
     what one does, for one more map in training and twice the statistics. Mostly a block that begins with batch norm was
@@ -168,21 +209,22 @@ def batch_norm_after_batch_norm(study: Study) -> Iterator[Case]:
     found: list[Node] = []
     spare: list[Node] = []
     for node in study.graph.nodes:
-        if not isinstance(node.layer, BatchNorm):
+        if not isinstance(node.layer, NORMS):
             continue
         second = study.only_reader(node.output)
         while second is not None and isinstance(second.layer, (Scale, Bias, Dropout)):
             second = study.only_reader(second.output)
-        if second is not None and isinstance(second.layer, BatchNorm):
+        if second is not None and isinstance(second.layer, NORMS):
             found += [one for one in (node, second) if one not in found]
-            spare.append(second if node.layer.affine or not second.layer.affine else node)
+            spare.append(node if study.rows[node].parameters < study.rows[second].parameters else second)
     if not found:
         return
     maps = sum(study.rows[node].feature_map_elements for node in spare)
+    alike = len({type(node.layer) for node in found}) == 1
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(spare), 'batch norm')} of what batch norm has normalised already: {spare[0].path}"
+        text=f"{several(len(spare), 'normalisation')} of what is normalised already: {spare[0].path}"
         + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),
         evidence={"layers": len(spare), "elements": maps},
-        remedy=study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="safe"),
+        remedy=study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="safe" if alike else "unsafe"),
     )

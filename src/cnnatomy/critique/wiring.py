@@ -27,6 +27,7 @@ from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair
 from cnnatomy.layers.sliding import pairs
 
 AVERAGE_BEFORE = "average the pixels before, as ResNet-D does in its shortcuts"
+SLOWER_START = "begin with a stride of 2 and a kernel of at least 3x3, and sample down further after more layers"
 LARGER_KERNELS = "take kernels at least as large as the stride, without holes"
 
 Places = tuple[int, int]
@@ -63,7 +64,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
     image = {x: skipping[x] for x in skipping if x.node is None and x not in meant}
     computed = {x: skipping[x] for x in skipping if x.node is not None and x not in meant}
     if image:
-        yield _skipped(study, image, shares, [Remedy(LARGER_KERNELS)], under=("C6",))
+        yield _skipped(study, image, shares, [Remedy(SLOWER_START)], under=("C6",))
     if computed:
         yield _skipped(study, computed, shares, _remedies(study, computed))
     partly = [node for x in skipping if x in meant for node in skipping[x]]
@@ -116,7 +117,9 @@ def _remedies(study: Study, maps: dict[FeatureMap, list[Node]]) -> list[Remedy]:
         found.append(study.remedy(way, changes, fix="unsafe"))
     else:
         found.append(_larger_kernels(study, [node for nodes in maps.values() for node in nodes]))
-        found.append(study.remedy(AVERAGE_BEFORE, changes, fix="unsafe") if changes else None)
+        pools = all(isinstance(node.layer, (MaxPool, AvgPool)) for node in changes)
+        way = "let the pools read all pixels: windows as large as their stride" if pools else AVERAGE_BEFORE
+        found.append(study.remedy(way, changes, fix="unsafe") if changes else None)
     return [remedy for remedy in found if remedy is not None] or [Remedy(LARGER_KERNELS)]
 
 
