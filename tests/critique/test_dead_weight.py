@@ -135,9 +135,13 @@ def test_a_branch_of_which_every_reader_drops_all_channels_is_deleted(slices, co
     torch.testing.assert_close(smaller(x), before(x))
 
 
-def test_branches_that_are_read_in_part_or_elsewhere_stay():
-    assert findings(dropped_channels, branches(Slice(0, 12))) == []
+def test_a_branch_that_is_read_in_part_is_to_make_less():
+    finding = one(dropped_channels, branches(Slice(0, 12)))
+    assert (finding.where, finding.evidence) == (("relu2",), {"branches": 1, "channels_read": 4, "channels": 8})
+    assert finding.remedy.text == "let the branch that ends in relu2 make 4 channels"
 
+
+def test_branches_that_are_read_elsewhere_stay():
     def read_elsewhere(x):
         y = Conv(8, 3)(x)
         z = ReLU()(Conv(8, 3)(x))

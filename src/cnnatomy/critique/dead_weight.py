@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study
+from cnnatomy.critique.study import Study, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import (
-    Concat,
-    Conv,
-    Crop,
-    Slice,
-)
+from cnnatomy.layers import Concat, Conv, Crop, Slice
 from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, elements
 from cnnatomy.layers.sliding import sides
 
@@ -95,6 +90,7 @@ def _dropped_branches(study: Study) -> Iterator[Case]:
     """Of concatenations the branches of which every reader drops all channels."""
     dead: dict[Node, None] = {}
     joins: dict[Node, tuple[int, int]] = {}
+    partly: dict[Node, tuple[Node, int, int]] = {}  # the end of a branch -> its join, the channels read, all channels
     changes: dict[Node, tuple[Layer, ...]] = {}
     for join in study.graph.nodes:
         if not isinstance(join.layer, Concat) or join.layer.axis or len(join.output.shape) != 3:
@@ -113,18 +109,28 @@ def _dropped_branches(study: Study) -> Iterator[Case]:
             if own:
                 unread.append(channels)
                 dead |= dict.fromkeys(own)
+            elif y.node is not None and 0 < len(read.intersection(channels)) < len(channels):
+                partly[y.node] = (join, len(read.intersection(channels)), len(channels))
         if unread:
             joins[join] = (len(read), x.shape[0])
             changes |= _without(join, readers, unread, x.shape[0])
+    if partly and not joins:
+        end, (join, taken, made) = next(iter(partly.items()))
+        yield Case(
+            where=tuple(node.path for node in partly),
+            text=f"of {end.path} {taken} of {made} channels are read after {join.path}, the others by nobody",
+            evidence={"branches": len(partly), "channels_read": taken, "channels": made},
+            remedy=Remedy(f"let the branch that ends in {end.path} make {taken} channels"),
+        )
     if not joins:
         return
     nodes = [node for node in study.graph.nodes if node in dead]
     parameters, macs = sum(study.rows[n].parameters for n in nodes), sum(study.rows[n].macs for n in nodes)
     join, (taken, made) = next(iter(joins.items()))
-    ends = [y.node.path for join in joins for y in join.inputs if y.node in dead]
+    ends = [y.node for join in joins for y in join.inputs if y.node in dead]
     yield Case(
-        where=tuple(node.path for node in nodes) or tuple(node.path for node in joins),
-        text=f"of {join.path} {taken} of {made} channels are read: what ends in {', '.join(ends[:3])} is "
+        where=tuple(node.path for node in nodes),
+        text=f"of {join.path} {taken} of {made} channels are read: what ends in {paths(ends)} is "
         f"computed for nothing, {several(parameters, 'parameter')} and {several(macs, 'MAC')}",
         evidence={"layers": len(nodes), "parameters": parameters, "macs": macs},
         remedy=study.remedy(

@@ -9,7 +9,7 @@ from math import gcd
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import Study, depthwise, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     ELU,
@@ -165,14 +165,8 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
         where=tuple(where),
         text=f"nothing nonlinear between {first.path} and {second.path}{more}: each pair computes one linear layer",
         evidence={"pairs": [(one.first.path, one.second.path) for one in found]},
-        remedy=study.remedy(f"put {name} after {_listed([node.path for node in changes])}", changes, fix="unsafe"),
+        remedy=study.remedy(f"put {name} after {paths(list(changes))}", changes, fix="unsafe"),
     )
-
-
-def _listed(paths: list[str]) -> str:
-    """The first three paths, and how many more."""
-    shown = ", ".join(paths[:3]) if len(paths) != 2 else " and ".join(paths)
-    return shown if len(paths) < 4 else f"{shown} and {len(paths) - 3} more"
 
 
 def own_nonlinearity(study: Study) -> Layer:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from cnnatomy.critique.linear import LINEAR_BETWEEN, own_nonlinearity
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.critique.study import Study, depthwise, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, Dropout, LayerNorm
 from cnnatomy.layers.layer import ELEMENT, SPACE, TRAINING, Layer, pair
@@ -47,8 +47,7 @@ def depthwise_after_depthwise(study: Study) -> Iterator[Case]:
         evidence={"layers": len(layers), "runs": len(found), "longest": max(map(len, found)), "channels": channels},
         remedy=[
             study.remedy(
-                f"put a 1x1 convolution before {' and '.join(node.path for node in list(changes)[:2])}"
-                + (f", {len(changes) - 2} more" if len(changes) > 2 else ""),
+                f"put a 1x1 convolution between, before {paths(list(changes))}",
                 changes,
                 fix="unsafe",
             ),
@@ -110,10 +109,9 @@ def _is_one_kernel(study: Study, run: tuple[Node, ...]) -> bool:
 def pointwise_run(study: Study) -> Iterator[Case]:
     """Three or more 1x1 convolutions in a row.
 
-    A 1x1 convolution looks at one pixel. Two after a spatial convolution are a small perceptron at each pixel, as in
-    Network in Network, and what an inverted residual ends in meets what the next begins with. From the third on the
-    layers cost as much as ever, and the receptive field has long stopped growing: the same depth with a 3x3 kernel,
-    depthwise where it has to be cheap, sees more.
+    They cost as much as ever, and the receptive field has stopped growing: the same depth with a 3x3 kernel, depthwise
+    where it has to be cheap, sees more. Two 1x1 convolutions after a spatial one are a small perceptron at each pixel,
+    as in Network in Network, and what an inverted residual ends in meets what the next begins with.
 
     Layers on one pixel, as in gates and heads of vectors, are not meant, nor the last layer before the output, which
     makes the scores.
@@ -131,7 +129,7 @@ def pointwise_run(study: Study) -> Iterator[Case]:
     longest = max(found, key=len)
     macs = sum(study.rows[node].macs for node in layers)
     field = study.account.fields[longest[-1].output]
-    named = ", ".join(node.path for node in middle)
+    named = paths(middle)
     yield Case(
         where=tuple(node.path for node in layers),
         text=f"{len(longest)} 1x1 convolutions in a row, {longest[0].path} to {longest[-1].path}: "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study
+from cnnatomy.critique.study import Study, paths
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -46,7 +46,7 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
             where=tuple(node.path for node in idle),
             text=f"{several(len(idle), 'layer')} for {maps:,} values, none of which can change",
             evidence={"layers": len(idle), "elements": maps},
-            remedy=study.remedy(f"leave {_named(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
+            remedy=study.remedy(f"leave {paths(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
             quiet=_from_elsewhere(study),
         )
     found = [both for both in _pools_of_pools(study) if both.first not in idle and both.second not in idle]
@@ -66,7 +66,7 @@ def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
     first, second, _ = found[0]
     exact = all(both.one is not None for both in found)
     spare = [_spare(both) for both in found]
-    leave_out = study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
+    leave_out = study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
     if all(isinstance(both.second.layer, GlobalAvgPool) for both in found):
         remedies = [leave_out._replace(fix="safe" if exact else "unsafe")]
     elif all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
@@ -97,11 +97,6 @@ def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
     layers |= {node: (layer,) for node, layer in same.items()}
     text = ", ".join(f"{layer!r} for {node.path}" for node, layer in list(same.items())[:2])
     return [study.remedy(f"make each two one pool: {text}", layers, fix="safe")]
-
-
-def _named(nodes: list[Node]) -> str:
-    paths = [node.path for node in nodes]
-    return ", ".join(paths) if len(paths) < 4 else f"{', '.join(paths[:3])} and {len(paths) - 3} more"
 
 
 def _changes_nothing(node: Node) -> bool:
@@ -226,5 +221,5 @@ def norm_after_norm(study: Study) -> Iterator[Case]:
         text=f"{several(len(spare), 'normalisation')} of what is normalised already: {spare[0].path}"
         + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),
         evidence={"layers": len(spare), "elements": maps},
-        remedy=study.remedy(f"leave {_named(spare)} out", dict.fromkeys(spare, ()), fix="safe" if alike else "unsafe"),
+        remedy=study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="safe" if alike else "unsafe"),
     )

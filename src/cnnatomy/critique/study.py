@@ -299,9 +299,17 @@ def _look_up(device: str) -> tuple[Device, Calibration | None]:
     return calibration.device(), calibration
 
 
+def paths(nodes: Sequence[Node]) -> str:
+    """The paths of up to three layers, and how many more there are: `body.conv1, body.conv2 and body.conv3`."""
+    named = [node.path for node in nodes[:3]]
+    if len(nodes) > 3:
+        return f"{', '.join(named)} and {len(nodes) - 3} more"
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+
+
 def pixels(shape: Shape) -> int:
     """Rows times columns; 1 for a vector."""
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "pixels"]
+__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "paths", "pixels"]

@@ -8,7 +8,7 @@ from math import gcd
 
 from cnnatomy.analysis.coverage import repeated
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import SPATIAL, Study, pixels
+from cnnatomy.critique.study import SPATIAL, Study, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -143,11 +143,8 @@ def _stride_before(study: Study, maps: dict[FeatureMap, list[Node]]) -> Remedy |
         if study.only_reader(source) is None:
             return None
         changes |= {before: (before.layer.replace(stride=layer.stride),), nodes[0]: (layer.replace(stride=1),)}
-    paths = " and ".join(node.path for node in list(changes)[::2][:2])
-    more = f" and {len(maps) - 2} more" if len(maps) > 2 else ""
-    return study.remedy(
-        f"move the stride to the convolution before, {paths}{more}: the same output", changes, fix="safe"
-    )
+    text = f"move the stride to the convolution before, {paths(list(changes)[::2])}: the same output"
+    return study.remedy(text, changes, fix="safe")
 
 
 def _larger_kernels(study: Study, nodes: list[Node]) -> Remedy | None:
@@ -159,8 +156,7 @@ def _larger_kernels(study: Study, nodes: list[Node]) -> Remedy | None:
     }
     if len(layers) < len(nodes):
         return None
-    paths = ", ".join(node.path for node in nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
-    return study.remedy(f"give {paths} 3x3 kernels, so that no pixel is skipped", layers, fix="unsafe")
+    return study.remedy(f"give {paths(nodes)} 3x3 kernels, so that no pixel is skipped", layers, fix="unsafe")
 
 
 def _leaves_gaps(window: Window) -> bool:
