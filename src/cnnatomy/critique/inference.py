@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import e, log
 
-from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.rule import Case, Severity, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design import Heads
 from cnnatomy.design.graph import FeatureMap, Node, Scope
+from cnnatomy.edits.change import Fix
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, FullyConnected, Layer, Sigmoid, Softmax, TransposedConv
 from cnnatomy.layers.layer import REARRANGEMENT
 
@@ -27,9 +28,10 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
     9 points of accuracy on 4,000 images of Fashion-MNIST. The loss reads the linear classifier; whoever wants
     probabilities takes the softmax of what comes out.
 
-    A note where the network was read from a module, which may be for inference, and for sigmoids: there are binary
-    losses that read them, but what has a sigmoid of its own, as torch's BCEWithLogitsLoss, stays above ln 2 for what is
-    not there. In a file that was exported to be run, probabilities are what is wanted.
+    A warning where the design is a list of nodes, which may be trained or run; a note where the network was read from a
+    module, whose loss may be another, and for sigmoids: there are binary losses that read them, but what has a sigmoid
+    of its own, as torch's BCEWithLogitsLoss, stays above ln 2 for what is not there. In a file that was exported to be
+    run, probabilities are what is wanted.
 
     Sources disagree: the lectures' slide 'Linear Classifier' ends in "softmax to convert to probabilities (training)",
     and tables of papers have it as a layer. There it is the softmax of the loss; to train with both is the mistake.
@@ -40,7 +42,11 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             node = node.inputs[0].node
         if node is None or not isinstance(node.layer, (Softmax, Sigmoid)):
             continue
-        wrong = study.described and isinstance(node.layer, Softmax)
+        ours = not study.graph.held and not study.graph.deployed
+        severity: Severity = "note"
+        if ours and isinstance(node.layer, Softmax):
+            severity = "error" if study.described else "warning"
+        fix: Fix = "safe" if severity == "error" else "unsafe"
         if isinstance(node.layer, Softmax):
             classes = node.output.shape[node.layer.axis]
             least, untrained = log(1 + (classes - 1) / e), log(classes)
@@ -54,8 +60,8 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             where=(node.path,),
             text=text,
             evidence={"classes": classes, "least_loss": least, "untrained_loss": untrained},
-            remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, fix="safe" if study.described else None),
-            severity=None if wrong else "note",
+            remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, fix=fix if ours else None),
+            severity=severity,
             quiet=study.graph.deployed,
         )
 
