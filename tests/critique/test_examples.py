@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cnnatomy.cli import main
-from cnnatomy.critique import RULES, Rule, examples
+from cnnatomy.critique import RULES, Purpose, Rule, critique, examples
 from cnnatomy.errors import UserError
 from cnnatomy.readers.yaml import listed
 
@@ -19,7 +19,10 @@ FOLDER = Path(examples.__file__).parent
 
 
 def objections(rule: Rule, text: str, folder: Path) -> list[dict]:
-    """What `cnnatomy critique` says of this design when only this rule is asked."""
+    """What `cnnatomy critique` says of this design when only this rule is asked; of a trained one, what `critique`."""
+    if rule.example.trained:
+        found = critique(listed.read(text), Purpose(trained=True), [rule], [rule])
+        return [{"text": finding.text} for finding in found]
     (folder / "design.yaml").write_text(text, encoding="utf-8")
     options = [*shlex.split(rule.example.options), "--rule", rule.name, "--format", "json"]
     ran = CliRunner().invoke(main, ["critique", str(folder / "design.yaml"), *options])
@@ -29,7 +32,7 @@ def objections(rule: Rule, text: str, folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_rule_objects_to_its_bad_example_and_not_to_its_good_one(rule, tmp_path):
-    bad, good, _ = rule.example
+    bad, good, *_ = rule.example
     assert objections(rule, bad, tmp_path), f"{rule.name} says nothing about `bad` in {FOLDER / rule.name}.yaml"
     found = objections(rule, good, tmp_path)
     assert not found, f"{rule.name} objects to `good` in {FOLDER / rule.name}.yaml: {found[0]['text']}"

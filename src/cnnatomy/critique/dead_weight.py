@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from math import gcd
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study
+from cnnatomy.critique.study import Study, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import (
-    BatchNorm,
-    Bias,
-    Constant,
-    Conv,
-    Crop,
-    DepthwiseConv,
-    FullyConnected,
-    Normalise,
-    Scale,
-    Slice,
-)
-from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, Sides, elements, pair
-from cnnatomy.layers.sliding import pairs, sides
+from cnnatomy.layers import Concat, Conv, Crop, Slice
+from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, elements
+from cnnatomy.layers.sliding import sides
 
 
 @rule("W3", "unread-output", "warning", "dead code: Aho et al. 2006, 'Compilers', section 9.1.6")
@@ -65,9 +52,11 @@ def dropped_channels(study: Study) -> Iterator[Case]:
     """A layer with weights of whose output only a part is read.
 
     Channels that a slice leaves out, or pixels that a crop cuts off, were computed for nothing; the layer can make
-    what is read and no more. Cropping what a transposed convolution or an interpolation made is how its size is set,
-    and no objection.
+    what is read and no more. Where branches are concatenated and a slice takes none of the channels of one, the whole
+    branch was computed for nothing. Cropping what a transposed convolution or an interpolation made is how its size is
+    set, and no objection.
     """
+    yield from _dropped_branches(study)
     found: dict[Node, tuple[float, list[int]]] = {}
     changes: dict[Node, tuple[Layer, ...]] = {}
     for node in study.convolutions:
@@ -95,6 +84,94 @@ def dropped_channels(study: Study) -> Iterator[Case]:
         evidence={"layers": len(found), "share_read": share, "macs": wasted},
         remedy=study.remedy(text, changes, fix="safe") if changes else Remedy(text),
     )
+
+
+def _dropped_branches(study: Study) -> Iterator[Case]:
+    """Of concatenations the branches of which every reader drops all channels."""
+    dead: dict[Node, None] = {}
+    joins: dict[Node, tuple[int, int]] = {}
+    partly: dict[Node, tuple[Node, int, int]] = {}  # the end of a branch -> its join, the channels read, all channels
+    changes: dict[Node, tuple[Layer, ...]] = {}
+    for join in study.graph.nodes:
+        if not isinstance(join.layer, Concat) or join.layer.axis or len(join.output.shape) != 3:
+            continue
+        x = _end_of_pointwise(study, join)
+        readers = study.readers[x]
+        if not readers or x in study.graph.outputs or not all(_takes_channels(reader) for reader in readers):
+            continue
+        read = set().union(*(_part_read(reader.layer, x.shape)[0] for reader in readers))
+        unread: list[range] = []
+        start = 0
+        for y in join.inputs:
+            channels = range(start, start + y.shape[0])
+            start = channels.stop
+            own = list(_only_for(study, y, join)) if read.isdisjoint(channels) and join.inputs.count(y) == 1 else []
+            if own:
+                unread.append(channels)
+                dead |= dict.fromkeys(own)
+            elif y.node is not None and 0 < len(read.intersection(channels)) < len(channels):
+                partly[y.node] = (join, len(read.intersection(channels)), len(channels))
+        if unread:
+            joins[join] = (len(read), x.shape[0])
+            changes |= _without(join, readers, unread, x.shape[0])
+    if partly and not joins:
+        end, (join, taken, made) = next(iter(partly.items()))
+        yield Case(
+            where=tuple(node.path for node in partly),
+            text=f"of {end.path} {taken} of {made} channels are read after {join.path}, the others by nobody",
+            evidence={"branches": len(partly), "channels_read": taken, "channels": made},
+            remedy=Remedy(f"let the branch that ends in {end.path} make {taken} channels"),
+        )
+    if not joins:
+        return
+    nodes = [node for node in study.graph.nodes if node in dead]
+    parameters, macs = sum(study.rows[n].parameters for n in nodes), sum(study.rows[n].macs for n in nodes)
+    join, (taken, made) = next(iter(joins.items()))
+    ends = [y.node for join in joins for y in join.inputs if y.node in dead]
+    yield Case(
+        where=tuple(node.path for node in nodes),
+        text=f"of {join.path} {taken} of {made} channels are read: what ends in {paths(ends)} is "
+        f"computed for nothing, {several(parameters, 'parameter')} and {several(macs, 'MAC')}",
+        evidence={"layers": len(nodes), "parameters": parameters, "macs": macs},
+        remedy=study.remedy(
+            f"delete the {'branch' if len(ends) == 1 else 'branches'} that nobody reads: "
+            f"{several(len(nodes), 'layer')}, {several(parameters, 'parameter')}",
+            changes,
+            dropped=nodes,
+            fix="safe",
+        ),
+    )
+
+
+def _takes_channels(node: Node) -> bool:
+    return isinstance(node.layer, Slice) and node.layer.axis == 0
+
+
+def _only_for(study: Study, x: FeatureMap, reader: Node) -> Iterator[Node]:
+    """The layers that are there for one reader of a map alone."""
+    waiting, own = [x], {reader}
+    while waiting:
+        node = waiting.pop().node
+        if node is None or node.output in study.graph.outputs or not own.issuperset(study.readers[node.output]):
+            continue
+        own.add(node)
+        yield node
+        waiting += node.inputs
+
+
+def _without(join: Node, readers: list[Node], unread: list[range], channels: int) -> dict[Node, tuple[Layer, ...]]:
+    """What becomes of a concatenation, and of the slices that read it, without these channels."""
+    left = channels - sum(map(len, unread))
+    changes: dict[Node, tuple[Layer, ...]] = {}
+    if len(join.inputs) - len(unread) == 1:
+        changes[join] = ()
+    for reader in readers:
+        assert isinstance(reader.layer, Slice)
+        before = sum(len(gone) for gone in unread if gone.start < reader.layer.start)
+        inside = sum(len(gone) for gone in unread if reader.layer.start <= gone.start < reader.layer.stop)
+        start, stop = reader.layer.start - before, reader.layer.stop - before - inside
+        changes[reader] = () if (start, stop) == (0, left) else (reader.layer.replace(start=start, stop=stop),)
+    return changes
 
 
 def _end_of_pointwise(study: Study, node: Node) -> FeatureMap:
@@ -125,116 +202,3 @@ def _narrowed(node: Node, readers: list[Node], shape: Shape, read: list[int]) ->
     if not isinstance(node.layer, Conv) or node.layer.groups > 1:
         return {}
     return {node: (node.layer.replace(channels=read[0]),), readers[0]: ()}
-
-
-LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
-"""What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
-
-
-@rule("W5", "linear-pair", "warning", "Goodfellow et al. 2016, section 6.3; Guo et al. 2020, 'ExpandNets'")
-def linear_pair(study: Study) -> Iterator[Case]:
-    """Two linear layers with nothing between them, which one layer could do for less.
-
-    Without a nonlinearity between them, or with batch norm alone, two convolutions compute no more than one could. That
-    is a factorisation, and meant, where one would cost more: a depthwise and a 1x1 convolution, 1x7 and 7x1, a linear
-    bottleneck. Here one layer would cost no more multiply-accumulates and no more weights. (Up to what padding does at
-    the border. Training sometimes goes better with the pair, which can then be merged for inference, as in ExpandNets.)
-    """
-    merged: dict[Node, tuple[Node, Conv | FullyConnected]] = {}
-    changes: dict[Node, tuple[Layer, ...]] = {}
-    for node in study.graph.nodes:
-        if not _is_linear(node) or node in changes:
-            continue
-        way = [node]
-        second = study.only_reader(node.output)
-        while second is not None and isinstance(second.layer, LINEAR_BETWEEN):
-            way.append(second)
-            second = study.only_reader(second.output)
-        if second is None or not _is_linear(second):
-            continue
-        after = study.only_reader(second.output)
-        biased = len(way) > 1 or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (node, second))
-        one = _merged(node, second, bias=biased and not (after and isinstance(after.layer, BatchNorm)))
-        if one is not None and _is_cheaper(study, one, node, second):
-            merged[node] = (second, one)
-            changes |= dict.fromkeys(way, ()) | {second: (one,)}
-    if not merged:
-        return
-    rows = [study.rows[node] for first, (second, _) in merged.items() for node in (first, second)]
-    weights, macs = sum(row.weights for row in rows), sum(row.macs for row in rows)
-    first, (second, one) = next(iter(merged.items()))
-    yield Case(
-        where=tuple(row.path for row in rows),
-        text=f"{several(len(merged), 'pair')} of linear layers, {weights:,} weights and {macs:,} MACs, nothing between",
-        evidence={"pairs": len(merged), "weights": weights, "macs": macs},
-        remedy=study.remedy(
-            f"make each pair one layer ({first.path} and {second.path}: {one!r}), or put a nonlinearity between",
-            changes,
-            fix="unsafe",
-        ),
-    )
-
-
-def _is_linear(node: Node) -> bool:
-    return isinstance(node.layer, (Conv, DepthwiseConv, FullyConnected))
-
-
-def _is_cheaper(study: Study, one: Layer, first: Node, second: Node) -> bool:
-    """Whether one layer costs no more weights and no more multiply-accumulates than two, and gives the same shape."""
-    output, weights, macs = _cost(one, first.inputs[0].shape)
-    a, b = study.rows[first], study.rows[second]
-    return output == second.output.shape and weights <= a.weights + b.weights and macs <= a.macs + b.macs
-
-
-@lru_cache(1024)
-def _cost(layer: Layer, shape: Shape) -> tuple[Shape, int, int]:
-    """The shape of the output, weights and multiply-accumulates of a layer that reads a map."""
-    output = layer.output_shape(shape)
-    weights = sum(elements(size) for size in layer.parameters(shape).values() if len(size) > 1)
-    return output, weights, layer.operations((shape,), output).mac
-
-
-def _merged(first: Node, second: Node, bias: bool) -> Conv | FullyConnected | None:
-    """One layer that computes what two do; None where none of ours does."""
-    if isinstance(first.layer, FullyConnected) and isinstance(second.layer, FullyConnected):
-        return FullyConnected(second.layer.features, bias)
-    a, b = _as_convolution(first), _as_convolution(second)
-    return _one_convolution(a, b, first.inputs[0].shape, second.inputs[0].shape, bias) if a and b else None
-
-
-@lru_cache(1024)
-def _one_convolution(a: Conv, b: Conv, before: Shape, between: Shape, bias: bool) -> Conv:
-    """One convolution that computes what `b` does after `a`; `before` and `between` are the maps that they read."""
-    kernels, strides, dilations = [], [], []
-    sizes = pairs(a.kernel, b.kernel, a.stride, b.stride, a.dilation, b.dilation)
-    for k, n, s, t, d, e in zip(*sizes, strict=True):  # along rows, along columns
-        wide = (n - 1) * e * s  # the second window in pixels of the first's input
-        kernel, dilation = (k, d) if n == 1 else (n, e * s) if k == 1 else ((k - 1) * d + wide + 1, 1)
-        kernels.append(kernel)
-        dilations.append(dilation)
-        strides.append(s * t)
-    rows, columns = pair(a.stride)
-    steps = (rows, rows, columns, columns)
-    top, bottom, left, right = (p + q * s for p, q, s in zip(_sides(a, before), _sides(b, between), steps, strict=True))
-    return Conv(
-        b.channels,
-        (kernels[0], kernels[1]),
-        (strides[0], strides[1]),
-        (top, bottom, left, right),
-        (dilations[0], dilations[1]),
-        gcd(a.groups, b.groups),
-        bias,
-    )
-
-
-def _as_convolution(node: Node) -> Conv | None:
-    layer = node.layer
-    if isinstance(layer, DepthwiseConv):
-        return layer.grouped(node.inputs[0].shape)
-    return layer if isinstance(layer, Conv) else None
-
-
-def _sides(layer: Conv, shape: Shape) -> Sides:
-    """The padding of a convolution as numbers."""
-    _, rows, columns = shape
-    return sides(layer.padding, (rows, columns), *pairs(layer.kernel, layer.stride, layer.dilation))

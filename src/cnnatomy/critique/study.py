@@ -40,6 +40,7 @@ class Purpose:
         device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
         memory: bytes that there are at inference.
         latency: seconds that one image may take on the device.
+        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
 
     Raises:
         UserError: if there is no such task or device, or a number makes no sense.
@@ -51,6 +52,7 @@ class Purpose:
     device: str | None = None
     memory: int | None = None
     latency: float | None = None
+    trained: bool = False
 
     def __post_init__(self) -> None:
         if self.task is not None and self.task not in get_args(PurposeTask):
@@ -119,11 +121,6 @@ class Study:
     def described(self) -> bool:
         """Whether it is a network of tail, body and head, which is described here to be trained here."""
         return tuple(self.graph.root.children.values()) == ("tail", "body", "head")
-
-    @property
-    def deployed(self) -> bool:
-        """Whether it is evidently to be run: it was exported, or what is asked is how it does on a device."""
-        return self.graph.deployed or self.purpose.device is not None
 
     @cached_property
     def intervals(self) -> dict[FeatureMap, Interval]:
@@ -297,9 +294,17 @@ def _look_up(device: str) -> tuple[Device, Calibration | None]:
     return calibration.device(), calibration
 
 
+def paths(nodes: Sequence[Node]) -> str:
+    """The paths of up to three layers, and how many more there are: `body.conv1, body.conv2 and body.conv3`."""
+    named = [node.path for node in nodes[:3]]
+    if len(nodes) > 3:
+        return f"{', '.join(named)} and {len(nodes) - 3} more"
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+
+
 def pixels(shape: Shape) -> int:
     """Rows times columns; 1 for a vector."""
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "pixels"]
+__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "paths", "pixels"]

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import e, gcd, log
+from math import gcd
 
 from cnnatomy.analysis.coverage import repeated
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import SPATIAL, Study, pixels
-from cnnatomy.design import Heads
-from cnnatomy.design.graph import FeatureMap, Node, Scope
+from cnnatomy.critique.study import SPATIAL, Study, paths, pixels
+from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     AvgPool,
-    BatchNorm,
     Conv,
     DepthwiseConv,
-    FullyConnected,
     Layer,
     MaxPool,
     Permute,
     Reshape,
-    Sigmoid,
-    Softmax,
+    Shift,
     Subsample,
     TransposedConv,
 )
@@ -31,6 +27,7 @@ from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair
 from cnnatomy.layers.sliding import pairs
 
 AVERAGE_BEFORE = "average the pixels before, as ResNet-D does in its shortcuts"
+SLOWER_START = "begin with a stride of 2 and a kernel of at least 3x3, and sample down further after more layers"
 LARGER_KERNELS = "take kernels at least as large as the stride, without holes"
 
 Places = tuple[int, int]
@@ -49,8 +46,13 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
     A 1x1 convolution of stride 2 reads a quarter of its map: where nothing else reads the rest, three quarters of the
     layer before were computed for nothing. So it is in ResNet as published, whose blocks begin with it. With the stride
     in the 3x3 convolution after it (v1.5) every pixel is read, for 6 % more operations and half a point of accuracy.
-    Where another branch reads the rest, as next to the projection of v1.5, it is a note: ResNet-D averages 2x2 pixels
-    there before an unstrided 1x1.
+    Where a convolution comes before, with nothing but batch norm and nonlinearities between, it can have the stride:
+    the output is the same, and what nobody reads is not computed.
+
+    Where another branch reads the rest, it seldom matters and is said only with `--pedantic`: so it is next to the
+    projection of v1.5, where ResNet-D averages 2x2 pixels before an unstrided 1x1, and in RepVGG, whose strided 1x1 is
+    merged into the 3x3 beside it. The same goes for the two shifted halves of a factorised reduction (NASNet), which
+    read half of the pixels and are meant to, and for a 1x1 after a shift, which is a strided 3x3 (ShiftNet).
     """
     skipping: dict[FeatureMap, list[Node]] = {}
     for node in study.downsamplings:
@@ -58,28 +60,103 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         if window is not None and _leaves_gaps(window):
             skipping.setdefault(_source(study, node.inputs[0]), []).append(node)
     shares = {x: _share_read(study, x) for x in skipping}
-    lost = [node for x, nodes in skipping.items() if shares[x] < 1 for node in nodes]
-    partly = [node for x, nodes in skipping.items() if shares[x] == 1 for node in nodes]
-    if lost:
-        most = float(max(share for share in shares.values() if share < 1))
-        maps = sum(share < 1 for share in shares.values())
-        changes, moved = _every_pixel_read(study, [nodes for x, nodes in skipping.items() if shares[x] < 1])
-        way = f"move the stride of {several(moved, 'layer')} to the next convolution" if moved else AVERAGE_BEFORE
-        yield Case(
-            where=tuple(node.path for node in lost),
-            text=f"of {several(maps, 'map')} at most {most:.0%} of the pixels are ever read",
-            evidence={"maps": maps, "layers": len(lost), "share_read": most},
-            remedy=study.remedy(way, changes, fix="unsafe") if changes else Remedy(LARGER_KERNELS),
-        )
+    meant = {x for x, share in shares.items() if share == 1 or _is_meant(x, skipping[x], share)}
+    image = {x: skipping[x] for x in skipping if x.node is None and x not in meant}
+    computed = {x: skipping[x] for x in skipping if x.node is not None and x not in meant}
+    if image:
+        yield _skipped(study, image, shares, [Remedy(SLOWER_START)], under=("C6",))
+    if computed:
+        yield _skipped(study, computed, shares, _remedies(study, computed))
+    partly = [node for x in skipping if x in meant for node in skipping[x]]
     if partly:
         averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
+        least = float(min(shares[x] for x in meant))
+        read = "which other branches read" if least == 1 else f"of the maps at least {least:.0%} is read by some layer"
         yield Case(
             where=tuple(node.path for node in partly),
-            text=f"{several(len(partly), 'layer')} with pixels between the windows, which other branches read",
-            evidence={"layers": len(partly)},
+            text=f"{several(len(partly), 'layer')} with pixels between the windows, {read}",
+            evidence={"layers": len(partly), "share_read": least},
             remedy=study.remedy(AVERAGE_BEFORE, averaged) if averaged else Remedy(LARGER_KERNELS),
             severity="note",
+            quiet=True,
         )
+
+
+def _skipped(
+    study: Study,
+    maps: dict[FeatureMap, list[Node]],
+    shares: dict[FeatureMap, Fraction],
+    remedies: list[Remedy],
+    under: tuple[str, ...] = (),
+) -> Case:
+    most = float(max(shares[x] for x in maps))
+    layers = [node for nodes in maps.values() for node in nodes]
+    return Case(
+        where=tuple(node.path for node in layers),
+        text=f"of {several(len(maps), 'map')} at most {most:.0%} of the pixels are ever read",
+        evidence={"maps": len(maps), "layers": len(layers), "share_read": most},
+        remedy=remedies,
+        under=under,
+    )
+
+
+def _is_meant(x: FeatureMap, nodes: list[Node], share: Fraction) -> bool:
+    """Whether pixels are skipped on purpose: by layers that read different ones, or after a shift of the channels."""
+    if x.node is not None and isinstance(x.node.layer, Shift):
+        return True
+    each = [Fraction(pixels(node.output.shape), pixels(node.inputs[0].shape)) for node in nodes]
+    return len(nodes) > 1 and share > max(each)
+
+
+def _remedies(study: Study, maps: dict[FeatureMap, list[Node]]) -> list[Remedy]:
+    """Ways to read every pixel that is computed, the best first."""
+    found = [_stride_before(study, maps)]
+    changes, moved = _every_pixel_read(study, list(maps.values()))
+    if moved:
+        way = f"move the stride of {several(moved, 'layer')} to the next convolution"
+        found.append(study.remedy(way, changes, fix="unsafe"))
+    else:
+        found.append(_larger_kernels(study, [node for nodes in maps.values() for node in nodes]))
+        pools = all(isinstance(node.layer, (MaxPool, AvgPool)) for node in changes)
+        way = "let the pools read all pixels: windows as large as their stride" if pools else AVERAGE_BEFORE
+        found.append(study.remedy(way, changes, fix="unsafe") if changes else None)
+    return [remedy for remedy in found if remedy is not None] or [Remedy(LARGER_KERNELS)]
+
+
+def _stride_before(study: Study, maps: dict[FeatureMap, list[Node]]) -> Remedy | None:
+    """The stride in the convolutions before, where these are read by the layers that skip pixels and by nothing else.
+
+    What is between passes each pixel on, so that the output is the same.
+    """
+    changes: dict[Node, tuple[Layer, ...]] = {}
+    for source, nodes in maps.items():
+        before, layer = source.node, nodes[0].layer
+        if len(nodes) > 1 or before is None or not isinstance(before.layer, SPATIAL) or before.layer.stride != 1:
+            return None
+        if not isinstance(layer, SPATIAL) or layer.kernel != 1 or layer.padding != 0 or before.layer.padding == "same":
+            return None
+        x = nodes[0].inputs[0]
+        while x is not source and x.node is not None:
+            if x.shape != source.shape or x.node.layer.kind == REARRANGEMENT or study.only_reader(x) is None:
+                return None
+            x = x.node.inputs[0]
+        if study.only_reader(source) is None:
+            return None
+        changes |= {before: (before.layer.replace(stride=layer.stride),), nodes[0]: (layer.replace(stride=1),)}
+    text = f"move the stride to the convolution before, {paths(list(changes)[::2])}: the same output"
+    return study.remedy(text, changes, fix="safe")
+
+
+def _larger_kernels(study: Study, nodes: list[Node]) -> Remedy | None:
+    """1x1 convolutions of stride 2 or 3 as 3x3 ones, which read every pixel."""
+    layers = {
+        node: (node.layer.replace(kernel=3, padding=1),)
+        for node in nodes
+        if isinstance(node.layer, Conv) and node.layer.kernel == 1 and max(pair(node.layer.stride)) <= 3
+    }
+    if len(layers) < len(nodes):
+        return None
+    return study.remedy(f"give {paths(nodes)} 3x3 kernels, so that no pixel is skipped", layers, fix="unsafe")
 
 
 def _leaves_gaps(window: Window) -> bool:
@@ -223,18 +300,28 @@ def uneven_transposed_convolution(study: Study) -> Iterator[Case]:
     if not found:
         return
     node, (most, least) = max(found.items(), key=lambda item: item[1][0] / max(item[1][1], 0.5))
-    kernels = {node: _evened(node.layer) for node in found if isinstance(node.layer, TransposedConv)}
-    sizes = sorted({"x".join(map(str, pair(layer.kernel))) for layer in kernels.values()})
     yield Case(
         where=tuple(node.path for node in found),
         text=f"{node.path}: of a channel's weights {most} meet in some pixels of the output and {least} in others",
         evidence={"layers": len(found), "most": most, "least": least},
-        remedy=study.remedy(
-            f"take {'kernels' if len(found) > 1 else 'a kernel'} of {' and '.join(sizes)}, or resize and convolve",
-            {node: (layer,) for node, layer in kernels.items()},
-            fix="unsafe",
-        ),
+        remedy=[
+            *_even_kernels(study, list(found)),
+            Remedy("enlarge the map by nearest neighbour and convolve it: even too, for more operations"),
+        ],
     )
+
+
+def _even_kernels(study: Study, nodes: list[Node]) -> list[Remedy]:
+    """The next larger kernels that are multiples of the stride, and the next smaller ones, which are cheaper."""
+    remedies = []
+    for up in (True, False):
+        layers = {node: _evened(node.layer, up) for node in nodes if isinstance(node.layer, TransposedConv)}
+        if any(layer == node.layer for node, layer in layers.items()):
+            continue
+        sizes = sorted({"x".join(map(str, pair(layer.kernel))) for layer in layers.values()})
+        text = f"take {'kernels' if len(nodes) > 1 else 'a kernel'} of {' and '.join(sizes)}"
+        remedies.append(study.remedy(text, {node: (layer,) for node, layer in layers.items()}, fix="unsafe"))
+    return remedies
 
 
 def _products(layer: TransposedConv) -> tuple[int, int]:
@@ -246,12 +333,17 @@ def _products(layer: TransposedConv) -> tuple[int, int]:
     return most, least
 
 
-def _evened(layer: TransposedConv) -> TransposedConv:
-    """The same layer with the next larger kernel that is a multiple of the stride, and the same output size."""
+def _evened(layer: TransposedConv, up: bool = True) -> TransposedConv:
+    """The same layer with the next larger or smaller kernel that is a multiple of the stride, and the same output size.
+
+    The layer as it is where there is none.
+    """
     kernels, paddings, more = [], [], []
     sizes = pairs(layer.kernel, layer.stride, layer.padding, layer.output_padding, layer.dilation)
     for k, s, p, o, d in zip(*sizes, strict=True):
-        wanted = -(-k // s) * s
+        wanted = -(-k // s) * s if up else k // s * s
+        if wanted < s:
+            return layer
         surplus = 2 * p - o + d * (wanted - k)  # what padding has to take away, twice the padding less the rest
         kernels.append(wanted)
         paddings.append(max(0, -(-surplus // 2)))
@@ -260,142 +352,4 @@ def _evened(layer: TransposedConv) -> TransposedConv:
         return layer
     return layer.replace(
         kernel=(kernels[0], kernels[1]), padding=(paddings[0], paddings[1]), output_padding=(more[0], more[1])
-    )
-
-
-@rule("W7", "softmax-before-loss", "error", "lecture 000, 'Linear Classifier'; Goodfellow et al. 2016, section 6.2.2.3")
-def softmax_before_loss(study: Study) -> Iterator[Case]:
-    """A softmax or sigmoid as the output of a network to be trained.
-
-    The cross-entropy loss has a softmax of its own, and of values between 0 and 1 it cannot come near zero. With C
-    classes it stays above ln(1 + (C - 1) / e), and gradients vanish where the network is sure and wrong. The loss reads
-    the linear classifier; whoever wants probabilities takes the softmax of what comes out. A note where the network was
-    read from a file or module, which may be for inference, and for sigmoids: there are binary losses that read them,
-    but what has a sigmoid of its own, as torch's BCEWithLogitsLoss, stays above ln 2 for what is not there.
-    """
-    for x in study.graph.outputs:
-        node = x.node
-        while node is not None and node.layer.kind == REARRANGEMENT and len(node.inputs) == 1:
-            node = node.inputs[0].node
-        if node is None or not isinstance(node.layer, (Softmax, Sigmoid)):
-            continue
-        wrong = study.described and isinstance(node.layer, Softmax)
-        if isinstance(node.layer, Softmax):
-            classes = node.output.shape[node.layer.axis]
-            least, untrained = log(1 + (classes - 1) / e), log(classes)
-            text = f"after it the cross-entropy of {classes:,} classes cannot fall below {least:.2f}; knowing nothing"
-            text = f"{text} is {untrained:.2f}" if classes > 1 else "a softmax of one value is 1, whatever the value"
-        else:
-            classes = node.output.shape[0]
-            least = untrained = log(2)
-            text = f"after it a binary cross-entropy of logits cannot fall below {least:.2f} for what is not there"
-        yield Case(
-            where=(node.path,),
-            text=text,
-            evidence={"classes": classes, "least_loss": least, "untrained_loss": untrained},
-            remedy=study.remedy(f"leave {node.path} to the loss", {node: ()}, fix="safe" if study.described else None),
-            severity=None if wrong else "note",
-        )
-
-
-@rule(
-    "W8", "auxiliary-heads", "warning", "lecture 000, 'Parallel – Inception V2 And V3'; Szegedy et al. 2014, section 5"
-)
-def auxiliary_heads(study: Study) -> Iterator[Case]:
-    """Auxiliary classifiers that are still there at inference.
-
-    A head on shallower features feeds gradients into the middle of a deep network in training; nothing reads it at
-    inference, and it is paid for all the same. Early exits, which stop there when they are sure enough, are meant to
-    stay. A note where the description says which heads are auxiliary: they are left out in evaluation, and have to be
-    left out of what is exported.
-    """
-    running = set(study.inference)
-    declared = [node for node in study.graph.nodes if node not in running]
-    nodes = declared or ([] if _declares_heads(study) else _side_heads(study))
-    if not nodes:
-        return
-    totals = study.account.totals
-    parameters = sum(study.rows[node].parameters for node in nodes)
-    macs = sum(study.rows[node].macs for node in nodes)
-    own = set(nodes)
-    heads = [x for x in study.graph.outputs if x.node in own]
-    yield Case(
-        where=tuple(x.node.path for x in heads if x.node),
-        text=f"{several(len(heads), 'head')} on shallower features: {parameters:,} parameters "
-        f"({parameters / max(totals.parameters, 1):.0%}) and {macs:,} MACs ({macs / max(totals.macs, 1):.0%})",
-        evidence={"heads": len(heads), "parameters": parameters, "macs": macs},
-        remedy=study.remedy(
-            f"leave {several(len(heads), 'head')} out of what is exported",
-            dropped=nodes,
-            fix=None if declared else "unsafe",
-        ),
-        severity="note" if declared else None,
-    )
-
-
-def _declares_heads(study: Study) -> bool:
-    heads = [child for child in study.graph.root.children if isinstance(child, Scope)]
-    return any(isinstance(scope.block, Heads) for scope in heads)
-
-
-def _side_heads(study: Study) -> list[Node]:
-    """What only outputs of the main output's shape need that branch off a map with pixels before the last one."""
-    main, limit = study.output, study.depth(study.last_map)
-    found: list[Node] = []
-    for x in study.graph.outputs:
-        if x is main or x.shape != main.shape or pixels(x.shape) > 1 or study.depth(x) >= study.depth(main):
-            continue
-        own: dict[Node, None] = {}
-        starts: set[FeatureMap] = set()
-        waiting = [x]
-        while waiting:
-            y = waiting.pop()
-            if y.node is None or y.node in study.ancestors:
-                starts.add(y)
-            elif y.node not in own:
-                own[y.node] = None
-                waiting += y.node.inputs
-        if starts and all(pixels(y.shape) > 1 and study.depth(y) < limit for y in starts):
-            found += [node for node in own if node not in found]
-    return found
-
-
-@rule(
-    "W9",
-    "unfolded-batch-norm",
-    "note",
-    "lecture 001, 'Personal Notes For Vision Optimized CNNs'; Jacob et al. 2018, section 3.2",
-)
-def unfolded_batch_norm(study: Study) -> Iterator[Case]:
-    """Batch norm after a linear layer in a network that is to be run.
-
-    At inference batch norm is one multiplication and one addition to a channel, which the weights of the layer before
-    can take in: the same output, one map less to write and read for each. It is asked of networks for inference alone:
-    files exported for it, and networks asked about with a device. Batch norm before the convolution
-    (pre-activation, DenseNet) mostly cannot be folded.
-    """
-    if not study.deployed:
-        return
-    norms = [node for node in study.graph.nodes if isinstance(node.layer, BatchNorm)]
-    changes: dict[Node, tuple[Layer, ...]] = {}
-    for node in norms:
-        before = node.inputs[0].node
-        if (
-            before is not None
-            and isinstance(before.layer, (Conv, DepthwiseConv, TransposedConv, FullyConnected))
-            and len(node.output.shape) != 2
-            and study.only_reader(before.output) is node
-        ):
-            changes |= {before: (before.layer.replace(bias=True),), node: ()}
-    if not changes:
-        return
-    rows = [study.rows[node] for node, layers in changes.items() if not layers]
-    maps, buffers = sum(row.feature_map_elements for row in rows), sum(row.buffers for row in rows)
-    share = maps / study.account.totals.feature_map_elements
-    yield Case(
-        where=tuple(row.path for row in rows),
-        text=f"{len(rows)} of {several(len(norms), 'batch norm')} can be folded into the layer before: {maps:,} values "
-        f"({share:.0%} of all maps) need not be written, {buffers:,} statistics not be stored",
-        evidence={"layers": len(rows), "of": len(norms), "elements": maps, "share_of_maps": share, "buffers": buffers},
-        remedy=study.remedy(f"fold {several(len(rows), 'batch norm')} into the weights before", changes),
     )

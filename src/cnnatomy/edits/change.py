@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cnnatomy.analysis import Account
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.errors import ShapeError
+from cnnatomy.layers import Concat
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 
 
@@ -30,7 +31,8 @@ class Cost(NamedTuple):
 class Change:
     """What some nodes become: each a chain of layers, the first of which reads what the node read.
 
-    An empty chain passes the node's only input on; `dropped` are nodes that are left out with all that reads them.
+    An empty chain passes the node's only input on; `dropped` are nodes that are left out with all that reads them, but
+    for concatenations, which go on with the inputs that are left.
     """
 
     layers: Mapping[Node, tuple[Layer, ...]] = field(default_factory=dict)
@@ -83,7 +85,7 @@ def cost_after(account: Account, change: Change) -> Cost:
         if node in change.dropped:
             layers = None
         elif layers is None:
-            if not shapes or not any(x in shapes for x in node.inputs):
+            if len(_kept(node, change)) == len(node.inputs) and not any(x in shapes for x in node.inputs):
                 continue
             layers = (node.layer,)
         parameters -= row.parameters
@@ -91,7 +93,7 @@ def cost_after(account: Account, change: Change) -> Cost:
         maps -= elements(row.output)
         if layers is None:
             continue
-        inputs: tuple[Shape, ...] = tuple([shapes.get(x, x.shape) for x in node.inputs])
+        inputs: tuple[Shape, ...] = tuple([shapes.get(x, x.shape) for x in _kept(node, change)])
         output = _passed(node, inputs) if not layers else ()
         for layer in layers:
             output = layer.output_shape(*inputs)
@@ -111,6 +113,13 @@ def cost_after(account: Account, change: Change) -> Cost:
 def _same_output(before: Shape, after: Shape) -> None:
     if before != after:
         raise ShapeError(f"the output would be {dimensions(after)} in place of {dimensions(before)}")
+
+
+def _kept(node: Node, change: Change) -> Sequence[FeatureMap]:
+    """What a node still reads; of a concatenation that is what is not dropped."""
+    if not change.dropped or not isinstance(node.layer, Concat):
+        return node.inputs
+    return [x for x in node.inputs if x.node not in change.dropped]
 
 
 def _passed(node: Node, inputs: tuple[Shape, ...]) -> Shape:
@@ -144,7 +153,7 @@ def changed(graph: Graph, change: Change) -> Graph:
             new.within(scope.block, inside, [maps[x] for x in scope.inputs])
 
     def _play_node(node: Node, name: str, new: Graph) -> None:
-        inputs = [maps[x] for x in node.inputs]
+        inputs = [maps[x] for x in _kept(node, change)]
         layers = change.layers.get(node, (node.layer,))
         if not layers:
             _passed(node, tuple(x.shape for x in inputs))

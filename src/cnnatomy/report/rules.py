@@ -62,7 +62,7 @@ def _section(rule: Rule) -> str:
 
 def _examples(rule: Rule) -> list[tuple[str, str]]:
     """What it says of two designs, and the designs."""
-    bad, good, options = rule.example
+    bad, good, options, _ = rule.example
     asked = f", asked with `{options}`" if options else ""
     return [(f"It objects to{asked}:", bad), ("It is content with:", good)]
 

@@ -14,11 +14,13 @@ class RuleExample(NamedTuple):
         bad: what the rule objects to.
         good: the same without the mistake.
         options: what `cnnatomy critique` has to be asked with, such as `--task segmentation`.
+        trained: whether these are networks that have been trained, which the rule is asked of.
     """
 
     bad: str
     good: str
     options: str = ""
+    trained: bool = False
 
 
 def example(name: str) -> RuleExample:
@@ -40,5 +42,6 @@ def example(name: str) -> RuleExample:
         )
     got = yaml.safe_load(found.read_text(encoding="utf-8"))
     if not isinstance(got, dict) or not {"bad", "good"} <= set(got) <= set(RuleExample._fields):
-        raise UserError(f"{file}: an example has the keys bad, good and, where the rule needs them, options")
+        keys = "bad, good and, where the rule needs them, options and trained"
+        raise UserError(f"{file}: an example has the keys {keys}")
     return RuleExample(**got)

@@ -1,0 +1,225 @@
+"""Rules about layers that repeat what the one before them did: pools of pools, norms of norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.study import Study, paths
+from cnnatomy.design.graph import Node
+from cnnatomy.edits.change import Remedy
+from cnnatomy.layers import (
+    AvgPool,
+    BatchNorm,
+    Bias,
+    Dropout,
+    GlobalAvgPool,
+    GroupNorm,
+    Interpolate,
+    LayerNorm,
+    MaxPool,
+    ReLU,
+    Scale,
+)
+from cnnatomy.layers.layer import GLOBAL, Layer, pair
+
+
+@rule("W12", "pool-after-pool", "warning", "arithmetic: a maximum of maxima is a maximum, a mean of equal means a mean")
+def pool_after_pool(study: Study) -> Iterator[Case]:
+    """A pool that reads what a pool made, and one of a single pixel.
+
+    The maximum of maxima is the maximum of the larger window, and the mean of means a mean: one pool does what two do,
+    writes one map less, and mostly one of them was not meant. A pool with a 1x1 window, and an enlargement by 1, read
+    and write a whole map and change nothing; so does a global average of what is one pixel already.
+
+    It is no objection where every stage is read by others too, as in the pyramid of SPP and YOLO's SPPF, to an average
+    that smooths what a maximum of stride 1 has picked (Zhang 2019), nor to a global average after a maximum. Where the
+    network was read from a module or file, pools that change nothing may come from adaptive ones, for other sizes
+    of the image: then it is said only with `--pedantic`.
+    """
+    idle = [node for node in study.graph.nodes if _changes_nothing(node)]
+    idle += [node for node in study.graph.nodes if _pools_one_pixel(study, node)]
+    if idle:
+        maps = sum(study.rows[node].feature_map_elements for node in idle)
+        yield Case(
+            where=tuple(node.path for node in idle),
+            text=f"{several(len(idle), 'layer')} for {maps:,} values, none of which can change",
+            evidence={"layers": len(idle), "elements": maps},
+            remedy=study.remedy(f"leave {paths(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
+            quiet=_from_elsewhere(study),
+        )
+    found = [both for both in _pools_of_pools(study) if both.first not in idle and both.second not in idle]
+    if found:
+        yield _pooled_twice(study, found)
+
+
+class _Pools(NamedTuple):
+    """Two pools of one kind with nothing between; `one` is the pool that does the same, where there is one."""
+
+    first: Node
+    second: Node
+    one: Layer | None
+
+
+def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
+    first, second, _ = found[0]
+    exact = all(both.one is not None for both in found)
+    spare = [_spare(both) for both in found]
+    leave_out = study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
+    if all(isinstance(both.second.layer, GlobalAvgPool) for both in found):
+        remedies = [leave_out._replace(fix="safe" if exact else "unsafe")]
+    elif all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
+        remedies = [leave_out, *_merged(study, found)]
+    else:
+        remedies = [*_merged(study, found), Remedy("put a convolution with its nonlinearity between the two")]
+    more = f", and {several(len(found) - 1, 'other pair')}" if len(found) > 1 else ""
+    return Case(
+        where=tuple(dict.fromkeys(node.path for both in found for node in both[:2])),
+        text=f"{second.path} pools what {first.path} has pooled, with no convolution between{more}",
+        evidence={"pairs": [(both.first.path, both.second.path) for both in found]},
+        remedy=remedies,
+        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and _from_elsewhere(study),
+    )
+
+
+def _from_elsewhere(study: Study) -> bool:
+    """Whether it was read from a module or an exported file, in which adaptive pools are pools for one size."""
+    return bool(study.graph.held) or study.graph.deployed
+
+
+def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
+    """One pool in place of each two, where that gives the same and the pairs do not overlap."""
+    same = {both.second: both.one for both in found if both.one is not None}
+    if len(same) < len(found) or {both.first for both in found} & same.keys():
+        return []
+    layers: dict[Node, tuple[Layer, ...]] = {both.first: () for both in found}
+    layers |= {node: (layer,) for node, layer in same.items()}
+    text = ", ".join(f"{layer!r} for {node.path}" for node, layer in list(same.items())[:2])
+    return [study.remedy(f"make each two one pool: {text}", layers, fix="safe")]
+
+
+def _changes_nothing(node: Node) -> bool:
+    layer = node.layer
+    if isinstance(layer, (MaxPool, AvgPool)):
+        return pair(layer.kernel) == (1, 1) and node.output.shape == node.inputs[0].shape
+    return isinstance(layer, Interpolate) and pair(layer.scale) == (1, 1)
+
+
+def _pools_one_pixel(study: Study, node: Node) -> bool:
+    """Whether it averages over all pixels what a layer before has made one pixel for every size of the image."""
+    if not isinstance(node.layer, GlobalAvgPool) or node.inputs[0].shape != node.output.shape:
+        return False
+    before = node.inputs[0].node
+    while before is not None and len(before.inputs) == 1 and before.output.shape[1:] == (1, 1):
+        if before.layer.window(before.inputs[0].shape) is GLOBAL:
+            return True
+        before = before.inputs[0].node
+    return False
+
+
+def _pools_of_pools(study: Study) -> Iterator[_Pools]:
+    """Pools with no layer with weights between, of one kind, or of two of which each makes the map smaller."""
+    for first in study.graph.nodes:
+        if not isinstance(first.layer, (MaxPool, AvgPool)):
+            continue
+        between: list[Node] = []
+        second = study.only_reader(first.output)
+        while second is not None and isinstance(second.layer, (ReLU, BatchNorm, Dropout)):
+            between.append(second)
+            second = study.only_reader(second.output)
+        if second is None:
+            continue
+        monotone = isinstance(first.layer, MaxPool) and all(isinstance(node.layer, ReLU) for node in between)
+        alike = type(second.layer) is type(first.layer)
+        if isinstance(first.layer, AvgPool) and isinstance(second.layer, GlobalAvgPool):
+            if not between:
+                yield _Pools(first, second, GlobalAvgPool() if _divides(first) else None)
+        elif alike and (isinstance(first.layer, MaxPool) or not between):
+            yield _Pools(first, second, _one_pool(first, second) if monotone or not between else None)
+        elif isinstance(second.layer, (MaxPool, AvgPool)) and not between and _smaller(first) and _smaller(second):
+            yield _Pools(first, second, None)
+
+
+def _smaller(node: Node) -> bool:
+    window = node.layer.window(node.inputs[0].shape)
+    return window is not None and max(window.stride) > 1
+
+
+def _divides(node: Node) -> bool:
+    """Whether each pixel is in just one window."""
+    layer, (_, rows, columns) = node.layer, node.inputs[0].shape
+    assert isinstance(layer, AvgPool)
+    kernel = pair(layer.kernel)
+    apart = layer.padding == 0 and pair(layer.stride or layer.kernel) == kernel
+    return apart and rows % kernel[0] == columns % kernel[1] == 0
+
+
+def _one_pool(first: Node, second: Node) -> Layer | None:
+    """The pool that gives what two give, where that is exact: of averages those of windows that do not overlap."""
+    a, b = first.layer, second.layer
+    assert isinstance(a, (MaxPool, AvgPool))
+    assert isinstance(b, (MaxPool, AvgPool))
+    if a.ceil or b.ceil:
+        return None
+    if isinstance(a, AvgPool) and (not _divides(first) or b.padding != 0):
+        return None
+    kernels, strides, paddings = [], [], []
+    sizes = (a.kernel, a.stride or a.kernel, a.padding, b.kernel, b.stride or b.kernel, b.padding)
+    for k, s, p, n, t, q in zip(*map(pair, sizes), strict=True):
+        if s > k or (q and (p != q * s or 2 * p + 1 != k)):  # holes; padding after padding is one padding only here
+            return None
+        kernels.append(k + (n - 1) * s)
+        strides.append(s * t)
+        paddings.append(p + q * s)
+    if any(2 * p > k for p, k in zip(paddings, kernels, strict=True)):
+        return None
+    one = (kernels[0], kernels[1]), (strides[0], strides[1]), (paddings[0], paddings[1])
+    return MaxPool(*one) if isinstance(a, MaxPool) else AvgPool(*one)
+
+
+def _spare(both: _Pools) -> Node:
+    """Of two pools the one that keeps the size, the second if both do."""
+    second = both.second
+    return second if second.output.shape == second.inputs[0].shape else both.first
+
+
+NORMS = (BatchNorm, GroupNorm, LayerNorm)
+
+
+@rule(
+    "W13",
+    "norm-after-norm",
+    "warning",
+    "arithmetic: what has mean 0 and variance 1 keeps them; Ioffe and Szegedy 2015, algorithm 1",
+)
+def norm_after_norm(study: Study) -> Iterator[Case]:
+    """Batch norm of what batch norm has normalised, or another normalisation right after one.
+
+    The second takes back the scale and the bias that the first has learned, and sets its own: together they compute
+    what one does, for one more map in training and twice the statistics. Mostly a block that begins with batch norm was
+    put after one that ends with it. It is no objection where the map between is read elsewhere too, as by a shortcut,
+    nor after an addition, whose sum has another mean and variance.
+    """
+    found: list[Node] = []
+    spare: list[Node] = []
+    for node in study.graph.nodes:
+        if not isinstance(node.layer, NORMS):
+            continue
+        second = study.only_reader(node.output)
+        while second is not None and isinstance(second.layer, (Scale, Bias, Dropout)):
+            second = study.only_reader(second.output)
+        if second is not None and isinstance(second.layer, NORMS):
+            found += [one for one in (node, second) if one not in found]
+            spare.append(node if study.rows[node].parameters < study.rows[second].parameters else second)
+    if not found:
+        return
+    maps = sum(study.rows[node].feature_map_elements for node in spare)
+    alike = len({type(node.layer) for node in found}) == 1
+    yield Case(
+        where=tuple(node.path for node in found),
+        text=f"{several(len(spare), 'normalisation')} of what is normalised already: {spare[0].path}"
+        + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),
+        evidence={"layers": len(spare), "elements": maps},
+        remedy=study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="safe" if alike else "unsafe"),
+    )
