@@ -8,9 +8,11 @@ from cnnatomy.critique.budget import balance, over_latency, over_memory, single_
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import tail, unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
+from cnnatomy.critique.dropout import dropout_before_batch_norm, high_dropout_rate, vector_head_without_dropout
 from cnnatomy.critique.fixing import Fixed, FixStep, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
+from cnnatomy.critique.logits import bent_logits
 from cnnatomy.critique.machine import (
     depthwise_reuse,
     groups_never_mix,
@@ -18,17 +20,13 @@ from cnnatomy.critique.machine import (
     uneven_channels,
     weights_read_once,
 )
-from cnnatomy.critique.normalisation import (
-    bias_before_batch_norm,
-    dropout_before_batch_norm,
-    no_normalisation,
-    response_normalisation,
-    vector_head_without_dropout,
-)
-from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
+from cnnatomy.critique.normalisation import bias_before_batch_norm, no_normalisation, response_normalisation
+from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, unlike_ranges
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
+from cnnatomy.critique.saturation import saturating_body
 from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
 from cnnatomy.critique.study import Purpose, Study
+from cnnatomy.critique.trunk import batch_norm_after_addition, relu_before_addition
 from cnnatomy.critique.wiring import (
     auxiliary_heads,
     softmax_before_loss,
@@ -44,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     *(small_receptive_field, unproductive_layers, undivided_sizes, gridding),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
+    *(saturating_body, bent_logits, batch_norm_after_addition, high_dropout_rate),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
     *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm),
     *(vectorised_head, large_kernel, weights_read_once, depthwise_reuse, groups_never_mix),
