@@ -43,6 +43,7 @@ head: HEAD
         ("[{VectorHead: {classes: 10, hidden: [32]}}, ReLU6]", "error"),
         ("[{MapHead: {channels: 21, scale: 2}}, ReLU]", "error"),
         ("[{Conv: {channels: 21, kernel: 1}}, ReLU, {Interpolate: {scale: 2}}]", "warning"),
+        ("[{Conv: {channels: 5, kernel: 3, padding: 1}}, BatchNorm, ReLU]", "warning"),
         ("[GlobalAvgPool, Flatten, {FullyConnected: {features: 10}}, ReLU]", "warning"),
         ("[GlobalAvgPool, {Conv: {channels: 10, kernel: 1}}, ReLU, Flatten]", "warning"),
         ("[{Conv: {channels: 10, kernel: 1}}, GlobalAvgPool, Flatten, ReLU]", "warning"),

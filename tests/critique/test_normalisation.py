@@ -140,6 +140,12 @@ def test_residual_networks_need_normalisation_unless_their_branches_are_scaled()
         assert said(no_normalisation, residual(scaled)) == []
 
 
+def test_selu_normalises_itself():
+    text = PLAIN.replace("TIMES", "9")
+    assert said(no_normalisation, text.replace("ReLU", "ELU")) == ["note"]
+    assert said(no_normalisation, text.replace("ReLU", "SELU")) == []
+
+
 def test_networks_that_make_images_of_images_do_without_normalisation():
     def vdsr(x):
         y = x

@@ -116,7 +116,7 @@ def _scores(study: Study, output: FeatureMap) -> Scores | None:
             node = node.inputs[0].node
     if node is None or len(output.shape) not in (1, 3) or not isinstance(node.layer, (FullyConnected, Conv)):
         return None
-    if isinstance(node.layer, Conv) and max(pair(node.layer.kernel)) > 1:
+    if isinstance(node.layer, Conv) and pixels(node.output.shape) == 1 < max(pair(node.layer.kernel)):
         return None
     evident = _is_evident(study, node, output)
     changed = [*before, *after]

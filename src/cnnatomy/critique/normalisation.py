@@ -11,6 +11,7 @@ from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     ELU,
     GELU,
+    SELU,
     Add,
     BatchNorm,
     Concat,
@@ -89,10 +90,10 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     Of interest from 7 layers in a row on; and where at most a tenth of many convolutions has none, each with a
     nonlinearity after it. Rarely else, so that `--rule no-normalisation` alone says it: in shallower networks, blocks
     with one normalisation for several layers (ConvNeXt), networks of concatenated branches (SqueezeNet), such as make
-    images of images (EDSR), and those that keep their range in another way: standardised weights (NFNet) or scaled
-    branches (Fixup). Gates are left out, layers on maps of one pixel, what ends a residual branch that was normalised
-    before, and files for inference, into which it may have been folded. Where there is local response normalisation,
-    replacing that comes first.
+    images of images (EDSR), and those that keep their range in another way: standardised weights (NFNet), scaled
+    branches (Fixup), or SELU. Gates are left out, layers on maps of one pixel, what ends a residual branch that was
+    normalised before, and files for inference, into which it may have been folded. Where there is local response
+    normalisation, replacing that comes first.
     """
     norms = normalisations(study)
     convolutions = [n for n in study.graph.nodes if isinstance(n.layer, CONVOLUTIONS) and pixels(n.output.shape) > 1]
@@ -154,7 +155,7 @@ def _keeps_range_otherwise(study: Study) -> bool:
     """Whether a network is evidently meant to be without normalisation.
 
     Its weights are computed from others (standardised), its branches are scaled before they are added, at every few
-    layers maps are concatenated, or it makes images of images.
+    layers maps are concatenated, it makes images of images, or its nonlinearity normalises (SELU).
     """
     nodes, output, source = study.graph.nodes, study.output.shape, study.graph.inputs[0].shape
     scaled = any(
@@ -171,7 +172,7 @@ def _keeps_range_otherwise(study: Study) -> bool:
         scaled
         or images
         or (4 * concatenations >= study.account.depth and not responses)
-        or any(isinstance(node.layer, Derived) for node in nodes)
+        or any(isinstance(node.layer, (Derived, SELU)) for node in nodes)
     )
 
 

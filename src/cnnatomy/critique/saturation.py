@@ -38,12 +38,12 @@ def saturating_body(study: Study) -> Iterator[Case]:
     LSTM, GLU, and Swish made of x * sigmoid(x)), what is only followed by layers without weights, such as the
     probabilities or coordinates of an output, and up to 3 of them elsewhere.
     """
+    candidates = [node for node in study.graph.nodes if isinstance(node.layer, SATURATING)]
+    if len(candidates) < DEEP:
+        return
+    order = {node: i for i, node in enumerate(study.graph.nodes)}
     later = _weights_later(study)
-    saturating = [
-        node
-        for node in study.graph.nodes
-        if isinstance(node.layer, SATURATING) and later[node.output] and not _is_gate(study, node)
-    ]
+    saturating = [node for node in candidates if later[node.output] and not _is_gate(study, node, order)]
     if sum(pixels(node.output.shape) > 1 for node in saturating) < 2:
         return
     row = most_on_a_way(study, saturating)
@@ -73,7 +73,7 @@ def _weights_later(study: Study) -> dict[FeatureMap, bool]:
     return later
 
 
-def _is_gate(study: Study, node: Node) -> bool:
+def _is_gate(study: Study, node: Node, order: dict[Node, int]) -> bool:
     """Whether what it makes multiplies a map that was not made of it."""
     waiting = [node.output]
     while waiting:
@@ -81,21 +81,21 @@ def _is_gate(study: Study, node: Node) -> bool:
         for reader in study.readers[x]:
             if isinstance(reader.layer, Multiply):
                 others = [y for y in reader.inputs if y is not x]
-                if others and not any(_made_of(y, node) for y in others):
+                if others and not any(_made_of(y, node, order) for y in others):
                     return True
             elif len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, REARRANGEMENT):
                 waiting.append(reader.output)
     return False
 
 
-def _made_of(x: FeatureMap, node: Node) -> bool:
+def _made_of(x: FeatureMap, node: Node, order: dict[Node, int]) -> bool:
     """Whether a map depends on a node."""
     waiting, seen = [x.node], set()
     while waiting:
         one = waiting.pop()
         if one is node:
             return True
-        if one is not None and one not in seen:
+        if one is not None and one not in seen and order[one] > order[node]:
             seen.add(one)
             waiting += [y.node for y in one.inputs]
     return False

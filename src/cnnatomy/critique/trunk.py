@@ -54,11 +54,12 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
     rectified = {add for add in additions if (r := study.only_reader(add.output)) and isinstance(r.layer, RECTIFIERS)}
     moved: dict[Node, tuple[Layer, ...]] = dict.fromkeys(found, ())
     moved |= {add: (add.layer, last.layer) for last, add in found.items() if add not in rectified}
-    where_to = "leave out" if len(rectified) == len(additions) else "move to after the addition"
+    relus = several(len(found), "ReLU")
+    text = f"move {relus} from before the addition to after it"
+    if len(rectified) == len(additions):
+        text = f"leave {relus} before the addition out"
     deep = study.account.depth >= PRE_ACTIVATED
-    move = study.remedy(
-        f"{where_to} the {several(len(found), 'ReLU')} before it", moved, fix=None if deep else "unsafe"
-    )
+    move = study.remedy(text, moved, fix=None if deep else "unsafe")
     yield Case(
         where=tuple(node.path for node in found),
         text=f"{several(len(additions), 'addition')} of a branch that is never negative: what is added can only grow"
@@ -119,10 +120,12 @@ def batch_norm_after_addition(study: Study) -> Iterator[Case]:
     No objection is a batch norm at the start of a pre-activated branch, for the shortcut goes around it, nor one that
     is a branch of its own, as in RepVGG, nor the last one before the head, nor layer norm as transformers have it.
     """
-    found = {node: add for node in study.graph.nodes if (add := _normalised_addition(study, node))}
-    shortcuts, later = _leads_to_addition(study, ON_SHORTCUTS), _leads_to_addition(study)
+    norms = [node for node in study.graph.nodes if isinstance(node.layer, BatchNorm)]
+    found = {node: add for node in norms if (add := _normalised_addition(study, node))}
+    shortcuts = _leads_to_addition(study, ON_SHORTCUTS) if found else {}
     if not any(shortcuts[node.output] for node in found):
         return
+    later = _leads_to_addition(study)
     found = {node: add for node, add in found.items() if later[node.output]}
     changes: dict[Node, tuple[Layer, ...]] = dict.fromkeys(found, ())
     for add in found.values():
@@ -145,12 +148,10 @@ def batch_norm_after_addition(study: Study) -> Iterator[Case]:
 
 def _normalised_addition(study: Study, node: Node) -> Node | None:
     """The addition whose sum, rectified or not, nobody reads but this batch norm."""
-    reader, x = node, node.inputs[0] if isinstance(node.layer, BatchNorm) else node.output
-    while x.node is not None and study.only_reader(x) is reader:
+    reader, x = node, node.inputs[0]
+    while x.node is not None and isinstance(x.node.layer, (Add, *RECTIFIERS)) and study.only_reader(x) is reader:
         if isinstance(x.node.layer, Add):
             return x.node
-        if not isinstance(x.node.layer, RECTIFIERS):
-            break
         reader, x = x.node, x.node.inputs[0]
     return None
 
