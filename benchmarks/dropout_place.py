@@ -47,6 +47,7 @@ def run(
 
 
 def main() -> None:
+    print(describe())
     torch.set_num_threads(1)
     runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
     done = {(one["place"], one["dropout"], one["seed"]) for one in runs}

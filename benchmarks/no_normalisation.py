@@ -87,6 +87,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
+    print(describe())
     torch.set_num_threads(1)
     runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
     done = {(one["depth"], one["way"], one["rate"]) for one in runs}

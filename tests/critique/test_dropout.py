@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+from pathlib import Path
+from statistics import mean
+
 import pytest
 import torch
 
@@ -84,6 +89,18 @@ def normalised(*between, channels=64):
 def test_how_much_dropout_shifts_says_how_severe_it_is(place, rate, expected):
     assert said(dropout_before_batch_norm, normalised(place, Dropout(rate))) == expected
     assert len(findings(dropout_before_batch_norm, normalised(place, Dropout(rate)))) == 1
+
+
+def test_what_was_measured_of_dropout_is_what_the_rule_says():
+    runs = json.loads((Path(__file__).parents[2] / "benchmarks/results/dropout_place.json").read_text())["runs"]
+    right = {}
+    for run in runs:
+        right.setdefault((run["place"], run["dropout"]), []).append(run["accuracy"])
+    means = {key: f"{mean(values):.1%}".replace("%", " %") for key, values in right.items()}
+    page = inspect.getdoc(dropout_before_batch_norm.check)
+    assert f"where {means['nowhere', 0.0]} are right" in page
+    for rate in (0.5, 0.25, 0.1):
+        assert f"| {rate} | {means['before batch norm', rate]} | {means['before a convolution', rate]} |" in page
 
 
 def test_dropout_after_pooling_harms_as_well():

@@ -73,6 +73,8 @@ def test_a_classifier_ends_in_its_linear_layer(head, expected):
         "[{LinearHead: {classes: 10}}, {Dropout: {rate: 0}}]",
         "{VectorHead: {classes: 10, hidden: [32]}}",
         "{MapHead: {channels: 21, scale: 2}}",
+        "[{MapHead: {channels: 1, scale: 2}}, ReLU]",
+        "[{KeypointHead: {keypoints: 17, doublings: 1}}, ReLU]",
     ],
 )
 def test_ends_that_are_linear_or_probabilities_are_none_of_its_business(head):

@@ -176,6 +176,17 @@ def test_one_forgotten_batch_norm_is_a_note():
     assert finding.remedy.fix == "unsafe"
 
 
+def test_a_last_stage_without_batch_norm_is_a_note():
+    def describe(x):
+        for i in range(13):
+            x = Conv(8, 3, padding=1)(x)
+            x = ReLU()(x if i > 9 else BatchNorm()(x))
+        return FullyConnected(10)(Flatten()(GlobalAvgPool()(x)))
+
+    finding = one(no_normalisation, trace(describe, (3, 16, 16)))
+    assert (finding.quiet, finding.evidence["without"]) == (False, 3)
+
+
 @pytest.mark.parametrize("norm", [BatchNorm(), GroupNorm(2)])
 def test_the_order_of_normalisation_and_activation_does_not_matter(norm):
     def after(x):

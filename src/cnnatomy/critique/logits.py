@@ -9,7 +9,7 @@ from cnnatomy.critique.normalisation import NONLINEARITIES
 from cnnatomy.critique.ranges import RECTIFIERS
 from cnnatomy.critique.rule import Case, Severity, rule
 from cnnatomy.critique.study import Study, pixels
-from cnnatomy.design import LinearHead, MapHead, VectorHead
+from cnnatomy.design import KeypointHead, LinearHead, MapHead, VectorHead
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     SELU,
@@ -72,8 +72,8 @@ def bent_logits(study: Study) -> Iterator[Case]:
     An error where a ReLU is on what is evidently class scores (a classifier's head, or what `--task` or `--classes`
     says), else a warning; a note in a file for inference. Softmax and sigmoid as an output are softmax-before-loss's
     matter. No objection are outputs that are no class scores: one number, embeddings (64 features or a multiple of it),
-    images, two to four numbers between bounds. A ReLU before the global average, as in SqueezeNet, is a note: a class
-    that is nowhere positive gets no gradient, but there are many pixels.
+    images, heat maps of keypoints, two to four numbers between bounds. A ReLU before the global average, as in
+    SqueezeNet, is a note: a class that is nowhere positive gets no gradient, but there are many pixels.
     """
     for output in study.graph.outputs:
         scores = _scores(study, output)
@@ -137,7 +137,8 @@ def _is_evident(study: Study, node: Node, output: FeatureMap) -> bool:
 def _may_be_scores(study: Study, node: Node, after: Sequence[Node]) -> bool:
     """Whether so many numbers are likely to be class scores: more than measures or coordinates, and no embedding."""
     channels, source = node.output.shape[0], study.graph.inputs[0].shape[0]
-    if channels == 1 or channels % FEATURES == 0:
+    heat_maps = any(isinstance(block, KeypointHead) for block in node.scope.around())
+    if channels == 1 or channels % FEATURES == 0 or heat_maps:
         return False
     if pixels(study.output.shape) > 1:
         return study.described and channels > MEASURES and channels != source and channels % 16 != 0

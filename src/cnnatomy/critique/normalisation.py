@@ -57,7 +57,7 @@ FAILURES = {
 }
 """What was measured from how many layers in a row on."""
 
-FORGOTTEN = 0.1
+FORGOTTEN = 0.25
 """Of many convolutions: with so few left without normalisation, they were forgotten; with more it is a pattern."""
 
 
@@ -87,7 +87,7 @@ def no_normalisation(study: Study) -> Iterator[Case]:
 
     Chance is 10 %. VGG's 16 layers were started from those of its network A, which has 11.
 
-    Of interest from 7 layers in a row on; and where at most a tenth of many convolutions has none, each with a
+    Of interest from 7 layers in a row on; and where at most a quarter of many convolutions has none, each with a
     nonlinearity after it. Rarely else, so that `--rule no-normalisation` alone says it: in shallower networks, blocks
     with one normalisation for several layers (ConvNeXt), networks of concatenated branches (SqueezeNet), such as make
     images of images (EDSR), and those that keep their range in another way: standardised weights (NFNet), scaled
