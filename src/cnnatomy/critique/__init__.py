@@ -9,12 +9,14 @@ from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, unread_output
 from cnnatomy.critique.dilation import gridding
+from cnnatomy.critique.dropout import dropout_before_batch_norm, high_dropout_rate, vector_head_without_dropout
 from cnnatomy.critique.enlargement import enlarged_at_once
 from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
 from cnnatomy.critique.inference import auxiliary_heads, softmax_before_loss, unfolded_batch_norm
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
 from cnnatomy.critique.linear import linear_pair, no_nonlinearity
+from cnnatomy.critique.logits import bent_logits
 from cnnatomy.critique.machine import (
     depthwise_reuse,
     groups_never_mix,
@@ -23,21 +25,17 @@ from cnnatomy.critique.machine import (
     weights_read_once,
 )
 from cnnatomy.critique.mixing import depthwise_after_depthwise, pointwise_run
-from cnnatomy.critique.normalisation import (
-    bias_before_batch_norm,
-    dropout_before_batch_norm,
-    no_normalisation,
-    response_normalisation,
-    vector_head_without_dropout,
-)
-from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
+from cnnatomy.critique.normalisation import bias_before_batch_norm, no_normalisation, response_normalisation
+from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, unlike_ranges
 from cnnatomy.critique.redundant import norm_after_norm, pool_after_pool
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
+from cnnatomy.critique.saturation import saturating_body
 from cnnatomy.critique.shortcuts import no_shortcuts
 from cnnatomy.critique.sight import small_receptive_field, unproductive_layers
 from cnnatomy.critique.sizes import undivided_sizes
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.tails import tail
+from cnnatomy.critique.trunk import batch_norm_after_addition, relu_before_addition
 from cnnatomy.critique.widths import flat_width, shrinking_width
 from cnnatomy.critique.wiring import stride_skips_pixels, uneven_transposed_convolution
 from cnnatomy.design import Design, Graph
@@ -48,7 +46,8 @@ RULES: tuple[Rule, ...] = (
     *(output_without_pixels, flat_width, shrinking_width),
     *(small_receptive_field, unproductive_layers, undivided_sizes, gridding, enlarged_at_once),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation, rectified_bottleneck),
-    *(dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
+    *(dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition, saturating_body, bent_logits),
+    *(batch_norm_after_addition, high_dropout_rate),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
     *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm, no_nonlinearity),
     *(depthwise_after_depthwise, pool_after_pool, norm_after_norm, pointwise_run, no_shortcuts),
