@@ -45,10 +45,7 @@ def settings_record(text: str, source: str) -> tuple[Any, int] | None:
     if pair is None:
         return None
     key, value = pair
-    try:
-        return yaml_source.plain_value(value), key.start_mark.line + 1
-    except ValueError as error:
-        yaml_source.fail(source, value, f"{CRITIQUE}: {error}")
+    return yaml_source.plain_part(value, text, source), key.start_mark.line + 1
 
 
 def settings_text(text: str, source: str = "design") -> str:
@@ -63,7 +60,7 @@ def settings_text(text: str, source: str = "design") -> str:
     if pair is None:
         return ""
     key, value = pair
-    said = yaml_source.plain_value(value)
+    said = yaml_source.plain_part(value, text, source)
     written = text[key.start_mark.index : value.end_mark.index].rstrip()
     while "\n" in written and written.rpartition("\n")[2].startswith("#"):  # what stands there is about the next key
         written = written.rpartition("\n")[0].rstrip()
