@@ -21,7 +21,7 @@ MAX_SETTINGS_BYTES = 1_000_000
 """Of a pyproject.toml."""
 
 MAX_CRITICISED = 10_000
-"""Designs that one command criticises."""
+"""Files in a folder that may be designs, where `critique` is given the folder."""
 
 MAX_NAMES_BYTES = 10_000_000
 """Of a file of class names."""

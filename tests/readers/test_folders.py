@@ -77,7 +77,7 @@ def test_what_is_named_is_passed_over_only_if_asked(here):
 def test_more_than_so_many_designs_are_refused(here, monkeypatch):
     here(nets__a_yaml=DESIGN, nets__b_yaml=DESIGN)
     monkeypatch.setattr("cnnatomy.readers.folders.MAX_CRITICISED", 1)
-    with pytest.raises(UserError, match="more than 1 designs at once"):
+    with pytest.raises(UserError, match="more than 1 YAML files"):
         networks_of(["nets"])
 
 

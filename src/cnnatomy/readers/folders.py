@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,8 +57,6 @@ def networks_of(names: Sequence[str], designs_only: bool = False) -> InFolders:
                 continue
             there = True
             found.setdefault(_same(path), path)
-            if len(found) > MAX_CRITICISED:
-                raise UserError(f"{name}: more than {MAX_CRITICISED:,} designs at once; name folders in it")
         if not there and not designs_only:
             others = f" ({counted(passed - before, 'YAML file')} without one)" if passed > before else ""
             raise UserError(f"{name}: no design in this folder{others}; designs are .yaml, .onnx and .prototxt files")
@@ -74,15 +72,23 @@ def is_folder(name: str) -> bool:
     return not run and (name.endswith(("/", os.sep)) or not catalogue.knows(name))
 
 
-def _files(folder: str) -> Iterator[str]:
-    """The files in a folder that may be designs, in order; hidden folders and links to folders are passed by."""
+def _files(folder: str) -> list[str]:
+    """The files in a folder that may be designs, in order; hidden folders and links to folders are passed by.
+
+    Raises:
+        UserError: if there are too many, before one of them is read.
+    """
+    found: list[str] = []
     for count, (path, folders, files) in enumerate(os.walk(folder)):
         if count >= MAX_FOLDERS:
             raise UserError(f"{shown(folder)}: more than {MAX_FOLDERS:,} folders; name one further down")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if name.lower().endswith((*YAML, *_OTHER_FILES)) and not name.startswith("."):
-                yield os.path.normpath(os.path.join(path, name))
+                found.append(os.path.normpath(os.path.join(path, name)))
+        if len(found) > MAX_CRITICISED:
+            raise UserError(f"{shown(folder)}: more than {MAX_CRITICISED:,} YAML files and models; name folders in it")
+    return found
 
 
 def _same(name: str) -> str:
