@@ -241,6 +241,33 @@ def test_each_rule_links_to_its_page(here, monkeypatch):
         assert rule["helpUri"] == f"https://example.org/cnnatomy/blob/main/docs/rules.md#{anchors[rule['id']]}"
 
 
+def test_the_settings_of_the_documentation_hold(here):
+    page = (ROOT / "docs" / "critique.md").read_text()
+    (project,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (design,) = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if "critique:\n  ignore" in text]
+    Path("mine.yaml").write_text(design)
+    result = run("critique mine.yaml --rule W7")
+    assert result.stdout.endswith("nothing to object to; 1 suppressed\n")
+    assert result.stderr == ""
+    Path("pyproject.toml").write_text(project)
+    run("critique alexnet --write-baseline critique.json")
+    record = json.loads(run("critique alexnet --rule C1 --rule N4 --format json").stdout)
+    assert record["purpose"]["device"] == "rtx-4090"
+    assert [one["code"] for one in record["suppressed"]] == ["C1"]
+    assert record["known"] == 1
+
+
+def test_the_commands_of_the_documentation_run(here, monkeypatch):
+    page = (ROOT / "docs" / "critique.md").read_text().partition("## As a linter")[2].partition("\n## ")[0]
+    Path("nets").rename("designs")
+    Path("nets").mkdir()
+    Path("designs/small/le.yaml").rename("nets/small.yaml")
+    commands = re.findall(r"^(?:.*(?:run|entry): )?cnnatomy (critique .*)$", page, re.M)
+    assert len(commands) == 5
+    for command in commands:
+        run(command, code=0 if "baseline" in command or "strict" not in command else 2)  # the hook is given names
+
+
 def test_the_hook_calls_what_there_is(here):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     program, *words = [*hook["entry"].split(), *hook["args"]]
