@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 import cnnatomy as cn
 from cnnatomy.cli import main
+from cnnatomy.critique import Finding, Rule
+from cnnatomy.critique.settings import chosen
 from cnnatomy.readers.yaml import listed
 from cnnatomy.report import sarif
 
@@ -123,6 +125,14 @@ def test_what_suppresses_nothing_is_told_once(here):
     assert run("critique lenet-5 alexnet").stderr == ""  # it does, in one of them
 
 
+def test_a_suppression_of_what_is_said_with_pedantic_only_is_not_idle(here, monkeypatch):
+    quiet = Finding(chosen(["N4"], [])[0], "note", ("tail",), "it seldom matters", {}, quiet=True)
+    monkeypatch.setattr(Rule, "__call__", lambda self, study: iter([quiet] if self == quiet.rule else []))
+    settings(SUPPRESSED.format("tail"))
+    result = run("critique alexnet --ignore C")
+    assert (result.stdout.splitlines()[-1], result.stderr) == ("nothing to object to", "")
+
+
 def test_a_design_has_settings_of_its_own(here):
     file = Path("nets/alex.yaml")
     file.write_text(
@@ -190,6 +200,7 @@ def test_a_baseline_is_written_whole_or_not_at_all(here):
     assert "is not written" in run("critique nets --write-baseline known.json", code=2).stdout
     assert not Path("known.json").exists()
     kept = Path("nets/alex.yaml").read_text()
+    assert "leave out" in run("critique nets/small --write-baseline known.json --statistics", code=2).stderr
     assert "is no baseline" in run("critique nets/small --write-baseline nets/alex.yaml", code=2).stderr
     assert Path("nets/alex.yaml").read_text() == kept
 
@@ -212,6 +223,8 @@ def test_annotations_stand_on_the_line_of_the_layer(here):
 
 def test_fix_is_for_one_network(here):
     assert "--fix is for one network" in run("critique nets alexnet --fix new.yaml", code=2).stderr
+    for option in ("--statistics", "--designs-only", "--baseline x.json", "--write-baseline x.json"):
+        assert "leave out" in run(f"critique nets/alex.yaml --fix new.yaml {option}", code=2).stderr
     assert not Path("new.yaml").exists()
 
 

@@ -54,8 +54,11 @@ def critique(
 
     asked = typed(**settings)
     if fix is not None:
-        if len(networks) > 1 or statistics or write_baseline:
-            raise UserError("--fix is for one network, and goes without --statistics and --write-baseline")
+        if len(networks) > 1:
+            raise UserError(f"--fix is for one network, got {len(networks)}: fix one after the other")
+        if statistics or designs_only or write_baseline or asked.baseline:
+            others = "--statistics, --designs-only, --baseline and --write-baseline"
+            raise UserError(f"--fix looks at all of one network: leave out {others}")
         text, findings = review(networks[0], asked, input=input, fix=fix, format=format)
         errors: list[str] = []
     else:

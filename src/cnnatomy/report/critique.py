@@ -14,6 +14,7 @@ from cnnatomy.files import check_new, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.readers import in_catalogue, resolve
 from cnnatomy.readers.yaml import lines, listed
+from cnnatomy.report import workflow
 from cnnatomy.report.findings import Done, report, where
 from cnnatomy.report.sarif import sarif
 from cnnatomy.report.settings import settings_beside, settings_of
@@ -37,6 +38,8 @@ def review(
     file = str(write_design(network, fixed, fix, settings_beside(name))) if done.file else name
     if format == "sarif":
         return sarif(findings, rules, design.name, lines.of_network(file, design.input)), findings
+    if format == "github":
+        return workflow.commands(findings, design.name, lines.of_network(file, design.input)), findings
     return report(design, meant, findings, format, done), findings
 
 

@@ -80,6 +80,8 @@ def lint(
     Raises:
         UserError: if there is no network, or the baseline cannot be written.
     """
+    if statistics and write_baseline is not None:
+        raise UserError("--write-baseline says how many findings it keeps: leave out --statistics")
     if statistics and format not in STATISTICS:
         raise UserError(f"--statistics has the formats {', '.join(STATISTICS)}, not {format}")
     networks, passed, several = networks_of(names, designs_only)
@@ -122,6 +124,8 @@ def criticise(name: str, settings: Settings, input: Shape | None = None) -> Crit
     left, accepted, idle = suppressed(critique(design, purpose, rules, settings.loud()), settings.suppress)
     asked = {rule.code for rule in rules}
     idle = [one for one in idle if asked.intersection(one.codes)]
+    if idle:  # it may be about what is said with `--pedantic` only
+        idle = suppressed(critique(design, purpose, rules, rules), idle).idle
     return Criticised(name, design, purpose, rules, left, accepted, idle)
 
 
