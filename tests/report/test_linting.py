@@ -16,7 +16,7 @@ from cnnatomy.cli import main
 from cnnatomy.critique import Finding, Rule
 from cnnatomy.critique.settings import chosen
 from cnnatomy.readers.yaml import listed
-from cnnatomy.report import sarif
+from cnnatomy.report import rules, sarif
 
 jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def test_each_rule_links_to_its_page(here, monkeypatch):
     monkeypatch.setattr(sarif, "metadata", lambda name: said)
     log = json.loads(run("critique alexnet --format sarif").stdout)
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(log)
-    headings = re.findall(r"^### (\S+) (\S+)$", (ROOT / "docs" / "rules.md").read_text(), re.M)
+    headings = re.findall(r"^### (\S+) (\S+)$", rules.page(), re.M)
     anchors = {code: f"{code.lower()}-{name}" for code, name in headings}  # as GitHub makes them of headings
     for rule in log["runs"][0]["tool"]["driver"]["rules"]:
         assert rule["helpUri"] == f"https://example.org/cnnatomy/blob/main/docs/rules.md#{anchors[rule['id']]}"
