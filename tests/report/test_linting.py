@@ -104,6 +104,13 @@ def test_one_log_of_sarif_has_the_results_of_all(here):
     assert [one for one in kept if one] == [[{"kind": "external", "justification": "the paper has it"}]]
 
 
+def test_the_name_of_a_file_is_written_as_an_address(here):
+    Path("nets/alex.yaml").rename("nets/my 100%.yaml")
+    log = json.loads(run("critique 'nets/my 100%.yaml' --rule N4 --format sarif").stdout)
+    place = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "nets/my%20100%25.yaml"
+
+
 def test_suppressed_findings_are_counted_and_the_rest_is_said(here):
     settings(SUPPRESSED.format("tail.norm1"))
     part = run("critique alexnet --rule N4").stdout

@@ -61,6 +61,14 @@ def test_no_more_than_ten_are_said(said, monkeypatch):
     assert said(SOFTMAX) == ["and 1 error more", "more about it: cnnatomy critique mine.yaml"]
 
 
+def test_a_design_inside_a_run_file_is_criticised_in_its_run_folder(said, tmp_path):
+    inside = "".join(f"  {line}\n" for line in SOFTMAX.splitlines())
+    (tmp_path / "run.yaml").write_text(f"design:\n{inside}data: digits\n")
+    network = listed.read(SOFTMAX)
+    more = before_training("run.yaml", network, network, network.input, 10, "runs/run")[-1]
+    assert more == "more about it: cnnatomy critique runs/run"
+
+
 def test_a_design_that_is_gone_is_told(tmp_path, said):
     network = listed.read(DESIGN)
     (line,) = before_training(str(tmp_path / "gone.yaml"), network, network, network.input, 10)

@@ -16,11 +16,15 @@ from cnnatomy.report.settings import settings_of
 MAX_LINES = 10
 
 
-def before_training(name: str, design: Design, trained: Design, input: Shape, classes: int) -> list[str]:
+def before_training(
+    name: str, design: Design, trained: Design, input: Shape, classes: int, run: str | None = None
+) -> list[str]:
     """The errors in a design that is to be trained, a line each, and who says more; nothing where there are none.
 
     `name` is what the command line calls it, `trained` what is left of it for this training: the loss may compute its
-    end. What the settings of its file accept or ignore is not said. Settings that are wrong are told, and stop nothing.
+    end. `run` is the folder of the training, where `name` is a file with the design inside it, which the critique does
+    not read. What the settings of its file accept or ignore is not said. Settings that are wrong are told, and stop
+    nothing.
     """
     try:
         settings = Settings(classes=classes or None).over(settings_of(name))
@@ -34,7 +38,7 @@ def before_training(name: str, design: Design, trained: Design, input: Shape, cl
     lines = [_line(one, there) for one in errors[:MAX_LINES]]
     if len(errors) > MAX_LINES:
         lines.append(f"and {counted(len(errors) - MAX_LINES, 'error')} more")
-    return [*lines, f"more about it: cnnatomy critique {shlex.quote(printable(name))}"]
+    return [*lines, f"more about it: cnnatomy critique {shlex.quote(printable(run or name))}"]
 
 
 def _line(finding: Finding, there: set[str]) -> str:

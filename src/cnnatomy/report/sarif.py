@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import metadata, version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from cnnatomy.analysis import Account
 from cnnatomy.critique import Finding, Rule
@@ -86,7 +87,7 @@ def _result(finding: Finding, index: int, account: Account, lines: Lines | None)
     if lines:
         file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": file.as_posix() if not file.is_absolute() else file.as_uri()},
+            "artifactLocation": {"uri": quote(file.as_posix()) if not file.is_absolute() else file.as_uri()},
             "region": {"startLine": line},
         }
     return {
