@@ -87,21 +87,41 @@ def test_the_graph_after_pooling_has_the_same_output_and_costs_what_was_announce
 
 
 def test_enough_channels_need_no_convolution_before_the_classifier():
-    graph = chain(Conv(64, 3), Flatten(), FullyConnected(256), ReLU(), Dropout(0.5), FullyConnected(10))
+    graph = chain(Conv(64, 16), Flatten(), FullyConnected(256), ReLU(), Dropout(0.5), FullyConnected(10))
     (finding,) = found(vectorised_head, graph)
-    assert finding.remedy.after.parameters == (3 * 9 * 64 + 64) + (64 * 10 + 10)
+    assert finding.remedy.after.parameters == (3 * 256 * 64 + 64) + (64 * 10 + 10)
     assert [node.layer for node in changed(graph, finding.remedy.change)] == [
-        *(Conv(64, 3), GlobalAvgPool(), Flatten(), FullyConnected(10))
+        *(Conv(64, 16), GlobalAvgPool(), Flatten(), FullyConnected(10))
     ]
 
 
+def test_what_is_averaged_must_have_seen_half_of_the_input():
+    """A 3x3 sees 3 of 32 pixels; with three more, and pools after two of them, it is 5, 6, 10, 12 and 20."""
+    graph = chain(Conv(16, 3, padding=1), Flatten(), FullyConnected(64), ReLU(), FullyConnected(10))
+    (finding,) = found(vectorised_head, graph)
+    after = changed(graph, finding.remedy.change)
+    assert [node.layer.channels for node in after if isinstance(node.layer, Conv)] == [16, 32, 64, 128]
+    seen = Study(account(after), Purpose())
+    assert min(seen.account.fields[seen.last_map].size) >= 16
+
+
+def test_a_head_on_the_pixels_themselves_wants_convolutions_first():
+    (finding,) = found(vectorised_head, chain(Flatten(), FullyConnected(256), ReLU(), FullyConnected(10)))
+    assert finding.remedy.change is None
+    assert finding.remedy.text.startswith("convolve first")
+
+
+def test_a_head_of_less_than_a_mebibyte_is_told_to_those_who_ask():
+    assert [found(vectorised_head, name)[0].quiet for name in ("lenet-5", "alexnet")] == [True, False]
+
+
 def test_a_convolution_as_large_as_the_map_is_a_vectorised_head_too():
-    graph = chain(Conv(16, 3), Conv(512, 30), ReLU(), Conv(512, 1), ReLU(), Conv(10, 1), Flatten())
+    graph = chain(Conv(16, 17), Conv(512, 16), ReLU(), Conv(512, 1), ReLU(), Conv(10, 1), Flatten())
     (finding,) = found(vectorised_head, graph)
     assert finding.where == ("conv2", "conv3", "conv4")
-    assert finding.evidence["first"] == 16 * 900 * 512 + 512
+    assert finding.evidence["first"] == 16 * 256 * 512 + 512
     assert [node.layer for node in changed(graph, finding.remedy.change)] == [
-        *(Conv(16, 3), GlobalAvgPool(), Conv(10, 1), Flatten())
+        *(Conv(16, 17), GlobalAvgPool(), Conv(10, 1), Flatten())
     ]
 
 

@@ -8,6 +8,10 @@ import torch
 import cnnatomy as cn
 from cnnatomy.analysis import account
 from cnnatomy.analysis.time import roofline
+from cnnatomy.critique import critique
+from cnnatomy.critique.budget import single_peak
+from cnnatomy.critique.cost import unequal_branches
+from cnnatomy.critique.kernels import large_stem_kernel
 from cnnatomy.critique.machine import (
     depthwise_reuse,
     groups_never_mix,
@@ -230,3 +234,33 @@ def test_resnext_has_groups_of_4_in_its_first_stage():
 
 def test_groups_of_8_are_wide_enough_and_depthwise_layers_no_groups():
     assert not found(narrow_groups, chain(Conv(32, 1), Conv(32, 3, groups=4), Conv(32, 3, groups=32)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (depthwise_reuse, "mobilenet-v2"),
+        (uneven_channels, "shufflenet-g2"),
+        (narrow_groups, "resnext-50-32x4d"),
+        (large_stem_kernel, "resnet-50"),
+        (unequal_branches, "googlenet"),
+        (single_peak, "mobilenet-v2"),
+    ],
+)
+def test_what_is_a_matter_of_the_device_is_told_where_one_is_given_or_asked_for(rule, name):
+    assert [finding.quiet for finding in found(rule, name)] == [True]
+    assert [finding.quiet for finding in found(rule, name, device="rtx-4090")] == [False]
+
+
+def test_two_halves_of_two_layers_may_be_meant_and_a_chain_of_groups_not():
+    assert found(groups_never_mix, "alexnet")[0].severity == "note"
+    halves = [Conv(16, 3, padding=1, groups=2), ReLU()]
+    chain = chain_on((3, 32, 32), Conv(16, 3, padding=1), *(halves * 3))
+    assert found(groups_never_mix, chain)[0].severity == "warning"
+
+
+def test_weights_read_once_go_with_the_head_that_has_them_or_the_input_that_is_too_small():
+    for name, shape, cause in (("vgg-16", None, "C1"), ("resnet-18", (3, 32, 32), "I3")):
+        findings = critique(cn.network(name).graph(shape) if shape else cn.network(name))
+        (top,) = [f for f in findings if any(c.rule is weights_read_once for c in f.consequences)]
+        assert top.rule.code == cause

@@ -29,6 +29,13 @@ class Reads(NamedTuple):
         """Those positions."""
         return [self.first + i for i, bit in enumerate(reversed(f"{self.mask:b}")) if bit == "1"]
 
+    def all_within(self, distance: int) -> bool:
+        """Whether all positions nearer than so many to the one that the element itself has are read."""
+        if self.first > 1 - distance:
+            return False
+        every = (1 << 2 * distance - 1) - 1 if self.span >= 2 * distance - 1 else 0
+        return every > 0 and self.mask >> (1 - distance - self.first) & every == every
+
     def through(self, kernel: int, padding: int, dilation: int, before: int, after: int) -> Reads:
         """After a window over a map of `before` positions that gives `after`; what is always padding is left out."""
         taps = _inside(range(-padding, kernel * dilation - padding, dilation), after, before)

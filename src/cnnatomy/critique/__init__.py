@@ -8,6 +8,8 @@ from cnnatomy.critique.budget import balance, over_latency, over_memory, single_
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, linear_pair, unread_output
+from cnnatomy.critique.dilation import gridding
+from cnnatomy.critique.enlargement import enlarged_at_once
 from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
@@ -27,7 +29,9 @@ from cnnatomy.critique.normalisation import (
 )
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, relu_before_addition, unlike_ranges
 from cnnatomy.critique.rule import SEVERITIES, Case, Finding, Rule
-from cnnatomy.critique.sight import gridding, small_receptive_field, undivided_sizes, unproductive_layers
+from cnnatomy.critique.shortcuts import no_shortcuts
+from cnnatomy.critique.sight import small_receptive_field, unproductive_layers
+from cnnatomy.critique.sizes import undivided_sizes
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.tails import tail
 from cnnatomy.critique.widths import flat_width, shrinking_width
@@ -44,11 +48,11 @@ from cnnatomy.edits.change import Remedy
 RULES: tuple[Rule, ...] = (
     *(few_features, last_map_size, down_samplings, lossy_down_sampling, narrow_waist, output_without_pixels),
     *(flat_width, shrinking_width),
-    *(small_receptive_field, unproductive_layers, undivided_sizes, gridding),
+    *(small_receptive_field, unproductive_layers, undivided_sizes, gridding, enlarged_at_once),
     *(no_normalisation, bias_before_batch_norm, unlike_ranges, response_normalisation),
     *(rectified_bottleneck, dropout_before_batch_norm, vector_head_without_dropout, relu_before_addition),
     *(stride_skips_pixels, uneven_transposed_convolution, unread_output, dropped_channels, linear_pair),
-    *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm),
+    *(idle_nonlinearity, softmax_before_loss, auxiliary_heads, unfolded_batch_norm, no_shortcuts),
     *(vectorised_head, large_kernel, weights_read_once, depthwise_reuse, groups_never_mix),
     *(tail, unequal_branches, uneven_channels, narrow_groups, large_stem_kernel),
     *(balance, single_peak, over_memory, over_latency),

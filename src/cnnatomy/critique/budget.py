@@ -10,6 +10,7 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
+from cnnatomy.critique.sight import samples_down_too_often
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
@@ -19,6 +20,9 @@ from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dime
 
 MAX_LISTED = 5
 """Layers that a finding over budget names."""
+
+GLARING = 0.8
+"""A share of the MACs that is too much for the first layers on any device."""
 
 _PASSED_ON = (ELEMENT, TRAINING)
 
@@ -31,9 +35,10 @@ def balance(study: Study) -> Iterator[Case]:
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
     is all that is larger than the last map by more than two halvings, the end what is no larger; a network without
     such a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end
-    nine tenths of the weights (in a vectorised head they are a matter of their own). For a given device it fires where
-    either takes half of the time of all layers with weights at batch 1, by the device's roofline or this machine's
-    calibration.
+    nine tenths of the weights (in a vectorised head they are a matter of their own): which is for those who ask for
+    this rule, but for four fifths of the MACs, and for ends that an input too small for the network makes heavy. For a
+    given device it fires where either takes half of the time of all layers with weights at batch 1, by the device's
+    roofline or this machine's calibration.
     """
     if study.collapse is None:
         return  # no end of small maps
@@ -70,14 +75,49 @@ def balance(study: Study) -> Iterator[Case]:
         text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than the last, {size}"
         if times:
             text += f", {times['share_of_time_early']:.0%} of the time"
-        remedy = study.remedy("halve the channels of these layers", _halved(study, early))
-        yield Case(tuple(row.path for row in early), text, evidence, remedy)
+        yield Case(
+            tuple(row.path for row in early),
+            text,
+            evidence,
+            _less_early(study, early, spent),
+            quiet=not times and spent < GLARING * macs,
+            under=("C6", "I3"),
+        )
     if late and slow[1] and weights:
         text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last, {size}"
         if times:
             text += f", {times['share_of_time_late']:.0%} of the time"
-        narrower = study.remedy("halve the channels of these layers", _halved(study, late))
-        yield Case(tuple(row.path for row in late), text, evidence, pooled_head(study, head) if head else narrower)
+        yield Case(
+            tuple(row.path for row in late),
+            text,
+            evidence,
+            pooled_head(study, head) if head else _less_late(study, late),
+            quiet=not times and not samples_down_too_often(study),
+            under=("C1", "I3"),
+        )
+
+
+def _less_early(study: Study, early: list[Row], spent: int) -> list[Remedy]:
+    """Ways to compute less on large maps, the cheapest first."""
+    first, rest = early[0], spent - early[0].macs
+    return [
+        Remedy(
+            f"sample down by 2 right after {first.path}, and once less later: {spent:,} MACs become "
+            f"{first.macs + rest // 4:,}"
+        ),
+        Remedy("move blocks from there to the stages of the last two or three sizes"),
+        Remedy("compute there with bottlenecks, or with depthwise or grouped convolutions"),
+        study.remedy("halve the channels of these layers, which narrows what they find", _halved(study, early)),
+    ]
+
+
+def _less_late(study: Study, late: list[Row]) -> list[Remedy]:
+    """Ways to store less in the last layers, the mildest first."""
+    return [
+        Remedy("move blocks from there to the stages before"),
+        Remedy("compute there with bottlenecks, or with depthwise or grouped convolutions"),
+        study.remedy("halve the channels of these layers, which narrows what they find", _halved(study, late)),
+    ]
 
 
 def _shares_of_time(study: Study, rows: list[Row], early: list[Row], late: list[Row]) -> dict[str, float]:
@@ -109,7 +149,8 @@ def single_peak(study: Study) -> Iterator[Case]:
     Memory is paid for the largest moment, and what one layer alone needs the rest of the network leaves unused. Fires
     where a layer, with the normalisation and activation after it, holds half as much again as any other does: make it
     smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
-    concern where memory is plenty.
+    concern where memory is plenty: where neither a device nor a budget of memory is given, for those who ask for this
+    rule.
     """
     held, maker = _held(study.graph)
     if len(held) < 2:
@@ -132,10 +173,18 @@ def single_peak(study: Study) -> Iterator[Case]:
             "next": second.path,
             "next_bytes": 4 * held[second],
         },
-        remedy=study.remedy(f"halve the channels of {first.path}", half)
-        if (half := _halved(study, [study.rows[first]]))
-        else Remedy(f"leave {first.path} out, or make what it reads smaller"),
+        remedy=_lower_peak(study, first),
+        quiet=study.purpose.device is None and study.purpose.memory is None,
+        under=("C6", "I3"),
     )
+
+
+def _lower_peak(study: Study, first: Node) -> list[Remedy]:
+    """Ways to hold less at the layer that holds the most, the mildest first."""
+    ways = [Remedy(f"compute {first.path} and what follows it in patches, whose borders are computed twice")]
+    if half := _halved(study, [study.rows[first]]):
+        return [*ways, study.remedy(f"halve the channels of {first.path}", half)]
+    return [*ways, Remedy(f"leave {first.path} out, or make what it reads smaller")]
 
 
 def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:

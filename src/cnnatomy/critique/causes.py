@@ -11,10 +11,11 @@ from cnnatomy.critique.study import Study
 def judged(study: Study, rules: Sequence[Rule], pedantic: Collection[Rule] = ()) -> list[Finding]:
     """What the rules find, one finding for each cause: the worst first, then what concerns most of the network.
 
-    Quiet findings are left out, but for those of the rules in `pedantic`.
+    Quiet findings are left out, but for those of the rules in `pedantic`, and for consequences of what is not.
     """
     found = [finding for rule in rules for finding in rule(study)]
-    return ordered(study, folded([finding for finding in found if not finding.quiet or finding.rule in pedantic]))
+    found = [finding._replace(quiet=finding.quiet and finding.rule not in pedantic) for finding in found]
+    return ordered(study, [finding for finding in folded(found) if not finding.quiet])
 
 
 def rank(finding: Finding) -> int:
@@ -23,7 +24,7 @@ def rank(finding: Finding) -> int:
 
 
 def folded(findings: Sequence[Finding]) -> list[Finding]:
-    """Each finding under the one that causes it, if that is there and at least as severe; the others as they were."""
+    """Each finding under the one that causes it, if that is said and at least as severe; the others as they were."""
     causes = list(range(len(findings)))  # finding -> its cause; itself where it has none
 
     def root(i: int) -> int:
@@ -45,7 +46,8 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
 def _cause(finding: Finding, findings: Sequence[Finding]) -> int | None:
     """Of the findings that it may be a consequence of, the first at the same place, or else the first."""
     for code in finding.under:
-        likely = [i for i, f in enumerate(findings) if f.rule.code == code and rank(f) >= rank(finding)]
+        said = [(i, f) for i, f in enumerate(findings) if f.rule.code == code and not f.quiet]
+        likely = [i for i, f in said if rank(f) >= rank(finding)]
         likely.sort(key=lambda i: set(finding.where).isdisjoint(findings[i].where))
         if likely:
             return likely[0]

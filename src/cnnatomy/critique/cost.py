@@ -10,8 +10,14 @@ from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.study import Study
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Fix, Remedy
-from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, ReLU
+from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, MaxPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
+
+BYTES = 4
+"""Of a float32 number."""
+
+MUCH = 2**20
+"""Bytes of weights that it is worth while to save."""
 
 
 @rule("C1", "vectorised-head", "warning", "lecture 001, 'Feature Map To Feature Vector Transform'; Lin et al. 2013")
@@ -21,13 +27,17 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     "Likely a lot of redundancy in the subsequent classifier": each pixel of the last map has weights of its own, so the
     first layer after it grows with the size of the map, needs dropout and binds the network to one input size. Global
     average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
-    A head with less than half of the parameters is left alone.
+    What it averages must have been found before it: where the last map sees less than half of the input, it takes more
+    convolutions. A head with less than half of the parameters is left alone, and one of less than a MiB, as LeNet's,
+    is a matter for those who ask for this rule: of digits it knows where each stroke is.
     """
     head = head_of_vectors(study)
     total = study.account.totals.parameters
     if head is None or 2 * head.parameters <= total:
         return
     first, size = head.weighted[0], head.before.shape
+    remedy = pooled_head(study, head, fix="unsafe")
+    saved = head.parameters if remedy.after is None else total - remedy.after.parameters
     yield Case(
         where=tuple(node.path for node in head.weighted),
         text=f"{head.parameters:,} of {total:,} parameters ({head.parameters / total:.0%}) come after "
@@ -38,7 +48,8 @@ def vectorised_head(study: Study) -> Iterator[Case]:
             "features": elements(size),
             "first": study.rows[first].parameters,
         },
-        remedy=pooled_head(study, head, fix="unsafe"),
+        remedy=remedy,
+        quiet=BYTES * saved < MUCH,
     )
 
 
@@ -91,22 +102,60 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
     return tuple(reversed(found)) if node is first else None
 
 
+MORE = 3
+"""Convolutions that are worth adding before a global average."""
+
+SMALL = 7
+"""Positions a side of a map that is not sampled down before a global average."""
+
+
+def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
+    """3x3 convolutions, each with twice the channels, until an element sees half of the input; `MORE` at most.
+
+    A pool follows each, down to a map of `SMALL` positions a side.
+    """
+    whole, field = study.account.input[1:], study.account.fields[x]
+    side, size, stride = min(x.shape[1:]), list(field.size), list(field.stride)
+    layers: list[Layer] = []
+    for i in range(1, MORE + 1):
+        if all(2 * seen >= n for seen, n in zip(size, whole, strict=True)):
+            break
+        conv = Conv(x.shape[0] * 2**i, 3, padding=1, bias=not normalised)
+        layers += [conv, BatchNorm(), ReLU()] if normalised else [conv, ReLU()]
+        size = [seen + int(2 * step) for seen, step in zip(size, stride, strict=True)]
+        if side >= 2 * SMALL:
+            layers.append(MaxPool(2))
+            size = [seen + int(step) for seen, step in zip(size, stride, strict=True)]
+            side, stride = side // 2, [2 * step for step in stride]
+    return layers
+
+
 def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> Remedy:
     """Global average pooling and the classifier in place of a vectorised head.
 
-    Where there are fewer channels than classes, a 1x1 convolution makes as many features first, in multiples of 64.
+    Where there are fewer channels than classes, a 1x1 convolution makes as many features first, in multiples of 64;
+    where the map sees less than half of the input, convolutions come first.
     """
     text = "replace it by global average pooling and one linear layer"
+    before = head.before
+    if not study.depth(before):
+        return Remedy(
+            "convolve first: 3x3 convolutions that sample down to 7x7 or so and double the channels each time, then "
+            "global average pooling and one linear layer"
+        )
     if head.hidden is None:
         return Remedy(text)
-    channels, classes = head.before.shape[0], study.classes or 0
-    widen: tuple[Layer, ...] = ()
-    if channels < classes:
+    classes = study.classes or 0
+    normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
+    deeper = _seeing_half(study, before, normalised)
+    channels = before.shape[0] * 2 ** sum(isinstance(layer, Conv) for layer in deeper)
+    after = list(deeper)
+    widened = channels < classes
+    if widened:
         channels = -(-classes // 64) * 64
-        normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
-        widen = (Conv(channels, 1, bias=False), BatchNorm(), ReLU()) if normalised else (Conv(channels, 1), ReLU())
+        after += [Conv(channels, 1, bias=False), BatchNorm(), ReLU()] if normalised else [Conv(channels, 1), ReLU()]
     flatten = () if isinstance(head.collapse.layer, Conv) else (Flatten(),)
-    layers = {head.collapse: (*widen, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
+    layers = {head.collapse: (*after, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
     remedy = study.remedy(text, layers, fix=fix)
     if remedy.after is None:
         return remedy
@@ -116,7 +165,10 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
         said = f"put global average pooling before {first.path}"
     else:
         said = f"replace {first.path} by global average pooling: {study.rows[first].parameters:,} parameters become 0"
-    if widen:
+    if deeper:
+        widths = ", ".join(f"{layer.channels:,}" for layer in deeper if isinstance(layer, Conv))
+        said += f"; before it convolve on, 3x3 to {widths} channels, and sample down to {SMALL}x{SMALL} or so"
+    if widened:
         said += f"; before it a 1x1 convolution to {channels:,} channels, no fewer than classes"
     return remedy._replace(text=f"{said}; the head has {remedy.after.parameters - body:,} of {head.parameters:,}")
 
@@ -133,7 +185,8 @@ def unequal_branches(study: Study) -> Iterator[Case]:
     Side by side, all branches wait for the dearest. Where the MACs of n branches are less than half of n times those of
     the dearest, parallel hardware idles more than half of the time (of two branches it never does); ResNeXt's branches
     are equal, so that they become one grouped convolution. Branches without MACs (identities, pools) and projections
-    before an addition are not counted, nor modules that hold less than a tenth of the network's MACs together.
+    before an addition are not counted, nor modules that hold less than a tenth of the network's MACs together. It is
+    a matter of the device: where none is given, of those who ask for this rule.
     """
     position = {node: i for i, node in enumerate(study.graph.nodes)}
     found: list[tuple[Node, list[int]]] = []
@@ -158,4 +211,5 @@ def unequal_branches(study: Study) -> Iterator[Case]:
         f"those of {worst.path} have {', '.join(f'{cost:,}' for cost in costs)} MACs",
         evidence={"share_of_macs": spent / total, "busy": used, "worst": worst.path, "macs": costs},
         remedy=Remedy(f"give the branches of {worst.path} about {sum(costs) // len(costs):,} MACs each"),
+        quiet=study.device is None,
     )

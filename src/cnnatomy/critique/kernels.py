@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
+from cnnatomy.critique.sight import samples_down_too_often
 from cnnatomy.critique.study import Study, depthwise
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Fix
@@ -22,16 +23,19 @@ def large_kernel(study: Study) -> Iterator[Case]:
     Two 3x3 see 5x5 with 18 weights for 25, three see 7x7 with 27 for 49, and each brings a nonlinearity. Between its
     layers a stack is counted with as many channels as the narrower of its two sides has. Depthwise kernels cost little
     and are meant; kernels as large as their stride cut patches, and as large as the map vectorise. The first layer of
-    all is another matter.
+    all is another matter. A note where that saves less than a tenth of the MACs and of the parameters; less than a
+    fortieth, or than a million MACs, are for those who ask for this rule.
     """
     stacks = [stack for node in study.convolutions if not _is_first(study, node) and (stack := _stack(study, node))]
-    if stacks:
-        yield _in_threes(
-            study,
-            stacks,
-            "replace each by a stack of 3x3 convolutions",
-            "unsafe" if all(s.fits for s in stacks) else None,
-        )
+    if not stacks:
+        return
+    fix: Fix | None = "unsafe" if all(s.fits for s in stacks) else None
+    case = _in_threes(study, stacks, "replace each by a stack of 3x3 convolutions", fix)
+    totals = study.account.totals
+    before, after = _macs(study, stacks)
+    weights, weights_after = _weights(study, stacks)
+    saved = max((before - after) / max(1, totals.macs), (weights - weights_after) / max(1, totals.parameters))
+    yield case._replace(severity=None if saved >= 0.1 else "note", quiet=saved < 0.025 or before - after < 1_000_000)
 
 
 @rule("C10", "large-stem-kernel", "note", "He et al. 2018, section 4.2 and table 5; Szegedy et al. 2015, section 6")
@@ -41,13 +45,16 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     Three 3x3, with half the channels between them (ResNet-C), gained ResNet-50 0.2 points. They usually have more
     weights and MACs than the one layer, which reads few channels; of a whole network that is little. Networks to which
     they would add more than a quarter of all MACs are left out; where the first maps set the memory or the time, one
-    layer is the better choice too.
+    layer is the better choice too. It is a matter of the device, and where none is given of those who ask for this
+    rule; on an input that is small for the network, it goes with that.
     """
     stacks = [stack for node in study.convolutions if _is_first(study, node) and (stack := _stack(study, node))]
     if stacks:
         before, after = _macs(study, stacks)
         if 4 * (after - before) <= study.account.totals.macs:
-            yield _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", None)
+            case = _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", None)
+            quiet = study.device is None and not samples_down_too_often(study)
+            yield case._replace(quiet=quiet, under=("I3",))
 
 
 class _Stack(NamedTuple):
@@ -70,12 +77,18 @@ def _macs(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
     return sum(row.macs for row in rows), sum(after)
 
 
+def _weights(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
+    """Weights of the large kernels, and of the stacks in their places."""
+    rows = [study.rows[stack.node] for stack in stacks]
+    after = [_cost(stack.layers, row.inputs[0])[0] for stack, row in zip(stacks, rows, strict=True)]
+    return sum(row.weights for row in rows), sum(after)
+
+
 def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, fix: Fix | None) -> Case:
     rows = [study.rows[stack.node] for stack in stacks]
     sizes = sorted({stack.kernel for stack in stacks})
     macs, macs_after = _macs(study, stacks)
-    weights = sum(row.weights for row in rows)
-    weights_after = sum(_cost(stack.layers, row.inputs[0])[0] for stack, row in zip(stacks, rows, strict=True))
+    weights, weights_after = _weights(study, stacks)
     layers = sum(isinstance(layer, Conv) for stack in stacks for layer in stack.layers)
     kernels = " and ".join(f"{k}x{k}" for k in sizes)
     counts = f"{weights:,} weights become {weights_after:,}, and {macs:,} MACs {macs_after:,}"

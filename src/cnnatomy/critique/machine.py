@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from math import lcm
 
 from cnnatomy.analysis import Row
-from cnnatomy.critique.cost import head_of_vectors, pooled_head
+from cnnatomy.critique.cost import BYTES, MUCH, head_of_vectors, pooled_head
 from cnnatomy.critique.rule import Case, in_bytes, rule, several
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Dropout, FullyConnected
 from cnnatomy.layers.layer import ELEMENT, SPACE, Layer
-
-BYTES = 4
-"""Of a float32 number."""
 
 LANES = 8
 """What tensor cores want channels to be multiples of, in 16 bits."""
@@ -28,7 +25,8 @@ def weights_read_once(study: Study) -> Iterator[Case]:
     "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer
     is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
     So does a convolution on a map of one pixel. With more than half of all
-    traffic in such weights, no faster arithmetic helps. Large batches reuse them; a few hundred KiB stay in a cache.
+    traffic in such weights, no faster arithmetic helps. Large batches reuse them; less than a MiB stays in a cache, and
+    is a matter of those who ask for this rule.
     """
     once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
     moved = sum(row.weights for row in once)
@@ -58,6 +56,8 @@ def weights_read_once(study: Study) -> Iterator[Case]:
             **ridge(study),
         },
         remedy=remedy,
+        quiet=BYTES * moved < MUCH,
+        under=("C1", "I3"),
     )
 
 
@@ -68,7 +68,8 @@ def depthwise_reuse(study: Study) -> Iterator[Case]:
     "Less reuse of feature maps": a depthwise 3x3 does 9 multiply-accumulates for each value where a dense one does 9
     times the number of channels. That is "good for a particular vector architecture, inefficient for an optimized
     matrix architecture": its time follows its traffic, not its few MACs, and matrix units have no use in it. Fires
-    where depthwise layers move a quarter of what all layers with weights move, and do at most a quarter of their work.
+    where depthwise layers move a quarter of what all layers with weights move, and do at most a quarter of their work;
+    where no device is given, for those who ask for this rule.
     """
     rows = [row for row in study.account.rows if row.weights]
     deep = [row for row in rows if depthwise(row.node)]
@@ -92,6 +93,7 @@ def depthwise_reuse(study: Study) -> Iterator[Case]:
             **ridge(study),
         },
         remedy=_in_groups(study, deep, "on a matrix machine, convolve {} channels together: the same traffic"),
+        quiet=study.device is None,
     )
 
 
@@ -113,8 +115,8 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
 
     The channels of a group then never see those of another: the network falls into narrow ones side by side. A shuffle
     of the channels costs no arithmetic and lets each group read from all groups before: "use shuffling of channels to
-    allow 1x1 convolutions with grouping". Two layers alone may be meant, as on AlexNet's two GPUs. Depthwise layers are
-    not concerned, nor gates, whose maps have one pixel.
+    allow 1x1 convolutions with grouping". A note for two layers of two groups, which may be meant, as on AlexNet's two
+    GPUs. Depthwise layers are not concerned, nor gates, whose maps have one pixel.
     """
     found: list[tuple[Node, Node]] = []
     for node in study.convolutions:
@@ -136,6 +138,7 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
         f"between that mixes them, the first {found[0][0].path} and {found[0][1].path}",
         evidence={"groups": numbers, "pairs": [(a.path, b.path) for a, b in found]},
         remedy=study.remedy("shuffle the channels between them: no parameters, no MACs", layers, fix="unsafe"),
+        severity="note" if numbers == [2] and {a for a, _ in found}.isdisjoint(b for _, b in found) else None,
     )
 
 
@@ -158,7 +161,8 @@ def uneven_channels(study: Study) -> Iterator[Case]:
     Tensor cores compute 16-bit convolutions in eights of channels, other machines in lanes of 4 to 16 numbers: what is
     missing to the next multiple is computed all the same, or a slower kernel is taken. The channels of the image and
     the classes are given, depthwise layers are computed elsewhere; where all such layers together have less than a
-    twentieth of the MACs, they are left alone.
+    twentieth of the MACs, they are left alone. It is a matter of the device, and where none is given of those who ask
+    for this rule.
     """
     given = _last_weights(study)
     found: list[Row] = []
@@ -185,6 +189,7 @@ def uneven_channels(study: Study) -> Iterator[Case]:
         f"multiple of {LANES}{such}; filled up they are {padded / macs:.3g} times the work",
         evidence={"layers": len(found), "share_of_macs": macs / total, "channels": sizes, "macs_filled_up": padded},
         remedy=_rounded_up(study, [row.node for row in found if row.node not in given]),
+        quiet=study.device is None,
     )
 
 
@@ -229,7 +234,8 @@ def narrow_groups(study: Study) -> Iterator[Case]:
 
     A matrix unit computes a group of 4 channels as one of 8, with half of its lanes idle: "optimize grouping in
     bottleneck for target architecture". Equal MACs in fewer, wider groups run faster there; ResNeXt's 32 groups of 4
-    were chosen for accuracy at equal MACs. Depthwise layers are another trade.
+    were chosen for accuracy at equal MACs. Depthwise layers are another trade. It is a matter of the device, and where
+    none is given of those who ask for this rule.
     """
     found = []
     for node in study.convolutions:
@@ -247,6 +253,7 @@ def narrow_groups(study: Study) -> Iterator[Case]:
         f"{' or '.join(several(width, 'channel') for width in widths)}",
         evidence={"layers": len(found), "widths": widths, "macs": macs, "share_of_macs": share},
         remedy=_in_groups(study, found, "on a matrix machine, make groups of {} channels, or of more"),
+        quiet=study.device is None,
     )
 
 
