@@ -7,7 +7,7 @@ from typing import Literal, Optional
 import pytest
 
 from cnnatomy.errors import UserError, shown
-from cnnatomy.plain import checked
+from cnnatomy.plain import checked, seconds, sides
 
 PADDING = int | tuple[int, int] | Literal["same", "valid"]
 
@@ -83,3 +83,27 @@ def test_a_message_shows_long_and_deep_values_in_part():
     for got in ([0] * 10**6, "a" * 10**6, 10**400, deep, {n: n for n in range(10**5)}):
         assert len(shown(got)) < 250
     assert shown([1, "a", None]) == "[1, 'a', None]"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("20ms", 0.02),
+        ("1.5 s", 1.5),
+        ("3us", 3e-6),
+        ("3µs", 3e-6),
+        ("0ms", None),
+        ("20", None),
+        ("ms", None),
+        ("1h", None),
+    ],
+)
+def test_a_time_is_a_number_and_a_unit(text, found):
+    assert seconds(text) == (found if found is None else pytest.approx(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("24:400", (24, 400)), (" 32 ", (32, 32)), ("400:24", None), ("0:3", None), ("a", None)]
+)
+def test_sides_are_from_the_smallest_to_the_largest(text, found):
+    assert sides(text) == found

@@ -17,6 +17,12 @@ MAX_DESIGN_BYTES = 10_000_000
 MAX_RECORD_BYTES = 10_000_000
 """Of a file of JSON or YAML that cnnatomy itself wrote, such as run.json."""
 
+MAX_SETTINGS_BYTES = 1_000_000
+"""Of a pyproject.toml."""
+
+MAX_CRITICISED = 10_000
+"""Files in a folder that may be designs, where `critique` is given the folder."""
+
 MAX_NAMES_BYTES = 10_000_000
 """Of a file of class names."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -21,6 +23,23 @@ def checked(got: Any, hint: Any, name: str) -> Any:
         return _fitted(got, hint)
     except (ValueError, OverflowError):
         raise UserError(f"{name}: expected {type_text(hint)}, got {literal(got)}") from None
+
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+"""Of the units of short times."""
+
+
+def seconds(text: str, units: Mapping[str, float] = SECONDS) -> float | None:
+    """A time as people write it, such as `20ms`; None where it is none, or none above 0."""
+    match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([a-zµ]+)\s*", text.lower(), re.ASCII)
+    return float(match[1]) * units[match[2]] or None if match and match[2] in units else None
+
+
+def sides(text: str) -> tuple[int, int] | None:
+    """`24:400`, from the smallest to the largest side, or `32` for one size; None where it is neither."""
+    match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", text, re.ASCII)
+    smallest, largest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    return (smallest, largest) if 0 < smallest <= largest else None
 
 
 _WORDS: dict[Any, str] = {

@@ -76,7 +76,8 @@ def names() -> Iterator[Case]:
         words = shlex.quote(name)
         if not name.startswith("-"):
             yield line(f"show {words}")
-            yield line(f"critique {words}")
+            if name not in (".", ".."):  # folders of designs are criticised
+                yield line(f"critique {words}")
         yield line(f"compare good.yaml -- {words}")
     for name in (
         "missing",
@@ -89,6 +90,14 @@ def names() -> Iterator[Case]:
     ):
         for verb in ("fit", "roofline", "time", "train", "weights"):
             yield line(f"{verb} " + GOOD[verb].replace("good.yaml", shlex.quote(name), 1))
+    yield line("critique .", 0)
+    yield line("critique here", says="here", files={"here": folder})
+    for option in ("write-baseline", "baseline"):
+        for text in ("good.yaml", "nowhere/a.json", "", ".", "/", "x" * 300, "/dev/full", "a\nb/c"):
+            yield line(f"critique good.yaml --{option}={shlex.quote(text)}")
+    for text in ("[tool", "[tool.cnnatomy.critique]\nselect = 3", "[tool.cnnatomy.critique]\n'\\u001b[31m' = 3", "\0"):
+        yield line("critique good.yaml", files={"pyproject.toml": text})
+        yield line("critique alexnet", files={"pyproject.toml": text})
     yield line("show here.yaml", says="here", files={"here.yaml": folder})
     yield line("show here", says="here", files={"here": folder})
     yield line("show here.onnx", says="here", files={"here.onnx": folder})

@@ -56,6 +56,15 @@ def shades(folder: Path, counts: dict[str, int]) -> Path:
     return folder
 
 
+def test_errors_of_the_critique_stand_before_the_first_epoch_and_not_where_a_run_goes_on(run: Command) -> None:
+    head = "head:\n- GlobalAvgPool\n- Flatten\n- FullyConnected: {features: 10}\n- Softmax\n"
+    Path("mine.yaml").write_text(f"input: [1, 28, 28]\ntail:\n- Conv: {{channels: 4, kernel: 3}}\nbody: ReLU\n{head}")
+    output = run("train", "mine.yaml", "--epochs", "1").output
+    assert output.count("error W7 softmax-before-loss: ") == output.count("cnnatomy critique mine.yaml") == 1
+    assert output.index("error W7") < output.index("epoch 1/1")
+    assert "error W7" not in run("train", "mine.yaml", "--epochs", "2", "--resume").output
+
+
 def test_training_prints_a_line_an_epoch_and_where_everything_is(run: Command) -> None:
     output = run("train", "lenet-5", "--epochs", "2", "--batch-size", "128", "--seed", "3").output
     lines = re.findall(

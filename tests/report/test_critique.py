@@ -338,7 +338,7 @@ def test_the_table_of_networks_and_rules_is_up_to_date():
 
 
 def test_an_unknown_rule_is_a_user_error():
-    from cnnatomy.report.critique import chosen
+    from cnnatomy.critique.settings import chosen
 
     with pytest.raises(UserError, match="there is no rule"):
         chosen(["nothing-of-the-kind"], [])

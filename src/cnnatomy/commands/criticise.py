@@ -3,38 +3,90 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from cnnatomy.commands.ending import say
 from cnnatomy.commands.options import (
     classes_option,
     critique_options,
     input_option,
-    network_argument,
+    lint_options,
     report_format_option,
 )
+from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import Shape
 
 
 @click.command()
-@network_argument
+@click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
 @input_option
 @classes_option
 @critique_options
-def critique(network: str, strict: str | None, **request: Any) -> None:
+@lint_options
+def critique(
+    networks: tuple[str, ...],
+    strict: str | None,
+    input: Shape | None,
+    format: str,
+    fix: Path | None,
+    diff: bool,
+    unsafe_fixes: bool,
+    statistics: bool,
+    designs_only: bool,
+    write_baseline: Path | None,
+    **settings: Any,
+) -> None:
     """Criticise NETWORK: what a good designer would object to, with evidence, source, remedy and what that would cost.
+
+    Several can be named, and folders of designs. What is typed here goes before `critique:` in a design, and that
+    before `[tool.cnnatomy.critique]` in the nearest pyproject.toml.
 
     \b
     cnnatomy critique resnet-50 --input 3x512x1024 --objects 24:400 --device rtx-4090
     cnnatomy critique my.yaml --strict
+    cnnatomy critique designs/ --rule N --statistics
     cnnatomy critique my.yaml --fix better.yaml
     cnnatomy critique alexnet --unsafe-fixes --diff
     """
-    from cnnatomy.report import critique as review
+    from cnnatomy.report import linting
+    from cnnatomy.report.critique import reaches, review
+    from cnnatomy.report.settings import typed
 
-    text, findings = review.review(network, **request)
-    click.echo(text)
-    if strict and review.reaches(findings, strict):
+    asked = typed(**settings)
+    if unsafe_fixes and fix is None and not diff:
+        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
+    if fix is not None or diff:
+        if len(networks) > 1:
+            raise UserError(f"--fix is for one network, got {len(networks)}: fix one after the other")
+        if statistics or designs_only or write_baseline or asked.baseline:
+            others = "--statistics, --designs-only, --baseline and --write-baseline"
+            raise UserError(f"--fix looks at all of one network: leave out {others}")
+        text, findings = review(
+            networks[0], asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format
+        )
+        errors: list[str] = []
+    else:
+        text, remarks, errors, findings = linting.lint(
+            networks,
+            asked,
+            input=input,
+            format=format,
+            statistics=statistics,
+            designs_only=designs_only,
+            write_baseline=write_baseline,
+        )
+        for line in remarks:
+            click.echo(line, err=True)
+    if text:
+        click.echo(text)
+    for message in errors:
+        say(message)
+    if errors:
+        sys.exit(2)
+    if strict and reaches(findings, strict):
         sys.exit(1)
 
 

@@ -31,7 +31,7 @@ class Verbs(click.Group):
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
             sys.exit(code if isinstance(code, int) else 0)
         except UserError as error:
-            _say(str(error))
+            say(str(error))
             sys.exit(2)
         except click.ClickException as error:
             shown = io.StringIO()
@@ -39,7 +39,7 @@ class Verbs(click.Group):
             _to_stderr(_safe(shown.getvalue()))
             sys.exit(2)
         except (KeyboardInterrupt, click.Abort):
-            _say("interrupted")
+            say("interrupted")
             sys.exit(130)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -92,7 +92,8 @@ def _discard(stream: Any) -> None:
     os.close(nowhere)
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """Prints the message of a mistake to standard error."""
     _to_stderr(f"cnnatomy: {_safe(message)}\n")
 
 

@@ -48,6 +48,8 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
     if before is not None and run_folder.is_complete(place) and not _goes_on(before, recipe):
         click.echo(f"{place.path} is complete already: nothing to do. With --epochs MORE it goes on")
         return place, None
+    for line in _objections(request, ready, place):
+        click.echo(line)
     try:
         watch = [ShowProgress(ready.console), *trackers]
         trained = carry_out(plan, data, place, before, watch=watch, checkpoint_every=request.checkpoint_every)
@@ -58,6 +60,17 @@ def trained_by(request: Request) -> tuple[RunFolder, Trained | None]:
         raise
     _tell(trained, data, recipe)
     return place, trained
+
+
+def _objections(request: Request, ready: Ready, place: RunFolder) -> list[str]:
+    """The errors of the critique, at the beginning of what was not begun before: of folds once, not of `--final`."""
+    if ready.before is not None or request.final is not None or request.fold > 1:
+        return []
+    from cnnatomy.report.objections import before_training
+
+    run = ready.plan.run
+    folder = str(place.path) if request.design is not None else None
+    return before_training(request.network, ready.network, run.network, ready.data.shape, len(run.classes), folder)
 
 
 def _check_time(request: Request) -> None:

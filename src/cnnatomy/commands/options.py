@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnatomy import plain
 from cnnatomy.data.loading import FITS
 from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError, quoted
@@ -47,11 +47,10 @@ class SidesType(click.ParamType[tuple[int, int]]):
     name = "MIN:MAX"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        match = re.fullmatch(r"\s*(\d{1,7})(?:\s*:\s*(\d{1,7}))?\s*", str(value), re.ASCII)
-        sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 0 < sides[0] <= sides[1]:
+        found = plain.sides(str(value))
+        if found is None:
             self.fail(f"{quoted(value)}: write the smallest and the largest side in pixels, such as 24:400", param, ctx)
-        return sides
+        return found
 
 
 class TimeType(click.ParamType[float]):
@@ -63,15 +62,15 @@ class TimeType(click.ParamType[float]):
         self.units, self.known = units, known
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([a-zµ]+)\s*", str(value).lower(), re.ASCII)
-        if match is None or match[2] not in self.units or not float(match[1]):
+        found = plain.seconds(str(value), self.units)
+        if found is None:
             self.fail(f"{quoted(value)} is not a time; write a number and {self.known}", param, ctx)
-        return float(match[1]) * self.units[match[2]]
+        return found
 
 
 SHAPE = ShapeType()
 SIDES = SidesType()
-SECONDS = TimeType({"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}, "s, ms or us, such as 20ms")
+SECONDS = TimeType(plain.SECONDS, "s, ms or us, such as 20ms")
 DURATION = TimeType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}, "s, m, h or d, such as 20m")
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
@@ -152,8 +151,8 @@ _CRITIQUE = (
     click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated)."),
     click.option("--memory", help="What there is at inference, such as 8GiB."),
     click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
-    click.option("--rule", "only", multiple=True, metavar="RULE", help="Only this, by name or code; can be repeated."),
-    click.option("--ignore", multiple=True, metavar="RULE", help="Not this one; can be repeated."),
+    click.option("--rule", "only", multiple=True, metavar="RULE", help="Only these: by name, code or letter."),
+    click.option("--ignore", multiple=True, metavar="RULE", help="Not these; both can be repeated."),
     click.option("--pedantic", is_flag=True, help="Say also what seldom matters."),
     click.option("--fix", type=click.Path(path_type=Path), help="Apply what is safe, to this new .yaml file."),
     click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more."),
@@ -165,13 +164,26 @@ _CRITIQUE = (
         flag_value="warning",
         help="Exit 1 on findings of this severity or a worse one; alone, after NETWORK: warning.",
     ),
-    report_format_option("json", "markdown", "sarif"),
+    report_format_option("json", "markdown", "sarif", "github"),
+)
+_LINT = (
+    click.option("--baseline", type=click.Path(path_type=Path), help="Say only what this file has not."),
+    click.option("--write-baseline", type=click.Path(path_type=Path), help="Keep all findings in this file."),
+    click.option("--statistics", is_flag=True, help="How often each rule objects, in place of the findings."),
+    click.option("--designs-only", is_flag=True, help="Pass over YAML files that are no designs."),
 )
 
 
 def critique_options(command: Any) -> Any:
     """What a network is for, which rules to ask, and what to do about it."""
     for option in reversed(_CRITIQUE):
+        command = option(command)
+    return command
+
+
+def lint_options(command: Any) -> Any:
+    """What is said of many networks."""
+    for option in reversed(_LINT):
         command = option(command)
     return command
 

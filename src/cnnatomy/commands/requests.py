@@ -86,12 +86,13 @@ def request_of(**options: Any) -> Request:
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything that training needs, and what is said of it."""
+    """Everything that training needs, and what is said of it; `network` is the design as it was given."""
 
     plan: Plan
     data: Data
     before: Run | None
     console: Any
+    network: Design
 
 
 def prepared(request: Request, place: RunFolder | None = None) -> Ready:
@@ -140,7 +141,7 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
     data = _grouped(data, request, before)
     plan = preparing.plan(network, data, recipe, device, start=start, limit=limit, final=final)
     plan = replace(plan, loss=_own(request.loss), transform=_own(request.transform))
-    return Ready(plan, data, before, console)
+    return Ready(plan, data, before, console, network)
 
 
 def _loading(request: Request, start: Trained | None, before: Run | None) -> Loading:

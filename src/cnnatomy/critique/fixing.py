@@ -10,6 +10,7 @@ from cnnatomy.analysis import Account, account
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.rule import SEVERITIES, Finding, Rule
 from cnnatomy.critique.study import Purpose, Study
+from cnnatomy.critique.suppression import Suppression, suppressed
 from cnnatomy.design.network import Design
 from cnnatomy.edits.change import Change, Remedy
 from cnnatomy.edits.redesign import redesign
@@ -57,9 +58,16 @@ class Fixed(NamedTuple):
 
 
 def fix(
-    network: Design, purpose: Purpose, rules: Sequence[Rule], pedantic: Collection[Rule] = (), unsafe: bool = False
+    network: Design,
+    purpose: Purpose,
+    rules: Sequence[Rule],
+    pedantic: Collection[Rule] = (),
+    unsafe: bool = False,
+    suppressions: Sequence[Suppression] = (),
 ) -> Fixed:
     """Applies the safe remedies of what the rules find, `unsafe` ones too if asked, and criticises again after each.
+
+    What is suppressed stays as it is.
 
     A remedy is refused where the change does not fit, cannot be said in a design, brings in a warning or an error that
     was not there, or leads back to a design that there was.
@@ -75,7 +83,7 @@ def fix(
     if len(counted.rows) > MAX_FIXED_LAYERS:
         got = f"{network.name or 'this'} has {len(counted.rows):,}"
         raise UserError(f"--fix is for networks of at most {MAX_FIXED_LAYERS:,} layers, {got}")
-    findings = judged(Study(counted, purpose), rules, pedantic)
+    findings = suppressed(judged(Study(counted, purpose), rules, pedantic), suppressions).left
     while len(steps) < MAX_STEPS:
         waiting = [
             (finding, remedy)
@@ -93,7 +101,7 @@ def fix(
             refused.append((finding, str(error)))
             continue
         after = account(changed.graph(), changed.name)
-        found = judged(Study(after, purpose), rules, pedantic)
+        found = suppressed(judged(Study(after, purpose), rules, pedantic), suppressions).left
         introduced = _introduced(findings, found)
         harm = next((one for one in introduced if one.severity != "note"), None)
         if changed in seen:

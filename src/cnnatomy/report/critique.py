@@ -1,4 +1,4 @@
-"""What `cnnatomy critique` does: read a network, criticise it, fix and write it if asked for, and say so."""
+"""What `cnnatomy critique --fix` does: read a network, apply remedies, write the design, and criticise what is left."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cnnatomy.analysis import Account, account
-from cnnatomy.critique import RULES, SEVERITIES, Finding, Fixed, Purpose, Rule, applicable, critique, fixing
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applicable, fixing
+from cnnatomy.critique.settings import Settings
 from cnnatomy.design.network import Design
-from cnnatomy.errors import UserError, nearest
+from cnnatomy.errors import UserError
 from cnnatomy.files import check_new, write_new, writing_to
 from cnnatomy.layers.layer import Shape
-from cnnatomy.readers import in_catalogue, read_graph, resolve
+from cnnatomy.readers import in_catalogue, resolve
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import findings as shown
-from cnnatomy.report import fixes
-from cnnatomy.report.memory import parse_size
+from cnnatomy.report import fixes, workflow
 from cnnatomy.report.sarif import sarif
+from cnnatomy.report.settings import settings_beside, settings_of
 
 
 class Reviewed(NamedTuple):
@@ -29,62 +30,48 @@ class Reviewed(NamedTuple):
         file: what it was read from, or was written to by `--fix`.
         account: what it costs; after the remedies that were applied.
         findings: what the rules find in it.
-        done: the remedies that were applied, if that was asked for.
+        done: the remedies that were applied.
     """
 
     file: str
     account: Account
     purpose: Purpose
     findings: list[Finding]
-    done: fixes.Done | None = None
+    done: fixes.Done
 
 
 def review(
     name: str,
+    typed: Settings,
     *,
     input: Shape | None,
-    classes: int | None,
-    memory: str | None,
-    only: Iterable[str],
-    ignore: Iterable[str],
-    pedantic: bool,
     fix: Path | None,
     diff: bool,
     unsafe_fixes: bool,
     format: str,
-    **purpose: Any,
 ) -> tuple[str, list[Finding]]:
-    """The critique of whatever a command line names, as text, with the findings; with `fix`, of what it becomes.
+    """What `--fix` makes of whatever a command line names, and the critique of that, as text; with its findings.
 
-    Networks of the catalogue are made for so many classes; others have those that they have, and the rules are told.
-    `diff` gives the difference that the remedies make to the design in place of all that.
+    `diff` gives the difference that the remedies make to the design in place of all that, and writes nothing.
 
     Raises:
         UserError: if there is no such network, rule or device, or the design cannot be written.
     """
-    rules = chosen(only, ignore)
-    loud = RULES if pedantic else [find(name) for name in only]
-    meant = Purpose(classes=classes, memory=parse_size(memory) if memory is not None else None, **purpose)
-    built_for = classes if in_catalogue(name) else None
-    if unsafe_fixes and fix is None and not diff:
-        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
-    if fix is None and not diff:
-        design = account(*read_graph(name, built_for, input))
-        reviewed = Reviewed(name, design, meant, critique(design, meant, rules, loud))
-    else:
-        if fix is not None:
-            check_design(fix)
-        network = resolve(name, built_for, input)
-        before = account(network.graph(), network.name)
-        fixed = fixing.fix(network, meant, rules, loud, unsafe_fixes)
-        write = fix is not None and fixed.steps and not diff
-        written = write_design(network, fixed, fix) if write and fix is not None else None
-        left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
-        done = fixes.Done(fixed, before, written, 0 if unsafe_fixes else left_unsafe)
-        if diff:
-            return difference(network, done), fixed.left
-        after = account(fixed.network.graph(), network.name)
-        reviewed = Reviewed(str(written or name), after, meant, fixed.left, done)
+    settings = typed.over(settings_of(name))
+    rules, meant = settings.rules(), settings.purpose()
+    if fix is not None:
+        check_design(fix)
+    network = resolve(name, settings.classes if in_catalogue(name) else None, input)
+    before = account(network.graph(), network.name)
+    fixed = fixing.fix(network, meant, rules, settings.loud(), unsafe_fixes, settings.suppress)
+    write = fix is not None and fixed.steps and not diff
+    written = write_design(network, fixed, fix, settings_beside(name)) if write and fix is not None else None
+    left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
+    done = fixes.Done(fixed, before, written, 0 if unsafe_fixes else left_unsafe)
+    if diff:
+        return difference(network, done), fixed.left
+    after = account(fixed.network.graph(), network.name)
+    reviewed = Reviewed(str(written or name), after, meant, fixed.left, done)
     return text_of(reviewed, rules, format), reviewed.findings
 
 
@@ -94,11 +81,10 @@ def text_of(reviewed: Reviewed, rules: Sequence[Rule], format: str) -> str:
     if format == "sarif":
         return sarif(findings, rules, design, lines.of_network(file, design.input))
     if format == "json":
-        record = shown.record(design, purpose, findings) | ({"fix": fixes.fix_record(done)} if done else {})
-        return json.dumps(record, indent=2)
+        return json.dumps(shown.record(design, purpose, findings) | {"fix": fixes.fix_record(done)}, indent=2)
+    if format == "github":
+        return workflow.commands(findings, design.name, lines.of_network(file, design.input))
     said = shown.report(design, purpose, findings, format)
-    if done is None:
-        return said
     return f"{(fixes.markdown if format == 'markdown' else fixes.plain)(done)}\n\n{said}"
 
 
@@ -122,29 +108,6 @@ def _comments(fixed: Fixed) -> list[str]:
     ]
 
 
-def chosen(only: Iterable[str], ignored: Iterable[str]) -> list[Rule]:
-    """The rules asked for by name or code, all if none is, without those to be ignored.
-
-    Raises:
-        UserError: naming the nearest, if there is no such rule.
-    """
-    asked, left_out = [find(name) for name in only], [find(name) for name in ignored]
-    return [rule for rule in RULES if (not asked or rule in asked) and rule not in left_out]
-
-
-def find(name: str) -> Rule:
-    """The rule of this name or code, in any case.
-
-    Raises:
-        UserError: naming the nearest, if there is none.
-    """
-    known = {key: rule for rule in RULES for key in (rule.name, rule.code.lower())}
-    if name.lower() not in known:
-        hint = nearest(name, [rule.name for rule in RULES])
-        raise UserError(f"there is no rule {name!r}.{hint} `cnnatomy rules` lists all.")
-    return known[name.lower()]
-
-
 def reaches(findings: Iterable[Finding], severity: str) -> bool:
     """Whether any finding has this severity or a worse one."""
     return any(SEVERITIES.index(finding.severity) >= SEVERITIES.index(severity) for finding in findings)
@@ -157,15 +120,15 @@ def check_design(path: Path) -> None:
     check_new(path)
 
 
-def write_design(network: Design, fixed: Fixed, path: Path) -> Path:
-    """Writes the design after all steps, with a comment for each; whole, or not at all.
+def write_design(network: Design, fixed: Fixed, path: Path, settings: str = "") -> Path:
+    """Writes the design after all steps, with a comment for each, and its settings; whole, or not at all.
 
     Raises:
         UserError: if it does not read back as the same network, or cannot be written.
     """
     design = fixed.network.replace(name=path.stem)
     head = f"# {network.name or 'a design'} after `cnnatomy critique --fix`:\n" + "".join(_comments(fixed))
-    text = head + listed.write(design)
+    text = head + listed.write(design) + settings
     if listed.read(text) != design:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")
     with writing_to(path):

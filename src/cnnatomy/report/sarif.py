@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import metadata, version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from cnnatomy.analysis import Account
 from cnnatomy.critique import Finding, Rule
@@ -16,27 +17,50 @@ if TYPE_CHECKING:
     from cnnatomy.readers.yaml.lines import Lines
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+PAGE = "blob/main/docs/rules.md"
+"""Of the rules, from the address of the project."""
 
 
 def sarif(findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None) -> str:
     """A log of one run over a network. `lines` are those of the design that was read, if there is one."""
+    return log(rules, results(findings, rules, account, lines))
+
+
+def results(
+    findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None
+) -> list[dict[str, Any]]:
+    """The findings in one network as results of a run that asked these rules."""
     numbers = {rule.code: i for i, rule in enumerate(rules)}
+    return [_result(finding, numbers[finding.rule.code], account, lines) for finding in findings]
+
+
+def log(rules: Sequence[Rule], results: Sequence[Mapping[str, Any]]) -> str:
+    """A log of one run with these results."""
+    address = project_address()
     run = {
         "tool": {
             "driver": {
                 "name": "cnnatomy",
                 "semanticVersion": version("cnnatomy"),
-                "rules": [_rule(rule) for rule in rules],
+                "rules": [_rule(rule, address) for rule in rules],
+                **({"informationUri": address} if address else {}),
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, numbers[finding.rule.code], account, lines) for finding in findings],
+        "results": list(results),
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
-    """A reporting descriptor."""
+def project_address() -> str:
+    """Where the project is, as its pyproject.toml says under `urls`; empty where it says nothing."""
+    said = (entry.split(", ", 1) for entry in metadata("cnnatomy").get_all("Project-URL") or ())
+    urls = {name.lower(): url for name, url in said}
+    return next((urls[name] for name in ("repository", "source", "homepage") if name in urls), "").rstrip("/")
+
+
+def _rule(rule: Rule, address: str) -> dict[str, Any]:
+    """A reporting descriptor, with the place of its page in the project."""
     why = f"{rule.why}\n\nSource: {rule.source}"
     return {
         "id": rule.code,
@@ -44,6 +68,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": f"{rule.title} {' '.join(rule.why.split())}"},
         "help": {"text": why, "markdown": why},
+        **({"helpUri": f"{address}/{PAGE}#{rule.code.lower()}-{rule.name}"} if address else {}),
         "defaultConfiguration": {"level": rule.severity},
     }
 
@@ -62,7 +87,7 @@ def _result(finding: Finding, index: int, account: Account, lines: Lines | None)
     if lines:
         file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": file.as_posix() if not file.is_absolute() else file.as_uri()},
+            "artifactLocation": {"uri": quote(file.as_posix()) if not file.is_absolute() else file.as_uri()},
             "region": {"startLine": line},
         }
     return {

@@ -41,6 +41,7 @@ def schema() -> Schema:
             "input": {"description": "Channels, rows, columns.", "type": "array", "items": {"type": "integer"}},
             **{name: {"description": what, **_PART} for name, what in sections.items()},
             "nodes": {"description": "In place of these: the layers by path.", "type": "array", "items": _NODE},
+            "critique": {"description": "Settings of `cnnatomy critique`; see docs/critique.md.", "type": "object"},
         },
         "anyOf": [{"required": list(sections)}, {"required": ["input", "nodes"]}],
         "additionalProperties": False,

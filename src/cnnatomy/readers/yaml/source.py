@@ -71,11 +71,18 @@ def plain_document(text: str, source: str) -> Any:
     """A whole text as plain data; an empty one is an empty word.
 
     Raises:
-        UserError: with the line, if `parse` or `plain_value` objects to it, or a mapping has a key twice.
+        UserError: with the line, if `parse` or `plain_part` objects to it.
     """
     node = parse(text, source)
-    if node is None:
-        return ""
+    return "" if node is None else plain_part(node, text, source)
+
+
+def plain_part(node: yaml.Node, text: str, source: str) -> Any:
+    """A node of a text as plain data.
+
+    Raises:
+        UserError: with the line, if `plain_value` objects to it, or a mapping has a key twice.
+    """
     one = node
     try:
         for one in _values(node):

@@ -1,0 +1,248 @@
+"""The critique of many networks as a linter does it: with the settings of each, and what of it is accepted or known."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnatomy.analysis import Account, account
+from cnnatomy.critique import RULES, Finding, Purpose, Rule, critique, flat
+from cnnatomy.critique.settings import Settings
+from cnnatomy.critique.suppression import Suppression, suppressed
+from cnnatomy.errors import UserError, counted
+from cnnatomy.layers.layer import Shape
+from cnnatomy.readers import in_catalogue, read_graph
+from cnnatomy.readers.folders import networks_of
+from cnnatomy.readers.yaml import lines
+from cnnatomy.report import baseline, sarif, workflow
+from cnnatomy.report import findings as shown
+from cnnatomy.report.settings import of_project, settings_of
+from cnnatomy.report.tables import Column, render
+
+STATISTICS = ("table", "json", "markdown")
+"""Formats of `counts`."""
+
+
+class Criticised(NamedTuple):
+    """The critique of one network.
+
+    Attributes:
+        name: as it was named, or where it lies.
+        account: what it costs.
+        purpose: what it is for.
+        rules: those that were asked.
+        findings: what is said of it.
+        accepted: what is not, each with the suppression that says why.
+        idle: suppressions that suppress nothing in it.
+        known: how many findings are not said because the baseline has them.
+        gone: how many the baseline has that are not found any more.
+    """
+
+    name: str
+    account: Account
+    purpose: Purpose
+    rules: list[Rule]
+    findings: list[Finding]
+    accepted: list[tuple[Finding, Suppression]]
+    idle: list[Suppression]
+    known: int = 0
+    gone: int = 0
+
+
+class Linted(NamedTuple):
+    """The critique of all: its text, what is said beside it, which networks cannot be read, and what was found."""
+
+    text: str
+    remarks: list[str]
+    errors: list[str]
+    findings: list[Finding]
+
+
+def lint(
+    names: Sequence[str],
+    typed: Settings,
+    *,
+    input: Shape | None = None,
+    format: str = "table",
+    statistics: bool = False,
+    designs_only: bool = False,
+    write_baseline: Path | None = None,
+) -> Linted:
+    """The critique of networks, files and folders; `typed` are the settings of the command line.
+
+    What cannot be read is told among the errors, and the others are criticised all the same; where there is but one
+    network, it is raised.
+
+    Raises:
+        UserError: if there is no network, or the baseline cannot be written.
+    """
+    if statistics and write_baseline is not None:
+        raise UserError("--write-baseline says how many findings it keeps: leave out --statistics")
+    if statistics and format not in STATISTICS:
+        raise UserError(f"--statistics has the formats {', '.join(STATISTICS)}, not {format}")
+    networks, passed, several = networks_of(names, designs_only)
+    remarks = [f"{counted(passed, 'YAML file')} passed over: no design"] if passed else []
+    if write_baseline is not None:
+        baseline.check_place(write_baseline)
+    known = functools.cache(baseline.read)
+    project = functools.cache(of_project)
+    done: list[Criticised] = []
+    errors: list[str] = []
+    for name in networks:
+        try:
+            settings = typed.over(settings_of(name, project))
+            one = criticise(name, settings, input)
+            if write_baseline is None and settings.baseline is not None:
+                one = _compared(one, settings.baseline, known)
+            done.append(one)
+        except UserError as error:
+            if not several:
+                raise
+            errors.append(str(error))
+    remarks += _remarks(done)
+    found = [finding for one in done for finding in one.findings]
+    if write_baseline is not None:
+        return Linted(_written(write_baseline, done, errors), remarks, list(dict.fromkeys(errors)), [])
+    text = counts(done, format) if statistics else _text(done, format, several)
+    return Linted(text, remarks, list(dict.fromkeys(errors)), found)
+
+
+def criticise(name: str, settings: Settings, input: Shape | None = None) -> Criticised:
+    """The critique of whatever a command line names, with what is accepted left out.
+
+    Networks of the catalogue are made for so many classes; others have those that they have, and the rules are told.
+
+    Raises:
+        UserError: if there is no such network, rule or device.
+    """
+    rules, purpose = settings.rules(), settings.purpose()
+    design = account(*read_graph(name, settings.classes if in_catalogue(name) else None, input))
+    left, accepted, idle = suppressed(critique(design, purpose, rules, settings.loud()), settings.suppress)
+    asked = {rule.code for rule in rules}
+    idle = [one for one in idle if asked.intersection(one.codes)]
+    if idle:  # it may be about what is said with `--pedantic` only
+        idle = suppressed(critique(design, purpose, rules, rules), idle).idle
+    return Criticised(name, design, purpose, rules, left, accepted, idle)
+
+
+def _compared(
+    one: Criticised, path: Path, known: Callable[[Path], dict[str, list[baseline.KnownFinding]]]
+) -> Criticised:
+    """The same without what a baseline has."""
+    there = known(path).get(baseline.network_key(one.name, path), [])
+    new, hidden, gone = baseline.compared(one.findings, there, [rule.code for rule in one.rules])
+    return one._replace(findings=new, known=hidden, gone=gone)
+
+
+def _written(path: Path, done: Sequence[Criticised], errors: Sequence[str]) -> str:
+    """Writes the baseline, and says so; nothing is written where a network could not be criticised."""
+    if errors:
+        return f"{path} is not written: not every network could be criticised"
+    number = baseline.write(path, [(one.name, one.findings) for one in done])
+    return f"wrote {path}: {counted(number, 'finding')} of {counted(len(done), 'network')}"
+
+
+def _remarks(done: Sequence[Criticised]) -> list[str]:
+    """Suppressions that suppress nothing in any of the networks, and that baselines have what is gone."""
+    used = {suppression for one in done for _, suppression in one.accepted}
+    idle = [s for s in dict.fromkeys(s for one in done for s in one.idle) if s not in used]
+    said = [f"note: {s.source}: the suppression of {s.rule} at {s.where} suppresses nothing here" for s in idle]
+    gone = sum(one.gone for one in done)
+    if gone:
+        said.append(f"note: {counted(gone, 'finding')} of the baseline not found any more: --write-baseline renews it")
+    return said
+
+
+def _text(done: Sequence[Criticised], format: str, several: bool) -> str:
+    """The critiques in a format: one after the other, a list, or one log."""
+    if format == "json":
+        records = [_record(one) for one in done]
+        return json.dumps(records if several else records[0], indent=2)
+    if format == "sarif":
+        return _log(done)
+    if format == "github":
+        told = [one for one in done if one.findings]
+        return "\n".join(workflow.commands(one.findings, one.account.name, _lines(one)) for one in told)
+    blocks = [_said(one, format) for one in done]
+    if len(done) > 1:
+        findings = [finding for one in done for finding in one.findings]
+        blocks.append(f"{counted(len(done), 'network')}: {shown.summary(findings)}{_unsaid(done)}")
+    return "\n\n".join(blocks)
+
+
+def _said(one: Criticised, format: str) -> str:
+    """The critique of one network for people."""
+    text = shown.report(one.account, one.purpose, one.findings, format)
+    return f"{text}{_unsaid([one])}"
+
+
+def _unsaid(done: Iterable[Criticised]) -> str:
+    """How much is not said, and why."""
+    ones = list(done)
+    counts = {"suppressed": sum(len(one.accepted) for one in ones), "in the baseline": sum(one.known for one in ones)}
+    return "".join(f"; {number:,} {what}" for what, number in counts.items() if number)
+
+
+def _record(one: Criticised) -> dict[str, Any]:
+    """The critique of one network as plain data."""
+    accepted = [
+        {
+            "code": finding.rule.code,
+            "rule": finding.rule.name,
+            "severity": finding.severity,
+            "where": list(finding.where),
+            "text": finding.text,
+            "reason": suppression.reason,
+            "file": suppression.source,
+        }
+        for finding, suppression in one.accepted
+    ]
+    record: dict[str, Any] = shown.record(one.account, one.purpose, one.findings)
+    return record | {"suppressed": accepted, "known": one.known}
+
+
+def _lines(one: Criticised) -> lines.Lines | None:
+    """Where its layers are written, if it is a design."""
+    return lines.of_network(one.name, one.account.input)
+
+
+def _log(done: Sequence[Criticised]) -> str:
+    """One log of SARIF; of a run either all results say whether they are suppressed, or none (section 3.27.23)."""
+    rules = [rule for rule in RULES if any(rule in one.rules for one in done)]
+    some = any(one.accepted for one in done)
+    results: list[dict[str, Any]] = []
+    for one in done:
+        where = _lines(one)
+        said = sarif.results(one.findings, rules, one.account, where)
+        results += [result | {"suppressions": []} for result in said] if some else said
+        kept = sarif.results([finding for finding, _ in one.accepted], rules, one.account, where)
+        for result, (_, suppression) in zip(kept, one.accepted, strict=True):
+            kind = "inSource" if suppression.in_design else "external"
+            results.append(result | {"suppressions": [{"kind": kind, "justification": suppression.reason}]})
+    return sarif.log(rules, results)
+
+
+def counts(done: Sequence[Criticised], format: str) -> str:
+    """How often each rule objects, over all networks, those that do most first; consequences count by themselves."""
+    every = [(one.name, finding) for one in done for finding in flat(one.findings)]
+    times = Counter((finding.rule.code, finding.severity) for _, finding in every)
+    names = {rule.code: rule.name for rule in RULES}
+    records = [
+        {
+            "findings": number,
+            "severity": severity,
+            "code": code,
+            "rule": names[code],
+            "networks": len({name for name, f in every if (f.rule.code, f.severity) == (code, severity)}),
+        }
+        for (code, severity), number in sorted(times.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if not records and format != "json":
+        return shown.NOTHING
+    numbers = [Column(key, key, number=True) for key in ("findings", "networks")]
+    columns = [*numbers, *[Column(key, key) for key in ("severity", "code", "rule")]]
+    return render(columns, records, format).rstrip()

@@ -1,0 +1,41 @@
+"""The difference between two texts of a design as a fix of SARIF 2.1.0 (section 3.55), which editors can apply."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+from typing import Any
+
+
+def fix(before: str, after: str, uri: str, description: str) -> dict[str, Any]:
+    """What turns `before`, the text at `uri`, into `after`: whole lines that go, and what comes in their place."""
+    old, new = _lines(before), _lines(after)
+    changes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    replacements = [
+        {
+            "deletedRegion": _region(old, first, last),
+            **({"insertedContent": {"text": "".join(new[start:end])}} if end > start else {}),
+        }
+        for what, first, last, start, end in changes
+        if what != "equal"
+    ]
+    change = {"artifactLocation": {"uri": uri}, "replacements": replacements}
+    return {"description": {"text": description}, "artifactChanges": [change]}
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text, with their ends; only `\\n` ends one."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _region(lines: list[str], first: int, last: int) -> dict[str, int]:
+    """The lines from `first` to before `last`, numbered from 0, up to the beginning of the next one."""
+    begin, end = (_place(lines, number) for number in (first, last))
+    return {"startLine": begin[0], "startColumn": begin[1], "endLine": end[0], "endColumn": end[1]}
+
+
+def _place(lines: list[str], number: int) -> tuple[int, int]:
+    """Line and column, from 1, where a line begins; after the last one the end of the text, where that ends in one."""
+    if number == len(lines) and lines and not lines[-1].endswith("\n"):
+        return number, len(lines[-1]) + 1
+    return number + 1, 1

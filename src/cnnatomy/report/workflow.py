@@ -1,0 +1,40 @@
+"""Findings as commands of a workflow, which GitHub shows beside the line that they are about.
+
+Form and escapes: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cnnatomy.critique import Finding
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.yaml.lines import Lines
+
+_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
+_IN_MESSAGES = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+_IN_PROPERTIES = _IN_MESSAGES | {":": "%3A", ",": "%2C"}
+
+
+def commands(findings: Sequence[Finding], name: str, lines: Lines | None = None) -> str:
+    """A line for each finding; `lines` are those of the design that was read, if one was."""
+    return "\n".join(_command(finding, name, lines) for finding in findings)
+
+
+def _command(finding: Finding, name: str, lines: Lines | None) -> str:
+    properties = {"title": f"{finding.rule.code} {finding.rule.name}"}
+    place = ", ".join(finding.where[:3]) + (", ..." if len(finding.where) > 3 else "")
+    if lines:
+        line = lines.of(finding.where[0]) if finding.where else 1
+        properties = {"file": lines.file.as_posix(), "line": str(line)} | properties
+    message = f"{place or name}: {finding.text}" if lines else f"{name}: {place + ': ' if place else ''}{finding.text}"
+    if finding.remedy:
+        message += f". Remedy: {finding.remedy.text}"
+    said = ",".join(f"{key}={_escaped(value, _IN_PROPERTIES)}" for key, value in properties.items())
+    return f"::{_COMMANDS[finding.severity]} {said}::{_escaped(message, _IN_MESSAGES)}"
+
+
+def _escaped(text: str, escapes: Mapping[str, str]) -> str:
+    return text.translate({ord(one): code for one, code in escapes.items()})

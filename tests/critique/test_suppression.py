@@ -1,0 +1,110 @@
+"""What somebody has looked at and accepts: one rule at one part."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnatomy.critique import RULES, Case, Finding, Purpose, Remedy, critique, fix
+from cnnatomy.critique.rule import rule
+from cnnatomy.critique.suppression import Suppression, suppressed
+from cnnatomy.design import Chain, LinearHead, Network
+from cnnatomy.edits.change import Change
+from cnnatomy.layers import BatchNorm, Conv, ReLU
+
+
+@rule("X1", "made-up", "warning", "nobody")
+def made_up(study):
+    """Something that is made up.
+
+    For a reason.
+    """
+    yield Case((), "nothing", {})
+
+
+def finding(*where: str, code: str = "X1", consequences: tuple[Finding, ...] = ()) -> Finding:
+    remedy = Remedy("halve it", Change(), None, "safe")
+    return Finding(
+        made_up.__class__(code, code.lower(), "warning", "", made_up.check), "warning", where, "it is so", {}, (remedy,)
+    )._replace(consequences=consequences)
+
+
+def suppression(where: str = "*", code: str = "X1") -> Suppression:
+    return Suppression(code, (code,), where, "it is meant", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("where", "path", "covered"),
+    [
+        ("body.stage2", "body.stage2", True),
+        ("body.stage2", "body.stage2.block1.conv", True),
+        ("body.stage2", "body.stage20", False),
+        ("body.stage2.*", "body.stage2.block1.conv", True),
+        ("body.stage2.*", "body.stage2", False),
+        ("body.*.conv1", "body.stage1.block3.conv1", True),
+        ("body.stage2.block1", "body.stage2", False),
+        ("*", "tail", True),
+        ("*", "", True),
+        ("body", "", False),
+    ],
+)
+def test_a_place_is_a_path_a_part_around_it_or_a_pattern(where, path, covered):
+    assert suppression(where).covers(path) is covered
+
+
+def test_a_finding_is_accepted_with_the_reason():
+    left, accepted, idle = suppressed([finding("body.conv1"), finding("tail")], [suppression("body")])
+    assert [one.where for one in left] == [("tail",)]
+    ((one, why),) = accepted
+    assert one.where == ("body.conv1",)
+    assert why.reason == "it is meant"
+    assert idle == []
+
+
+def test_a_finding_accepted_at_some_of_its_places_stays_at_the_others_as_advice():
+    found = finding("body.a", "body.b", "head.c")
+    (one,), ((there, _),), _ = suppressed([found], [suppression("body.*")])
+    assert one.where == ("head.c",)
+    assert one.text == "it is so (accepted at 2 of 3 places)"
+    assert one.remedies == (Remedy("halve it"),)  # no program changes what is accepted
+    assert there.where == ("body.a", "body.b")
+
+
+def test_two_suppressions_together_accept_a_finding():
+    left, accepted, idle = suppressed([finding("body.a", "head.c")], [suppression("body"), suppression("head")])
+    assert (left, len(accepted), idle) == ([], 2, [])
+
+
+def test_with_a_cause_its_consequences_are_accepted():
+    cause = finding("body.a", consequences=(finding("head", code="X2"),))
+    assert suppressed([cause], [suppression("body")]).left == []
+
+
+def test_a_consequence_can_be_accepted_by_itself():
+    cause = finding("body.a", consequences=(finding("head", code="X2"), finding("tail", code="X3")))
+    (one,), _, idle = suppressed([cause], [suppression(code="X2")])
+    assert [other.rule.code for other in one.consequences] == ["X3"]
+    assert one.remedies == cause.remedies
+    assert idle == []
+
+
+def test_what_suppresses_nothing_is_idle():
+    other = suppression("head")
+    assert suppressed([finding("body")], [suppression("body"), other]).idle == [other]
+
+
+def test_a_finding_about_the_whole_network_is_accepted_everywhere_only():
+    assert suppressed([finding()], [suppression("body")]).left == [finding()]
+    assert suppressed([finding()], [suppression()]).left == []
+
+
+def test_what_is_accepted_is_not_fixed():
+    """A ReLU after a ReLU does nothing, and is taken out, unless somebody wants it."""
+    body = Chain(Conv(8, 3, bias=False), BatchNorm(), ReLU(), ReLU())
+    network = Network(Conv(8, 3), body, LinearHead(10), (3, 32, 32))
+    (idle,) = [one for one in critique(network) if one.rule.code == "W6"]
+    accepted = Suppression("W6", ("W6",), idle.where[0], "to see", "x.yaml")
+    steps = [step.finding.rule.code for step in fix(network, Purpose(), RULES).steps]
+    kept = fix(network, Purpose(), RULES, suppressions=[accepted])
+    assert "W6" in steps
+    assert "W6" not in [step.finding.rule.code for step in kept.steps]
+    assert "W6" not in [one.rule.code for one in kept.left]
