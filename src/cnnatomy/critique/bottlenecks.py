@@ -171,11 +171,11 @@ def narrow_waist(study: Study) -> Iterator[Case]:
     that all information passes, with those of their neighbours at the same resolution and across one down-sampling;
     every cut of the graph counts, so a shortcut, a dense connection or a parallel branch takes information around a
     narrow layer. Leaving its nonlinearity out does not open a waist: 4 channels stay 4. Bottlenecks by design are left
-    alone: the linear ones of MobileNet V2, between expansions of up to 8 times. Said only where they are asked for are
-    waists between neighbours of less than 4 times the width, and the squeeze layers of SqueezeNet, which feed parallel
-    branches at an eighth and "create an information bottleneck" on purpose, for few parameters; a bypass around the
-    module (SqueezeNet, section 6) removes it. What gives back an image of the input's shape may pass through as little
-    as it likes.
+    alone: the linear ones of MobileNet V2, between expansions of up to 8 times, unless the bottlenecks before and after
+    are 4 times as wide. Said only where they are asked for are waists between neighbours of less than 4 times the
+    width, and the squeeze layers of SqueezeNet, which feed parallel branches at an eighth and "create an information
+    bottleneck" on purpose, for few parameters; a bypass around the module (SqueezeNet, section 6) removes it. What
+    gives back an image of the input's shape may pass through as little as it likes.
     """
     found = _waists(study)
     input = elements(study.account.input)
@@ -232,6 +232,7 @@ def _waists(study: Study) -> list[_Narrow]:
     deep = [cut for cut in deep if turned.isdisjoint(cut.maps)]
     runs = [(size, list(run)) for size, run in groupby(deep, _resolution)]
     found: list[_Narrow] = []
+    linear: list[_Narrow] = []  # bottlenecks between expansions, which are compared with one another
     for i, (size, run) in enumerate(runs):
         if size is None:
             continue
@@ -246,9 +247,14 @@ def _waists(study: Study) -> list[_Narrow]:
         for cut, before, after in waists(list(channels.values())):
             if cut.maps in inner and min(before, after) > 2 * cut.volume:
                 waist = _Narrow(inner[cut.maps], cut.volume, before, after, quiet=False)
-                if not (waist.factor < DESIGNED and _linear(study, waist.cut)):
+                if waist.factor < DESIGNED and _linear(study, waist.cut):
+                    linear.append(waist)
+                else:
                     designed = waist.factor < WAIST or (waist.factor <= DESIGNED and _feeds_branches(study, waist.cut))
                     found.append(waist._replace(quiet=designed))
+    for one, waist, other in zip(linear, linear[1:], linear[2:], strict=False):
+        if min(one.width, other.width) >= WAIST * waist.width:
+            found.append(waist._replace(before=one.width, after=other.width))
     return found
 
 

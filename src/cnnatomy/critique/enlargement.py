@@ -14,6 +14,9 @@ from cnnatomy.layers.layer import GLOBAL, dimensions
 COARSE, TOO_COARSE = 32, 64
 """Input pixels to a position of a map that is enlarged at once: what FCN-32s has, and what nobody has."""
 
+STEP = 4
+"""Times a side that a map may be enlarged before layers go on with it, to be called a step of a decoder."""
+
 FINE = 8
 """Input pixels to a position from which outlines can be drawn: what FCN-8s and DeepLab end with."""
 
@@ -25,13 +28,15 @@ def enlarged_at_once(study: Study) -> Iterator[Case]:
     What the last map says of a position it says of a square of as many pixels as its stride: outlines finer than that,
     and objects smaller, cannot come out, however the map is enlarged. FCN-32s has a mean IU of 59.4, with a skip from
     stride 16 it has 62.4, from stride 8 62.7. DeepLab dilates in place of the last strides. A warning from a stride
-    of 64; a note from 32, which is what fast networks for large images have. Maps that are enlarged step by step with
-    layers between, that finer maps join, or that stay coarse as those of detectors do, are left out.
+    of 64; a note from 32, which is what fast networks for large images have. Maps that are enlarged step by step, by 4
+    a side at most with layers between, that finer maps join, or that stay coarse as those of detectors do, are left
+    out.
     """
     fields, spine = study.account.fields, study.spine
     if pixels(study.output.shape) == 1 or len(study.account.input) != 3:
         return
     coarse: FeatureMap | None = None  # what is enlarged, since the last layer that reads several pixels
+    step = 1  # by which it was enlarged since then
     for before, after in pairwise(spine):
         node = after.node
         window = node.layer.window(*[x.shape for x in node.inputs]) if node else None
@@ -39,13 +44,14 @@ def enlarged_at_once(study: Study) -> Iterator[Case]:
             coarse = None
         elif window is not None and max(window.upsample) > 1:
             coarse = coarse or before
+            step = max(step, after.shape[1] // before.shape[1])
             stride = min(fields[coarse].stride)
             times = min(m // n for m, n in zip(after.shape[1:], coarse.shape[1:], strict=True))
             if stride >= COARSE and times >= COARSE and pixels(coarse.shape) > 1:
                 yield _case(study, coarse, after, int(stride), times)
                 return
-        elif window is not None and max(window.kernel) > 1:
-            coarse = None
+        elif window is not None and max(window.kernel) > 1 and step <= STEP:
+            coarse, step = None, 1
 
 
 def _case(study: Study, coarse: FeatureMap, after: FeatureMap, stride: int, times: int) -> Case:

@@ -62,13 +62,14 @@ class Settings:
         """The rules of which what seldom matters is said, too: those selected by name or code, or all if pedantic."""
         return list(RULES) if self.pedantic else [rule for rule in RULES if _rank(rule, self.select) > 1]
 
-    def purpose(self) -> Purpose:
-        """What the networks are for.
+    def purpose(self, trained: bool = False) -> Purpose:
+        """What the networks are for, whether they are to be trained or have been.
 
         Raises:
             UserError: as `Purpose` does.
         """
-        return Purpose(**{field.name: getattr(self, field.name) for field in fields(Purpose)})
+        named = {field.name for field in fields(Purpose)} - {"trained"}
+        return Purpose(trained=trained, **{name: getattr(self, name) for name in named})
 
 
 def chosen(selected: Iterable[str], ignored: Iterable[str]) -> list[Rule]:

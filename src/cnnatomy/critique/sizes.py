@@ -14,7 +14,7 @@ from cnnatomy.layers.layer import GLOBAL, Layer, Pair, Shape, Window, dimensions
 from cnnatomy.layers.sliding import sides
 
 
-@rule("S3", "undivided-sizes", "note", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
+@rule("S3", "undivided-sizes", "warning", "lecture 001, 'Personal Notes For Vision Optimized CNNs'")
 def undivided_sizes(study: Study) -> Iterator[Case]:
     """Rows and columns that a stride drops, or sizes that do not divide by it.
 

@@ -16,6 +16,9 @@ from cnnatomy.layers.layer import GLOBAL, Layer, dimensions, elements, pair
 
 POOLS = (MaxPool, AvgPool)
 
+LARGE = 80 * 80
+"""Positions of a map that are not many, whatever the input: three halvings lead from there to the 8 of a last map."""
+
 
 @rule(
     "C6",
@@ -31,15 +34,15 @@ def tail(study: Study) -> Iterator[Case]:
     lose useful information)", usually by 4 a side.
 
     Too timid: maps larger than a quarter of the input a side (and than 64, three halvings from the 8 of a last map)
-    take more than a fifth of all MACs, as much as an even share of one of five levels, and layers at the full size of
-    the input take a twentieth; without such layers, more than a third. Between a fifth and a third it is said only
-    where it is asked for: small MobileNets have dear tails. Where pixels are the output, more than half.
+    take more than a fifth of all MACs, as much as an even share of one of five levels, and layers at the full size
+    of an input of 160 pixels or more take a twentieth; without such layers, more than two fifths. Between a fifth
+    and that it is said only where it is asked for: small MobileNets have dear tails. Where pixels are the output,
+    the layers that come before the coarsest map take more than half, and that is a quarter of the input or less.
 
-    Too fast: one layer with weights, and the pools after it, leave fewer than one pixel of 7x7 and less than half of
-    the values; "the representation size should gently decrease". It is a note where no layer by itself takes more than
-    4 a side (a pool: 2) and a quarter of the values is left: with 7x7 and stride 2 in place of AlexNet's 11x11 and
-    stride 4, before a pool of 2, the first features were better. Patches that keep half of the values are not
-    concerned, nor are those of vision transformers, nor what is pooled for the head.
+    Too fast: one layer with weights, and the pools after it, leave fewer than one pixel of 7x7: "the representation
+    size should gently decrease". With 7x7 and stride 2 in place of AlexNet's 11x11 and stride 4, before a pool of 2,
+    the first features were better. Patches side by side that keep half of the values are not concerned, nor are those
+    of vision transformers, nor what is pooled for the head.
     """
     yield from _timid(study)
     yield from _hasty(study)
@@ -50,10 +53,14 @@ def _timid(study: Study) -> Iterator[Case]:
     if len(shape) != 3 or not macs:
         return
     quarter = -(-shape[1] // 4) * -(-shape[2] // 4)
-    rows = [study.rows[node] for node in study.convolutions]
-    large = [row for row in rows if pixels(row.output) > max(quarter, 64 * 64)]
-    spent = sum(row.macs for row in large)
     classifies = study.task == "classification"
+    coarsest = study.last_map
+    if not classifies and 16 * pixels(coarsest.shape) > pixels(shape):
+        return
+    end = study.depth(coarsest)
+    rows = [study.rows[node] for node in study.convolutions if classifies or study.depth(node.output) <= end]
+    large = [row for row in rows if pixels(row.output) > max(quarter, LARGE)]
+    spent = sum(row.macs for row in large)
     if spent <= macs * (0.2 if classifies else 0.5):
         return
     full = sum(row.macs for row in large if pixels(row.output) == pixels(shape))
@@ -66,8 +73,8 @@ def _timid(study: Study) -> Iterator[Case]:
         evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
         remedy=[one for one in earlier if one.after and one.after.macs <= 0.8 * macs] or general,
         severity="warning",
-        quiet=classifies and 3 * spent <= macs and 20 * full <= macs,
-        under=("I7", "I8"),
+        quiet=classifies and 5 * spent <= 2 * macs and (20 * full <= macs or pixels(shape) < 160 * 160),
+        under=("I7", "I8", "S1"),
     )
 
 
@@ -149,12 +156,11 @@ def _steps(study: Study) -> Iterator[_Step]:
 
 def _hasty(study: Study) -> Iterator[Case]:
     sequence = any(len(x.shape) == 2 for x in study.spine)
-    steps = [step for step in _steps(study) if step.by > 49 and 2 * step.left < 1]
+    steps = [step for step in _steps(study) if step.by > 49 and (2 * step.left < 1 or not _is_patch(step.dearest))]
     if not steps or (sequence and len(steps) == 1 and isinstance(steps[0].dearest.layer, Conv)):
         return
     longest: dict[FeatureMap, _Step] = {step.before: step for step in steps}
     for step in longest.values():
-        abrupt = any(_stride(node) > (2 if isinstance(node.layer, POOLS) else 4) for node in step.nodes)
         convolved = any(study.rows[node].weights for node in step.nodes) or (
             study.depth(step.after) > study.depth(step.before)
         )
@@ -165,8 +171,13 @@ def _hasty(study: Study) -> Iterator[Case]:
             f"{1 / step.by:.1%} of the pixels and {step.left:.0%} of the values",
             evidence={"before": step.before.shape, "after": step.after.shape},
             remedy=_gently(study, step),
-            severity="warning" if abrupt or 4 * step.left < 1 else "note",
         )
+
+
+def _is_patch(node: Node) -> bool:
+    """Whether the windows of a layer lie side by side, so that it can keep all that it reads."""
+    window = node.layer.window(node.inputs[0].shape)
+    return window is not None and window.kernel == window.stride
 
 
 def _gently(study: Study, step: _Step) -> Remedy:

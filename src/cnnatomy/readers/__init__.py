@@ -45,6 +45,11 @@ def design_file(name: str) -> Path | None:
     return folder / RUN_DESIGN if _exists(folder / RUN_DESIGN) and not catalogue.knows(name) else None
 
 
+def is_run(name: str) -> bool:
+    """Whether a command line names a run folder, that is a network with its trained weights."""
+    return design_file(name) not in (None, Path(name))
+
+
 def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
     """The graph that a command line names, and what tables call it: anything of `resolve`, or of `OTHERS`.
 

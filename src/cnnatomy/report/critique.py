@@ -15,7 +15,7 @@ from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.files import check_new, write_new, writing_to
 from cnnatomy.layers.layer import Shape
-from cnnatomy.readers import in_catalogue, resolve
+from cnnatomy.readers import in_catalogue, is_run, resolve
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import findings as shown
 from cnnatomy.report import fixes, workflow
@@ -58,7 +58,7 @@ def review(
         UserError: if there is no such network, rule or device, or the design cannot be written.
     """
     settings = typed.over(settings_of(name))
-    rules, meant = settings.rules(), settings.purpose()
+    rules, meant = settings.rules(), settings.purpose(trained=is_run(name))
     if fix is not None:
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)

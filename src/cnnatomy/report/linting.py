@@ -15,7 +15,7 @@ from cnnatomy.critique.settings import Settings
 from cnnatomy.critique.suppression import Suppression, suppressed
 from cnnatomy.errors import UserError, counted
 from cnnatomy.layers.layer import Shape
-from cnnatomy.readers import in_catalogue, read_graph
+from cnnatomy.readers import in_catalogue, is_run, read_graph
 from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines
 from cnnatomy.report import baseline, sarif, workflow
@@ -119,7 +119,7 @@ def criticise(name: str, settings: Settings, input: Shape | None = None) -> Crit
     Raises:
         UserError: if there is no such network, rule or device.
     """
-    rules, purpose = settings.rules(), settings.purpose()
+    rules, purpose = settings.rules(), settings.purpose(trained=is_run(name))
     design = account(*read_graph(name, settings.classes if in_catalogue(name) else None, input))
     left, accepted, idle = suppressed(critique(design, purpose, rules, settings.loud()), settings.suppress)
     asked = {rule.code for rule in rules}
