@@ -143,7 +143,7 @@ def test_resnet_18_at_32_pixels_has_3_stages_too_many_and_they_are_in_the_tail()
 @pytest.mark.parametrize("side", [32, 48, 64, 96])
 def test_an_imagenet_network_on_small_images_is_one_cause_with_a_remedy_that_is_not_dear(name: str, side: int) -> None:
     few, size = only(down_samplings, name, (3, side, side)), only(last_map_size, name, (3, side, side))
-    (finding,) = folded([few, size])
+    (finding,) = folded([few, size], [True, True])
     assert (finding.rule.code, finding.severity, finding.consequences) == ("I3", "warning", (size,))
     before = Cost.of(cn.network(name).account((3, side, side)))
     first = finding.remedies[0]

@@ -81,14 +81,14 @@ def test_maps_that_go_down_and_up_again_meet_only_for_multiples_of_the_stride() 
 
     net = Network(Chain(), UNet(), Conv(3, 1), input=(3, 32, 32))
     finding = only(undivided_sizes, net)
-    assert (finding.severity, finding.quiet, finding.evidence) == ("note", True, {"multiple": 4})
+    assert (finding.severity, finding.quiet, finding.evidence) == ("warning", True, {"multiple": 4})
     with pytest.raises(ShapeError):
         net.graph((3, 33, 33))
 
 
 def test_an_odd_input_is_rounded_up_at_every_stage_of_a_resnet() -> None:
     finding = only(undivided_sizes, "resnet-50", (3, 225, 225))
-    assert (finding.severity, finding.quiet) == ("note", False)
+    assert (finding.severity, finding.quiet) == ("warning", False)
     assert finding.evidence["sizes"] == [[225, 225], [113, 113], [57, 57], [29, 29], [15, 15]]
     assert [remedy.text for remedy in finding.remedies] == ["use an input of 224x224", "use an input of 256x256"]
     assert found(undivided_sizes, after(finding, "resnet-50", (3, 225, 225))) == []

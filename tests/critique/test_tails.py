@@ -49,7 +49,7 @@ def test_alexnet_reduces_by_8_with_one_layer_and_zfnet_does_not():
     assert finding.where == ("tail.conv1", "tail.pool1")
     assert (finding.evidence["before"], finding.evidence["after"]) == ((3, 227, 227), (96, 27, 27))
     assert "1.4% of the pixels and 45% of the values" in finding.text
-    assert finding.severity == "note"
+    assert finding.severity == "warning"
     assert not found(tail, "zfnet")
 
 

@@ -145,7 +145,7 @@ def _through(way: _Way, node: Node, window: Window, filled: set[Node]) -> _Way:
             filled.add(first)
         else:
             runs[first] = run._replace(coverage=coverage, repeated=run.repeated or again)
-    if rate > 1 and way.rate == 1:
+    if rate not in (1, way.rate) and (way.rate == 1 or gcd(rate, way.rate) > 1):  # other rates fill one another's holes
         runs[node] = _Run(Coverage().through(window, before, after), way.dense, rate)
     return _Way(way.steps + 1, way.dense + (rate == 1), rate, runs)
 

@@ -89,7 +89,7 @@ def _shifts(study: Study, node: Node, rate: float) -> bool:
     return rate >= STRONG or (reader is not None and not study.rows[reader].macs)
 
 
-@rule("N13", "high-dropout-rate", "warning", "Srivastava et al. 2014, 'Dropout', section 7.3 and appendix A.4")
+@rule("N12", "high-dropout-rate", "warning", "Srivastava et al. 2014, 'Dropout', section 7.3 and appendix A.4")
 def high_dropout_rate(study: Study) -> Iterator[Case]:
     """Dropout that leaves next to nothing: a rate is what is dropped, not what is kept.
 

@@ -117,7 +117,7 @@ def flat_width(study: Study) -> Iterator[Case]:
             "sides": [list(level.size) for level in part],
         },
         remedy=_growing(study, levels, run),
-        severity=None if halvings > 2 or first.widest <= 2 * levels[0].widest else "note",
+        severity=None if len(run) >= len(levels) - 1 or first.widest <= 2 * levels[0].widest else "note",
     )
 
 
