@@ -295,6 +295,28 @@ def test_sarif_says_where_as_paths_and_as_lines_of_the_design(run, tmp_path, mon
     assert "norm1" in Path("mine.yaml").read_text().splitlines()[line - 1]
 
 
+def test_a_fix_of_sarif_makes_the_design_that_the_remedy_announces(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = design.write(cn.network("alexnet")) + "critique: {pedantic: true}\n"
+    Path("mine.yaml").write_text(text)
+    log = json.loads(run("critique", "mine.yaml", *LRN, "--format", "sarif"))
+    schema_of_sarif().validate(log)
+    (result,) = log["runs"][0]["results"]
+    (fixed,) = result["fixes"]
+    assert "(unsafe; " in fixed["description"]["text"]
+    (change,) = fixed["artifactChanges"]
+    assert change["artifactLocation"] == {"uri": "mine.yaml"}
+    lines = text.splitlines(keepends=True)
+    for one in reversed(change["replacements"]):
+        first, last = (one["deletedRegion"][key] - 1 for key in ("startLine", "endLine"))
+        lines[first:last] = [one.get("insertedContent", {}).get("text", "")]
+    account = listed.read("".join(lines)).account()
+    assert account.totals.parameters == result["properties"]["remedy"]["after"]["parameters"] == 60_965_928
+    assert "".join(lines).endswith("critique: {pedantic: true}\n")
+    (other,) = json.loads(run("critique", "mine.yaml", "--input", "3x259x259", *LRN, "--format", "sarif"))["runs"]
+    assert "fixes" not in other["results"][0]
+
+
 def test_a_finding_about_the_whole_network_has_its_name_for_a_place():
     finding = Finding(worse, "error", (), "all of it", {})
     log = json.loads(sarif([finding], [worse], cn.network("lenet-5").replace(name="mine").account()))

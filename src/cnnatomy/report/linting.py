@@ -14,13 +14,15 @@ from cnnatomy.critique import RULES, Finding, Purpose, Rule, critique, flat
 from cnnatomy.critique.settings import Settings
 from cnnatomy.critique.suppression import Suppression, suppressed
 from cnnatomy.errors import UserError, counted
+from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
+from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers import in_catalogue, is_run, read_graph
 from cnnatomy.readers.folders import networks_of
-from cnnatomy.readers.yaml import lines
-from cnnatomy.report import baseline, sarif, workflow
+from cnnatomy.readers.yaml import lines, listed
+from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import of_project, settings_of
+from cnnatomy.report.settings import of_project, settings_beside, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")
@@ -218,12 +220,27 @@ def _log(done: Sequence[Criticised]) -> str:
     for one in done:
         where = _lines(one)
         said = sarif.results(one.findings, rules, one.account, where)
+        if where is not None:
+            said = _with_fixes(one, where.file, said)
         results += [result | {"suppressions": []} for result in said] if some else said
         kept = sarif.results([finding for finding, _ in one.accepted], rules, one.account, where)
         for result, (_, suppression) in zip(kept, one.accepted, strict=True):
             kind = "inSource" if suppression.in_design else "external"
             results.append(result | {"suppressions": [{"kind": kind, "justification": suppression.reason}]})
     return sarif.log(rules, results)
+
+
+def _with_fixes(one: Criticised, file: Path, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results with what would have to be written into the file of the design, if it is as the file says it."""
+    text, uri, settings = read_text(file, MAX_DESIGN_BYTES, "the design"), sarif.uri_of(file), settings_beside(one.name)
+    design = listed.read(text, str(file))
+    if design.input != one.account.input:
+        return list(results)
+    for finding, result in zip(one.findings, results, strict=True):
+        fixes = sarif_fixes.proposals(finding, design, one.account.graph, text, uri, settings)
+        if fixes:
+            result["fixes"] = fixes
+    return list(results)
 
 
 def counts(done: Sequence[Criticised], format: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import metadata, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -52,6 +53,11 @@ def log(rules: Sequence[Rule], results: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
+def uri_of(file: Path) -> str:
+    """How a log names a file: from where the command ran."""
+    return file.as_uri() if file.is_absolute() else quote(file.as_posix())
+
+
 def project_address() -> str:
     """Where the project is, as its pyproject.toml says under `urls`; empty where it says nothing."""
     said = (entry.split(", ", 1) for entry in metadata("cnnatomy").get_all("Project-URL") or ())
@@ -87,7 +93,7 @@ def _result(finding: Finding, index: int, account: Account, lines: Lines | None)
     if lines:
         file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": quote(file.as_posix()) if not file.is_absolute() else file.as_uri()},
+            "artifactLocation": {"uri": uri_of(file)},
             "region": {"startLine": line},
         }
     return {

@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from difflib import SequenceMatcher
 from typing import Any
+
+from cnnatomy.critique import Finding
+from cnnatomy.design import Design, Graph
+from cnnatomy.edits.redesign import redesign
+from cnnatomy.errors import UserError
+from cnnatomy.readers.yaml import listed
+
+
+def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: str, settings: str) -> list[Any]:
+    """The remedies of a finding that a program can apply to the file of a design, each as a fix.
+
+    Args:
+        finding: in `graph`.
+        design: of the file.
+        graph: of the design.
+        text: of the file.
+        uri: how the log names the file.
+        settings: what stands in the file beside the design, to be kept.
+    """
+    found = []
+    for remedy in finding.remedies:
+        if remedy.fix is None or remedy.change is None:
+            continue
+        with suppress(UserError):  # what it gives cannot be said in a design of this form
+            after = listed.write(redesign(design, graph, remedy.change)) + settings
+            found.append(fix(text, after, uri, f"{remedy.text} ({remedy.fix}; the file is written anew)"))
+    return found
 
 
 def fix(before: str, after: str, uri: str, description: str) -> dict[str, Any]:
