@@ -72,7 +72,7 @@ def test_global_average_pooling_leaves_alexnet_the_head_that_it_needs():
     )  # a 1x1 convolution, so that there are as many features as classes
     assert finding.remedy.after.parameters == body + head
     assert finding.remedy.fix
-    assert "37,752,832 parameters become 0; before it a 1x1 convolution to 1,024 channels" in finding.remedy.text
+    assert "54,534,144 parameters become 0; before it a 1x1 convolution to 1,024 channels" in finding.remedy.text
     assert f"the head has {head:,} of 58,631,144" in finding.remedy.text
 
 

@@ -88,7 +88,7 @@ def test_maps_that_go_down_and_up_again_meet_only_for_multiples_of_the_stride() 
 
 def test_an_odd_input_is_rounded_up_at_every_stage_of_a_resnet() -> None:
     finding = only(undivided_sizes, "resnet-50", (3, 225, 225))
-    assert (finding.severity, finding.quiet) == ("warning", False)
+    assert (finding.severity, finding.quiet) == ("note", False)
     assert finding.evidence["sizes"] == [[225, 225], [113, 113], [57, 57], [29, 29], [15, 15]]
     assert [remedy.text for remedy in finding.remedies] == ["use an input of 224x224", "use an input of 256x256"]
     assert found(undivided_sizes, after(finding, "resnet-50", (3, 225, 225))) == []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cnnatomy.critique.branches import branches
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study
+from cnnatomy.critique.study import Study, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Fix, Remedy
 from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, MaxPool, ReLU
@@ -164,7 +164,9 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     if first is study.classifier:
         said = f"put global average pooling before {first.path}"
     else:
-        said = f"replace {first.path} by global average pooling: {study.rows[first].parameters:,} parameters become 0"
+        gone = paths([node for node in head.weighted if node is not study.classifier])
+        saved = sum(study.rows[node].parameters for node in head.weighted if node is not study.classifier)
+        said = f"replace {gone} by global average pooling: {saved:,} parameters become 0"
     if deeper:
         widths = ", ".join(f"{layer.channels:,}" for layer in deeper if isinstance(layer, Conv))
         said += f"; before it convolve on, 3x3 to {widths} channels, and sample down to {SMALL}x{SMALL} or so"

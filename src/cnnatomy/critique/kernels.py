@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import Study, depthwise, paths
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Fix
 from cnnatomy.errors import ShapeError
@@ -22,19 +22,19 @@ def large_kernel(study: Study) -> Iterator[Case]:
     Two 3x3 see 5x5 with 18 weights for 25, three see 7x7 with 27 for 49, and each brings a nonlinearity. Between its
     layers a stack is counted with as many channels as the narrower of its two sides has. Depthwise kernels cost little
     and are meant; kernels as large as their stride cut patches, and as large as the map vectorise. The first layer of
-    all is another matter. A note where that saves less than a tenth of the MACs and of the parameters; less than a
+    all is another matter. A note where that saves less than a quarter of the MACs and of the parameters; less than a
     fortieth, or than a million MACs, are for those who ask for this rule.
     """
     stacks = [stack for node in study.convolutions if not _is_first(study, node) and (stack := _stack(study, node))]
     if not stacks:
         return
     fix: Fix | None = "unsafe" if all(s.fits for s in stacks) else None
-    case = _in_threes(study, stacks, "replace each by a stack of 3x3 convolutions", fix)
+    case = _in_threes(study, stacks, f"replace {paths([s.node for s in stacks])} by 3x3 convolutions", fix)
     totals = study.account.totals
     before, after = _macs(study, stacks)
     weights, weights_after = _weights(study, stacks)
     saved = max((before - after) / max(1, totals.macs), (weights - weights_after) / max(1, totals.parameters))
-    yield case._replace(severity=None if saved >= 0.1 else "note", quiet=saved < 0.025 or before - after < 1_000_000)
+    yield case._replace(severity=None if saved >= 0.25 else "note", quiet=saved < 0.025 or before - after < 1_000_000)
 
 
 @rule("C10", "large-stem-kernel", "note", "He et al. 2018, section 4.2 and table 5; Szegedy et al. 2015, section 6")

@@ -125,12 +125,13 @@ def _without(
     """The case of these convolutions without normalisation."""
     every = several(len(convolutions), "convolution")
     kept = sum(elements(node.output.shape) for node in bare)
+    biased = " in place of the bias" if any(getattr(node.layer, "bias", False) for node in bare) else ""
     return Case(
         where=tuple(node.path for node in bare),
         text=f"{len(bare)} of {every} without normalisation before the next weights{because}",
         evidence={"convolutions": len(convolutions), "without": len(bare), "depth": study.account.depth},
         remedy=study.remedy(
-            f"put batch norm after {several(len(bare), 'convolution')} in place of the bias; training then keeps "
+            f"put batch norm after {several(len(bare), 'convolution')}{biased}; training then keeps "
             f"{kept:,} more values of each image, and at inference it is folded into the weights",
             {node: (node.layer.replace(bias=False), BatchNorm()) for node in bare},
             fix="unsafe",
@@ -315,10 +316,10 @@ def response_normalisation(study: Study) -> Iterator[Case]:
     since = _weights_since_normalisation(study, normalisations(study))
     yield Case(
         where=tuple(node.path for node in nodes),
-        text=f"{several(len(nodes), 'layer')} of it write {maps:,} values, {share:.0%} of all feature maps",
+        text=f"{maps:,} values, {share:.0%} of all feature maps, are written by {several(len(nodes), 'layer')} of it",
         evidence={"layers": len(nodes), "elements": maps, "share_of_maps": share},
         remedy=study.remedy(
-            "replace it by batch norm, unless there is one before",
+            "replace local response normalisation by batch norm, or leave it out where there is one before",
             {node: () if since[node.inputs[0]] == 0 else (BatchNorm(),) for node in nodes},
             fix="unsafe",
         ),

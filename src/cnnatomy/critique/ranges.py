@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.critique.study import Study, depthwise, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -78,7 +78,7 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
             every = sum(isinstance(node.layer, kind) for node in joins)
             yield Case(
                 where=tuple(node.path for node in found),
-                text=f"{len(found)} of {several(every, thing)} put a signed map to one that is never negative",
+                text=f"at {len(found)} of {several(every, thing)} a signed map meets one that a ReLU has cut",
                 evidence={f"{thing}s": every, "unlike": len(found)},
                 remedy=Remedy(remedy),
                 severity="warning" if study.account.depth >= VERY_DEEP and row >= MANY and kind is Add else None,
@@ -216,7 +216,8 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
     """A ReLU whose input is never negative, or another nonlinearity that changes nothing.
 
     It reads and writes a whole map to no effect: ReLU of ReLU is ReLU, also through pooling, concatenation and sums of
-    what was rectified. (ReLU6 after a ReLU does cut off what is above 6.)
+    what was rectified. A note where that is less than a tenth of all feature maps. (ReLU6 after a ReLU does cut off
+    what is above 6.)
     """
     idle = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and _is_idle(study, node)]
     after = [node for node in idle if node.inputs[0].node and isinstance(node.inputs[0].node.layer, Add)]
@@ -224,11 +225,14 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
     for found, under in (([node for node in idle if node not in after], ()), (after, ("N8",))):
         if found:
             maps = sum(study.rows[node].feature_map_elements for node in found)
+            few = 10 * maps < study.account.totals.feature_map_elements
+            names = paths(found)
             yield Case(
                 where=tuple(node.path for node in found),
-                text=f"{several(len(found), 'nonlinear layer')} for {maps:,} values, none of which can change",
+                text=f"none of the {maps:,} values that {names} read{'s' * (len(found) == 1)} can change by it",
                 evidence={"layers": len(found), "elements": maps},
-                remedy=study.remedy("leave them out", dict.fromkeys(found, ()), fix="safe"),
+                remedy=study.remedy(f"leave {names} out", dict.fromkeys(found, ()), fix="safe"),
+                severity="note" if few else None,
                 under=under,
             )
 

@@ -23,10 +23,10 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
     heads. Note that this also applies to the tail design." Without padding, what lies after the last window of a
     stride is never read; with it an odd size is rounded up. Where the output has pixels, maps that come down and go
     up again then do not meet, or give an output of another size than the input: a warning. A classifier loses
-    little: a note where a layer drops 3 % of its rows, or where the input or two sizes on the way do not divide;
-    else nothing but for those who ask for this rule. 28 pixels are halved to 7 and then to 4, and networks that
-    begin without padding have other sizes anyway: AlexNet's windows fit 227 pixels exactly, Inception's 299. A
-    stride larger than its kernel is another matter.
+    little: a warning where a layer drops 3 % of its rows, or where the input or two sizes on the way do not divide;
+    a note where such sizes are rounded up; else nothing but for those who ask for this rule. 28 pixels are halved
+    to 7 and then to 4, and networks that begin without padding have other sizes anyway: AlexNet's windows fit 227
+    pixels exactly, Inception's 299. A stride larger than its kernel is another matter.
     """
     if len(study.account.input) != 3:
         return
@@ -130,6 +130,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
         text=f"sizes that do not divide by the stride are rounded up: {', '.join(named)}",
         evidence={"layers": len(rounded), "sizes": [list(size) for size in first]},
         remedy=_divisible_input(study, counted=not seldom),
+        severity="note",
         quiet=seldom,
     )
 
