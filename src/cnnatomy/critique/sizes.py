@@ -23,10 +23,10 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
     heads. Note that this also applies to the tail design." Without padding, what lies after the last window of a
     stride is never read; with it an odd size is rounded up. Where the output has pixels, maps that come down and go
     up again then do not meet, or give an output of another size than the input: a warning. A classifier loses
-    little: a warning where a layer drops 3 % of its rows, or where the input or two sizes on the way do not divide;
-    a note where such sizes are rounded up; else nothing but for those who ask for this rule. 28 pixels are halved
-    to 7 and then to 4, and networks that begin without padding have other sizes anyway: AlexNet's windows fit 227
-    pixels exactly, Inception's 299. A stride larger than its kernel is another matter.
+    little: a warning where the input or two sizes on the way do not divide and rows are dropped; a note where they
+    are rounded up, or where one layer drops 3 % of its rows; else nothing but for those who ask for this rule. 28
+    pixels are halved to 7 and then to 4, and networks that begin without padding have other sizes anyway: AlexNet's
+    windows fit 227 pixels exactly, Inception's 299. A stride larger than its kernel is another matter.
     """
     if len(study.account.input) != 3:
         return
@@ -113,6 +113,7 @@ def _dropped(study: Study, dropped: Sequence[tuple[Node, Pair]], seldom: bool) -
         + f", as {'does' if total == 2 else 'do'} {several(total - 1, 'other layer')}" * (total > 1),
         evidence={"layers": total, "rows": rows, "columns": columns},
         remedy=[_round_up(study, [node for node, _ in dropped]), *([] if seldom else _divisible_input(study))],
+        severity="note" if seldom else None,
         quiet=max(shares) < SOME and seldom,
     )
 
@@ -131,7 +132,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
         evidence={"layers": len(rounded), "sizes": [list(size) for size in first]},
         remedy=_divisible_input(study, counted=not seldom),
         severity="note",
-        quiet=seldom,
+        quiet=seldom or not study.described,  # others chose the size for their module
     )
 
 
