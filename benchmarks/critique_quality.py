@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,9 +64,11 @@ class Judgement(NamedTuple):
         return remark.get("found") in said
 
 
-def judgements(path: Path = JUDGED) -> Iterator[Judgement]:
-    """What was judged, with what the critique says now."""
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["networks"]:
+def judgements(only: str | None = None) -> Iterator[Judgement]:
+    """What was judged, with what the critique says now; of one set of networks, if it is named."""
+    for entry in yaml.safe_load(JUDGED.read_text(encoding="utf-8"))["networks"]:
+        if only not in (None, entry["set"]):
+            continue
         verdicts = {(one["rule"], one["severity"]): one["verdict"] for one in entry.get("findings", [])}
         findings = findings_in(entry["network"], entry.get("options", ""))
         yield Judgement(entry["network"], entry["set"], entry["reviewer"], verdicts, findings)
@@ -93,8 +95,32 @@ def graph_of(network: str) -> Graph:
     return graph
 
 
-def ratio(part: int, whole: int) -> str:
+COLUMNS = "networks", "findings", "right", "noise", "unjudged", "precision", "flaws", "found", "recall", "above a note"
+
+
+def rows(everything: Sequence[Judgement]) -> dict[str, list[str]]:
+    """The figures of each set of networks, by `COLUMNS`."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(one.set for one in everything):
+        those = [one for one in everything if one.set == name]
+        verdicts = [one.verdict(finding) for one in those for finding in one.findings]
+        remarks = [one.is_found(remark) for one in those for remark in one.important]
+        worse = sum(finding.severity != SEVERITIES[0] for one in those for finding in one.findings)
+        right, noise, unjudged = (verdicts.count(verdict) for verdict in ("right", "noise", "unjudged"))
+        counts = [len(those), len(verdicts), right, noise, unjudged]
+        found[name] = [*map(str, counts), _ratio(right, right + noise), str(len(remarks)), str(sum(remarks))]
+        found[name] += [_ratio(sum(remarks), len(remarks)), str(worse)]
+    return found
+
+
+def _ratio(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
+
+
+def table(figures: dict[str, list[str]]) -> str:
+    """The figures as Markdown, which is how the documentation shows them."""
+    lines = [["set", *COLUMNS], ["---", *["--:"] * len(COLUMNS)], *[[name, *cells] for name, cells in figures.items()]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def main() -> None:
@@ -102,30 +128,8 @@ def main() -> None:
     parser.add_argument("--details", action="store_true", help="what is noise, missed, or not judged")
     parser.add_argument("--set", help="only the networks of this set")
     details, only = vars(parser.parse_args()).values()
-    everything = [one for one in judgements() if only in (None, one.set)]
-    width = max(len(one.set) for one in everything)
-    columns = (
-        "networks",
-        "findings",
-        "right",
-        "noise",
-        "unjudged",
-        "precision",
-        "flaws",
-        "found",
-        "recall",
-        "above a note",
-    )
-    print(" ".join(["set".ljust(width), *(name.rjust(len(name) + 1) for name in columns)]))
-    for name in dict.fromkeys(one.set for one in everything):
-        those = [one for one in everything if one.set == name]
-        verdicts = [one.verdict(finding) for one in those for finding in one.findings]
-        remarks = [one.is_found(remark) for one in those for remark in one.important]
-        worse = sum(finding.severity != SEVERITIES[0] for one in those for finding in one.findings)
-        right, noise, unjudged = (verdicts.count(verdict) for verdict in ("right", "noise", "unjudged"))
-        cells = [len(those), len(verdicts), right, noise, unjudged, ratio(right, len(verdicts) - unjudged)]
-        cells += [len(remarks), sum(remarks), ratio(sum(remarks), len(remarks)), worse]
-        print(" ".join([name.ljust(width), *(str(c).rjust(len(n) + 1) for c, n in zip(cells, columns, strict=True))]))
+    everything = list(judgements(only))
+    print(table(rows(everything)))
     if details:
         for one in everything:
             _details(one)

@@ -31,7 +31,7 @@ def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: st
             continue
         with suppress(UserError):  # what it gives cannot be said in a design of this form
             after = listed.write(redesign(design, graph, remedy.change)) + settings
-            found.append(fix(text, after, uri, f"{remedy.text} ({remedy.fix}; the file is written anew)"))
+            found.append(fix(text, after, uri, f"{remedy.text} ({remedy.fix}; the whole file is rewritten)"))
     return found
 
 
