@@ -1,4 +1,4 @@
-"""Every finding that is printed by default about networks that were judged is judged, and the documentation says how."""
+"""Every finding that is printed by default about judged networks is judged, and the documentation says how."""
 
 from __future__ import annotations
 
