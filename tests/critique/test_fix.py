@@ -162,6 +162,17 @@ def test_a_step_that_would_bring_in_a_warning_is_refused():
     assert (finding.rule, reason) == (shorter, "it would bring in warning X4 longer: one")
 
 
+def test_a_step_is_refused_for_what_other_rules_would_say_and_tried_again_after_the_next(run):
+    """Without its head LeNet-5 ends in a pool of a pool; with it five layers saturate where two 3x3 replace a 5x5."""
+    text = run("critique", "lenet-5", "--rule", "C1", "--unsafe-fixes", "--fix", "new.yaml")
+    assert "it would bring in warning W12 pool-after-pool" in text
+    assert not Path("new.yaml").exists()
+    fixed = fix(cn.network("lenet-5"), Purpose(), RULES, RULES, unsafe=True)
+    codes = [step.finding.rule.code for step in fixed.steps]
+    assert codes.index("N9") < codes.index("C2")
+    assert "C2" not in {finding.rule.code for finding, _ in fixed.refused}
+
+
 def test_a_note_that_a_step_brings_in_is_told():
     (step,) = fix(TWICE, Purpose(), [shorter, complains("note")]).steps
     assert [(one.rule.code, one.text) for one in step.introduced] == [("X4", "one")]

@@ -45,10 +45,10 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     | 0.25 | 70.7 % | 79.7 % |
     | 0.1 | 75.5 % | 78.4 % |
 
-    So it is a note with weights between up to a rate of 0.3, and between the layers of a residual branch of 128
-    channels or more, as Wide ResNets have it: they suffer less (Li et al.). Rates of at most 0.1 are said with
-    `--pedantic` or `--rule dropout-before-batch-norm` alone. Stochastic depth leaves out whole branches of an image,
-    which is no dropout.
+    So it is a note with weights between up to a rate of 0.3, and up to 0.5 inside residual branches, where Wide ResNets
+    have it and gained by it; right before batch norm in branches of 128 channels or more, which suffer less (Li et
+    al.). Rates of at most 0.1 are said with `--pedantic` or `--rule dropout-before-batch-norm` alone. Stochastic depth
+    leaves out whole branches of an image, which is no dropout.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
     if not nodes:
@@ -66,15 +66,16 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
         return
     rate = max(found.values())
     harmful = any(r > TINY and _shifts(study, node, r) for node, r in found.items())
+    at_once = all(_reaches_at_once(study, node) for node in found)
     yield Case(
         where=tuple(node.path for node in found),
         text=f"{several(len(found), 'dropout')} with batch norm after it: rate {rate:g} makes the variance of "
         f"values around 0 {1 / (1 - rate):.3g} times as large in training as at inference",
         evidence={"layers": len(found), "rate": rate, "variance_ratio": 1 / (1 - rate)},
         remedy=study.remedy(
-            f"leave {several(len(found), 'dropout')} out, or put it before the classifier",
+            f"leave {several(len(found), 'dropout')} out, or put one before the classifier",
             dict.fromkeys(found, ()),
-            fix="safe",
+            fix="safe" if at_once else "unsafe",
         ),
         severity=None if harmful else "note",
         quiet=rate <= TINY,
@@ -82,11 +83,16 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
 
 
 def _shifts(study: Study, node: Node, rate: float) -> bool:
-    """Whether such a dropout costs accuracy: before batch norm, or strong; and not between wide layers of a branch."""
-    if rate <= USUAL and node.output.shape[0] >= WIDE and node.output not in study.spine:
-        return False
+    """Whether such a dropout costs accuracy: right before batch norm, or strong, on the trunk more than in a branch."""
+    if node.output in study.spine:
+        return rate >= STRONG or _reaches_at_once(study, node)
+    return rate > USUAL or (_reaches_at_once(study, node) and node.output.shape[0] < WIDE)
+
+
+def _reaches_at_once(study: Study, node: Node) -> bool:
+    """Whether no layer with weights lies between a dropout and what reads it."""
     reader = study.only_reader(node.output)
-    return rate >= STRONG or (reader is not None and not study.rows[reader].macs)
+    return reader is not None and not study.rows[reader].macs
 
 
 @rule("N12", "high-dropout-rate", "warning", "Srivastava et al. 2014, 'Dropout', section 7.3 and appendix A.4")

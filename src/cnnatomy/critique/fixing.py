@@ -64,13 +64,13 @@ def fix(
     pedantic: Collection[Rule] = (),
     unsafe: bool = False,
     suppressions: Sequence[Suppression] = (),
+    watched: Sequence[Rule] = (),
 ) -> Fixed:
     """Applies the safe remedies of what the rules find, `unsafe` ones too if asked, and criticises again after each.
 
-    What is suppressed stays as it is.
-
-    A remedy is refused where the change does not fit, cannot be said in a design, brings in a warning or an error that
-    was not there, or leads back to a design that there was.
+    What is suppressed stays as it is. A remedy is refused where the change does not fit, cannot be said in a design,
+    brings in a warning or an error of these rules or of the `watched` that was not there, or leads back to a design
+    that there was; and it is tried again after the next step.
 
     Raises:
         UserError: if the network has more than `MAX_FIXED_LAYERS`.
@@ -83,7 +83,15 @@ def fix(
     if len(counted.rows) > MAX_FIXED_LAYERS:
         got = f"{network.name or 'this'} has {len(counted.rows):,}"
         raise UserError(f"--fix is for networks of at most {MAX_FIXED_LAYERS:,} layers, {got}")
-    findings = suppressed(judged(Study(counted, purpose), rules, pedantic), suppressions).left
+    everything = list(dict.fromkeys([*rules, *watched]))
+
+    def said(of: Account) -> tuple[list[Finding], list[Finding]]:
+        """What the rules find that were asked, and what all do."""
+        study = Study(of, purpose)
+        asked, more = judged(study, rules, pedantic), judged(study, everything, pedantic)
+        return suppressed(asked, suppressions).left, more
+
+    findings, before = said(counted)
     while len(steps) < MAX_STEPS:
         waiting = [
             (finding, remedy)
@@ -101,8 +109,8 @@ def fix(
             refused.append((finding, str(error)))
             continue
         after = account(changed.graph(), changed.name)
-        found = suppressed(judged(Study(after, purpose), rules, pedantic), suppressions).left
-        introduced = _introduced(findings, found)
+        found, now = said(after)
+        introduced = _introduced(before, now)
         harm = next((one for one in introduced if one.severity != "note"), None)
         if changed in seen:
             refused.append((finding, "it would undo what another remedy did"))
@@ -112,7 +120,9 @@ def fix(
         else:
             steps.append(FixStep(finding, remedy, _gone(counted, change), counted, after, tuple(introduced)))
             seen.append(changed)
-            network, counted, findings = changed, after, found
+            network, counted, findings, before = changed, after, found, now
+            tried.difference_update((one.rule.code, one.where) for one, _ in refused)
+            refused.clear()
     return Fixed(network, steps, refused, findings)
 
 

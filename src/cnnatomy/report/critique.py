@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cnnatomy.analysis import Account, account
 from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applicable, fixing
-from cnnatomy.critique.settings import Settings
+from cnnatomy.critique.settings import Settings, chosen
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.files import check_new, write_new, writing_to
@@ -63,7 +63,8 @@ def review(
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)
     before = account(network.graph(), network.name)
-    fixed = fixing.fix(network, meant, rules, settings.loud(), unsafe_fixes, settings.suppress)
+    watched = chosen((), settings.ignore)
+    fixed = fixing.fix(network, meant, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
     write = fix is not None and fixed.steps and not diff
     written = write_design(network, fixed, fix, settings_beside(name)) if write and fix is not None else None
     left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
