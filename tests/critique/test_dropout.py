@@ -44,7 +44,7 @@ def test_lenet_has_a_vectorised_head_without_dropout():
     graph = cn.network("lenet-5").graph()
     after = changed(graph, one(vector_head_without_dropout, graph).remedy.change)
     read = {node.inputs[0].node.path: node.path for node in after if node.inputs[0].node}
-    assert [read[node.path] for node in after if isinstance(node.layer, Dropout)] == ["head.f6", "head.output"]
+    assert [read[node.path] for node in after if isinstance(node.layer, Dropout)] == ["head.f6"]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16", "resnet-50", "squeezenet-1.0"])
@@ -128,6 +128,37 @@ def test_a_rate_near_one_leaves_next_to_nothing(rate, expected):
         assert finding.remedy.fix == "unsafe"
         (after,) = [node.layer for node in changed(graph, finding.remedy.change) if isinstance(node.layer, Dropout)]
         assert after.rate == 0.5
+
+
+@pytest.mark.parametrize(("rates", "under"), [([0.9], ("N12",)), ([0.9, 0.5], ()), ([0.5], ())])
+def test_a_rate_near_one_comes_before_where_it_is(rates, under):
+    def describe(x):
+        for rate in rates:
+            x = BatchNorm()(Conv(64, 3, padding=1)(Dropout(rate)(x)))
+        return x
+
+    graph = trace(describe, (64, 8, 8))
+    assert one(dropout_before_batch_norm, graph).under == under
+    assert all(finding.under == () for finding in findings(high_dropout_rate, graph))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "before"), [([1024], [1024]), ([512], [512]), ([128], [64 * 16 * 16]), ([256, 256], [256])]
+)
+def test_few_features_before_the_scores_are_not_dropped(hidden, before):
+    def describe(x):
+        x = Flatten()(ReLU()(Conv(64, 3, padding=1)(x)))
+        for features in hidden:
+            x = ReLU()(FullyConnected(features)(x))
+        return FullyConnected(10)(x)
+
+    finding = one(vector_head_without_dropout, trace(describe, (3, 16, 16)))
+    assert [node.inputs[0].shape[0] for node in finding.remedy.change.layers] == before
+
+
+def test_a_head_of_few_features_needs_no_dropout():
+    graph = trace(lambda x: FullyConnected(10)(Flatten()(ReLU()(Conv(16, 3, padding=1)(x)))), (3, 4, 4))
+    assert "global average pooling" in one(vector_head_without_dropout, graph).remedy.text
 
 
 def test_a_large_vectorised_head_without_dropout_is_said_unless_there_is_batch_norm():

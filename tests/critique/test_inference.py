@@ -152,7 +152,8 @@ def test_batch_norm_before_a_convolution_stays():
     assert (finding.evidence["layers"], finding.evidence["of"]) == (1 + 58, 121)  # the tail, and each bottleneck
 
 
-def test_an_onnx_file_is_to_be_run(tmp_path: Path):
+@pytest.mark.parametrize("training", [False, True])
+def test_an_onnx_file_is_to_be_run_unless_it_was_exported_in_training_mode(training, tmp_path: Path):
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
 
@@ -163,7 +164,7 @@ def test_an_onnx_file_is_to_be_run(tmp_path: Path):
     graph = helper.make_graph(
         [
             helper.make_node("Conv", ["x", "weight"], ["y"]),
-            helper.make_node("BatchNormalization", ["y", *names], ["z"]),
+            helper.make_node("BatchNormalization", ["y", *names], ["z"], training_mode=int(training)),
         ],
         "",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
@@ -171,6 +172,10 @@ def test_an_onnx_file_is_to_be_run(tmp_path: Path):
         [tensor("weight", 4, 3, 3, 3), *(tensor(name, 4) for name in names)],
     )
     onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
-    finding = one(unfolded_batch_norm, read_graph(str(tmp_path / "net.onnx"))[0])
+    read, _ = read_graph(str(tmp_path / "net.onnx"))
+    if training:
+        assert findings(unfolded_batch_norm, read) == []
+        return
+    finding = one(unfolded_batch_norm, read)
     assert finding.evidence["elements"] == 4 * 6 * 6
     assert finding.remedy.after.parameters == 4 * 27 + 4

@@ -7,15 +7,18 @@ import pytest
 import cnnatomy as cn
 from cnnatomy.critique import Purpose
 from cnnatomy.critique.logits import bent_logits
+from cnnatomy.design import Chain
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
     BatchNorm,
     Conv,
     Dropout,
     Flatten,
+    Foreign,
     FullyConnected,
     GlobalAvgPool,
     LeakyReLU,
+    NotCounted,
     ReLU,
     ReLU6,
     Softmax,
@@ -53,13 +56,16 @@ head: HEAD
         ("[{LinearHead: {classes: 10}}, {Dropout: {rate: 0.5}}]", "warning"),
         ("[{LinearHead: {classes: 10}}, ReLU, Softmax]", "error"),
         ("[{Conv: {channels: 10, kernel: 1}}, ReLU, GlobalAvgPool, Flatten]", "note"),
+        ("[{Conv: {channels: 10, kernel: 1}}, BatchNorm, ReLU, GlobalAvgPool, Flatten]", "warning"),
+        ("[{Conv: {channels: 10, kernel: 1}}, BatchNorm, GlobalAvgPool, Flatten]", "warning"),
+        ("[{Conv: {channels: 10, kernel: 1}}, GELU, GlobalAvgPool, Flatten]", "warning"),
     ],
 )
 def test_a_classifier_ends_in_its_linear_layer(head, expected):
     graph = listed.read(DESIGN.replace("HEAD", head)).graph()
     finding = one(bent_logits, graph)
     assert (finding.severity, finding.quiet) == (expected, False)
-    assert finding.remedy.fix == ("unsafe" if expected == "note" else "safe")
+    assert finding.remedy.fix == ("unsafe" if head.endswith("GlobalAvgPool, Flatten]") else "safe")
     assert findings(bent_logits, changed(graph, finding.remedy.change)) == []
 
 
@@ -120,6 +126,18 @@ def test_maps_that_are_no_class_scores_may_end_as_they_like(end):
         return x
 
     assert findings(bent_logits, trace(describe, (3, 16, 16))) == []
+
+
+def test_the_features_of_a_body_without_a_head_may_be_normalised_and_rectified():
+    body = [Conv(32, 3, padding=1), ReLU(), Conv(96, 3, padding=1), BatchNorm(), ReLU(), GlobalAvgPool(), Flatten()]
+    assert findings(bent_logits, trace(Chain(*body), (3, 16, 16))) == []
+
+
+@pytest.mark.parametrize("logarithm", [Foreign("log_softmax", (10,)), NotCounted("LogSoftmax", (10,))])
+def test_the_logarithm_of_a_softmax_hides_no_relu(logarithm):
+    graph = trace(lambda x: logarithm(ReLU()(FullyConnected(10)(Flatten()(GlobalAvgPool()(x))))), (64, 16, 16))
+    finding = one(bent_logits, graph)
+    assert (finding.severity, finding.where) == ("warning", ("relu",))
 
 
 def test_what_is_said_of_a_network_makes_its_outputs_class_scores():

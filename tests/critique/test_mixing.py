@@ -78,6 +78,21 @@ def test_what_torch_computes_in_one_channel_depends_on_no_other_until_they_are_m
     assert channels_that_matter(mixed) > 1
 
 
+@pytest.mark.parametrize(("first", "second", "left"), [(1, 2, 2), (2, 1, 2), (1, 1, 1)])
+def test_of_depthwise_convolutions_in_a_row_the_one_that_samples_down_is_kept(first, second, left):
+    rows = DepthwiseConv(3, first, 1), DepthwiseConv(3, second, 1)
+    graph = trace(body(rows[0], RELU, rows[1], conv(64)), (3, 32, 32))
+    keep = next(remedy for remedy in one(depthwise_after_depthwise, graph).remedies if "keep one" in remedy.text)
+    (kept,) = [node.layer for node in changed(graph, keep.change) if isinstance(node.layer, DepthwiseConv)]
+    assert kept.stride == left
+
+
+def test_where_two_of_them_sample_down_none_is_left_out():
+    graph = trace(body(DepthwiseConv(3, 2, 1), RELU, DepthwiseConv(3, 2, 1), conv(64)), (3, 32, 32))
+    (remedy,) = one(depthwise_after_depthwise, graph).remedies
+    assert remedy.text.startswith("put a 1x1 convolution between")
+
+
 MIXED = {
     "1x1 between": body(DEPTHWISE, RELU, conv(32), DEPTHWISE, conv(64)),
     "a large kernel taken apart by dilation": body(DepthwiseConv(5, padding=2), DepthwiseConv(7, 1, 9, 3), conv(64)),
@@ -103,7 +118,7 @@ def test_three_1x1_convolutions_in_a_row_see_no_more_than_one(name):
     design, longest = RUNS[name]
     graph = trace(design, (3, 32, 32))
     finding = one(pointwise_run, graph)
-    assert (finding.severity, finding.evidence["longest"], finding.under) == ("warning", longest, ("S1",))
+    assert (finding.severity, finding.evidence["longest"], finding.under) == ("warning", longest, ())
     assert "stays at 3x3 pixels" in finding.text
     for remedy in finding.remedies:
         after = changed(graph, remedy.change)

@@ -28,6 +28,7 @@ from cnnatomy.layers import (
     GlobalAvgPool,
     GroupNorm,
     LayerNorm,
+    LeakyReLU,
     LocalResponseNorm,
     MaxPool,
     Multiply,
@@ -174,6 +175,17 @@ def test_one_forgotten_batch_norm_is_a_note():
     assert (finding.where, finding.severity, finding.quiet) == (("conv3",), "note", False)
     assert finding.evidence["without"] == 1
     assert finding.remedy.fix == "unsafe"
+
+
+@pytest.mark.parametrize("bare", [{0}, {9}, {0, 9}, {5}, {0, 5}])
+def test_the_first_layer_or_the_last_without_batch_norm_is_a_habit(bare):
+    def describe(x):
+        for i in range(10):
+            x = Conv(8, 3, padding=1)(x)
+            x = LeakyReLU(0.2)(x if i in bare else BatchNorm()(x))
+        return FullyConnected(1)(Flatten()(GlobalAvgPool()(x)))
+
+    assert one(no_normalisation, trace(describe, (3, 16, 16))).quiet == (5 not in bare)
 
 
 def test_a_last_stage_without_batch_norm_is_a_note():

@@ -18,6 +18,7 @@ from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
 from cnnatomy.errors import ShapeError, UserError
 from cnnatomy.layers import (
+    GELU,
     AvgPool,
     BatchNorm,
     Concat,
@@ -30,10 +31,12 @@ from cnnatomy.layers import (
     Interpolate,
     MaxPool,
     ReLU,
+    ReLU6,
+    Scale,
 )
 from helpers import trace
 
-BN, RELU = BatchNorm(), ReLU()
+BN, RELU, RELU6 = BatchNorm(), ReLU(), ReLU6()
 FEW = settings(max_examples=100, deadline=None)
 
 
@@ -125,6 +128,9 @@ REPEATED = {
     "with batch norm between": body(MaxPool(2), BN, MaxPool(2)),
     "averages": body(AvgPool(2), AvgPool(2)),
     "a maximum and an average": body(MaxPool(2), AvgPool(2)),
+    "an average and a maximum, with ReLU between": body(AvgPool(2), RELU, MaxPool(2)),
+    "averages with dropout between": body(AvgPool(2), Dropout(0.1), AvgPool(2)),
+    "an average and a maximum, with dropout between": body(AvgPool(2), Dropout(0.1), MaxPool(2)),
     "three": body(*[MaxPool(3, 1, 1)] * 3),
 }
 
@@ -189,10 +195,32 @@ def test_torch_computes_the_same_with_one_batch_norm_as_with_two():
 NORMED_ONCE = {
     "an addition between": Chain(conv(8), Residual(conv(8), BN), BN, RELU, LinearHead(10)),
     "a shortcut reads it too": Chain(conv(8), BN, Residual(BN, RELU, conv(8)), RELU, LinearHead(10)),
-    "ReLU between": body(conv(8), BN, RELU, BN),
+    "weights between": body(conv(8), BN, RELU, conv(8), BN),
 }
 
 
 @pytest.mark.parametrize("name", NORMED_ONCE)
 def test_batch_norms_of_different_things_are_no_objection(name):
     assert findings(norm_after_norm, trace(NORMED_ONCE[name], (3, 16, 16))) == []
+
+
+@pytest.mark.parametrize(
+    ("between", "times", "expected"),
+    [
+        ([RELU], 1, "note"),
+        ([MaxPool(2)], 1, "note"),
+        ([RELU6, Scale()], 2, "note"),
+        ([RELU], 3, "warning"),
+        ([GELU(), MaxPool(2)], 3, "warning"),
+    ],
+)
+def test_a_norm_with_no_weights_since_the_one_before_is_a_warning_where_it_is_the_habit(between, times, expected):
+    graph = trace(body(*[conv(8), BN, *between, BN] * times), (3, 16, 16))
+    finding = one(norm_after_norm, graph)
+    assert (finding.severity, finding.evidence["layers"], finding.remedy.fix) == (expected, times, "unsafe")
+    assert not finding.quiet
+    assert findings(norm_after_norm, changed(graph, finding.remedy.change)) == []
+
+
+def test_the_stem_of_a_pre_activated_network_may_be_activated():
+    assert one(norm_after_norm, cn.network("preact-resnet-50").graph()).quiet

@@ -46,6 +46,15 @@ def test_eight_sigmoids_one_after_another_are_replaced_by_relu():
     assert finding.remedy.fix == "unsafe"
 
 
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [("{least: -1, most: 1}", ["warning"]), ("{least: 0, most: 6}", []), ("{least: -10, most: 10}", [])],
+)
+def test_a_hard_tanh_saturates_where_it_cuts_both_sides_of_normalised_values(cut, expected):
+    text = SIGMOIDS.replace("TIMES", "7").replace("Sigmoid", f"{{Hardtanh: {cut}}}")
+    assert said(saturating_body, text) == expected
+
+
 @pytest.mark.parametrize(("times", "expected"), [(1, []), (2, []), (3, ["note"]), (4, ["warning"]), (9, ["warning"])])
 def test_networks_of_the_size_of_lenet_learn_with_them(times, expected):
     assert said(saturating_body, SIGMOIDS.replace("TIMES", str(times))) == expected

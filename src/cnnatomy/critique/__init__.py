@@ -15,7 +15,7 @@ from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
 from cnnatomy.critique.inference import auxiliary_heads, softmax_before_loss, unfolded_batch_norm
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.kernels import large_kernel, large_stem_kernel
-from cnnatomy.critique.linear import linear_pair, no_nonlinearity
+from cnnatomy.critique.linear import no_nonlinearity
 from cnnatomy.critique.logits import bent_logits
 from cnnatomy.critique.machine import (
     depthwise_reuse,
@@ -24,6 +24,7 @@ from cnnatomy.critique.machine import (
     uneven_channels,
     weights_read_once,
 )
+from cnnatomy.critique.merging import linear_pair
 from cnnatomy.critique.mixing import depthwise_after_depthwise, pointwise_run
 from cnnatomy.critique.normalisation import bias_before_batch_norm, no_normalisation, response_normalisation
 from cnnatomy.critique.ranges import idle_nonlinearity, rectified_bottleneck, unlike_ranges

@@ -7,6 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from cnnatomy.critique.rule import SEVERITIES, Finding, Rule
 from cnnatomy.critique.study import Study
 
+DEAD = ("W3", "W4")
+"""Rules of what is computed for nothing: what else could be said of these layers goes with them."""
+
 
 def judged(study: Study, rules: Sequence[Rule], pedantic: Collection[Rule] = ()) -> list[Finding]:
     """What the rules find, one finding for each cause: the worst first, then what concerns most of the network.
@@ -44,7 +47,15 @@ def folded(findings: Sequence[Finding], said: Sequence[bool]) -> list[Finding]:
 
 
 def _cause(finding: Finding, findings: Sequence[Finding], said: Sequence[bool]) -> int | None:
-    """Of the findings that it may be a consequence of, the first at the same place, or else the first."""
+    """Of the findings that it may be a consequence of, the first at the same place, or else the first.
+
+    What lies wholly in layers that are computed for nothing is a consequence of that, whatever its rule.
+    """
+    places = set(finding.where)
+    for i, one in enumerate(findings):
+        is_worse = said[i] and rank(one) >= rank(finding)
+        if is_worse and one is not finding and places and places <= _dead(one):
+            return i
     for code in finding.under:
         of_rule = [i for i, f in enumerate(findings) if f.rule.code == code and said[i]]
         likely = [i for i in of_rule if rank(findings[i]) >= rank(finding)]
@@ -52,6 +63,13 @@ def _cause(finding: Finding, findings: Sequence[Finding], said: Sequence[bool]) 
         if likely:
             return likely[0]
     return None
+
+
+def _dead(finding: Finding) -> set[str]:
+    """The layers that are computed for nothing by this finding, and which its remedy leaves out."""
+    if finding.rule.code not in DEAD or finding.remedy is None or finding.remedy.change is None:
+        return set()
+    return {node.path for node in finding.remedy.change.dropped}
 
 
 def ordered(study: Study, findings: Iterable[Finding]) -> list[Finding]:

@@ -8,13 +8,18 @@ from cnnatomy.critique.normalisation import normalisations
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, Reshape
+from cnnatomy.layers.layer import elements
 
 TINY, STRONG, USUAL, TOO_HIGH = 0.1, 0.3, 0.5, 0.8
 """Rates: shifting a variance by a ninth, by nearly a half, usual before classifiers, leaving a fifth."""
 
 WIDE = 128
 """Channels of the narrowest layers with dropout of Wide ResNets: 160 in WRN-28-10, 128 in WRN-16-8."""
+
+FEW = 512
+"""Features before the scores, of which dropout would leave too few: heads that have it there have 512 to 4,096."""
 
 MANY_WEIGHTS = 1_000_000
 """Weights of a head that no usual data set has images for."""
@@ -48,7 +53,7 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     So it is a note with weights between up to a rate of 0.3, and up to 0.5 inside residual branches, where Wide ResNets
     have it and gained by it; right before batch norm in branches of 128 channels or more, which suffer less (Li et
     al.). Rates of at most 0.1 are said with `--pedantic` or `--rule dropout-before-batch-norm` alone. Stochastic depth
-    leaves out whole branches of an image, which is no dropout.
+    leaves out whole branches of an image, which is no dropout. Where all rates leave next to nothing, that comes first.
     """
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
     if not nodes:
@@ -79,6 +84,7 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
         ),
         severity=None if harmful else "note",
         quiet=rate <= TINY,
+        under=("N12",) if min(found.values()) >= TOO_HIGH else (),
     )
 
 
@@ -121,7 +127,6 @@ def high_dropout_rate(study: Study) -> Iterator[Case]:
             {node: (node.layer.replace(rate=USUAL),) for node in found},
             fix="unsafe",
         ),
-        under=("N6",),
     )
 
 
@@ -153,7 +158,8 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
         return
     weights = sum(study.rows[node].weights for node in layers)
     places = pixels(collapse.inputs[0].shape)
-    hidden = layers[1:] or layers
+    hidden = [node for node in layers[1:] if node is not layers[-1] or elements(node.inputs[0].shape) >= FEW]
+    hidden = hidden or [node for node in layers[:1] if elements(node.inputs[0].shape) >= FEW]
     yield Case(
         where=tuple(node.path for node in layers),
         text=f"{several(len(layers), 'layer')} with {weights:,} weights after a map of {places} pixels, no dropout",
@@ -162,7 +168,9 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
             f"put dropout of {USUAL} before {', '.join(node.path for node in hidden)}",
             {node: (Dropout(USUAL), node.layer) for node in hidden},
             fix="unsafe",
-        ),
+        )
+        if hidden
+        else Remedy("replace the vectorisation by global average pooling: too few features are left to drop any"),
         quiet=weights < MANY_WEIGHTS or bool(norms),
         under=("C1",),
     )

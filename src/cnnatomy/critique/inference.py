@@ -140,7 +140,8 @@ def unfolded_batch_norm(study: Study) -> Iterator[Case]:
 
     At inference batch norm is one multiplication and one addition to a channel, which the weights of the layer before
     can take in: the same output, one map less to write and read for each. It is asked of trained networks alone, of
-    runs and of files exported to be run: a design needs its batch norm to be trained. Batch norm before the
+    runs and of files exported to be run: a design needs its batch norm to be trained, as does a file exported in
+    training mode. Batch norm before the
     convolution (pre-activation, DenseNet) mostly cannot be folded.
     """
     if not study.purpose.trained and not study.graph.deployed:

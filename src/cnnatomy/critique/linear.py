@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from math import gcd
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
@@ -32,6 +31,7 @@ from cnnatomy.layers import (
     Hardswish,
     LeakyReLU,
     Mish,
+    Multiply,
     Normalise,
     PReLU,
     ReLU,
@@ -42,8 +42,7 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.layers.layer import Layer, Pair, Shape, Sides, elements, pair
-from cnnatomy.layers.sliding import pairs, sides
+from cnnatomy.layers.layer import Layer, Pair, elements, pair
 
 LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
@@ -74,8 +73,9 @@ class Pairing(NamedTuple):
 def pairings(study: Study) -> tuple[Pairing, ...]:
     """Layers that mix channels with the next such layer, where nothing nonlinear is between; depthwise ones between.
 
-    Past a concatenation only where all that it joins is linear. Where several layers read the map between, the first of
-    them, if all mix channels and all of the network passes that map: not what a pyramid gives to several heads.
+    Past a concatenation only where all that it joins is linear, or where it joins what was made with what it was made
+    of, as in dense blocks. Where several layers read the map between, the first of them, if all mix channels and all of
+    the network passes that map: not what a pyramid gives to several heads.
     """
     return tuple(_pairings(study))
 
@@ -87,6 +87,11 @@ def _pairings(study: Study) -> Iterator[Pairing]:
             continue
         between, x = _linear_way(study, node.output)
         readers = study.readers[x]
+        if readers and all(_joins_what_it_was_made_of(study, reader, x) for reader in readers):
+            ends = _dense_readers(study, readers[0])
+            if ends:
+                yield Pairing(node, (*between, readers[0]), ends[0])
+            continue
         if len(readers) > 1 and x in trunk:
             ways = [_linear_way(study, reader.output) for reader in readers if _passes(reader)]
             ends = [reader for reader in readers if not _passes(reader)]
@@ -101,12 +106,34 @@ def _pairings(study: Study) -> Iterator[Pairing]:
 def _linear_way(study: Study, x: FeatureMap) -> tuple[list[Node], FeatureMap]:
     """The linear layers that follow a map, each its only reader, and what the last of them makes."""
     way: list[Node] = []
-    reader = study.only_reader(x)
-    while reader is not None and (_passes(reader) or _joins_linear_maps(study, reader)):
+    while (reader := _linear_reader(study, x)) is not None:
         way.append(reader)
         x = reader.output
-        reader = study.only_reader(x)
     return way, x
+
+
+def _linear_reader(study: Study, x: FeatureMap) -> Node | None:
+    """The only reader of a map, where it is linear; where a gate reads it too, the product of both."""
+    reader = study.only_reader(x)
+    if reader is None:
+        return _gate(study, x)
+    return reader if _passes(reader) or _joins_linear_maps(study, reader) else None
+
+
+def _gate(study: Study, x: FeatureMap) -> Node | None:
+    """The product that scales the channels of a map by what their means say, as squeeze and excitation does."""
+    for product in study.readers[x]:
+        others = [y for y in product.inputs if y is not x]
+        if not isinstance(product.layer, Multiply) or len(others) != 1 or x in study.graph.outputs:
+            continue
+        (y,) = others
+        while y.node is not None and len(y.node.inputs) == 1 and study.only_reader(y) is not None:
+            before = y.node.inputs[0]
+            if before is x:
+                pooled = isinstance(y.node.layer, GlobalAvgPool)
+                return product if pooled and len(study.readers[x]) == 2 else None
+            y = before
+    return None
 
 
 def _mixes(node: Node) -> bool:
@@ -130,6 +157,30 @@ def _joins_linear_maps(study: Study, node: Node) -> bool:
     return True
 
 
+def _joins_what_it_was_made_of(study: Study, join: Node, x: FeatureMap) -> bool:
+    """Whether a concatenation has, beside a map, that from which layers that are linear have made it."""
+    if not isinstance(join.layer, Concat) or join.layer.axis or len(x.shape) != 3:
+        return False
+    while x.node is not None and (_mixes(x.node) or _passes(x.node)):
+        x = x.node.inputs[0]
+        parts = x.node.inputs if x.node is not None and isinstance(x.node.layer, Concat) else (x,)
+        if x in join.inputs or set(parts) <= set(join.inputs):
+            return True
+        if study.only_reader(x) is None:
+            return False
+    return False
+
+
+def _dense_readers(study: Study, join: Node) -> list[Node]:
+    """The layers with weights that read a concatenation, beside those that join more to it; none if others do too."""
+    x = join.output
+    readers = [reader for reader in study.readers[x] if not isinstance(reader.layer, Concat)]
+    if len(readers) == 1 and _passes(readers[0]):
+        _, x = _linear_way(study, readers[0].output)
+        readers = study.readers[x]
+    return readers if all(isinstance(reader.layer, WEIGHTED) for reader in readers) else []
+
+
 @rule(
     "W10",
     "no-nonlinearity",
@@ -140,16 +191,19 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
     """Two layers with nothing nonlinear between them: together they are one linear layer.
 
     Batch norm, bias, dropout at inference and average pooling are linear, so that a convolution, batch norm and another
-    convolution can tell apart no more than one convolution with a larger kernel. On 4,000 images of Fashion-MNIST
-    three 3x3 convolutions without ReLU between them cost 8 and 11 points of accuracy.
+    convolution can tell apart no more than one convolution with a larger kernel; a gate that scales channels by what
+    their means say makes little of a difference. On 4,000 images of Fashion-MNIST three 3x3 convolutions without ReLU
+    between them cost 8 and 11 points of accuracy.
 
     It is no objection where the pair is a factorisation, which is cheaper than the one layer that it stands for: a
-    depthwise and a 1x1 convolution, in either order; grouped convolutions that mix in turn; 1x7 and 7x1; a pair, one of
-    them 1x1, through fewer channels than both have (low rank), such as the linear bottleneck between two inverted
-    residuals, or a narrow projection that is pooled for the classifier. Nor after the last layer of a branch that ends
-    in an addition or a gate, nor where the map holds a score for each class, which is only enlarged or smoothed.
+    depthwise and a 1x1 convolution, in either order; grouped convolutions with a shuffle between; 1x7 and 7x1; a pair,
+    one of them 1x1, through fewer channels than both have (low rank), such as the linear bottleneck between two
+    inverted residuals, or a narrow projection that is pooled for the classifier. A layer is a factor once: a
+    nonlinearity has to follow the pair. Nor is it one after the last layer of a branch that ends in an addition or a
+    gate, nor where the map holds a score for each class, which is only enlarged or smoothed. Where an inverted residual
+    makes more channels than it has inside, what it read is too narrow, and comes first.
     """
-    found = [one for one in pairings(study) if not _is_factorisation(study, one)]
+    found = faults(study)
     if not found:
         return
     nonlinearity = own_nonlinearity(study)
@@ -166,7 +220,23 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
         text=f"nothing nonlinear between {first.path} and {second.path}{more}: each pair computes one linear layer",
         evidence={"pairs": [(one.first.path, one.second.path) for one in found]},
         remedy=study.remedy(f"put {name} after {paths(list(changes))}", changes, fix="unsafe"),
+        under=("I5",) if all(ends_inverted_residual(study, one.first) for one in found) else (),
     )
+
+
+@lru_cache(1)
+def faults(study: Study) -> tuple[Pairing, ...]:
+    """Layers with nothing nonlinear between that stand for no layer that would cost more."""
+    found: list[Pairing] = []
+    factors: set[Node] = set()
+    for one in pairings(study):
+        if _is_about_scores(study, one):
+            continue
+        if factors.isdisjoint((one.first, one.second)) and _is_factorisation(study, one):
+            factors |= {one.first, one.second}
+        else:
+            found.append(one)
+    return tuple(found)
 
 
 def own_nonlinearity(study: Study) -> Layer:
@@ -175,26 +245,38 @@ def own_nonlinearity(study: Study) -> Layer:
     return Counter(layers).most_common(1)[0][0] if layers else ReLU()
 
 
+def _is_about_scores(study: Study, one: Pairing) -> bool:
+    """Whether the map between two layers has a score for each class, and so has what the second makes of it."""
+    scores = one.first.output.shape[0] == study.output.shape[0] == one.second.output.shape[0]
+    enlarged = isinstance(one.second.layer, TransposedConv)
+    return scores and (enlarged or elements(_kernel(one.first)) == 1)
+
+
 def _is_factorisation(study: Study, one: Pairing) -> bool:
-    """Whether two layers stand for one that would cost more, or the map between them is one of scores."""
+    """Whether two layers stand for one that would cost more."""
     first, between, second = one
     axis = 0 if len(first.output.shape) == 3 else -1
     read, made = first.inputs[0].shape[axis], second.output.shape[0]
     through = max(first.output.shape[axis], *(node.output.shape[0] for node in between if _is_join(node)), 0)
     a, b = _kernel(first), _kernel(second)
-    scores = through == study.output.shape[0] == made
-    if scores and (elements(a) == 1 or isinstance(second.layer, TransposedConv)):
+    if isinstance(second.layer, TransposedConv) and second.layer.groups > 1:
         return True
-    if _groups(first) > 1 or _groups(second) > 1:
+    if min(_groups(first), _groups(second)) > 1 and any(isinstance(node.layer, ChannelShuffle) for node in between):
         return True
+    if any(
+        depthwise(node) for node in between
+    ):  # it is a factor with the 1x1 after it, and so the third layer in a row
+        return False
     if _is_separated(a, b):
         return True
     if 1 in (elements(a), elements(b)) and through < min(read, made):
         return True
+    if elements(a) > 1 or through > read:
+        return False
     pooled = any(isinstance(node.layer, GlobalAvgPool) for node in between)
-    if elements(a) == 1 and pooled and through < read:
+    if pooled and through < read:
         return True
-    return elements(a) == 1 and through <= read and _ends_inverted_residual(study, first)
+    return ends_inverted_residual(study, first) and (through < read or not _ends_separable(first))
 
 
 def _is_join(node: Node) -> bool:
@@ -215,7 +297,7 @@ def _is_separated(a: Pair, b: Pair) -> bool:
     return any(one[0] == other[1] == 1 < min(one[1], other[0]) for one, other in ((a, b), (b, a)))
 
 
-def _ends_inverted_residual(study: Study, node: Node) -> bool:
+def ends_inverted_residual(study: Study, node: Node) -> bool:
     """Whether a 1x1 layer reads what a depthwise one made, perhaps through a nonlinearity and a gate."""
     x = node.inputs[0]
     while x.node is not None and not study.rows[x.node].weights:
@@ -223,104 +305,9 @@ def _ends_inverted_residual(study: Study, node: Node) -> bool:
     return x.node is not None and depthwise(x.node)
 
 
-@rule("W5", "linear-pair", "warning", "Goodfellow et al. 2016, section 6.3; Guo et al. 2020, 'ExpandNets'")
-def linear_pair(study: Study) -> Iterator[Case]:
-    """Two linear layers with nothing between them, which one layer could do for less.
-
-    Without a nonlinearity between them, or with batch norm alone, two convolutions compute no more than one could. That
-    is a factorisation, and meant, where one would cost more: a depthwise and a 1x1 convolution, 1x7 and 7x1, a linear
-    bottleneck. Here one layer would cost no more multiply-accumulates and no more weights. (Up to what padding does at
-    the border. Training sometimes goes better with the pair, which can then be merged for inference, as in ExpandNets.)
-    Most often a nonlinearity was forgotten: then this goes with that objection.
-    """
-    merged: dict[Node, tuple[Node, Conv | FullyConnected]] = {}
-    changes: dict[Node, tuple[Layer, ...]] = {}
-    for one in pairings(study):
-        first, between, second = one
-        if first in changes or not all(isinstance(node.layer, LINEAR_BETWEEN) for node in between):
-            continue
-        if _ends_inverted_residual(study, first) or isinstance(second.layer, TransposedConv):
-            continue
-        if study.only_reader(second.inputs[0]) is not second:
-            continue
-        after = study.only_reader(second.output)
-        biased = bool(between) or any("bias" in n.layer.parameters(n.inputs[0].shape) for n in (first, second))
-        layer = _merged(first, second, bias=biased and not (after and isinstance(after.layer, BatchNorm)))
-        if layer is not None and _is_cheaper(study, layer, first, second):
-            merged[first] = (second, layer)
-            changes |= dict.fromkeys((first, *between), ()) | {second: (layer,)}
-    if not merged:
-        return
-    rows = [study.rows[node] for first, (second, _) in merged.items() for node in (first, second)]
-    weights, macs = sum(row.weights for row in rows), sum(row.macs for row in rows)
-    first, (second, layer) = next(iter(merged.items()))
-    yield Case(
-        where=tuple(row.path for row in rows),
-        text=f"{several(len(merged), 'pair')} of linear layers, {weights:,} weights and {macs:,} MACs, nothing between",
-        evidence={"pairs": len(merged), "weights": weights, "macs": macs},
-        remedy=study.remedy(
-            f"make each pair one layer ({first.path} and {second.path}: {layer!r})", changes, fix="unsafe"
-        ),
-        under=("W10",),
-    )
-
-
-def _is_cheaper(study: Study, one: Layer, first: Node, second: Node) -> bool:
-    """Whether one layer costs no more weights and no more multiply-accumulates than two, and gives the same shape."""
-    output, weights, macs = _cost(one, first.inputs[0].shape)
-    a, b = study.rows[first], study.rows[second]
-    return output == second.output.shape and weights <= a.weights + b.weights and macs <= a.macs + b.macs
-
-
-@lru_cache(1024)
-def _cost(layer: Layer, shape: Shape) -> tuple[Shape, int, int]:
-    """The shape of the output, weights and multiply-accumulates of a layer that reads a map."""
-    output = layer.output_shape(shape)
-    weights = sum(elements(size) for size in layer.parameters(shape).values() if len(size) > 1)
-    return output, weights, layer.operations((shape,), output).mac
-
-
-def _merged(first: Node, second: Node, bias: bool) -> Conv | FullyConnected | None:
-    """One layer that computes what two do; None where none of ours does."""
-    if isinstance(first.layer, FullyConnected) and isinstance(second.layer, FullyConnected):
-        return FullyConnected(second.layer.features, bias)
-    a, b = _as_convolution(first), _as_convolution(second)
-    return _one_convolution(a, b, first.inputs[0].shape, second.inputs[0].shape, bias) if a and b else None
-
-
-@lru_cache(1024)
-def _one_convolution(a: Conv, b: Conv, before: Shape, between: Shape, bias: bool) -> Conv:
-    """One convolution that computes what `b` does after `a`; `before` and `between` are the maps that they read."""
-    kernels, strides, dilations = [], [], []
-    sizes = pairs(a.kernel, b.kernel, a.stride, b.stride, a.dilation, b.dilation)
-    for k, n, s, t, d, e in zip(*sizes, strict=True):  # along rows, along columns
-        wide = (n - 1) * e * s  # the second window in pixels of the first's input
-        kernel, dilation = (k, d) if n == 1 else (n, e * s) if k == 1 else ((k - 1) * d + wide + 1, 1)
-        kernels.append(kernel)
-        dilations.append(dilation)
-        strides.append(s * t)
-    rows, columns = pair(a.stride)
-    steps = (rows, rows, columns, columns)
-    top, bottom, left, right = (p + q * s for p, q, s in zip(_sides(a, before), _sides(b, between), steps, strict=True))
-    return Conv(
-        b.channels,
-        (kernels[0], kernels[1]),
-        (strides[0], strides[1]),
-        (top, bottom, left, right),
-        (dilations[0], dilations[1]),
-        gcd(a.groups, b.groups),
-        bias,
-    )
-
-
-def _as_convolution(node: Node) -> Conv | None:
-    layer = node.layer
-    if isinstance(layer, DepthwiseConv):
-        return layer.grouped(node.inputs[0].shape)
-    return layer if isinstance(layer, Conv) else None
-
-
-def _sides(layer: Conv, shape: Shape) -> Sides:
-    """The padding of a convolution as numbers."""
-    _, rows, columns = shape
-    return sides(layer.padding, (rows, columns), *pairs(layer.kernel, layer.stride, layer.dilation))
+def _ends_separable(node: Node) -> bool:
+    """Whether a layer reads what a depthwise one made, with nothing nonlinear between."""
+    x = node.inputs[0]
+    while x.node is not None and isinstance(x.node.layer, LINEAR_BETWEEN):
+        x = x.node.inputs[0]
+    return x.node is not None and depthwise(x.node)

@@ -18,13 +18,17 @@ from cnnatomy.layers import (
     Conv,
     Crop,
     Dropout,
+    Foreign,
     FullyConnected,
     GlobalAvgPool,
     GroupNorm,
     Hardsigmoid,
     Hardtanh,
     Interpolate,
+    Layer,
     LayerNorm,
+    NotCounted,
+    ReLU,
     Sigmoid,
     Softmax,
     Tanh,
@@ -34,6 +38,8 @@ from cnnatomy.layers.layer import REARRANGEMENT, pair
 BENT = (*[kind for kind in NONLINEARITIES if kind is not Sigmoid], SELU, Hardtanh)
 """Nonlinearities that are no probabilities; sigmoid and softplus are outputs that people mean."""
 NORMALISED = (BatchNorm, GroupNorm, LayerNorm)
+PASSED = (Softmax, Sigmoid, Interpolate, Crop, Dropout)
+"""What may be after scores, and leaves them what they are or makes probabilities of them."""
 FEATURES = 64
 """Embeddings have a multiple of so many features, numbers of classes seldom: 10, 100, 1,000, 19, 21, 80, 150."""
 
@@ -46,13 +52,14 @@ class Scores(NamedTuple):
     """The last layer with weights, and what stands between it and the output.
 
     `evident` says whether its numbers are class scores beyond doubt, `averaged` whether all of it is before the global
-    average.
+    average, `published` whether that is a ReLU alone, as in SqueezeNet.
     """
 
     layer: Node
     after: list[Node]
     evident: bool
     averaged: bool
+    published: bool
 
 
 @rule(
@@ -72,8 +79,9 @@ def bent_logits(study: Study) -> Iterator[Case]:
     An error where a ReLU is on what is evidently class scores (a classifier's head, or what `--task` or `--classes`
     says), else a warning; a note in a file for inference. Softmax and sigmoid as an output are softmax-before-loss's
     matter. No objection are outputs that are no class scores: one number, embeddings (64 features or a multiple of it),
-    images, heat maps of keypoints, two to four numbers between bounds. A ReLU before the global average, as in
-    SqueezeNet, is a note: a class that is nowhere positive gets no gradient, but there are many pixels.
+    images, heat maps of keypoints, two to four numbers between bounds. A ReLU alone right before the global average, as
+    in SqueezeNet, is a note: a class that is nowhere positive gets no gradient, but there are many pixels. Anything
+    else there is a warning.
     """
     for output in study.graph.outputs:
         scores = _scores(study, output)
@@ -82,7 +90,7 @@ def bent_logits(study: Study) -> Iterator[Case]:
         made = scores.layer.output.shape[0]
         names = ", ".join(sorted({type(node.layer).__name__ for node in scores.after}))
         rectified = any(isinstance(node.layer, RECTIFIERS) for node in scores.after)
-        severity: Severity = "error" if rectified and scores.evident else "warning"
+        severity: Severity = "error" if rectified and scores.evident and not scores.averaged else "warning"
         effect = "no score can be negative" if rectified else "the loss does not get the scores that the layer makes"
         yield Case(
             where=tuple(node.path for node in scores.after),
@@ -93,7 +101,7 @@ def bent_logits(study: Study) -> Iterator[Case]:
                 dict.fromkeys(scores.after, ()),
                 fix="unsafe" if scores.averaged else "safe",
             ),
-            severity="note" if study.graph.deployed or scores.averaged else severity,
+            severity="note" if study.graph.deployed or scores.published else severity,
         )
 
 
@@ -104,14 +112,14 @@ def _scores(study: Study, output: FeatureMap) -> Scores | None:
         layer = node.layer
         if isinstance(layer, (*BENT, *NORMALISED)) or (isinstance(layer, Dropout) and layer.rate):
             after.append(node)
-        elif not (layer.kind == REARRANGEMENT or isinstance(layer, (Softmax, Sigmoid, Interpolate, Crop, Dropout))):
+        elif not (layer.kind == REARRANGEMENT or _is_log_softmax(layer) or isinstance(layer, PASSED)):
             break
         node = node.inputs[0].node
     after.reverse()
     before: list[Node] = []  # the global average
     if node is not None and isinstance(node.layer, (GlobalAvgPool, AvgPool)) and pixels(node.output.shape) == 1:
         node = node.inputs[0].node
-        while node is not None and isinstance(node.layer, BENT):
+        while node is not None and isinstance(node.layer, (*BENT, *NORMALISED)):
             before.insert(0, node)
             node = node.inputs[0].node
     if node is None or len(output.shape) not in (1, 3) or not isinstance(node.layer, (FullyConnected, Conv)):
@@ -122,7 +130,15 @@ def _scores(study: Study, output: FeatureMap) -> Scores | None:
     changed = [*before, *after]
     if not changed or not (evident or _may_be_scores(study, node, changed)):
         return None
-    return Scores(node, changed, evident, averaged=not after)
+    published = not after and [type(one.layer) for one in before] == [ReLU]
+    if before and not (after or evident or published) and node.output.shape[0] >= node.inputs[0].shape[0]:
+        return None  # features: scores are fewer than what they are made of
+    return Scores(node, changed, evident, averaged=not after, published=published)
+
+
+def _is_log_softmax(layer: Layer) -> bool:
+    """Whether it is the logarithm of a softmax, which is none of our layers."""
+    return isinstance(layer, (Foreign, NotCounted)) and layer.what.replace("_", "").lower() == "logsoftmax"
 
 
 def _is_evident(study: Study, node: Node, output: FeatureMap) -> bool:

@@ -8,6 +8,7 @@ from cnnatomy.critique.linear import LINEAR_BETWEEN, own_nonlinearity
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, Dropout, LayerNorm
 from cnnatomy.layers.layer import ELEMENT, SPACE, TRAINING, Layer, pair
 
@@ -51,12 +52,21 @@ def depthwise_after_depthwise(study: Study) -> Iterator[Case]:
                 changes,
                 fix="unsafe",
             ),
-            study.remedy(
-                f"keep one depthwise convolution of each run: leave {several(len(changes), 'layer')} out",
-                {node: () for run in found for node in run[1:]},
-            ),
+            *_one_of_each(study, found),
         ],
     )
+
+
+def _one_of_each(study: Study, runs: list[tuple[Node, ...]]) -> list[Remedy]:
+    """To keep the one that changes the size, else the first; no way where several of a run do."""
+    spare: list[Node] = []
+    for run in runs:
+        resizing = [node for node in run if node.output.shape != node.inputs[0].shape]
+        if len(resizing) > 1:
+            return []
+        spare += [node for node in run if node is not (*resizing, run[0])[0]]
+    text = f"keep one depthwise convolution of each run: leave {paths(spare)} out"
+    return [study.remedy(text, dict.fromkeys(spare, ()))]
 
 
 def _runs(study: Study, counts: Callable[[Node], bool], passes: Callable[[Node], bool]) -> Iterator[tuple[Node, ...]]:
@@ -144,7 +154,6 @@ def pointwise_run(study: Study) -> Iterator[Case]:
                 {node: (DepthwiseConv(3, padding=1, bias=False), node.layer) for node in middle},
             ),
         ],
-        under=("S1",),
     )
 
 

@@ -89,11 +89,11 @@ def no_normalisation(study: Study) -> Iterator[Case]:
 
     Of interest from 7 layers in a row on; and where at most a quarter of many convolutions has none, each with a
     nonlinearity after it. Rarely else, so that `--rule no-normalisation` alone says it: in shallower networks, blocks
-    with one normalisation for several layers (ConvNeXt), networks of concatenated branches (SqueezeNet), such as make
-    images of images (EDSR), and those that keep their range in another way: standardised weights (NFNet), scaled
-    branches (Fixup), or SELU. Gates are left out, layers on maps of one pixel, what ends a residual branch that was
-    normalised before, and files for inference, into which it may have been folded. Where there is local response
-    normalisation, replacing that comes first.
+    with one normalisation for several layers (ConvNeXt), of the first layer or the last alone (DCGAN, DnCNN), networks
+    of concatenated branches (SqueezeNet), such as make images of images (EDSR), and those that keep their range in
+    another way: standardised weights (NFNet), scaled branches (Fixup), or SELU. Gates are left out, layers on maps of
+    one pixel, what ends a residual branch that was normalised before, and files for inference, into which it may have
+    been folded. Where there is local response normalisation, replacing that comes first.
     """
     norms = normalisations(study)
     convolutions = [n for n in study.graph.nodes if isinstance(n.layer, CONVOLUTIONS) and pixels(n.output.shape) > 1]
@@ -106,7 +106,9 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     forgotten = [node for node in bare if _is_rectified(study, node)]
     few = max(1, FORGOTTEN * len(convolutions))
     if norms and forgotten and len(bare) <= few < len(convolutions) / 3:
-        yield _without(study, convolutions, forgotten, ", where the others have it: forgotten?")
+        ends = {convolutions[0], convolutions[-1]}
+        alone = ends.issuperset(forgotten)
+        yield _without(study, convolutions, forgotten, ", where the others have it: forgotten?", quiet=alone)
         return
     run = 0 if _keeps_range_otherwise(study) else _longest_run(study, norms, max)
     if run < DEEP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, paths
 from cnnatomy.design.graph import Node
@@ -22,12 +23,12 @@ from cnnatomy.layers import (
     ReLU,
     Scale,
 )
-from cnnatomy.layers.layer import GLOBAL, Layer, pair
+from cnnatomy.layers.layer import ELEMENT, GLOBAL, Layer, pair
 
 
 @rule("W12", "pool-after-pool", "warning", "arithmetic: a maximum of maxima is a maximum, a mean of equal means a mean")
 def pool_after_pool(study: Study) -> Iterator[Case]:
-    """A pool that reads what a pool made, and one of a single pixel.
+    """A pool that reads what a pool made, also with a ReLU or dropout between, and one of a single pixel.
 
     The maximum of maxima is the maximum of the larger window, and the mean of means a mean: one pool does what two do,
     writes one map less, and mostly one of them was not meant. A pool with a 1x1 window, and an enlargement by 1, read
@@ -135,9 +136,9 @@ def _pools_of_pools(study: Study) -> Iterator[_Pools]:
         if isinstance(first.layer, AvgPool) and isinstance(second.layer, GlobalAvgPool):
             if not between:
                 yield _Pools(first, second, GlobalAvgPool() if _divides(first) else None)
-        elif alike and (isinstance(first.layer, MaxPool) or not between):
+        elif alike:
             yield _Pools(first, second, _one_pool(first, second) if monotone or not between else None)
-        elif isinstance(second.layer, (MaxPool, AvgPool)) and not between and _smaller(first) and _smaller(second):
+        elif isinstance(second.layer, (MaxPool, AvgPool)) and _smaller(first) and _smaller(second):
             yield _Pools(first, second, None)
 
 
@@ -194,13 +195,64 @@ NORMS = (BatchNorm, GroupNorm, LayerNorm)
     "arithmetic: what has mean 0 and variance 1 keeps them; Ioffe and Szegedy 2015, algorithm 1",
 )
 def norm_after_norm(study: Study) -> Iterator[Case]:
-    """Batch norm of what batch norm has normalised, or another normalisation right after one.
+    """Batch norm of what batch norm has normalised, or another normalisation with no weights between.
 
     The second takes back the scale and the bias that the first has learned, and sets its own: together they compute
     what one does, for one more map in training and twice the statistics. Mostly a block that begins with batch norm was
     put after one that ends with it. It is no objection where the map between is read elsewhere too, as by a shortcut,
     nor after an addition, whose sum has another mean and variance.
+
+    With a nonlinearity or a pool between it is a note, as that changes the mean and the variance, though in a way that
+    the weights after it can take in; a warning where at least a third of all normalisations, and three, are such ones.
+    A stem that ends in a nonlinearity and one first block that begins with batch norm and another are how pre-activated
+    networks are published: that is said with `--pedantic` or `--rule norm-after-norm` alone.
     """
+    yield from _normed_again(study)
+    yield from _normed_at_once(study)
+
+
+def _normed_again(study: Study) -> Iterator[Case]:
+    """Of normalisations with a nonlinearity or a pool between."""
+    norms = [node for node in study.graph.nodes if isinstance(node.layer, NORMS)]
+    pairs: list[tuple[Node, Node]] = []
+    for node in norms:
+        second, bent = study.only_reader(node.output), False
+        while second is not None and _passes_channels(second):
+            bent |= not isinstance(second.layer, (Scale, Bias, Dropout))
+            second = study.only_reader(second.output)
+        if second is not None and bent and isinstance(second.layer, NORMS):
+            pairs.append((node, second))
+    if not pairs:
+        return
+    spare = [second for _, second in pairs]
+    maps = sum(study.rows[node].feature_map_elements for node in spare)
+    begins = study.only_reader(spare[0].output)
+    pre_activated = len(pairs) == 1 and begins is not None and isinstance(begins.layer, NONLINEARITIES)
+    everywhere = len(pairs) >= 3 and 3 * len(pairs) >= len(norms)
+    yield Case(
+        where=tuple(dict.fromkeys(node.path for both in pairs for node in both)),
+        text=f"{len(pairs)} of {several(len(norms), 'normalisation')} have no weights between them and the one before: "
+        f"{spare[0].path} after {pairs[0][0].path}" + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),
+        evidence={"layers": len(spare), "of": len(norms), "elements": maps},
+        remedy=study.remedy(
+            f"normalise once for each layer with weights: leave {paths(spare)} out",
+            dict.fromkeys(spare, ()),
+            fix="unsafe",
+        ),
+        severity="warning" if everywhere else "note",
+        quiet=pre_activated,
+    )
+
+
+def _passes_channels(node: Node) -> bool:
+    """Whether it treats each channel by itself, with no learned weights that mix pixels."""
+    if len(node.inputs) != 1 or isinstance(node.layer, NORMS):
+        return False
+    return isinstance(node.layer, (MaxPool, AvgPool, Dropout, Scale, Bias)) or node.layer.kind == ELEMENT
+
+
+def _normed_at_once(study: Study) -> Iterator[Case]:
+    """Of normalisations right after one another."""
     found: list[Node] = []
     spare: list[Node] = []
     for node in study.graph.nodes:

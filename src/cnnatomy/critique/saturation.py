@@ -8,13 +8,15 @@ from cnnatomy.critique.ranges import most_on_a_way
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
-from cnnatomy.layers import Hardsigmoid, Multiply, ReLU, Sigmoid, Softsign, Tanh
-from cnnatomy.layers.layer import ELEMENT, REARRANGEMENT
+from cnnatomy.layers import Hardsigmoid, Hardtanh, Multiply, ReLU, Sigmoid, Softsign, Tanh
+from cnnatomy.layers.layer import ELEMENT, REARRANGEMENT, Layer
 
 SATURATING = (Sigmoid, Hardsigmoid, Tanh, Softsign)
 
 DEEP = 4
 """Saturating layers one after another from which it is no matter of taste."""
+USUAL = 3
+"""Standard deviations within which nearly all values lie: what cuts farther out cuts next to nothing."""
 SHALLOW = 5
 """Layers with weights of LeNet-5, which learns with tanh."""
 
@@ -26,7 +28,7 @@ SHALLOW = 5
     "Glorot and Bengio 2010, section 3.1; Krizhevsky et al. 2012, section 3.1 and figure 1",
 )
 def saturating_body(study: Study) -> Iterator[Case]:
-    """Sigmoid or tanh after the convolutions of a deep body.
+    """Sigmoid or tanh, also a hard one, after the convolutions of a deep body.
 
     A sigmoid passes at most a quarter of the gradient, and next to nothing where it saturates, as a tanh does too; of a
     layer before several of them nothing is learned. Measured with 8 convolutions with sigmoids (Fashion-MNIST, 3 epochs
@@ -38,7 +40,7 @@ def saturating_body(study: Study) -> Iterator[Case]:
     LSTM, GLU, and Swish made of x * sigmoid(x)), what is only followed by layers without weights, such as the
     probabilities or coordinates of an output, and up to 3 of them elsewhere.
     """
-    candidates = [node for node in study.graph.nodes if isinstance(node.layer, SATURATING)]
+    candidates = [node for node in study.graph.nodes if _saturates(node.layer)]
     if len(candidates) < DEEP:
         return
     order = {node: i for i, node in enumerate(study.graph.nodes)}
@@ -63,6 +65,12 @@ def saturating_body(study: Study) -> Iterator[Case]:
         ),
         severity="note" if study.account.depth <= SHALLOW else None,
     )
+
+
+def _saturates(layer: Layer) -> bool:
+    """Whether it is flat on both sides of 0, near enough to it for normalised values."""
+    cut = isinstance(layer, Hardtanh) and -USUAL <= layer.least < 0 < layer.most <= USUAL
+    return cut or isinstance(layer, SATURATING)
 
 
 def _weights_later(study: Study) -> dict[FeatureMap, bool]:

@@ -140,7 +140,7 @@ class Graph:
 
     `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
     `held` says, of such a module's maps, which node was the last to run before the module released the map.
-    `deployed` says that it was exported to be run, not trained, as ONNX files are.
+    `deployed` says that it was exported to be run, not trained, as most ONNX files are.
     """
 
     inputs: tuple[FeatureMap, ...] = ()

@@ -30,7 +30,7 @@ def walk(model: OnnxModel) -> Graph:
     maps = [value.map for value in outputs if isinstance(value, Mapped)]
     if not maps or not model.builder.graph.nodes:
         raise UserError("no output of it depends on an input")
-    model.builder.graph.deployed = True
+    model.builder.graph.deployed = not any(map(_is_trained, model.nodes))
     return model.builder.finish(maps)
 
 
@@ -57,6 +57,12 @@ def _read(model: OnnxModel, node: Any) -> None:
         if name:
             batched = call.x.batched if call.maps else True
             model.env[name] = Mapped(value, batched) if isinstance(value, FeatureMap) else value
+
+
+def _is_trained(node: Any) -> bool:
+    """Whether it is a batch norm in training mode, by the statistics of the batch."""
+    training = node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute)
+    return bool(training)
 
 
 def _why_missing(model: OnnxModel, node: Any, name: str) -> str:
