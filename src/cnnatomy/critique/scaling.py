@@ -34,7 +34,8 @@ def channels_last(study: Study) -> set[FeatureMap]:
 def expansions(study: Study) -> set[FeatureMap]:
     """The maps inside inverted residuals that all information passes: they carry no more than what they are made of.
 
-    A 1x1 convolution widens, a depthwise one filters, a 1x1 convolution narrows again (Sandler et al. 2018, section 3).
+    A 1x1 convolution widens, a depthwise one filters, a 1x1 convolution ends it, as a rule narrower (Sandler et al.
+    2018, section 3.3).
     """
     found: set[FeatureMap] = set()
     inside: list[FeatureMap] = []
@@ -42,22 +43,15 @@ def expansions(study: Study) -> set[FeatureMap]:
     for x in study.spine:
         filters = x.node is not None and depthwise(x.node)
         if x.node is not None and not filters and (study.rows[x.node].weights or isinstance(x.node.layer, _JOINS)):
-            step = _pointwise_step(x.node)
-            if filtered and step < 0:
+            pointwise = isinstance(x.node.layer, Conv) and max(pair(x.node.layer.kernel)) == 1
+            if filtered and pointwise:
                 found.update(inside)
-            inside, widened, filtered = [], step > 0 and not filtered, False  # after a depthwise one: MobileNet V1's
+            wider = pointwise and x.shape[0] > x.node.inputs[0].shape[0]
+            inside, widened, filtered = [], wider and not filtered, False  # after a depthwise one: MobileNet V1's
         filtered = filtered or filters
         if widened:
             inside.append(x)
     return found
-
-
-def _pointwise_step(node: Node) -> int:
-    """How many channels more than it reads a 1x1 convolution makes; 0 for other layers."""
-    layer = node.layer
-    if not isinstance(layer, Conv) or max(pair(layer.kernel)) > 1:
-        return 0
-    return node.output.shape[0] - node.inputs[0].shape[0]
 
 
 def scaled(study: Study, factor: Callable[[Node], Fraction]) -> dict[Node, Layer]:
