@@ -6,9 +6,21 @@ import pytest
 
 import cnnatomy as cn
 from cnnatomy import Chain, Network, Residual
+from cnnatomy.catalogue.residual.mobilenet_v2 import InvertedResidual
 from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.design import Block, LinearHead
-from cnnatomy.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, LayerNorm, MaxPool, Permute, ReLU
+from cnnatomy.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    LayerNorm,
+    MaxPool,
+    Permute,
+    ReLU,
+)
 from cnnatomy.layers.layer import Layer
 from findings import WELL_DESIGNED, after, chain_on, found, only
 
@@ -134,6 +146,55 @@ def test_a_waist_is_judged_against_its_neighbours_however_large_the_input() -> N
 def test_a_waist_in_a_strided_layer_is_one_too() -> None:
     strided = Chain(Conv(4, 3, stride=2, padding=1), BatchNorm(), ReLU())
     assert only(narrow_waist, network(conv(64), strided, conv(128))).where == ("body.chain2.conv",)
+
+
+def test_all_narrow_layers_in_a_row_are_opened() -> None:
+    """12, 16 and 12 channels between 128 and 256 become 64."""
+    design = Network(Chain(), Chain(*map(conv, (128, 12, 16, 12, 256))), LinearHead(10), input=(3, 16, 16))
+    finding = only(narrow_waist, design)
+    assert finding.where == ("body.chain2.conv", "body.chain3.conv", "body.chain4.conv")
+    assert (finding.evidence["narrowest"], finding.evidence["before"], finding.evidence["after"]) == (12, 128, 256)
+    graph = after(finding, design)
+    assert [n.layer.channels for n in graph.nodes if isinstance(n.layer, Conv)][1:4] == [64, 64, 64]
+
+
+def test_branches_side_by_side_are_no_wider_than_what_all_of_them_pass() -> None:
+    """64 and 128 channels into an addition of 128: 128 lie before the waist of 8."""
+    down = Residual(conv(128), shortcut=Conv(128, 1))
+    finding = only(narrow_waist, network(conv(64), down, conv(8), conv(256)))
+    assert (finding.evidence["before"], finding.evidence["after"]) == (128, 256)
+
+
+@pytest.mark.parametrize("waist", [4, 12])
+def test_inverted_residuals_are_judged_by_what_is_between_their_expansions(waist: int) -> None:
+    """64, then 4 or 12, then 64 channels, between expansions to 256: half of 64 are 32."""
+    blocks = [InvertedResidual(width, expansion=4) for width in (64, 64, waist, 64, 64)]
+    design = Network(Conv(32, 3, 2, 1), Chain(*blocks), LinearHead(10), input=(3, 64, 64))
+    finding = only(narrow_waist, design)
+    assert (finding.severity, finding.quiet, finding.where) == ("warning", False, ("body.block3.conv3",))
+    assert (finding.evidence["before"], finding.evidence["after"]) == (64, 64)
+    graph = after(finding, design)
+    assert next(n for n in graph.nodes if n.path == "body.block3.conv3").output.shape[0] == 32
+
+
+@pytest.mark.parametrize("widths", [(64, 32, 64), (16, 24, 40), (64, 64, 64)])
+def test_bottlenecks_between_expansions_are_none_by_themselves(widths: tuple[int, ...]) -> None:
+    blocks = [InvertedResidual(width, expansion=6) for width in widths]
+    assert found(narrow_waist, Network(Conv(32, 3, 2, 1), Chain(*blocks), LinearHead(10), input=(3, 64, 64))) == []
+
+
+def test_a_waist_that_is_narrower_than_the_classes_too_is_one_finding() -> None:
+    """4 features between 128 and 64, for 20 classes: opened to 32 they are enough."""
+    head = Chain(GlobalAvgPool(), Flatten(), FullyConnected(4), ReLU(), FullyConnected(64), ReLU(), FullyConnected(20))
+    finding = only(narrow_waist, Network(conv(128), Chain(), head, input=(3, 8, 8)))
+    assert (finding.where, finding.evidence["before"], finding.evidence["after"]) == (("head.fc1",), 128, 64)
+    assert finding.remedies[0].text.endswith("head.fc1 to 32")
+
+
+def test_the_squeeze_to_half_between_dense_blocks_is_not_worth_opening() -> None:
+    """Half of 332 channels is 166: 164 are as good."""
+    assert found(narrow_waist, network(conv(332), conv(164, 1), conv(332))) == []
+    assert found(narrow_waist, "msdnet-cifar") == []
 
 
 def test_a_waist_of_less_than_a_quarter_is_said_where_it_is_asked_for() -> None:

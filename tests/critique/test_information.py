@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 import cnnatomy as cn
-from cnnatomy import Chain, Network
+from cnnatomy import Chain, Network, Residual
 from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.causes import folded
 from cnnatomy.critique.information import down_samplings, few_features, last_map_size, output_without_pixels
 from cnnatomy.critique.rule import Rule
 from cnnatomy.design import Graph, LinearHead, VectorHead
-from cnnatomy.edits.change import Cost
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers import (
     BatchNorm,
     Conv,
@@ -24,6 +24,7 @@ from cnnatomy.layers import (
     ReLU,
     Reshape,
 )
+from cnnatomy.layers.layer import Layer
 from findings import WELL_DESIGNED, after, found, only
 
 
@@ -69,6 +70,30 @@ def test_more_classes_can_be_asked_for_than_the_network_has() -> None:
     assert only(few_features, "resnet-50", classes=21_841).evidence == {"features": 2048, "classes": 21_841}
 
 
+def test_half_as_many_features_as_classes_are_enough_for_the_remedy() -> None:
+    """Of 1,000 classes 500, in 64s 512; whoever has more than that already is told of a feature for each."""
+    few, half = only(few_features, classifier(128, 1000)), only(few_features, classifier(512, 1000))
+    assert (few.remedies[0].text, half.remedies[0].text) == (
+        "widen to 512 features before head.fc",
+        "widen to 1,024 features before head.fc",
+    )
+
+
+def test_an_embedding_may_have_few_features() -> None:
+    """Directions of 8 normalised features are compared with those of 100 classes, without bias."""
+
+    def head(*layers: Layer) -> Chain:
+        return Chain(GlobalAvgPool(), Flatten(), FullyConnected(8, bias=False), *layers)
+
+    def design(head: Chain) -> Network:
+        return Network(Conv(64, 3, padding=1), ReLU(), head, input=(3, 8, 8))
+
+    compared = only(few_features, design(head(BatchNorm(), FullyConnected(100, bias=False))))
+    assert (compared.severity, compared.quiet) == ("note", True)
+    for scores in (head(BatchNorm(), FullyConnected(100)), head(FullyConnected(100, bias=False))):
+        assert only(few_features, design(scores)).severity == "warning"
+
+
 def test_what_ends_in_normalised_features_is_no_classifier() -> None:
     graph = Graph.trace(Chain(Conv(4, 3), Conv(64, 1), BatchNorm(), ReLU(), GlobalAvgPool(), Flatten()), (3, 8, 8))
     assert found(few_features, graph) == []
@@ -77,7 +102,7 @@ def test_what_ends_in_normalised_features_is_no_classifier() -> None:
 def test_a_map_of_3x3_leaves_9_positions_to_pool() -> None:
     finding = only(last_map_size, "resnet-50", (3, 96, 96))
     assert finding.text == "the last map is 3x3 of 96x96 input: 9 positions to pool; 6 to 8 a side are usual"
-    assert (finding.severity, finding.under) == ("warning", ("I3",))
+    assert (finding.severity, finding.quiet, finding.under) == ("note", False, ("I3",))
     assert not any("input" in remedy.text for remedy in finding.remedies)
 
 
@@ -105,6 +130,13 @@ def test_a_map_of_25x25_has_room_for_one_more_down_sampling() -> None:
     assert finding.quiet
     assert "which leaves 12x12" in finding.remedy.text
     assert not only(last_map_size, "resnet-50", (3, 1024, 1024)).quiet
+
+
+def test_the_middle_of_a_stage_of_residual_blocks_is_no_first_layer() -> None:
+    blocks = [Residual(Chain(Conv(16, 3, padding=1), ReLU())) for _ in range(5)]
+    design = Network(Conv(16, 3, padding=1), Chain(*blocks), LinearHead(5), input=(3, 64, 64))
+    text = only(last_map_size, design).remedies[0].text
+    assert "in the middle of the last stage, after body.residual2.add, which leaves 32x32" in text
 
 
 @pytest.mark.parametrize("rule", [last_map_size, down_samplings])
@@ -140,7 +172,7 @@ def test_resnet_18_at_32_pixels_has_3_stages_too_many_and_they_are_in_the_tail()
 @pytest.mark.parametrize(
     "name", ["resnet-50", "mobilenet-v2", "densenet-121", "googlenet", "resnext-50-32x4d", "se-resnet-50"]
 )
-@pytest.mark.parametrize("side", [32, 48, 64, 96])
+@pytest.mark.parametrize("side", [32, 64])
 def test_an_imagenet_network_on_small_images_is_one_cause_with_a_remedy_that_is_not_dear(name: str, side: int) -> None:
     few, size = only(down_samplings, name, (3, side, side)), only(last_map_size, name, (3, side, side))
     (finding,) = folded([few, size], [True, True])
@@ -150,6 +182,45 @@ def test_an_imagenet_network_on_small_images_is_one_cause_with_a_remedy_that_is_
     assert first.after is not None
     assert first.after.macs <= 1.5 * before.macs
     assert first.after.parameters < before.parameters
+    assert "leave all widths as they are" in finding.remedies[1].text
+
+
+@pytest.mark.parametrize(("side", "severity"), [(96, "note"), (64, "warning")])
+def test_3_positions_a_side_are_a_note_and_2_a_warning(side: int, severity: str) -> None:
+    for rule in (down_samplings, last_map_size):
+        finding = only(rule, "mobilenet-v1-0.25", (3, side, side))
+        assert (finding.severity, finding.quiet) == (severity, False)
+
+
+def test_no_width_is_divided_below_16_and_whoever_has_the_time_keeps_all() -> None:
+    """Without three strides 64 times the positions at 32x32, and so as many MACs for each layer of the old widths."""
+    finding, plain = only(down_samplings, "mobilenet-v2", (3, 32, 32)), cn.network("mobilenet-v2").graph((3, 32, 32))
+    graph = after(finding, "mobilenet-v2", (3, 32, 32))
+    assert min(node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)) == 16
+    kept = finding.remedies[1]
+    assert kept.change is not None
+    assert kept.is_dear(Cost.of(account(plain)))
+    assert "for 40.3 times the MACs" in kept.text  # 297,740,288 / 7,392,128
+    same = changed(plain, kept.change)
+    assert [n.output.shape[0] for n in same.nodes] == [n.output.shape[0] for n in plain.nodes]
+
+
+def test_a_thin_image_loses_strides_along_its_short_side_alone() -> None:
+    """5 halvings of 32 rows and 256 columns leave 1x8; 2 halvings of the rows leave 8x8."""
+    pools = Chain(*[Chain(Conv(32, 3, padding=1), ReLU(), MaxPool(3, 2, 1)) for _ in range(5)])
+    thin = Network(Chain(), pools, LinearHead(5), input=(1, 32, 256))
+    finding = only(down_samplings, thin)
+    assert "3 stages along the short side" in finding.remedies[0].text
+    graph = after(finding, thin)
+    maps = [node.output.shape[1:] for node in graph.nodes if isinstance(node.layer, MaxPool)]
+    assert maps == [(32, 128), (32, 64), (32, 32), (16, 16), (8, 8)]
+
+
+def test_patches_of_4x4_pixels_become_patches_of_2x2_where_one_stage_is_too_many() -> None:
+    steps = [Chain(Conv(width, 2, 2), ReLU()) for width in (64, 128, 256)]
+    patches = Network(Chain(Conv(32, 4, 4), ReLU()), Chain(*steps), LinearHead(5), input=(3, 96, 96))
+    graph = after(only(down_samplings, patches), patches)
+    assert [n.output.shape[1:] for n in graph.nodes if isinstance(n.layer, Conv)] == [(n, n) for n in (48, 24, 12, 6)]
 
 
 def test_networks_with_several_exits_have_coarse_maps_beside_finer_ones() -> None:

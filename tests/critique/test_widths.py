@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cnnatomy import Chain, Network, Residual
+from cnnatomy.catalogue.residual.mobilenet_v2 import InvertedResidual
+from cnnatomy.critique.budget import balance
+from cnnatomy.critique.causes import folded
 from cnnatomy.critique.rule import Rule
 from cnnatomy.critique.widths import flat_width, shrinking_width
 from cnnatomy.design import Block, LinearHead
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, DepthwiseConv, Interpolate, MaxPool, ReLU
+from cnnatomy.layers.layer import Layer
 from findings import WELL_DESIGNED, after, found, only
 
 
@@ -91,7 +95,7 @@ def test_patches_of_one_resolution_have_one_width() -> None:
 @pytest.mark.parametrize("make", [strided, residual])
 def test_channels_that_become_fewer_throw_information_away(make) -> None:
     finding = only(shrinking_width, make(256, 128, 64))
-    assert (finding.severity, finding.evidence["widths"], finding.evidence["shrinks"]) == ("warning", [256, 128, 64], 2)
+    assert (finding.severity, finding.evidence["widths"], finding.evidence["shrinks"]) == ("warning", [256, 128, 64], 4)
     assert found(flat_width, make(256, 128, 64)) == []
     assert found(shrinking_width, make(64, 128, 256)) == []
     after(finding, make(256, 128, 64))
@@ -101,6 +105,49 @@ def test_the_same_widths_in_rising_order_are_cheaper() -> None:
     design = strided(256, 128, 64)
     graph = after(only(shrinking_width, design), design)
     assert [node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)] == [64, 128, 256]
+
+
+HALVING, NOTHING = MaxPool(2), Chain()
+
+
+def pooled(*widths: int, pool: Layer = HALVING, last: Chain = NOTHING) -> Network:
+    """A convolution to each of these widths, a pool before each but the first."""
+    steps = [Chain(pool, Conv(width, 3, padding=1), BatchNorm(), ReLU()) for width in widths[1:]]
+    return Network(Conv(widths[0], 3, padding=1), Chain(ReLU(), *steps, last), LinearHead(10), input=(3, 64, 64))
+
+
+@pytest.mark.parametrize("pool", [HALVING, AvgPool(2)], ids=repr)
+def test_what_a_pool_passes_on_is_not_made_at_its_resolution(pool: Layer) -> None:
+    finding = only(shrinking_width, pooled(128, 64, 32, pool=pool))
+    assert (finding.evidence["widths"], finding.where) == ([128, 64, 32], ("body.chain1.conv", "body.chain2.conv"))
+    assert found(shrinking_width, pooled(32, 64, 128, pool=pool)) == []
+
+
+def test_a_width_that_falls_little_by_little_falls() -> None:
+    """48 to 36 to 27 to 20: each 3/4 of the one before; 27 is less than 48 / 1.5."""
+    assert only(shrinking_width, pooled(48, 36, 27, 20)).where == ("body.chain2.conv", "body.chain3.conv")
+
+
+def test_what_a_last_1x1_convolution_widens_is_no_more_than_it_reads() -> None:
+    widened = Chain(Conv(256, 1), BatchNorm(), ReLU())
+    design = pooled(128, 64, 32, last=widened)
+    finding = only(shrinking_width, design)
+    assert finding.evidence["widths"] == [128, 64, 32]
+    graph = after(finding, design)
+    assert [node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)] == [32, 64, 128, 256]
+    assert found(flat_width, pooled(32, 64, 128, last=widened)) == []
+
+
+def test_inverted_residuals_carry_what_is_between_their_expansions() -> None:
+    """Expansions of 4 times 96, 64 and 48 channels."""
+
+    def falling(*widths: int) -> Network:
+        blocks = [InvertedResidual(width, expansion=4, stride=2) for width in widths[1:]]
+        return Network(Conv(widths[0], 3, 2, 1), Chain(ReLU(), *blocks), LinearHead(10), input=(3, 128, 128))
+
+    assert only(shrinking_width, falling(96, 64, 48, 32)).evidence["widths"] == [96, 64, 48, 32]
+    assert only(flat_width, falling(64, 64, 64, 64)).evidence["widths"] == [64] * 4
+    assert found(shrinking_width, falling(16, 24, 40, 80)) == found(flat_width, falling(16, 24, 40, 80)) == []
 
 
 def test_a_little_less_and_less_before_more_are_no_matter_for_it() -> None:
@@ -116,3 +163,12 @@ def test_what_narrows_at_one_resolution_or_enlarges_again_is_left_to_others(rule
     narrow = Chain(Conv(64, 3, 2, 1), ReLU(), Conv(32, 3, 2, 1), ReLU(), Conv(16, 3, 2, 1), ReLU())
     decoder = Chain(Interpolate(8), Conv(5, 1))
     assert found(rule, Network(Conv(64, 3, padding=1), narrow, decoder, input=(3, 64, 64))) == []
+
+
+def test_arithmetic_at_the_beginning_is_told_with_a_width_that_falls() -> None:
+    """(27 + 2,304) x 256 x 4,096 MACs at 64x64, 2,304 x 128 x 1,024 at 32x32: 88 % of all are at 64x64."""
+    falling = pooled(256, 128, 64, 32)
+    tail = Chain(Conv(256, 3, padding=1), ReLU(), falling.tail)
+    graph = Network(tail, falling.body, falling.head, input=(3, 64, 64)).graph()
+    (finding,) = folded([*found(shrinking_width, graph), *found(balance, graph)], [True, True])
+    assert [one.rule for one in finding.consequences] == [balance]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from itertools import groupby
 from math import ceil
 from typing import NamedTuple
@@ -10,8 +11,8 @@ from typing import NamedTuple
 from cnnatomy.analysis.cuts import Cut, waists
 from cnnatomy.critique.information import FEW_FEATURES, tells_classes_apart
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.scaling import channels_last
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.scaling import channels_last, expansions, times
+from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv, FullyConnected
@@ -22,9 +23,10 @@ LARGE_LOSS, TAIL_LOSS, CAPPED = 2.75, 4, 512
 """How much a stride of 2 may lose before it is worth a word, and how much of the image itself, as neighbouring pixels
 say nearly the same; and the channels at which widths stay as they are."""
 
-DESIGNED, WAIST = 8, 4
+DESIGNED, WAIST, SLIGHT = 8, 4, 3
 """Times as wide as a bottleneck by design its neighbours may be: the largest expansion of MobileNets and their kin, the
-squeeze of SqueezeNet; and how much makes a waist elsewhere: the bottleneck of a ResNet without its shortcut."""
+squeeze of SqueezeNet; how much makes a waist elsewhere: the bottleneck of a ResNet without its shortcut; and how much
+is worth a word for whoever asks: half of what lies beside it is half as much again."""
 
 
 @rule(
@@ -171,20 +173,26 @@ def narrow_waist(study: Study) -> Iterator[Case]:
     that all information passes, with those of their neighbours at the same resolution and across one down-sampling;
     every cut of the graph counts, so a shortcut, a dense connection or a parallel branch takes information around a
     narrow layer. Leaving its nonlinearity out does not open a waist: 4 channels stay 4. Bottlenecks by design are left
-    alone: the linear ones of MobileNet V2, between expansions of up to 8 times, unless the bottlenecks before and after
-    are 4 times as wide. Said only where they are asked for are waists between neighbours of less than 4 times the
-    width, and the squeeze layers of SqueezeNet, which feed parallel branches at an eighth and "create an information
-    bottleneck" on purpose, for few parameters; a bypass around the module (SqueezeNet, section 6) removes it. What
-    gives back an image of the input's shape may pass through as little as it likes.
+    alone: the linear ones between expansions, as MobileNet V2 has them, unless the bottlenecks before and after are 4
+    times as wide. Said only where they are asked for are waists between neighbours of 3 to 4 times the width, and the
+    squeeze layers of SqueezeNet, which feed parallel branches at an eighth and "create an information bottleneck" on
+    purpose, for few parameters; a bypass around the module (SqueezeNet, section 6) removes it. What gives back an image
+    of the input's shape may pass through as little as it likes.
     """
-    found = _waists(study)
+    found, few = _waists(study), _fewer_than_classes(study)
+    if few is not None:
+        same = [waist for waist in found if few.where[0] in waist.where]
+        if any(few.quiet or not waist.quiet for waist in same):
+            few = None  # what opens the waist gives it more values
+        else:
+            found = [waist for waist in found if waist not in same]
     input = elements(study.account.input)
     for narrow in (False, True):
         those = [waist for waist in found if waist.quiet == narrow]
         if those:
             worst = max(those, key=lambda waist: waist.factor)
             yield Case(
-                where=tuple(_path(waist.cut) for waist in those),
+                where=tuple(dict.fromkeys(path for waist in those for path in waist.where)),
                 text=f"all information passes {_values(worst.cut)}, between {worst.before:,} channels before and "
                 f"{worst.after:,} after",
                 evidence={
@@ -198,7 +206,8 @@ def narrow_waist(study: Study) -> Iterator[Case]:
                 remedy=_opened(study, those),
                 quiet=narrow,
             )
-    yield from _fewer_than_classes(study)
+    if few is not None:
+        yield few
 
 
 class _Narrow(NamedTuple):
@@ -206,33 +215,43 @@ class _Narrow(NamedTuple):
 
     Attributes:
         cut: the maps.
-        width: channels of them together.
+        row: the channels of it and of the cuts next to it that are narrow too.
         before: channels of the widest cut before, up to where one as narrow comes.
         after: likewise after it.
         quiet: whether it is one that designers choose.
     """
 
     cut: Cut
-    width: int
+    row: tuple[Cut, ...]
     before: int
     after: int
-    quiet: bool
+    quiet: bool = False
+
+    @property
+    def width(self) -> int:
+        """Channels of the narrowest."""
+        return min(cut.volume for cut in self.row)
 
     @property
     def factor(self) -> float:
         return min(self.before, self.after) / self.width
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The layers that make the maps, the first of each cut."""
+        makers = [_maker(x) for cut in self.row for x in cut.maps[:1]]
+        return tuple(dict.fromkeys(node.path for node in makers if node is not None)) or (_path(self.cut),)
 
 
 def _waists(study: Study) -> list[_Narrow]:
     if study.output.shape == study.graph.inputs[0].shape:
         return []
     end = study.depth(study.classifier.output) if study.classifier else None
-    turned = channels_last(study)
+    left_out = channels_last(study) | expansions(study)
     deep = [cut for cut in study.cuts if end is None or max(map(study.depth, cut.maps)) < end]
-    deep = [cut for cut in deep if turned.isdisjoint(cut.maps)]
+    deep = [cut for cut in deep if left_out.isdisjoint(cut.maps)]
     runs = [(size, list(run)) for size, run in groupby(deep, _resolution)]
     found: list[_Narrow] = []
-    linear: list[_Narrow] = []  # bottlenecks between expansions, which are compared with one another
     for i, (size, run) in enumerate(runs):
         if size is None:
             continue
@@ -240,21 +259,46 @@ def _waists(study: Study) -> list[_Narrow]:
             [cut for other, cuts in runs[j : j + 1] if other and len(other) == len(size) == 2 for cut in cuts]
             for j in (max(0, i - 1) if i else len(runs), i + 1)
         ]
-        single = [[cut for cut in cuts if len(cut.maps) == 1] for cuts in sides]
-        sides = [single[0][-1:], single[1][:1]]
-        channels = {cut.maps: Cut(cut.maps, _channels(cut)) for cut in [*sides[0], *run, *sides[1]]}
+        before, after = [[cut for cut in cuts if len(cut.maps) == 1] for cuts in sides]
         inner = {cut.maps: cut for cut in run}
-        for cut, before, after in waists(list(channels.values())):
-            if cut.maps in inner and min(before, after) > 2 * cut.volume:
-                waist = _Narrow(inner[cut.maps], cut.volume, before, after, quiet=False)
-                if waist.factor < DESIGNED and _linear(study, waist.cut):
-                    linear.append(waist)
+        cuts = _in_channels([*before[-1:], *run, *after[:1]])
+        narrow = _narrow(cuts, inner)
+        linear = [waist for waist in narrow if waist.factor < DESIGNED and _linear(study, waist.cut)]
+        found += [waist for waist in narrow if waist not in linear]
+        if linear:  # bottlenecks between expansions, which are compared with one another
+            trunk = _narrow([cut for cut in cuts if _linear(study, cut)], inner)
+            found += [waist for waist in trunk if waist.factor >= WAIST and waist.cut in [one.cut for one in linear]]
+    return [waist._replace(quiet=_by_design(study, waist)) for waist in found]
+
+
+def _by_design(study: Study, waist: _Narrow) -> bool:
+    return waist.factor < WAIST or (waist.factor <= DESIGNED and _feeds_branches(study, waist.cut))
+
+
+def _in_channels(cuts: list[Cut]) -> list[Cut]:
+    """Cuts with channels for volumes; branches side by side carry no more than the wider of the maps around them."""
+    found = []
+    for i, cut in enumerate(cuts):
+        around = [next((one for one in side if len(one.maps) == 1), cut) for side in (cuts[i::-1], cuts[i:])]
+        found.append(Cut(cut.maps, min(_channels(cut), max(map(_channels, around)))))
+    return found
+
+
+def _narrow(cuts: list[Cut], inner: Mapping[tuple[FeatureMap, ...], Cut]) -> list[_Narrow]:
+    """The waists among cuts that are given in channels, each with the narrow ones next to it, those of `inner`."""
+    found = []
+    for cut, before, after in waists(cuts):
+        if cut.maps in inner and SLIGHT * cut.volume <= min(before, after):
+            row: list[Cut] = []
+            for one in cuts:
+                if SLIGHT * one.volume <= min(before, after):
+                    row.append(one)
+                elif cut in row:
+                    break
                 else:
-                    designed = waist.factor < WAIST or (waist.factor <= DESIGNED and _feeds_branches(study, waist.cut))
-                    found.append(waist._replace(quiet=designed))
-    for one, waist, other in zip(linear, linear[1:], linear[2:], strict=False):
-        if min(one.width, other.width) >= WAIST * waist.width:
-            found.append(waist._replace(before=one.width, after=other.width))
+                    row = []
+            row = [one for one in row if one.maps in inner]
+            found.append(_Narrow(inner[cut.maps], tuple(row), before, after))
     return found
 
 
@@ -289,39 +333,49 @@ def _feeds_branches(study: Study, cut: Cut) -> bool:
     return len(cut.maps) == 1 and sum(study.rows[node].weights > 0 for node in study.readers[x]) > 1
 
 
+def _maker(x: FeatureMap) -> Node | None:
+    """The convolution or linear layer that makes a map, perhaps normalised, rectified or pooled after it."""
+    node = x.node
+    while node is not None and len(node.inputs) == 1 and not isinstance(node.layer, (Conv, FullyConnected)):
+        node = node.inputs[0].node
+    return node if node is not None and isinstance(node.layer, (Conv, FullyConnected)) else None
+
+
 def _opened(study: Study, found: list[_Narrow]) -> list[Remedy]:
     """The convolutions of these cuts as wide as half of the narrower side, or a way around them."""
     layers: dict[Node, tuple[Layer, ...]] = {}
     said: list[str] = []
     for waist in found:
-        factor = ceil(waist.factor / 2)
-        for x in waist.cut.maps:
-            node = x.node
-            while node is not None and len(node.inputs) == 1 and not isinstance(node.layer, (Conv, FullyConnected)):
-                node = node.inputs[0].node
-            if node is not None and isinstance(node.layer, (Conv, FullyConnected)) and node not in layers:
+        half = ceil(min(waist.before, waist.after) / 2)
+        for cut in waist.row:
+            for x in cut.maps:
+                node = _maker(x)
+                if node is None or node in layers or depthwise(node):
+                    continue
                 is_conv = isinstance(node.layer, Conv)
-                width = factor * node.output.shape[0 if is_conv else -1]
+                factor = Fraction(half, cut.volume)
+                groups = node.layer.groups if isinstance(node.layer, Conv) else 1
+                width = ceil(times(node.output.shape[0 if is_conv else -1], factor) / groups) * groups
                 layers[node] = (node.layer.replace(**{"channels" if is_conv else "features": width}),)
                 said.append(f"{node.path} to {width:,}")
-    text = "open it to half of what lies beside it" if len(found) == 1 else "open them to half of what lies beside them"
+    text = "open it to half of what lies beside it" if len(said) == 1 else "open them to half of what lies beside them"
     opened = study.remedy(f"{text}: {', '.join(said)}", layers) if layers else Remedy(text)
     if any(waist.before != waist.after and not waist.quiet for waist in found):
         return [opened]  # a shortcut would need a projection
     return [opened, Remedy("put a shortcut around " + ("it" if len(found) == 1 else "each"))]
 
 
-def _fewer_than_classes(study: Study) -> Iterator[Case]:
+def _fewer_than_classes(study: Study) -> Case | None:
     """A cut before the classifier's own input that holds fewer values than there are classes."""
     classifier, classes = study.classifier, study.classes
     if classifier is None or not classes or study.task != "classification":
-        return
+        return None
     features = elements(classifier.inputs[0].shape)
     before = [cut for cut in study.cuts if study.depth(cut.maps[0]) < study.depth(classifier.output)]
     cut = min(before, key=lambda cut: cut.volume, default=None)
     if cut is None or cut.volume >= min(classes, features) or not tells_classes_apart(study, classifier):
-        return
-    yield Case(
+        return None
+    return Case(
         where=(_path(cut),),
         text=f"all information passes {_values(cut)}, for {classes:,} classes",
         evidence={"narrowest": cut.volume, "classes": classes},

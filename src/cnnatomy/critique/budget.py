@@ -80,7 +80,7 @@ def balance(study: Study) -> Iterator[Case]:
             evidence,
             _less_early(study, early, spent),
             quiet=not times and spent < GLARING * macs,
-            under=("C6", "I3"),
+            under=("C6", "I3", "I8"),
         )
     if late and slow[1] and weights:
         text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last, {size}"

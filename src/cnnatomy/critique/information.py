@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import ceil, log2
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.scaling import scaled
+from cnnatomy.critique.strides import less_often, together
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, FullyConnected, GlobalAvgPool, MaxPool, ReLU, Subsample
+from cnnatomy.layers import (
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    FullyConnected,
+    GlobalAvgPool,
+    MaxPool,
+    ReLU,
+)
 from cnnatomy.layers.layer import Layer, dimensions, elements, pair
 from cnnatomy.layers.training import NORMALISATIONS
 
@@ -23,8 +31,8 @@ MIN_SIDE, USUAL_SIDE, MAX_SIDE = 6, 7, 8
 FEW_FEATURES = 6
 """Classes for each feature with which a classifier is too narrow; with fewer than that it is a matter of taste."""
 
-FEW_ENOUGH = 4
-"""Positions a side with which many a network for small inputs does well."""
+FEW_ENOUGH, FEWEST = 4, 3
+"""Positions a side with which many a network for small inputs does well, and with which some still do."""
 
 SMALL_INPUT = 192
 """Pixels a side below which 4 to 5 positions a side are usual."""
@@ -44,6 +52,8 @@ def few_features(study: Study) -> Iterator[Case]:
     larger than the number of classes"; the personal notes ask for a feature per class. A note down to a sixth as many
     features as classes (the smallest vision transformer has 192 for 1,000), and with at least half as many said only
     where it is asked for: ResNet-18 has 512 for 1,000 classes, and classes that resemble each other can share features.
+    So it is for an embedding, features that are normalised before a classifier without bias: the classifier is there to
+    train them, and is left out in use.
     More features cost few MACs after the global average (Howard et al. 2019, MobileNet V3, section 5.1).
     """
     node, classes = study.classifier, study.classes
@@ -52,7 +62,8 @@ def few_features(study: Study) -> Iterator[Case]:
     features = study.rows[node].weights // node.output.shape[0]
     if features >= classes:
         return
-    width = ceil(classes / 64) * 64
+    half = 2 * features >= classes
+    width = ceil((classes if half else classes / 2) / 64) * 64
     remedy = Remedy(f"widen to {width:,} features before {node.path}")
     if isinstance(node.layer, (FullyConnected, Conv)):
         wider = FullyConnected(width) if isinstance(node.layer, FullyConnected) else Conv(width, 1)
@@ -62,10 +73,19 @@ def few_features(study: Study) -> Iterator[Case]:
         text=f"{node.path} has {several(features, 'feature')} for {classes:,} classes",
         evidence={"features": features, "classes": classes},
         remedy=remedy,
-        severity="note" if FEW_FEATURES * features >= classes else None,
-        quiet=2 * features >= classes,
+        severity="note" if FEW_FEATURES * features >= classes or _is_embedding(study, node) else None,
+        quiet=half or _is_embedding(study, node),
         under=("I8", "I7"),
     )
+
+
+def _is_embedding(study: Study, classifier: Node) -> bool:
+    """Whether what a classifier without bias reads is normalised: it compares directions, and is left out in use."""
+    x = classifier.inputs[0]
+    while x.node is not None and isinstance(x.node.layer, (Flatten, Dropout)):
+        x = x.node.inputs[0]
+    biased = "bias" in classifier.layer.parameters(*[y.shape for y in classifier.inputs])
+    return not biased and x.node is not None and isinstance(x.node.layer, NORMALISATIONS)
 
 
 def tells_classes_apart(study: Study, node: Node) -> bool:
@@ -129,9 +149,10 @@ def last_map_size(study: Study) -> Iterator[Case]:
     """The last map is smaller than 6 to 8 a side before the global average, or far larger than needed.
 
     "Target a feature size of 6 - 8 x 6 - 8 or larger before global avg pooling": with fewer positions the average is
-    over few estimates, most of which have seen the border. ImageNet's 224 pixels give 7x7. With 4 or 5 a side it is a
-    note that is said only where it is asked for (ResNets on 32 pixels and MobileNets on 128 end in 4x4), and so it is
-    for networks with several exits, whose coarse maps are made beside finer ones. With more than 16 a side another
+    over few estimates, most of which have seen the border. ImageNet's 224 pixels give 7x7. With 3 a side it is a note
+    (small MobileNets on 96 pixels), with 4 or 5 one that is said only where it is asked for (ResNets on 32 pixels and
+    MobileNets on 128 end in 4x4), and so it is for networks with several exits, whose coarse maps are made beside finer
+    ones. With more than 16 a side another
     down-sampling would still leave more than 8, and would quarter the cost of what comes after it; that is a note, from
     32 on unasked, unless it stays at the resolution of its patches as ConvMixer does, and none of it where objects are
     small, or where a head needs to know where they are.
@@ -150,7 +171,7 @@ def last_map_size(study: Study) -> Iterator[Case]:
         f"{MIN_SIDE} to {MAX_SIDE} a side are usual",
         evidence={"rows": last.map.shape[1], "columns": last.map.shape[2], "positions": positions},
         remedy=_more_positions(study, last) if few else _one_more_stage(study, last),
-        severity=None if least < FEW_ENOUGH else "note",
+        severity=None if least < FEWEST else "note",
         quiet=exits(study) if least < FEW_ENOUGH else least < 4 * MAX_SIDE or _stays(study),
         under=("I3",) if few else ("C6", "S1"),
     )
@@ -177,8 +198,8 @@ def _more_positions(study: Study, last: LastMap) -> list[Remedy]:
         found.append(
             study.remedy(f"pad the convolutions that shrink the map by reading no border: {len(eaten)}", layers)
         )
-    short = ceil(log2(MIN_SIDE / min(_sides(study, last.map))))
-    return [*found, *less_often(study, short, first=False)] if study.downsamplings else found
+    short = [ceil(log2(MIN_SIDE / n)) for n in last.map.shape[1:]]
+    return [*found, *less_often(study, together(study, short), first=False)] if study.downsamplings else found
 
 
 def _eats_border(node: Node) -> bool:
@@ -192,10 +213,12 @@ def _padded(layer: Layer) -> Layer:
 
 
 def _one_more_stage(study: Study, last: LastMap) -> Remedy:
-    """Where the second half of the last stage begins there is room for one stage more."""
-    stage = [x.node for x in study.spine if x.shape[1:] == last.map.shape[1:] and x.node and study.rows[x.node].weights]
+    """After the first half of the last stage there is room for one stage more."""
+    maps = [x for x in study.spine if x.shape[1:] == last.map.shape[1:]]
+    stage = [y for x, y in pairwise(maps) if study.depth(y) > study.depth(x)]
+    middle = stage[(len(stage) - 1) // 2].node if len(stage) > 1 else None
     rows, columns, channels = last.map.shape[1] // 2, last.map.shape[2] // 2, last.map.shape[0]
-    place = f" at {stage[len(stage) // 2].path}" if stage else ""
+    place = f", after {middle.path}" if middle else ""
     return Remedy(
         f"down-sample once more in the middle of the last stage{place}, which leaves {rows}x{columns}, and double its "
         f"{channels:,} channels from there on: for as many MACs each position sees twice as far"
@@ -208,19 +231,22 @@ def down_samplings(study: Study) -> Iterator[Case]:
 
     "5 down sampling stages take ImageNet inputs to N x 7 x 7": an input of n pixels a side has room for as many
     halvings as leave at least 6. What was designed for 224 pixels and is given 32 sums up all there is to see before
-    its last stages begin. One stage too many that leaves 4 a side is a note, on inputs below 192 pixels only where it
-    is asked for, and so it is for networks with several exits. Too few stages show in the size of a vectorised head,
-    whose first layer has weights for every position; before a global average they show in the size of the last map.
+    its last stages begin. One stage too many that leaves 3 or 4 a side is a note, and where it leaves 4 of less than
+    192 pixels only where it is asked for, as it is for networks with several exits. Of a thin image the short side
+    alone may be halved too often. Too few stages show in the size of a vectorised head, whose first layer has weights
+    for every position; before a global average they show in the size of the last map.
     Each stride that is taken out quadruples the MACs of all that comes after it; with half the width they are as many
-    as before, which is how He et al. 2015 made the ResNets for 32 pixels (section 4.2).
+    as before, which is how He et al. 2015 made the ResNets for 32 pixels (section 4.2). Widths below 16 are not worth
+    it; whoever has the time keeps them all.
     """
     last = _last_map(study)
     if last is None:
         return
     n, axis = min((n, axis) for axis, n in enumerate(study.account.input[1:]) if n > 1)
-    by_stride = round(log2(study.account.fields[last.map].stride[axis]))
+    strides = [round(log2(stride)) for stride in study.account.fields[last.map].stride]
+    rooms = [max(0, (whole // MIN_SIDE).bit_length() - 1) for whole in study.account.input[1:]]
+    by_stride, room = strides[axis], rooms[axis]
     by_size = round(log2(n / last.map.shape[1 + axis]))  # more where maps have no padding
-    room = max(0, (n // MIN_SIDE).bit_length() - 1)
     stages, least = by_stride, min(_sides(study, last.map))
     many, few = min(by_stride, by_size) > room, max(by_stride, by_size) < room - 1
     if not many and not (few and last.pool is None):
@@ -233,74 +259,14 @@ def down_samplings(study: Study) -> Iterator[Case]:
             (last.map.node.path if last.map.node else "input",), text, evidence, remedy, "note", under=("C1", "C6")
         )
         return
-    enough = least >= FEW_ENOUGH
     yield Case(
         where=tuple(node.path for node in study.downsamplings),
         text=f"{text}, these leave {last.size}",
         evidence=evidence,
-        remedy=less_often(study, stages - room, first=room < 5),
-        severity="note" if enough else None,
-        quiet=(enough and n < SMALL_INPUT) or exits(study),
+        remedy=less_often(study, together(study, [a - b for a, b in zip(strides, rooms, strict=True)]), room < 5),
+        severity="note" if least >= FEWEST else None,
+        quiet=(least >= FEW_ENOUGH and n < SMALL_INPUT) or exits(study),
     )
-
-
-def less_often(study: Study, number: int, first: bool) -> list[Remedy]:
-    """Fewer strides; where they alone would be dear, with half the width for each, so that MACs stay near."""
-    layers, chosen = _without_strides(study, number, first)
-    plain = fewer_stages(study, number, first)
-    if plain.change is None or not plain.is_dear(study.cost):
-        return [plain]
-    return [_narrowed(study, layers, chosen, 2**halvings) for halvings in (number, number - 1) if halvings]
-
-
-def _narrowed(study: Study, layers: dict[Node, tuple[Layer, ...]], chosen: str, by: int) -> Remedy:
-    """These layers without their strides, and all widths divided."""
-    narrow = scaled(study, lambda _: Fraction(1, by))
-    changed: dict[Node, tuple[Layer, ...]] = {node: (layer,) for node, layer in narrow.items()}
-    for node, chain in layers.items():
-        wide = narrow.get(node)
-        changed[node] = tuple(layer.replace(**_width(wide)) for layer in chain) if wide else chain
-    widths = [layer.channels for chain in changed.values() for layer in chain if isinstance(layer, Conv)]
-    left = f" (at most {max(widths):,} channels are left)" if widths else ""
-    return study.remedy(f"take the stride out of {chosen}, and divide all widths by {by}{left}", changed)
-
-
-def _width(layer: Layer) -> dict[str, int]:
-    return {"channels": layer.channels, "groups": layer.groups} if isinstance(layer, Conv) else {}
-
-
-def fewer_stages(study: Study, number: int, first: bool) -> Remedy:
-    """No stride in the first stages, where the tail takes too much of a small input, or else in the last."""
-    layers, chosen = _without_strides(study, number, first)
-    text = f"take the stride out of {chosen.partition(' (')[0]}"
-    return study.remedy(text, layers) if layers else Remedy(text)
-
-
-def _without_strides(study: Study, number: int, first: bool) -> tuple[dict[Node, tuple[Layer, ...]], str]:
-    """The layers of so many stages without their strides, and what to call them; none if there are not so many."""
-    stages = [list(nodes) for _, nodes in groupby(study.downsamplings, lambda node: node.output.shape[1:])]
-    layers: dict[Node, tuple[Layer, ...]] = {}
-    paths: list[str] = []
-    left = number
-    for nodes in stages if first else reversed(stages):
-        if left <= 0:
-            break
-        before, after = nodes[0].inputs[0].shape, nodes[0].output.shape
-        left -= round(log2(max(2, before[1] / after[1], before[2] / after[2])))
-        layers.update({node: _without_stride(node) for node in nodes})
-        paths.append(nodes[0].path)
-    chosen = f"the {'first' if first else 'last'} " + ("stage" if number == 1 else f"{number} stages")
-    return (layers, f"{chosen} ({', '.join(paths)})") if left <= 0 else ({}, chosen)
-
-
-def _without_stride(node: Node) -> tuple[Layer, ...]:
-    """Without its stride; a large kernel that reads the image itself becomes one of 3x3, as small images want."""
-    layer = node.layer
-    if isinstance(layer, (MaxPool, AvgPool, Subsample)):
-        return ()
-    if isinstance(layer, Conv) and node.inputs[0].node is None and min(pair(layer.kernel)) > 3:
-        return (layer.replace(stride=1, kernel=3, padding=1),)
-    return (layer.replace(stride=1),) if isinstance(layer, (Conv, DepthwiseConv)) else (layer,)
 
 
 @rule(

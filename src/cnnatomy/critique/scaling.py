@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import gcd
 
 from cnnatomy.critique.study import Study, depthwise
 from cnnatomy.design.graph import FeatureMap, Node
-from cnnatomy.layers import Conv, FullyConnected, Permute
-from cnnatomy.layers.layer import Layer
+from cnnatomy.layers import Add, Concat, Conv, FullyConnected, Permute
+from cnnatomy.layers.layer import Layer, pair
 
-THIN = 8
-"""Channels below which nothing is narrowed; narrowed widths are rounded up to multiples of it, as hardware likes."""
+THINNEST = 16
+"""Channels below which nothing is narrowed: less is a waist, or too few features for the large maps of a beginning."""
+
+_MULTIPLE = 8
+"""Widths are rounded up to multiples of it, as hardware likes."""
+
+_JOINS = (Add, Concat)
 
 
 def channels_last(study: Study) -> set[FeatureMap]:
@@ -22,6 +28,29 @@ def channels_last(study: Study) -> set[FeatureMap]:
             moved = node.inputs[0] in found
             if moved != isinstance(node.layer, Permute):
                 found.add(node.output)
+    return found
+
+
+def expansions(study: Study) -> set[FeatureMap]:
+    """The maps inside inverted residuals that all information passes: they carry no more than what they are made of.
+
+    A 1x1 convolution widens, a depthwise one filters, a 1x1 convolution ends it, as a rule narrower (Sandler et al.
+    2018, section 3.3).
+    """
+    found: set[FeatureMap] = set()
+    inside: list[FeatureMap] = []
+    widened = filtered = False  # by the last convolution that mixes channels, and by depthwise ones since
+    for x in study.spine:
+        filters = x.node is not None and depthwise(x.node)
+        if x.node is not None and not filters and (study.rows[x.node].weights or isinstance(x.node.layer, _JOINS)):
+            pointwise = isinstance(x.node.layer, Conv) and max(pair(x.node.layer.kernel)) == 1
+            if filtered and pointwise:
+                found.update(inside)
+            wider = pointwise and x.shape[0] > x.node.inputs[0].shape[0]
+            inside, widened, filtered = [], wider and not filtered, False  # after a depthwise one: MobileNet V1's
+        filtered = filtered or filters
+        if widened:
+            inside.append(x)
     return found
 
 
@@ -51,15 +80,15 @@ def _wider(layer: Conv | FullyConnected, factor: Fraction, follows: bool) -> Lay
     if follows:
         groups = times(groups, factor)
     elif factor < 1 < groups:
-        groups = max(1, int(groups * factor))
+        groups = gcd(channels, 1 << max(0, int(groups * factor).bit_length() - 1))
     return layer.replace(channels=channels, groups=groups)
 
 
 def times(channels: int, factor: Fraction) -> int:
-    """A width times a factor, rounded up to a multiple of `THIN`; what is as thin as that is not narrowed."""
-    if factor == 1 or (factor < 1 and channels <= THIN):
+    """A width times a factor, rounded up to a multiple of 8; no narrower than `THINNEST`, unless it is already."""
+    if factor == 1 or (factor < 1 and channels <= THINNEST):
         return channels
-    return int(-(-channels * factor // THIN)) * THIN
+    return max(THINNEST if factor < 1 else 0, int(-(-channels * factor // _MULTIPLE)) * _MULTIPLE)
 
 
 def _last(study: Study) -> set[Node]:

@@ -7,8 +7,9 @@ from itertools import groupby
 from math import ceil, log2
 
 from cnnatomy.analysis import account
-from cnnatomy.critique.information import MIN_SIDE, fewer_stages
+from cnnatomy.critique.information import MIN_SIDE
 from cnnatomy.critique.rule import Case, rule, several
+from cnnatomy.critique.strides import fewer_stages
 from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Change, Remedy, changed

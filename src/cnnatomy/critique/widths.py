@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
 from math import log2
 from typing import NamedTuple
 
 from cnnatomy.critique.information import exits
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.scaling import channels_last, scaled, times
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.scaling import THINNEST, channels_last, expansions, scaled, times
+from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers.layer import Shape, dimensions
+from cnnatomy.layers import Conv
+from cnnatomy.layers.layer import Shape, dimensions, pair
 
 GROWS, SHRINKS = 1.25, 1.5
 """Times as wide as before, or as narrow: what counts as growing, and as shrinking."""
@@ -22,16 +22,15 @@ GROWS, SHRINKS = 1.25, 1.5
 CAPPED = 256
 """Channels at which a width that has grown may stay as it is; VGG and U-Net stay at 512."""
 
-THINNEST = 16
-"""Channels with which a remedy may let a network begin."""
-
 
 class _Level(NamedTuple):
     """The maps of one resolution that all information passes, where layers with weights work at it.
 
+    Not those inside inverted residuals, nor what a last 1x1 convolution widens for the classifier.
+
     Attributes:
         size: rows and columns.
-        widest: the most channels of a map.
+        widest: the most channels of a map that was made at it.
         carried: channels of the last map, which the next down-sampling reads.
         entrance: what makes the first map.
     """
@@ -49,9 +48,12 @@ def _levels(study: Study) -> list[_Level]:
     if len(study.account.input) != 3 or min(study.account.input[1:]) == 1 or exits(study):
         return []
     runs: list[list[FeatureMap]] = []
-    turned = channels_last(study)
+    left_out = channels_last(study) | expansions(study)
+    widened = _last_widening(study)
     for x in study.spine:
-        if x in turned:
+        if x.node is not None and x.node is widened:
+            break
+        if x in left_out:
             continue
         if len(x.shape) != 3 or pixels(x.shape) == 1 or (runs and pixels(x.shape) > pixels(runs[-1][0].shape)):
             break
@@ -64,10 +66,27 @@ def _levels(study: Study) -> list[_Level]:
     for run in runs:
         worked = [x for x in run if study.depth(x) > depth]
         if worked and worked[0].node is not None:
-            channels = [x.shape[0] for x in run if study.depth(x)]
+            channels = [x.shape[0] for x in worked]
             levels.append(_Level(run[0].shape[1:], max(channels), channels[-1], worked[0].node))
         depth = study.depth(run[-1])
     return levels
+
+
+def _last_widening(study: Study) -> Node | None:
+    """A 1x1 convolution after all others that only widens for the average; not the half of a separable one."""
+    node = _weighted(study, study.last_map)
+    if node is None or not isinstance(node.layer, Conv) or max(pair(node.layer.kernel)) > 1:
+        return None
+    before = _weighted(study, node.inputs[0])
+    separable = before is not None and depthwise(before)
+    return node if node.output.shape[0] > node.inputs[0].shape[0] and not separable else None
+
+
+def _weighted(study: Study, x: FeatureMap) -> Node | None:
+    """The layer with weights that made a map, where only such as treat each channel by itself come after it."""
+    while x.node is not None and len(x.node.inputs) == 1 and not study.rows[x.node].weights:
+        x = x.node.inputs[0]
+    return x.node
 
 
 def _halvings(first: _Level, last: _Level) -> int:
@@ -138,7 +157,7 @@ def _growing(study: Study, levels: Sequence[_Level], run: range) -> list[Remedy]
     for narrower in range(4 if run[0] == 0 else 1):
         factors = [Fraction(2 ** _halvings(part[0], level), 2**narrower) for level in part]
         widths = tuple(times(level.widest, factor) for level, factor in zip(part, factors, strict=True))
-        if widths[0] >= min(THINNEST, part[0].widest):
+        if narrower == 0 or part[0].widest * factors[0] > THINNEST // 2:
             sizes = {level.size: factor for level, factor in zip(part, factors, strict=True)}
             text = f"double the channels with each down-sampling: {_told(part, widths)}"
             found.append((widths, _rescaled(study, text, sizes)))
@@ -147,8 +166,16 @@ def _growing(study: Study, levels: Sequence[_Level], run: range) -> list[Remedy]
 
 
 def _rescaled(study: Study, text: str, factors: dict[Shape, Fraction]) -> Remedy:
-    """Other widths at each resolution."""
-    layers = scaled(study, lambda node: factors.get(node.output.shape[1:], Fraction(1)))
+    """Other widths at each resolution; what a last 1x1 convolution widens stays, unless the last map gets as wide."""
+    widened = _last_widening(study)
+
+    def factor(node: Node) -> Fraction:
+        own = factors.get(node.output.shape[1:], Fraction(1))
+        if node is not widened:
+            return own
+        return max(Fraction(1), own * node.inputs[0].shape[0] / node.output.shape[0])
+
+    layers = scaled(study, factor)
     return study.remedy(text, {node: (layer,) for node, layer in layers.items()})
 
 
@@ -165,14 +192,16 @@ def shrinking_width(study: Study) -> Iterator[Case]:
     A down-sampling takes three quarters of the positions; where it takes channels too, information is thrown away
     twice, and none of it comes back (data processing inequality). It is also the dearer order: the many channels are
     where the maps are large. "Increase the channels by 2" as rows and columns are halved. Asked are classifiers of
-    images in which a level is less than 1/1.5 as wide as what the down-sampling before it reads, and in which none
-    after it is as wide again. What becomes narrower at one resolution is a matter for narrow-waist and tail, as is
-    DenseNet's compression, after which the width grows again; networks whose output is a map are left out, as decoders
-    grow narrower.
+    images in which a level is less than 1/1.5 as wide as what a down-sampling before it reads, and in which none after
+    it is as wide again. The expansions inside inverted residuals do not count, and neither does a last 1x1 convolution
+    that widens before the average: they carry no more than what they read. What becomes narrower at one resolution is a
+    matter for narrow-waist and tail, as is DenseNet's compression, after which the width grows again; networks whose
+    output is a map are left out, as decoders grow narrower.
     """
     levels = _levels(study)
     found = []
-    for i, (before, after) in enumerate(pairwise(levels), start=1):
+    for i, after in enumerate(levels[1:], start=1):
+        before = max(levels[:i], key=lambda level: level.carried)
         later = max(level.widest for level in levels[i:])
         if SHRINKS * later <= before.carried:
             found.append((before, after))
