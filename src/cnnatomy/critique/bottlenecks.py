@@ -358,8 +358,9 @@ def _opened(study: Study, found: list[_Narrow]) -> list[Remedy]:
                 width = ceil(times(node.output.shape[0 if is_conv else -1], factor) / groups) * groups
                 layers[node] = (node.layer.replace(**{"channels" if is_conv else "features": width}),)
                 said.append(f"{node.path} to {width:,}")
-    text = "open it to half of what lies beside it" if len(said) == 1 else "open them to half of what lies beside them"
-    opened = study.remedy(f"{text}: {', '.join(said)}", layers) if layers else Remedy(text)
+    them = "it" if len(said) < 2 else "them"
+    text = f"widen {', '.join(said) or 'it'}, half of what lies beside {them}"
+    opened = study.remedy(text, layers) if layers else Remedy(text)
     if any(waist.before != waist.after and not waist.quiet for waist in found):
         return [opened]  # a shortcut would need a projection
     return [opened, Remedy("put a shortcut around " + ("it" if len(found) == 1 else "each"))]
@@ -379,7 +380,7 @@ def _fewer_than_classes(study: Study) -> Case | None:
         where=(_path(cut),),
         text=f"all information passes {_values(cut)}, for {classes:,} classes",
         evidence={"narrowest": cut.volume, "classes": classes},
-        remedy=Remedy(f"give it at least {classes:,} values"),
+        remedy=Remedy(f"give {_path(cut)} at least {classes:,} values"),
         severity="note" if FEW_FEATURES * cut.volume >= classes else None,
         quiet=2 * cut.volume >= classes,
         under=("I1", "I3", "I8", "I7"),
