@@ -289,6 +289,14 @@ def test_a_small_map_may_be_pooled_to_2x2_or_3x3_instead():
         assert pooled.after.parameters == (3 * 9 * 64 + 64) + weights
 
 
+def test_a_pool_that_makes_the_map_pools_more_and_none_comes_after_it():
+    """VGG-16: 6x6 with a stride of 4 leaves 3x3 of pool5's 14x14, so that fc6 reads 9 x 512 features."""
+    (finding,) = found(vectorised_head, "vgg-16")
+    second = finding.remedies[1]
+    assert second.text == "let body.block5.pool5 leave 3x3, which still says where things are"
+    assert second.after.parameters == 138_357_544 - (49 - 9) * 512 * 4096
+
+
 def test_an_autoencoder_is_no_classifier_with_a_heavy_head():
     graph = chain(
         *(Conv(32, 3, 2, 1), ReLU(), Flatten(), FullyConnected(32), ReLU(), FullyConnected(32 * 196), ReLU()),

@@ -11,7 +11,7 @@ from cnnatomy.critique.study import SPATIAL, Study, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Fix, Remedy
 from cnnatomy.layers import Add, AvgPool, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, MaxPool, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, dimensions, elements, pair
 
 BYTES = 4
 """Of a float32 number."""
@@ -135,16 +135,28 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
 
 
 def _coarser(study: Study, head: VectorisedHead) -> list[Remedy]:
-    """An average pool to 2x2 or 3x3 before a small map is read pixel by pixel."""
+    """A pool to 2x2 or 3x3 before a small map is read pixel by pixel; where a pool makes that map, it pools more."""
     rows, columns = head.before.shape[1:]
     if head.collapse is head.weighted[0] or not 4 <= min(rows, columns) <= max(rows, columns) <= SMALL + 1:
         return []
     side = 2 if min(rows, columns) < 6 else 3
-    stride = (rows // side, columns // side)
-    kernel = (rows - (side - 1) * stride[0], columns - (side - 1) * stride[1])
-    text = f"pool to {side}x{side} before {head.collapse.path}, which keeps where things are"
     vector = Flatten() if len(head.collapse.output.shape) == 1 else head.collapse.layer
+    last = head.before.node
+    if last is not None and isinstance(last.layer, (MaxPool, AvgPool)) and study.only_reader(head.before):
+        _, *whole = last.inputs[0].shape
+        kernel, stride = _windows(whole, side)
+        text = f"let {last.path} leave {side}x{side}, which still says where things are"
+        larger = last.layer.replace(kernel=kernel, stride=stride, padding=0, ceil=False)
+        return [study.remedy(text, {last: (larger,), head.collapse: (vector,)})]
+    kernel, stride = _windows((rows, columns), side)
+    text = f"pool to {side}x{side} before {head.collapse.path}, which keeps where things are"
     return [study.remedy(text, {head.collapse: (AvgPool(kernel, stride), vector)})]
+
+
+def _windows(whole: Sequence[int], side: int) -> tuple[Pair, Pair]:
+    """The kernel and the stride with which a pool reads all of a map and leaves so many positions a side."""
+    rows, columns = (n // side for n in whole)
+    return (whole[0] - (side - 1) * rows, whole[1] - (side - 1) * columns), (rows, columns)
 
 
 MORE = 3
