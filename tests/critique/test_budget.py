@@ -186,16 +186,14 @@ def test_the_layers_to_cut_first_hold_the_most():
 
 def test_16_bits_and_half_of_the_channels_take_what_their_own_account_says():
     (finding,) = found(over_memory, "vgg-16", memory=300 * MIB)
-    graph = cn.network("vgg-16").graph()
-    assert (
-        f"in 16 bits it takes {inference(graph, Setting(dtype='float16')).total / MIB:.2f} MiB" in finding.remedy.text
-    )
+    graph, text = cn.network("vgg-16").graph(), finding.remedies[-1].text
+    assert f"in 16 bits it takes {inference(graph, Setting(dtype='float16')).total / MIB:.2f} MiB" in text
     # every convolution and hidden layer with half of its channels, by hand
     widths = [3, 32, 32, 64, 64, *3 * [128], *6 * [256]]
     weights = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
     weights += 256 * 49 * 2048 + 2048 + 2048 * 2048 + 2048 + 2048 * 1000 + 1000
     half = 4 * (weights + 3 * 224**2 + 2 * 32 * 224**2)
-    assert f"with half of all channels it takes {half / MIB:.2f} MiB" in finding.remedy.text
+    assert f"with half of all channels it takes {half / MIB:.2f} MiB" in text
 
 
 @pytest.mark.parametrize(("name", "mib"), [("mobilenet-v2", 20), ("resnet-50", 103), ("squeezenet-1.1", 6)])
@@ -331,3 +329,23 @@ def test_a_change_of_the_input_keeps_the_ratio_of_the_sides():
     assert (channels, columns) == (3, 2 * rows)
     graph = changed(cn.network("personal-notes-512x1024").graph(), Change(input=(3, rows, columns)))
     assert inference(graph).total <= 150 * MIB
+
+
+def test_a_vectorised_head_that_holds_most_of_the_memory_goes_before_the_input_shrinks():
+    (finding,) = found(over_memory, "vgg-16", memory=300 * MIB)
+    first, second = finding.remedies
+    assert first.text.startswith("replace head.fc6 and head.fc7 by global average pooling")
+    left = 4 * (first.after.parameters + 3 * 224**2 + 2 * 64 * 224**2)  # the input, and the first two maps
+    assert first.text.endswith(f"it takes {left / MIB:.2f} MiB then")
+    assert "use an input of" in second.text
+    (other,) = found(over_memory, "resnet-50", memory=100 * MIB)
+    assert not any("average" in remedy.text for remedy in other.remedies)
+
+
+def test_a_peak_of_less_than_a_mebibyte_is_told_with_no_cause():
+    """Two maps of 64x112x112 have 6.1 MiB, two of 64x16x16 128 KiB."""
+    layers = Conv(64, 7, 2, 3), ReLU(), LocalResponseNorm(), AvgPool(4), Conv(8, 1)
+    (large,), (small,) = (found(single_peak, chain(*layers, shape=(3, side, side))) for side in (224, 32))
+    assert (large.under, small.under) == (("C6", "I3"), ())
+    (asked,) = found(single_peak, chain(*layers, shape=(3, 32, 32)), memory=MIB)
+    assert asked.under == ("C6", "I3")

@@ -14,6 +14,8 @@ from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose, Study
 from cnnatomy.critique.branches import branches
 from cnnatomy.critique.cost import unequal_branches, vectorised_head
+from cnnatomy.critique.dropout import vector_head_without_dropout
+from cnnatomy.critique.machine import weights_read_once
 from cnnatomy.design import Graph
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Cost, changed
@@ -22,6 +24,7 @@ from cnnatomy.layers import (
     BatchNorm,
     Concat,
     Conv,
+    DepthwiseConv,
     Dropout,
     Flatten,
     Foreign,
@@ -33,6 +36,7 @@ from cnnatomy.layers import (
     Reshape,
     Sigmoid,
     Slice,
+    TransposedConv,
 )
 from findings import chain_on, found
 from peers import torchvision
@@ -258,3 +262,57 @@ def test_branches_are_those_that_trying_finds(case):
     study = Study(account(graph), Purpose())
     position = {node: i for i, node in enumerate(graph.nodes)}
     assert {frozenset(branch) for branch in branches(study, join, position)} == slowly(graph, join)
+
+
+def test_how_bad_a_vectorised_head_is_depends_on_what_it_weighs():
+    """A head of n x 3136 weights on 64x7x7: of 64, 512, 1024 features 0.8, 6.1 and 12.3 MiB; a body of 150 k."""
+
+    def net(features: int, body: int = 128) -> Graph:
+        layers = Conv(body, 3, 2, 1), ReLU(), Conv(body, 3, 2, 1), ReLU(), Conv(64, 1), ReLU()
+        return chain(*layers, Flatten(), FullyConnected(features), ReLU(), FullyConnected(10), shape=(1, 28, 28))
+
+    findings = [found(vectorised_head, net(features))[0] for features in (64, 512, 1024)]
+    assert [(f.severity, f.quiet) for f in findings] == [("warning", True), ("note", False), ("warning", False)]
+    (nearly_all,) = found(vectorised_head, net(256, body=16))  # 3 MiB, and 3,568 parameters before them
+    assert (nearly_all.severity, nearly_all.quiet) == ("warning", False)
+
+
+def test_a_small_map_may_be_pooled_to_2x2_or_3x3_instead():
+    for side, left in ((4, 2), (5, 2), (7, 3), (8, 3)):
+        graph = chain(
+            Conv(64, 3, padding=1), Flatten(), FullyConnected(1024), ReLU(), FullyConnected(10), shape=(3, side, side)
+        )
+        (finding,) = found(vectorised_head, graph)
+        pooled = finding.remedies[-1]
+        assert pooled.text == f"pool to {left}x{left} before flatten, which keeps where things are"
+        weights = (64 * left**2 * 1024 + 1024) + (1024 * 10 + 10)
+        assert pooled.after.parameters == (3 * 9 * 64 + 64) + weights
+
+
+def test_a_pool_that_makes_the_map_pools_more_and_none_comes_after_it():
+    """VGG-16: 6x6 with a stride of 4 leaves 3x3 of pool5's 14x14, so that fc6 reads 9 x 512 features."""
+    (finding,) = found(vectorised_head, "vgg-16")
+    second = finding.remedies[1]
+    assert second.text == "let body.block5.pool5 leave 3x3, which still says where things are"
+    assert second.after.parameters == 138_357_544 - (49 - 9) * 512 * 4096
+
+
+def test_an_autoencoder_is_no_classifier_with_a_heavy_head():
+    graph = chain(
+        *(Conv(32, 3, 2, 1), ReLU(), Flatten(), FullyConnected(32), ReLU(), FullyConnected(32 * 196), ReLU()),
+        *(Reshape((32, 14, 14)), TransposedConv(1, 2, 2), Sigmoid()),
+        shape=(1, 28, 28),
+    )
+    assert not found(vectorised_head, graph)
+    assert not found(vector_head_without_dropout, graph)
+    assert found(weights_read_once, graph)[0].quiet
+
+
+def test_a_convolution_that_happens_to_cover_its_map_is_no_head():
+    """A 2x2 map that a stride of 2 makes one pixel, as ConvNeXt on 32 pixels; a 5x5 that vectorises has no average."""
+    down = Conv(64, 3, padding=1), ReLU(), MaxPool(16), Conv(2048, 2, 2)
+    blocks = DepthwiseConv(7, padding=3), Conv(2048, 1), ReLU()
+    head = GlobalAvgPool(), Flatten(), FullyConnected(10)
+    assert not found(vectorised_head, chain(*down, *blocks, *head))
+    assert not found(vectorised_head, chain(*down, ReLU(), *head))
+    assert found(vectorised_head, chain(*down, ReLU(), Flatten(), FullyConnected(10)))

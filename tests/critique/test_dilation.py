@@ -130,3 +130,20 @@ def test_the_3x3_of_torchvision_s_deeplab_reads_three_quarters_of_the_rows() -> 
     model = torchvision().models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21)
     finding = only(gridding, cn.read(model.eval(), (3, 256, 256)))
     assert finding.where == ("backbone.layer4.1.conv2", "backbone.layer4.2.conv2")
+
+
+def test_a_3x1_and_a_1x3_are_one_kernel_of_two_layers() -> None:
+    """ERFNet: each block has a 3x3 as two layers, then one that is dilated; dilated ones in a row make a grid."""
+
+    def factors(dilation: int) -> tuple[Layer, Layer]:
+        return (
+            Conv(4, (3, 1), padding=(dilation, 0), dilation=(dilation, 1)),
+            Conv(4, (1, 3), padding=(0, dilation), dilation=(1, dilation)),
+        )
+
+    def blocks(*dilations: int, dense: bool = True) -> Graph:
+        parts = [Residual(Chain(*(factors(1) if dense else ()), *factors(d))) for d in dilations]
+        return Graph.trace(Chain(Conv(4, 1), *parts), (3, 128, 128))
+
+    assert found(gridding, blocks(2, 4, 8, 16, 2, 4, 8, 16)) == []
+    assert only(gridding, blocks(4, 4, dense=False)).severity == "warning"

@@ -62,3 +62,24 @@ def test_steps_with_layers_between_skips_and_what_stays_coarse_are_left_out() ->
     assert found(enlarged_at_once, Graph.trace(Skip(), (3, 256, 512))) == []
     assert found(enlarged_at_once, coarse(6, Conv(85, 1))) == []
     assert found(enlarged_at_once, "resnet-50") == []
+
+
+@pytest.mark.parametrize(("stages", "last", "severities"), [(6, 16, ["warning"]), (6, 8, []), (5, 16, [])])
+def test_steps_before_do_not_help_a_map_of_stride_64_that_is_enlarged_16_times(
+    stages: int, last: int, severities: list[str]
+) -> None:
+    steps = [part for _ in range(2) for part in (Interpolate(2), Conv(8, 3, padding=1), ReLU())]
+    findings = found(enlarged_at_once, coarse(stages, *steps, Interpolate(last), Conv(5, 1)))
+    assert [finding.severity for finding in findings] == severities
+    if findings:
+        assert "4x8, a position to 64x64 pixels, is enlarged 4 times in steps and then 16 times" in findings[0].text
+
+
+def test_a_finer_map_that_joins_ends_what_is_coarse() -> None:
+    class Skip(Block):
+        def __call__(self, x: FeatureMap) -> FeatureMap:
+            x = fine = Conv(8, 3, 16, 1)(x)
+            x = Interpolate(2)(Conv(8, 3, padding=1)(Interpolate(2)(Conv(8, 3, 4, 1)(x))))
+            return Interpolate(16)(Concat()(fine, x))
+
+    assert found(enlarged_at_once, Graph.trace(Skip(), (3, 256, 512))) == []

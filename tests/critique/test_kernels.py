@@ -147,3 +147,7 @@ def test_what_a_stack_saves_decides_how_much_it_matters():
     assert said["googlenet"] == ("note", False)
     assert said["inception-v3"][1]
     assert said["lenet-5"][1]
+
+
+def test_a_large_first_kernel_without_a_stride_is_no_stem():
+    assert not found(large_stem_kernel, "lenet-5")

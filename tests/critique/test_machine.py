@@ -264,3 +264,9 @@ def test_weights_read_once_go_with_the_head_that_has_them_or_the_input_that_is_t
         findings = critique(cn.network(name).graph(shape) if shape else cn.network(name))
         (top,) = [f for f in findings if any(c.rule is weights_read_once for c in f.consequences)]
         assert top.rule.code == cause
+
+
+def test_uneven_channels_of_less_than_a_million_macs_are_nobody_s_concern():
+    """LeNet-5 has 0.4 million."""
+    assert found(uneven_channels, "lenet-5", device="rtx-4090")[0].quiet
+    assert not found(uneven_channels, "shufflenet-g2", device="rtx-4090")[0].quiet

@@ -195,3 +195,60 @@ def test_well_designed_networks_see_as_they_should(name: str) -> None:
     graph = cn.network(name).graph()
     rules = (small_receptive_field, unproductive_layers, undivided_sizes, gridding, enlarged_at_once, no_shortcuts)
     assert [finding for rule in rules for finding in found(rule, graph) if not finding.quiet] == []
+
+
+def plain(*channels: int, side: int) -> Network:
+    """3x3 convolutions without a stride: each sees 2 pixels more than the one before."""
+    first, *rest = channels
+    body = [layer for width in rest for layer in conv(width, 3)]
+    return Network(Chain(*conv(first, 3)), Chain(*body), LinearHead(10), input=(3, side, side))
+
+
+def test_a_classifier_that_never_samples_down_is_told_to_do_that_first() -> None:
+    """3; at a stride of 2 then 4 and 8, at 4 then 10 and 18, at 8 then 22 and 38."""
+    net = plain(32, 32, 64, 64, side=64)
+    finding = only(small_receptive_field, net)
+    assert finding.text == "the last map sees 9x9 pixels; the input has 64x64"
+    assert finding.remedy is not None
+    assert finding.remedy.text.startswith("sample down 3 more times, by 2x2 max pools after tail.relu and body.relu1")
+    assert "to see 38x38 pixels" in finding.remedy.text
+    assert found(small_receptive_field, after(finding, net))[0].quiet
+    assert not any("dilate" in remedy.text for remedy in finding.remedies)
+
+
+@pytest.mark.parametrize(("side", "times"), [(224, "5 more times: each time"), (32, "2 more times: each time")])
+def test_where_there_are_too_few_layers_each_pool_wants_a_convolution(side: int, times: str) -> None:
+    """224 pixels have room for 5 halvings to 7, 32 for 2 to 8."""
+    finding = only(small_receptive_field, plain(16, side=side))
+    assert finding.remedy is not None
+    assert finding.remedy.text == f"sample down {times} a 2x2 max pool, then a 3x3 convolution with twice the channels"
+    assert all(remedy.after is None for remedy in finding.remedies)
+
+
+def test_an_input_of_8_pixels_is_sampled_down_once_and_not_convolved_at_11_times_the_parameters() -> None:
+    finding = only(small_receptive_field, plain(16, side=8))
+    assert finding.remedy is not None
+    assert finding.remedy.text.startswith("sample down once more")
+    assert [remedy.after for remedy in finding.remedies] == [None]
+
+
+@pytest.mark.parametrize(("side", "warns"), [(14, False), (16, False), (18, True)])
+def test_fields_are_odd_and_a_pixel_less_than_half_is_half(side: int, warns: bool) -> None:
+    """Three 3x3 see 7 pixels."""
+    assert only(small_receptive_field, plain(8, 8, 8, side=side)).quiet is not warns
+
+
+def test_a_run_of_1x1_is_the_cause_where_3x3_in_its_place_would_see_half() -> None:
+    """Of 64 pixels a 3x3 of stride 2 and three 1x1 see 3; as 3x3 the three would see 3 + 3 * 4 = 15, of 24 half."""
+    body = (*conv(64, 1), *conv(64, 1), *conv(64, 1))
+    for side, causes in ((24, ["W14"]), (64, ["S1"])):
+        net = Network(Chain(*conv(64, 3, 2)), Chain(*body), LinearHead(10), input=(3, side, side))
+        told = {f.rule.code: [one.rule.code for one in f.consequences] for f in critique(net)}
+        assert [code for code in ("S1", "W14") if code in told] == causes
+        assert set(told[causes[0]]) & {"S1", "W14"} == {"S1", "W14"} - set(causes)
+
+
+def test_a_hundredth_of_the_network_is_told_with_no_cause() -> None:
+    """9 x 1024 weights and 2 x 1024 of batch norm, of 4.2 million parameters."""
+    assert only(unproductive_layers, "mobilenet-v1-1.0").under == ()
+    assert only(unproductive_layers, "vgg-16", (3, 32, 32)).under == ("I3", "W15")

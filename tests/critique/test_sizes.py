@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 import cnnatomy as cn
 from cnnatomy import Chain, Network, ShapeError
 from cnnatomy.critique.sizes import undivided_sizes
-from cnnatomy.design import Block, FeatureMap, Graph, MapHead
+from cnnatomy.design import Block, FeatureMap, Graph, LinearHead, MapHead
 from cnnatomy.layers import (
     Concat,
     Conv,
+    Flatten,
+    FullyConnected,
     GlobalAvgPool,
     Interpolate,
     MaxPool,
@@ -130,3 +132,37 @@ def test_padding_may_be_a_layer_of_its_own() -> None:
     )
     assert found(undivided_sizes, even) == []
     assert only(undivided_sizes, odd).evidence["sizes"] == [[31, 31]]
+
+
+def test_rows_that_hardly_matter_do_not_hide_that_the_input_is_rounded_up() -> None:
+    """201 pixels become 101, 50 and, with one of the 50 unread, 24."""
+    tail = Chain(Conv(8, 3, 2, 1), ReLU(), MaxPool(3, 2))
+    net = Network(tail, Chain(Conv(8, 3, padding=1), ReLU(), MaxPool(3, 2)), LinearHead(10), input=(3, 201, 201))
+    finding = only(undivided_sizes, net)
+    assert (finding.severity, finding.quiet) == ("note", False)
+    assert finding.text == "sizes that do not divide by the stride are rounded up: tail.conv makes 101x101 of 201x201"
+
+
+@pytest.mark.parametrize(
+    ("shape", "quiet"), [((1, 49, 10), True), ((1, 49, 81), True), ((1, 49, 49), False), ((3, 49, 81), False)]
+)
+def test_frames_and_bands_are_no_choice_of_size(shape: tuple[int, int, int], quiet: bool) -> None:
+    net = Network(Conv(8, 3, 2, 1), Chain(ReLU(), Conv(8, 3, padding=1), ReLU()), LinearHead(10), input=shape)
+    assert only(undivided_sizes, net).quiet is quiet
+
+
+def test_an_input_that_all_windows_fit_stands_beside_rounding_up() -> None:
+    """Of 66 rows a 5x5 with stride 2 makes 31, then 14, then 5, and leaves 1, none and 1 of 4 pixels: 5 in all.
+
+    Of 200 columns it makes 98, 47 and 22, and leaves 1, 1 of 2 pixels and none.
+    """
+    body = [layer for width in (36, 48) for layer in (Conv(width, 5, 2), ReLU())]
+    head = Chain(Flatten(), FullyConnected(10))
+    net = Network(Chain(Conv(24, 5, 2), ReLU()), Chain(*body), head, input=(3, 66, 200))
+    finding = only(undivided_sizes, net)
+    assert finding.severity == "note"
+    (fitting,) = [remedy for remedy in finding.remedies if "which all windows fit" in remedy.text]
+    assert fitting.text == "use an input of 61x197, which all windows fit"
+    assert fitting.after is not None
+    assert fitting.after.parameters == net.account().totals.parameters
+    assert found(undivided_sizes, net.graph((3, 61, 197))) == []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from cnnatomy.analysis import Account, Row, account
 from cnnatomy.analysis.memory.footprint import inference
 from cnnatomy.analysis.memory.setting import Setting
-from cnnatomy.critique.cost import head_of_vectors, pooled_head
+from cnnatomy.critique.cost import BYTES, head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
 from cnnatomy.critique.study import Study, depthwise, pixels
@@ -19,6 +19,9 @@ from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dime
 
 MAX_LISTED = 5
 """Layers that a finding over budget names."""
+
+MIB, TINY = 2**20, 64
+"""Bytes of a peak and pixels a side of an input below which memory is nobody's concern."""
 
 GLARING = 0.8
 """A share of the MACs that is too much for the first layers on any device."""
@@ -149,7 +152,7 @@ def single_peak(study: Study) -> Iterator[Case]:
     where a layer, with the normalisation and activation after it, holds half as much again as any other does: make it
     smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
     concern where memory is plenty: where neither a device nor a budget of memory is given, for those who ask for this
-    rule.
+    rule, nor is it told with its cause where the peak is below a MiB, or the input has 64 pixels a side at most.
     """
     held, maker = _held(study.graph)
     if len(held) < 2:
@@ -158,6 +161,7 @@ def single_peak(study: Study) -> Iterator[Case]:
     if 2 * held[first] < 3 * held[second]:
         return
     memory = study.account.inference_memory
+    plenty = study.purpose.device is None and study.purpose.memory is None
     after = [x.node for x in maker if maker[x] is first and x.node is not None]
     if memory.at not in [node.path for node in after]:
         return
@@ -173,8 +177,8 @@ def single_peak(study: Study) -> Iterator[Case]:
             "next_bytes": 4 * held[second],
         },
         remedy=_lower_peak(study, first),
-        quiet=study.purpose.device is None and study.purpose.memory is None,
-        under=("C6", "I3"),
+        quiet=plenty,
+        under=() if plenty and (memory.peak < MIB or max(study.account.input[1:], default=1) <= TINY) else ("C6", "I3"),
     )
 
 
@@ -242,8 +246,23 @@ def over_memory(study: Study) -> Iterator[Case]:
             "at": memory.at,
             "cut_first": [{"path": path, "what": what, "bytes": size} for path, what, size in largest],
         },
-        remedy=_cut(study, needs, budget, in_bytes, [f"in 16 bits it takes {in_bytes(half)}"]),
+        remedy=[
+            *_pooled(study, memory.total),
+            _cut(study, needs, budget, in_bytes, [f"in 16 bits it takes {in_bytes(half)}"]),
+        ],
     )
+
+
+def _pooled(study: Study, total: float) -> list[Remedy]:
+    """A global average in place of a vectorised head that holds most of the memory: a smaller input would not help."""
+    head = head_of_vectors(study)
+    if head is None or 2 * BYTES * head.parameters <= total:
+        return []
+    remedy = pooled_head(study, head)
+    if remedy.change is None:
+        return [remedy]
+    left = inference(changed(study.graph, remedy.change)).total
+    return [remedy._replace(text=f"{remedy.text}; it takes {in_bytes(left)} then")]
 
 
 @rule(

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnatomy.critique.branches import branches
-from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, paths
+from cnnatomy.critique.rule import Case, Severity, rule
+from cnnatomy.critique.study import SPATIAL, Study, paths
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Fix, Remedy
-from cnnatomy.layers import Add, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, MaxPool, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, dimensions, elements, pair
+from cnnatomy.layers import Add, AvgPool, BatchNorm, Concat, Conv, Flatten, GlobalAvgPool, MaxPool, ReLU
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, dimensions, elements, pair
 
 BYTES = 4
 """Of a float32 number."""
 
 MUCH = 2**20
 """Bytes of weights that it is worth while to save."""
+
+SOME_WORD, WARNING = 4 * MUCH, 8 * MUCH
+"""Bytes of weights in a vectorised head that are worth a note, and a warning."""
+
+NEARLY_ALL = 0.975
+"""A share of the parameters with which a head leaves a body of no weight: it is what learns, at any size."""
 
 
 @rule("C1", "vectorised-head", "warning", "lecture 001, 'Feature Map To Feature Vector Transform'; Lin et al. 2013")
@@ -28,8 +34,12 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     first layer after it grows with the size of the map, needs dropout and binds the network to one input size. Global
     average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
     What it averages must have been found before it: where the last map sees less than half of the input, it takes more
-    convolutions. A head with less than half of the parameters is left alone, and one of less than a MiB, as LeNet's,
-    is a matter for those who ask for this rule: of digits it knows where each stroke is.
+    convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3. A
+    head with less than half of the parameters is left alone, and one of less than 4 MiB, as those of networks for
+    digits, is a matter for those who ask for this rule: of digits it knows where each stroke is. Up to 8 MiB it is a
+    note. From a MiB on it is a warning where the body before it has next to no parameters. Not concerned are
+    autoencoders and others whose output has pixels, nor a map that a stride or a kernel happens to cover, on the way to
+    further blocks: there the input is too small.
     """
     head = head_of_vectors(study)
     total = study.account.totals.parameters
@@ -37,7 +47,7 @@ def vectorised_head(study: Study) -> Iterator[Case]:
         return
     first, size = head.weighted[0], head.before.shape
     remedy = pooled_head(study, head, fix="unsafe")
-    saved = head.parameters if remedy.after is None else total - remedy.after.parameters
+    level = severity_of_head(study, head, remedy)
     yield Case(
         where=tuple(node.path for node in head.weighted),
         text=f"{head.parameters:,} of {total:,} parameters ({head.parameters / total:.0%}) come after "
@@ -48,9 +58,20 @@ def vectorised_head(study: Study) -> Iterator[Case]:
             "features": elements(size),
             "first": study.rows[first].parameters,
         },
-        remedy=remedy,
-        quiet=BYTES * saved < MUCH,
+        remedy=[remedy, *_coarser(study, head)],
+        severity=level,
+        quiet=level is None,
+        under=("I3",),
     )
+
+
+def severity_of_head(study: Study, head: VectorisedHead, remedy: Remedy) -> Severity | None:
+    """How bad a vectorised head is by what its remedy saves; None where only those who ask want to know."""
+    total = study.account.totals.parameters
+    saved = BYTES * (head.parameters if remedy.after is None else total - remedy.after.parameters)
+    if saved >= WARNING or (saved >= MUCH and head.parameters >= NEARLY_ALL * total):
+        return "warning"
+    return "note" if saved >= SOME_WORD else None
 
 
 class VectorisedHead(NamedTuple):
@@ -82,11 +103,22 @@ def head_of_vectors(study: Study) -> VectorisedHead | None:
         return None
     after = [row for row in study.account.rows if row.node in study.ancestors]
     after = after[[row.node for row in after].index(node) + 1 :]
+    if covers and _goes_on(node, [row.node for row in after]):
+        return None
     weighted = [*([node] if covers else []), *[row.node for row in after if row.weights]]
     if not weighted:
         return None
     parameters = sum(row.parameters for row in after) + (study.rows[node].parameters if covers else 0)
     return VectorisedHead(before, node, _hidden(study, node, classifier), tuple(weighted), parameters)
+
+
+def _goes_on(covering: Node, after: Sequence[Node]) -> bool:
+    """Whether spatial layers come after a convolution that covers its map: blocks, or the average of larger maps."""
+    layer = covering.layer
+    if any(isinstance(node.layer, SPATIAL) and max(pair(node.layer.kernel)) > 1 for node in after):
+        return True
+    small = isinstance(layer, Conv) and (max(pair(layer.stride)) > 1 or max(pair(layer.kernel)) < 3)
+    return small and any(isinstance(node.layer, (GlobalAvgPool, AvgPool)) for node in after)
 
 
 def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
@@ -100,6 +132,31 @@ def _hidden(study: Study, first: Node, last: Node) -> tuple[Node, ...] | None:
         found += [] if kept else [node]
         node = node.inputs[0].node
     return tuple(reversed(found)) if node is first else None
+
+
+def _coarser(study: Study, head: VectorisedHead) -> list[Remedy]:
+    """A pool to 2x2 or 3x3 before a small map is read pixel by pixel; where a pool makes that map, it pools more."""
+    rows, columns = head.before.shape[1:]
+    if head.collapse is head.weighted[0] or not 4 <= min(rows, columns) <= max(rows, columns) <= SMALL + 1:
+        return []
+    side = 2 if min(rows, columns) < 6 else 3
+    vector = Flatten() if len(head.collapse.output.shape) == 1 else head.collapse.layer
+    last = head.before.node
+    if last is not None and isinstance(last.layer, (MaxPool, AvgPool)) and study.only_reader(head.before):
+        _, *whole = last.inputs[0].shape
+        kernel, stride = _windows(whole, side)
+        text = f"let {last.path} leave {side}x{side}, which still says where things are"
+        larger = last.layer.replace(kernel=kernel, stride=stride, padding=0, ceil=False)
+        return [study.remedy(text, {last: (larger,), head.collapse: (vector,)})]
+    kernel, stride = _windows((rows, columns), side)
+    text = f"pool to {side}x{side} before {head.collapse.path}, which keeps where things are"
+    return [study.remedy(text, {head.collapse: (AvgPool(kernel, stride), vector)})]
+
+
+def _windows(whole: Sequence[int], side: int) -> tuple[Pair, Pair]:
+    """The kernel and the stride with which a pool reads all of a map and leaves so many positions a side."""
+    rows, columns = (n // side for n in whole)
+    return (whole[0] - (side - 1) * rows, whole[1] - (side - 1) * columns), (rows, columns)
 
 
 MORE = 3

@@ -14,7 +14,7 @@ from cnnatomy.critique.study import Study
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv, DepthwiseConv
-from cnnatomy.layers.layer import GLOBAL, Layer, Window, pair
+from cnnatomy.layers.layer import GLOBAL, Layer, Pair, Window, pair
 
 
 @rule(
@@ -34,7 +34,7 @@ def gridding(study: Study) -> Iterator[Case]:
     rates: those without a common factor, such as 1, 2 and 5, read every position with as many weights. There is no
     objection to rates that grow from each layer to the next after layers without dilation (1, 2, 4, 8), to a single
     dilated layer, to rates side by side with a branch that reads all positions, or to holes that later layers of
-    the same resolution fill.
+    the same resolution fill. A 3x1 and a 1x3 are one kernel of two layers: each axis has rates of its own.
     """
     if not any(getattr(getattr(node.layer, "layer", node.layer), "dilation", 1) != 1 for node in study.graph.nodes):
         return
@@ -85,11 +85,14 @@ class _Run(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """What lies before a map, since the map became smaller or larger: layers, those without dilation, and the runs."""
+    """What lies before a map, since the map became smaller or larger: layers, those without dilation, and the runs.
+
+    `rates` are the last dilations along rows and columns.
+    """
 
     steps: int = 0
     dense: int = 0
-    rate: int = 1
+    rates: Pair = (1, 1)
     runs: Mapping[Node, _Run] = {}
 
 
@@ -136,8 +139,11 @@ def runs_with_holes(graph: Graph) -> list[tuple[Node, Node, Coverage]]:
 
 def _through(way: _Way, node: Node, window: Window, filled: set[Node]) -> _Way:
     """After a layer with a window of several pixels."""
-    rate, before, after = max(window.dilation), node.inputs[0].shape, node.output.shape
-    again = rate <= way.rate and gcd(rate, way.rate) > 1
+    before, after = node.inputs[0].shape, node.output.shape
+    axes = [axis for axis in (0, 1) if window.kernel[axis] > 1]
+    now = [(window.dilation[axis], way.rates[axis]) for axis in axes]
+    rate = max(rate for rate, _ in now)
+    again = any(rate <= last and gcd(rate, last) > 1 for rate, last in now)
     runs: dict[Node, _Run] = {}
     for first, run in way.runs.items():
         coverage = run.coverage.through(window, before, after)
@@ -145,9 +151,10 @@ def _through(way: _Way, node: Node, window: Window, filled: set[Node]) -> _Way:
             filled.add(first)
         else:
             runs[first] = run._replace(coverage=coverage, repeated=run.repeated or again)
-    if rate not in (1, way.rate) and (way.rate == 1 or gcd(rate, way.rate) > 1):  # other rates fill one another's holes
-        runs[node] = _Run(Coverage().through(window, before, after), way.dense, rate)
-    return _Way(way.steps + 1, way.dense + (rate == 1), rate, runs)
+    if any(rate not in (1, last) and (last == 1 or gcd(rate, last) > 1) for rate, last in now):
+        runs[node] = _Run(Coverage().through(window, before, after), way.dense, rate)  # others fill one another's holes
+    rows, columns = [window.dilation[axis] if axis in axes else way.rates[axis] for axis in (0, 1)]
+    return _Way(way.steps + 1, way.dense + (rate == 1), (rows, columns), runs)
 
 
 def _is_filled(coverage: Coverage, rate: int) -> bool:

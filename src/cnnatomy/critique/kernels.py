@@ -42,12 +42,14 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     """A large kernel in the first layer, where three 3x3 were more accurate.
 
     Three 3x3, with half the channels between them (ResNet-C), gained ResNet-50 0.2 points. They usually have more
-    weights and MACs than the one layer, which reads few channels; of a whole network that is little. Networks to which
-    they would add more than a quarter of all MACs are left out; where the first maps set the memory or the time, one
-    layer is the better choice too. It is a matter of the device, and where none is given of those who ask for this
+    weights and MACs than the one layer, which reads few channels; of a whole network that is little. It is said of
+    stems with a stride, as theirs was, not of LeNet's 5x5 on digits. Networks to which they would add more than a
+    quarter of all MACs are left out; where the first maps set the memory or the time, one layer is the better choice
+    too. It is a matter of the device, and where none is given of those who ask for this
     rule; on an input that is small for the network, it goes with that.
     """
-    stacks = [stack for node in study.convolutions if _is_first(study, node) and (stack := _stack(study, node))]
+    stems = [node for node in study.convolutions if _is_first(study, node) and getattr(node.layer, "stride", 1) != 1]
+    stacks = [stack for node in stems if (stack := _stack(study, node))]
     if stacks:
         before, after = _macs(study, stacks)
         if 4 * (after - before) <= study.account.totals.macs:

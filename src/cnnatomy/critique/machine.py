@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from math import lcm
 
 from cnnatomy.analysis import Row
-from cnnatomy.critique.cost import BYTES, MUCH, head_of_vectors, pooled_head
-from cnnatomy.critique.rule import Case, in_bytes, rule, several
+from cnnatomy.critique.cost import BYTES, MUCH, head_of_vectors, pooled_head, severity_of_head
+from cnnatomy.critique.rule import Case, Severity, in_bytes, rule, several
 from cnnatomy.critique.study import Study, depthwise, pixels
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
@@ -26,7 +26,8 @@ def weights_read_once(study: Study) -> Iterator[Case]:
     is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
     So does a convolution on a map of one pixel. With more than half of all
     traffic in such weights, no faster arithmetic helps. Large batches reuse them; less than a MiB stays in a cache, and
-    is a matter of those who ask for this rule.
+    is a matter of those who ask for this rule, as are networks whose output has pixels, and vectorised heads that are
+    no larger than a network for digits has.
     """
     once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
     moved = sum(row.weights for row in once)
@@ -39,8 +40,10 @@ def weights_read_once(study: Study) -> Iterator[Case]:
     rest = everything - sum(study.moved[row.node] for row in once)
     head = head_of_vectors(study)
     remedy = Remedy(f"store these weights in 8 bits: {in_bytes(moved)} in place of {in_bytes(BYTES * moved)}")
+    level: Severity | None = "warning" if BYTES * moved >= MUCH and pixels(study.output.shape) == 1 else None
     if head is not None and any(row.node in head.weighted for row in once):
         remedy = pooled_head(study, head)
+        level = severity_of_head(study, head, remedy)
     yield Case(
         where=tuple(row.path for row in once),
         text=f"{in_bytes(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
@@ -56,7 +59,8 @@ def weights_read_once(study: Study) -> Iterator[Case]:
             **ridge(study),
         },
         remedy=remedy,
-        quiet=BYTES * moved < MUCH,
+        severity=level,
+        quiet=level is None,
         under=("C1", "I3"),
     )
 
@@ -161,8 +165,8 @@ def uneven_channels(study: Study) -> Iterator[Case]:
     Tensor cores compute 16-bit convolutions in eights of channels, other machines in lanes of 4 to 16 numbers: what is
     missing to the next multiple is computed all the same, or a slower kernel is taken. The channels of the image and
     the classes are given, depthwise layers are computed elsewhere; where all such layers together have less than a
-    twentieth of the MACs, they are left alone. It is a matter of the device, and where none is given of those who ask
-    for this rule.
+    twentieth of the MACs, they are left alone. It is a matter of the device, and where none is given, or they have less
+    than a million MACs, of those who ask for this rule.
     """
     given = _last_weights(study)
     found: list[Row] = []
@@ -189,7 +193,7 @@ def uneven_channels(study: Study) -> Iterator[Case]:
         f"multiple of {LANES}{such}; filled up they are {padded / macs:.3g} times the work",
         evidence={"layers": len(found), "share_of_macs": macs / total, "channels": sizes, "macs_filled_up": padded},
         remedy=_rounded_up(study, [row.node for row in found if row.node not in given]),
-        quiet=study.device is None,
+        quiet=study.device is None or macs < 1_000_000,
     )
 
 

@@ -12,13 +12,16 @@ from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.strides import fewer_stages
 from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
-from cnnatomy.edits.change import Change, Remedy, changed
+from cnnatomy.edits.change import DEAR, Change, Remedy, changed
 from cnnatomy.errors import LimitError, ShapeError
 from cnnatomy.layers import BatchNorm, Conv, MaxPool, ReLU
 from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, dimensions, pair
 
 MORE = 4
 """Convolutions that are worth adding for a larger field; with more, dilation or pooled context is what people use."""
+
+SEVERAL = 2
+"""Spatial convolutions after the last stride that make dilation worth a word to a classifier."""
 
 
 @rule("S1", "small-receptive-field", "warning", "lecture 001, 'Receptive Field Size'; Luo et al. 2016, section 2")
@@ -29,7 +32,8 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     of that size", which is the most that can matter: weights in the middle of the field count most, so the effective
     field is smaller. Where objects are given, what counts is whether they are larger. Where they are not, a warning if
     an element sees less than half of the shorter side of the input, before a global average or in a map that is
-    enlarged to what it says of each pixel; if it sees less than the whole, that is for those who ask for this rule:
+    enlarged to what it says of each pixel (fields are odd: a pixel less than half is half); if it sees less than the
+    whole, that is for those who ask for this rule:
     objects seldom fill an image, a vectorised head puts together what positions see, and networks that work on the
     texture of an image, as for super-resolution, need no more. Objects smaller than the stride of the last map can
     share a position: a warning where the output has pixels, a note for a classifier. Networks with gates, attention or
@@ -43,7 +47,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
     wanted = [n if objects is None else min(n, objects[1]) for n in whole]
     where = (study.last_map.node.path if study.last_map.node else "input",)
     if any(size < n for size, n in zip(field.size, wanted, strict=True)):
-        half = any(2 * size < min(n, *whole) for size, n in zip(field.size, whole, strict=True))
+        half = any(2 * (size + 1) < min(n, *whole) for size, n in zip(field.size, whole, strict=True))
         glimpse = objects is None and half and _needs_context(study)
         against = (
             f"the input has {dimensions(whole)}" if objects is None else f"the largest objects have {objects[1]:,}"
@@ -52,9 +56,10 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
             where=where,
             text=f"the last map sees {dimensions(field.size)} pixels; {against}",
             evidence={"field": list(field.size), "wanted": wanted},
-            remedy=[*(_sample_down_more(study, wanted) if glimpse else []), *_see_more(study, wanted)],
+            remedy=_larger(study, wanted) if glimpse or not study.downsamplings else _see_more(study, wanted),
             severity=None if glimpse or objects is not None else "note",
             quiet=objects is None and not glimpse,
+            under=("W14",) if _pointwise_is_why(study) else (),
         )
     stride = max(field.stride)
     if objects is not None and stride > objects[0]:
@@ -75,6 +80,42 @@ def _needs_context(study: Study) -> bool:
     return coarse < min(pixels(study.output.shape), pixels(study.account.input))
 
 
+def _pointwise_is_why(study: Study) -> bool:
+    """Whether half of the input would be seen if all 1x1 convolutions were 3x3."""
+    fields = study.account.fields
+    pointwise = [node for node in study.convolutions if _kernel(node) == (1, 1) and node in study.ancestors]
+    return all(
+        2 * (size + 2 * sum(fields[node.output].stride[axis] for node in pointwise)) >= study.account.input[1 + axis]
+        for axis, size in enumerate(fields[study.last_map].size)
+    )
+
+
+def _larger(study: Study, wanted: Sequence[int]) -> list[Remedy]:
+    """Ways to see half at least; to a classifier the cheap one first, and no convolutions that would outweigh the rest.
+
+    Dilation keeps the positions that a stride gives up: it is for outputs with pixels, and for several layers.
+    """
+    ways = _see_more(study, wanted)
+    if study.task != "classification":
+        return ways
+    found = _sample_down_more(study, wanted)
+    several_last = sum(
+        max(_kernel(node)) > 1 and node.output.shape[1:] == study.last_map.shape[1:] for node in study.convolutions
+    )
+    if not study.downsamplings or several_last <= SEVERAL:  # the first of them has the stride
+        ways = [way for way in ways if not way.text.startswith(_DILATE)]
+    light = DEAR * study.account.totals.parameters
+    heavy = [way for way in ways if way.after is not None and way.after.parameters > light]
+    ways = [way for way in ways if way not in heavy]
+    if found or not heavy:
+        return [*found, *ways]
+    return [Remedy(_POOLED), *(heavy if study.downsamplings else [])]
+
+
+_DILATE = "dilate the last 3x3 convolutions"
+_POOLED = "add pooled context at the last resolution: pyramid pooling, or a gate after each block"
+
+
 def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     """3x3 convolutions at the end, before a classifier of pixels or after the last map; or dilation."""
     field = study.account.fields[study.last_map]
@@ -82,10 +123,7 @@ def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     more = max(ceil((n - size) / (2 * stride)) for n, size, stride in lacking)
     size = tuple(int(size + 2 * more * stride) for size, stride in zip(field.size, field.stride, strict=True))
     if more > MORE:
-        return [
-            Remedy("dilate the last 3x3 convolutions, with rates that grow from 1: no more weights, no more MACs"),
-            Remedy("add pooled context at the last resolution: pyramid pooling, or a gate after each block"),
-        ]
+        return [Remedy(f"{_DILATE}, with rates that grow from 1: no more weights, no more MACs"), Remedy(_POOLED)]
     text = f"put {several(more, 'more 3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"
     layers = _convolutions(study, more)
     return [study.remedy(text, layers) if layers else Remedy(text)]
@@ -107,20 +145,25 @@ def _convolutions(study: Study, more: int) -> dict[Node, tuple[Layer, ...]]:
 def _sample_down_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     """A pool at the end of the first step of each stage, as many as the input has room for; and more convolutions.
 
-    What follows sees more, with fewer MACs. Where there are too few stages, the first half of the steps shares them.
+    What follows sees more, with fewer MACs. Where there are too few stages, the first half of the steps shares them, or
+    all but the last; where there are too few steps, each pool wants a convolution of its own. An input without room
+    for a stage is halved once all the same.
     """
+    side = min(study.account.input[1:])
     stages = round(log2(max(study.account.fields[study.last_map].stride)))
-    missing = (min(study.account.input[1:]) // MIN_SIDE).bit_length() - 1 - stages
-    if missing < 1 or study.task != "classification":
+    missing = max((side // MIN_SIDE).bit_length() - 1, side >= MIN_SIDE) - stages
+    if missing < 1:
         return []
     ends = _ends_of_steps(study)
     first = [next(same) for _, same in groupby(ends, lambda node: node.output.shape[1:])]
-    if len(first) >= missing:
+    shared = len(ends) // 2 if len(ends) >= 2 * missing else len(ends) - 1
+    if len(first) >= missing and shared:
         ends = first[:missing]
+    elif shared >= missing:
+        ends = [ends[i * shared // missing] for i in range(missing)]
     else:
-        ends = [ends[i * len(ends) // (2 * missing)] for i in range(missing)] if len(ends) >= 2 * missing else []
-    if not ends:
-        return []
+        times = "once more: " if missing == 1 else f"{missing} more times: each time "
+        return [Remedy(f"sample down {times}a 2x2 max pool, then a 3x3 convolution with twice the channels")]
     layers: dict[Node, tuple[Layer, ...]] = {node: (node.layer, MaxPool(2)) for node in ends}
     text = f"sample down {several(len(ends), 'more time')}, by 2x2 max pools after {' and '.join(n.path for n in ends)}"
     last = study.last_map
@@ -154,8 +197,8 @@ def _goes_on_by_element(study: Study, x: FeatureMap) -> bool:
     return reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING)
 
 
-MUCH = 0.1
-"""A share of the parameters or of the MACs that is worth a change of the design."""
+MUCH, LITTLE = 0.1, 0.01
+"""A share of the parameters or of the MACs that is worth a change of the design, and one that is worth no word."""
 
 
 @rule("S2", "unproductive-layers", "warning", "Richter et al. 2021, 'Should You Go Deeper?'")
@@ -170,7 +213,7 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     pixels. There are two usual causes, and the objection is told with them: an input smaller than what the network was
     designed for, and a long chain without shortcuts. By themselves such layers are for those who ask for this rule:
     the last ones of VGG-like networks on 32 pixels do no harm, and a note are those with less than a tenth of
-    parameters and MACs.
+    parameters and MACs; less than a hundredth is not told with a cause either.
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
@@ -196,7 +239,7 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
         remedy=(_left_out(study, marked), Remedy("put shortcuts around them, which carry small fields on")),
         severity=None if max(shares) >= MUCH else "note",
         quiet=True,
-        under=("I3", "W15"),
+        under=("I3", "W15") if max(shares) >= LITTLE else (),
     )
 
 

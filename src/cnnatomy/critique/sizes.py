@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import ceil
 
+from cnnatomy.analysis import account
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import Node
-from cnnatomy.edits.change import Remedy
+from cnnatomy.edits.change import Remedy, changed
+from cnnatomy.errors import UserError
 from cnnatomy.layers import AvgPool, Conv, DepthwiseConv, MaxPool
 from cnnatomy.layers.layer import GLOBAL, Layer, Pair, Shape, Window, dimensions
 from cnnatomy.layers.sliding import sides
@@ -26,10 +28,27 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
     little: a warning where the input or two sizes on the way do not divide and rows are dropped; a note where they
     are rounded up, or where one layer drops 3 % of its rows; else nothing but for those who ask for this rule. 28
     pixels are halved to 7 and then to 4, and networks that begin without padding have other sizes anyway: AlexNet's
-    windows fit 227 pixels exactly, Inception's 299. A stride larger than its kernel is another matter.
+    windows fit 227 pixels exactly, Inception's 299. The frames and bands of a spectrogram, one channel of unlike
+    sides, are no choice of size, nor are 10 rows of anything. A stride larger than its kernel is another matter.
     """
     if len(study.account.input) != 3:
         return
+    dropped, odd = _undivided(study)
+    if odd and _of_another_size(study) and any(map(_enlarges, study.graph.nodes)):
+        yield _odd(study, odd)
+        return
+    rounded = [node for node in odd if _rounds_up(node)]
+    cases = [_dropped(study, dropped, _seldom(study, odd))] if dropped else []
+    if rounded and all(case.quiet for case in cases):
+        cases.append(_rounded(study, rounded, _seldom(study, odd) and not _rounds_input(study, rounded)))
+    if cases:
+        yield next((case for case in cases if not case.quiet), cases[0])
+    else:
+        yield from _takes_multiples_only(study)
+
+
+def _undivided(study: Study) -> tuple[list[tuple[Node, Pair]], list[Node]]:
+    """The layers whose strides drop rows or columns, with how many, and those whose strides do not divide their map."""
     dropped: list[tuple[Node, Pair]] = []
     odd: list[Node] = []
     for node in study.downsamplings:
@@ -42,14 +61,22 @@ def undivided_sizes(study: Study) -> Iterator[Case]:
             dropped.append((node, (lost[0], lost[1])))
         if any(n % s for n, s in zip(_size(node), window.stride, strict=True)):
             odd.append(node)
-    if odd and _of_another_size(study) and any(map(_enlarges, study.graph.nodes)):
-        yield _odd(study, odd)
-    elif dropped:
-        yield _dropped(study, dropped, _seldom(study, odd))
-    elif rounded := [node for node in odd if _rounds_up(node)]:
-        yield _rounded(study, rounded, _seldom(study, odd))
-    else:
-        yield from _takes_multiples_only(study)
+    return dropped, odd
+
+
+def _rounds_input(study: Study, rounded: Sequence[Node]) -> bool:
+    """Whether the size that is rounded up first is the input's own, so that padding was meant to keep it."""
+    return any(_size(node) == study.account.input[1:] for node in rounded)
+
+
+SHORT = 16
+"""Pixels a side below which an input is no image whose size somebody chose."""
+
+
+def _given(study: Study) -> bool:
+    """Whether the size of the input is that of the data: a few rows, or one channel of frames and bands."""
+    channels, rows, columns = study.account.input
+    return min(rows, columns) < SHORT or (channels == 1 and rows != columns)
 
 
 def _rounds_up(node: Node) -> bool:
@@ -107,15 +134,38 @@ def _dropped(study: Study, dropped: Sequence[tuple[Node, Pair]], seldom: bool) -
     size = dimensions(node.inputs[0].shape[1:])
     total = len(dropped)
     shares = [n / whole for node, both in dropped for n, whole in zip(both, node.inputs[0].shape[1:], strict=True)]
+    quiet = (max(shares) < SOME and seldom) or _given(study)
+    other = _divisible_input(study) if not seldom else [] if quiet else _fitting_input(study, dropped)
     return Case(
         where=tuple(node.path for node, _ in dropped),
         text=f"{node.path} leaves {lost} of {size} unread"
         + f", as {'does' if total == 2 else 'do'} {several(total - 1, 'other layer')}" * (total > 1),
         evidence={"layers": total, "rows": rows, "columns": columns},
-        remedy=[_round_up(study, [node for node, _ in dropped]), *([] if seldom else _divisible_input(study))],
+        remedy=[_round_up(study, [node for node, _ in dropped]), *other],
         severity="note" if seldom else None,
-        quiet=max(shares) < SOME and seldom,
+        quiet=quiet,
     )
+
+
+def _fitting_input(study: Study, dropped: Sequence[tuple[Node, Pair]]) -> list[Remedy]:
+    """The input without the rows and columns that no window reads, where all windows fit then."""
+    channels, *whole = study.account.input
+    least = list(whole)
+    for axis in (0, 1):
+        at_stride: dict[int, int] = {}
+        for node, lost in dropped:
+            stride = ceil(study.account.fields[node.inputs[0]].stride[axis])
+            at_stride[stride] = max(at_stride.get(stride, 0), lost[axis])
+        least[axis] -= sum(stride * lost for stride, lost in at_stride.items())
+    size = (least[0], least[1])
+    remedy = study.remedy(f"use an input of {dimensions(size)}, which all windows fit", input=(channels, *size))
+    if remedy.change is None or any(m < (1 - CROP) * n for m, n in zip(least, whole, strict=True)):
+        return []
+    try:
+        fitting = _undivided(Study(account(changed(study.graph, remedy.change)), study.purpose))[0] == []
+    except UserError:  # it fits one size alone
+        return []
+    return [remedy] if fitting else []
 
 
 def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
@@ -132,7 +182,7 @@ def _rounded(study: Study, rounded: Sequence[Node], seldom: bool) -> Case:
         evidence={"layers": len(rounded), "sizes": [list(size) for size in first]},
         remedy=_divisible_input(study, counted=not seldom),
         severity="note",
-        quiet=seldom or not study.described,  # others chose the size for their module
+        quiet=seldom or _given(study) or not study.described,  # others chose the size for their module
     )
 
 
@@ -145,6 +195,10 @@ def _seldom(study: Study, odd: Sequence[Node]) -> bool:
 
 NEAR = 0.15
 """The part by which another input may be smaller or larger and still be called the same."""
+
+
+CROP = 0.1
+"""The part of a side that may be cropped from images without a thought."""
 
 
 def _divisible_input(study: Study, counted: bool = True) -> list[Remedy]:

@@ -219,6 +219,8 @@ class Study:
 
         None for a network whose output has pixels, or that makes a sequence of them.
         """
+        if pixels(self.output.shape) > 1:
+            return None
         for before, after in zip(self.spine, self.spine[1:], strict=False):
             if pixels(before.shape) > 1 and pixels(after.shape) == 1 and len(after.shape) in (1, 3):
                 return after.node

@@ -8,7 +8,7 @@ from math import log2
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.study import Study, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, MaxPool, ReLU
@@ -71,7 +71,7 @@ def _timid(study: Study) -> Iterator[Case]:
         where=tuple(row.path for row in large),
         text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
         evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
-        remedy=[one for one in earlier if one.after and one.after.macs <= 0.8 * macs] or general,
+        remedy=[one for one in earlier if one.after and one.after.macs <= max(0.8 * macs, macs - spent / 2)] or general,
         severity="warning",
         quiet=classifies and 5 * spent <= 2 * macs and (20 * full <= macs or pixels(shape) < 160 * 160),
         under=("I7", "I8", "S1"),
@@ -85,16 +85,24 @@ def _earlier(study: Study, large: list[Node]) -> Iterator[Remedy]:
     first, rest = large[0], large[1:]
     without: dict[Node, tuple[Layer, ...]] = {node: _without_stride(node) for node in level}
     if without and isinstance(first.layer, Conv) and first.layer.stride == 1 and min(pair(first.layer.kernel)) > 1:
-        text = f"give {first.path} a stride of 2 and take it from {level[0].path}"
+        text = f"give {first.path} a stride of 2 and {_taken(level)}"
         yield study.remedy(text, {**without, first: (first.layer.replace(stride=2),)})
     elif without and rest and (before := rest[0].inputs[0].node) is not None:
-        text = f"put a 3x3 max pool with stride 2 before {rest[0].path}, in place of the stride of {level[0].path}"
+        text = f"put a 3x3 max pool with stride 2 before {rest[0].path}, and {_taken(level)}"
         yield study.remedy(text, {**without, before: (before.layer, MaxPool(3, 2, 1))})
     if rest and isinstance(first.layer, Conv) and first.layer.groups == 1:
         width = rest[-1].output.shape[0]
         if width < first.layer.channels:
             text = f"narrow {first.path} from {first.layer.channels:,} to {width:,} channels"
             yield study.remedy(text, {first: (first.layer.replace(channels=width),)})
+
+
+def _taken(level: list[Node]) -> str:
+    """What becomes of the layers that sampled down: pools go, others lose their stride."""
+    pools = [node for node in level if isinstance(node.layer, POOLS)]
+    others = [node for node in level if node not in pools]
+    said = [f"leave out {paths(pools)}"] if pools else []
+    return " and ".join([*said, f"take the stride out of {paths(others)}"] if others else said)
 
 
 def _without_stride(node: Node) -> tuple[Layer, ...]:
