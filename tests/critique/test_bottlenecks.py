@@ -188,7 +188,7 @@ def test_a_waist_that_is_narrower_than_the_classes_too_is_one_finding() -> None:
     head = Chain(GlobalAvgPool(), Flatten(), FullyConnected(4), ReLU(), FullyConnected(64), ReLU(), FullyConnected(20))
     finding = only(narrow_waist, Network(conv(128), Chain(), head, input=(3, 8, 8)))
     assert (finding.where, finding.evidence["before"], finding.evidence["after"]) == (("head.fc1",), 128, 64)
-    assert finding.remedies[0].text.endswith("head.fc1 to 32")
+    assert finding.remedies[0].text == "widen head.fc1 to 32, half of what lies beside it"
 
 
 def test_the_squeeze_to_half_between_dense_blocks_is_not_worth_opening() -> None:
