@@ -228,6 +228,44 @@ def test_annotations_stand_on_the_line_of_the_layer(here):
     assert "norm1" in Path("nets/alex.yaml").read_text().splitlines()[int(match[1]) - 1]
 
 
+def test_what_cannot_be_read_is_an_annotation_too(here):
+    broken = "body: []\nhead: []\ntail: Conf\n"
+    Path("nets/broken.yaml").write_text(broken)
+    for names in ("nets", "nets/broken.yaml"):
+        result = run(f"critique {names} --rule S --format github", code=2)
+        (line,) = [one for one in result.stdout.splitlines() if "there is no layer" in one]
+        assert line.startswith(
+            "::error file=nets/broken.yaml,line=3,title=cannot be criticised::nets/broken.yaml, line"
+        )
+        assert "cnnatomy: nets/broken.yaml, line 3: there is no layer" in result.stderr
+    missing = run("critique missing.yaml --format github", code=2).stdout
+    assert missing.startswith("::error file=missing.yaml,line=1,title=cannot be criticised::missing.yaml: cannot read")
+    assert run("critique alexnett --format github", code=2).stdout.startswith("::error title=cannot be criticised::")
+
+
+def test_a_baseline_knows_a_network_in_every_spelling(here):
+    run("critique VGG16 LeNet5 --write-baseline known.json")
+    networks = {row["network"] for row in json.loads(Path("known.json").read_text())["findings"]}
+    assert networks == {"vgg-16", "lenet-5"}
+    for name in ("lenet-5", "LENET_5", "lenet"):
+        assert findings(f"{name} --baseline known.json") == []
+    Path("known.json").write_text(Path("known.json").read_text().replace('"lenet-5"', '"LeNet5"'))
+    assert findings("lenet-5 --baseline known.json") == []  # one that was written before
+
+
+def test_a_latency_of_a_file_without_a_device_is_told_with_file_and_key(here):
+    settings('latency = "20ms"')
+    told = run("critique lenet-5", code=2).stderr
+    assert told.startswith(f"cnnatomy: {here / 'pyproject.toml'}: tool.cnnatomy.critique: latency is one on a device")
+    run("critique lenet-5 --device t4")
+    assert "pyproject" not in run("critique lenet-5 --latency 2ms", code=2).stderr
+
+
+def test_fix_is_for_one_design_and_not_for_a_folder(here):
+    assert "--fix is for one design, nets/ is a folder" in run("critique nets/ --fix x.yaml", code=2).stderr
+    assert "--diff is for one design, nets is a folder" in run("critique nets --diff", code=2).stderr
+
+
 def test_fix_is_for_one_network(here):
     assert "--fix is for one network" in run("critique nets alexnet --fix new.yaml", code=2).stderr
     for option in ("--statistics", "--designs-only", "--baseline x.json", "--write-baseline x.json"):

@@ -13,7 +13,7 @@ from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applica
 from cnnatomy.critique.settings import Settings
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
-from cnnatomy.files import check_new, write_new, writing_to
+from cnnatomy.files import check_place, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.readers import in_catalogue, is_run, resolve
 from cnnatomy.readers.yaml import lines, listed
@@ -114,10 +114,10 @@ def reaches(findings: Iterable[Finding], severity: str) -> bool:
 
 
 def check_design(path: Path) -> None:
-    """Raises `UserError` where a design cannot be written: no YAML, or a file that is there already."""
+    """Raises `UserError` where a design cannot be written: no YAML, no folder for it, or a file that is there."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"--fix {path}: a design is written to a file that ends in .yaml")
-    check_new(path)
+    check_place(path)
 
 
 def write_design(network: Design, fixed: Fixed, path: Path, settings: str = "") -> Path:

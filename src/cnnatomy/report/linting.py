@@ -22,7 +22,7 @@ from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import of_project, settings_beside, settings_of
+from cnnatomy.report.settings import file_of, of_project, settings_beside, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")
@@ -77,7 +77,7 @@ def lint(
     """The critique of networks, files and folders; `typed` are the settings of the command line.
 
     What cannot be read is told among the errors, and the others are criticised all the same; where there is but one
-    network, it is raised.
+    network, it is raised, unless the format has a place for it.
 
     Raises:
         UserError: if there is no network, or the baseline cannot be written.
@@ -94,6 +94,7 @@ def lint(
     project = functools.cache(of_project)
     done: list[Criticised] = []
     errors: list[str] = []
+    annotations: list[str] = []
     for name in networks:
         try:
             settings = typed.over(settings_of(name, project))
@@ -102,14 +103,17 @@ def lint(
                 one = _compared(one, settings.baseline, known)
             done.append(one)
         except UserError as error:
-            if not several:
+            if not several and (format != "github" or write_baseline is not None):
                 raise
             errors.append(str(error))
+            annotations.append(workflow.failure(str(error), file_of(name)))
     remarks += _remarks(done)
     found = [finding for one in done for finding in one.findings]
     if write_baseline is not None:
         return Linted(_written(write_baseline, done, errors), remarks, list(dict.fromkeys(errors)), [])
     text = counts(done, format) if statistics else _text(done, format, several)
+    if format == "github":
+        text = "\n".join([*([text] if text else []), *dict.fromkeys(annotations)])
     return Linted(text, remarks, list(dict.fromkeys(errors)), found)
 
 
