@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ from click.testing import CliRunner, Result
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.critique import Finding, Rule
+from cnnatomy.critique import Finding, Purpose, Rule, fix
 from cnnatomy.critique.settings import chosen
 from cnnatomy.readers.yaml import listed
-from cnnatomy.report import rules, sarif
+from cnnatomy.report import fixes, rules, sarif
+from cnnatomy.report.critique import difference, write_design
 
 jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).resolve().parents[2]
@@ -280,9 +283,75 @@ def test_settings_of_a_design_survive_its_fix(here):
     Path("twice.yaml").write_text(text + said)
     run("critique twice.yaml --rule W6 --fix once.yaml")
     fixed = Path("once.yaml").read_text()
-    assert fixed.endswith(said)
+    assert "# meant" in fixed
     assert fixed.count("ReLU") == 1 + fixed.partition("input:")[0].count("ReLU")
     assert listed.read(fixed) == listed.read(text.replace("- ReLU\n- ReLU\n", "- ReLU\n"))
+
+
+TWICE = """\
+# Mine.
+input: [3, 32, 32]
+tail:   # as in the paper
+- ReLU
+- Conv: {kernel: 3, channels: 8}  # first
+- ReLU
+- ReLU   # once more
+body: []
+head:
+  LinearHead: {classes: 10}   # digits"""
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")
+@pytest.mark.parametrize("path", ["twice.yaml", "nets/of mine/twice.yaml"])
+@pytest.mark.parametrize("end", ["", "\n", "\ncritique: {ignore: [S]}  # small\n", "\nname: other\n"])
+def test_a_difference_is_one_of_the_file_which_patch_applies(here, path, end):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(TWICE + end)
+    Path("fix.diff").write_text(run(f"critique '{path}' --rule W6 --diff").stdout)
+    assert f"\n--- {path}" in Path("fix.diff").read_text()
+    subprocess.run(["patch", "-p0", "-i", "fix.diff"], check=True, capture_output=True)
+    assert Path(path).read_text() == (TWICE + end).replace("- ReLU   # once more\n", "")
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")
+def test_a_difference_of_a_whole_file_is_applied_too_and_says_that_comments_go(here):
+    text = (
+        "name: a\ninput: [3, 8, 8]\ntail: ReLU  # mine\nbody:\n- &one ReLU\n- Conv: {channels: 8, kernel: 3}\n- *one\n"
+    )
+    Path("a.yaml").write_text(f"{text}head:\n  LinearHead: {{classes: 10}}\n")
+    printed = run("critique a.yaml --rule W6 --diff").stdout
+    assert "# the whole file is written again: its comments are lost\n--- a.yaml\n+++ a.yaml\n" in printed
+    Path("fix.diff").write_text(printed)
+    subprocess.run(["patch", "-i", "fix.diff"], check=True, capture_output=True)
+    assert [node.path for node in listed.read(Path("a.yaml").read_text()).graph()][:2] == ["tail", "body.conv"]
+
+
+def test_a_fix_keeps_the_text_of_the_design(here):
+    Path("twice.yaml").write_text(f"name: twice # so far\n{TWICE}\n")
+    run("critique twice.yaml --rule W6 --fix once.yaml")
+    head, _, rest = Path("once.yaml").read_text().partition("name: ")
+    assert "name: " + rest == f"name: once # so far\n{TWICE}\n".replace("- ReLU   # once more\n", "")
+    assert head.startswith("# twice after `cnnatomy critique --fix`:\n# W6 idle-nonlinearity (safe): ")
+    listed.read(Path("once.yaml").read_text())
+
+
+def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):
+    (step,) = chosen(["N2"], [])
+    introduced = Finding(step, "note", ("tail",), "it is\nso", {})
+    network = listed.read(TWICE)
+    made = fix(network, Purpose(), chosen(["W6"], []))
+    steps = [made.steps[0]._replace(introduced=(introduced,))]
+    fixed = made._replace(steps=steps, refused=[(introduced, "it would undo what another remedy did")])
+    done = fixes.Done(fixed, network.account(), None, 0)
+    Path("twice.yaml").write_text(TWICE)
+    for text in (difference(network, done, None), difference(network, done, Path("twice.yaml"))):
+        assert "\n#   brings in note N2 bias-before-batch-norm: it is\\nso\n" in text
+        assert "\n# not applied: N2 bias-before-batch-norm: tail: it would undo what another remedy did\n---" in text
+    assert "#   brings in note N2" in write_design(network, fixed, Path("new.yaml"), Path("twice.yaml")).read_text()
+
+
+def test_where_nothing_is_applied_the_difference_is_a_comment(here):
+    assert run("critique lenet-5 --rule N4 --diff").stdout.startswith("# There is nothing that a program may apply")
 
 
 def test_each_rule_links_to_its_page(here, monkeypatch):

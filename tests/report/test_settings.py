@@ -8,7 +8,7 @@ import pytest
 
 from cnnatomy.critique.settings import Settings
 from cnnatomy.errors import UserError
-from cnnatomy.report.settings import KEYS, settings_beside, settings_of, typed
+from cnnatomy.report.settings import KEYS, settings_of, typed
 
 DESIGN = "input: [3, 32, 32]\ntail:\n  Conv: {channels: 8, kernel: 3}\nbody: ReLU\nhead:\n  LinearHead: {classes: 10}\n"
 
@@ -135,12 +135,6 @@ def test_objects_may_be_of_one_size(here):
 def test_a_table_that_is_something_else_is_none(here):
     (here / "pyproject.toml").write_text("tool = 3\n")
     assert settings_of("alexnet") == Settings()
-
-
-def test_the_settings_of_a_design_can_be_put_into_another(here):
-    name = design(here / "a.yaml", "critique:\n  ignore: [C]  # for now\n")
-    assert settings_beside(name) == "critique:\n  ignore: [C]  # for now\n"
-    assert settings_beside(design(here / "b.yaml")) == settings_beside("alexnet") == ""
 
 
 def test_what_is_typed_goes_before_all_else(here):

@@ -168,9 +168,11 @@ _CRITIQUE = (
     click.option("--rule", "only", multiple=True, metavar="RULE", help="Only these: by name, code or letter."),
     click.option("--ignore", multiple=True, metavar="RULE", help="Not these; both can be repeated."),
     click.option("--pedantic", is_flag=True, help="Say also what seldom matters."),
-    click.option("--fix", type=FILE, help="Apply what is safe, to this new .yaml file."),
+    click.option(
+        "--fix", type=FILE, help="Apply what is safe, to this new .yaml file; a design keeps its comments where it can."
+    ),
     click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more."),
-    click.option("--diff", is_flag=True, help="Print what --fix would change in the design, and write nothing."),
+    click.option("--diff", is_flag=True, help="Print what --fix would change, for `patch`; write nothing."),
     click.option(
         "--strict",
         type=click.Choice(("note", "warning", "error")),

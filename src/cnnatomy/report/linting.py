@@ -22,7 +22,7 @@ from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import file_of, of_project, settings_beside, settings_of
+from cnnatomy.report.settings import file_of, of_project, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")
@@ -236,12 +236,12 @@ def _log(done: Sequence[Criticised]) -> str:
 
 def _with_fixes(one: Criticised, file: Path, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results with what would have to be written into the file of the design, if it is as the file says it."""
-    text, uri, settings = read_text(file, MAX_DESIGN_BYTES, "the design"), sarif.uri_of(file), settings_beside(one.name)
+    text, uri = read_text(file, MAX_DESIGN_BYTES, "the design"), sarif.uri_of(file)
     design = listed.read(text, str(file))
     if design.input != one.account.input:
         return list(results)
     for finding, result in zip(one.findings, results, strict=True):
-        fixes = sarif_fixes.proposals(finding, design, one.account.graph, text, uri, settings)
+        fixes = sarif_fixes.proposals(finding, design, one.account.graph, text, uri)
         if fixes:
             result["fixes"] = fixes
     return list(results)

@@ -83,17 +83,6 @@ def of_design(file: Path) -> Settings:
     return read(record, f"{file}, line {line}: {aside.CRITIQUE}", file, in_design=True)
 
 
-def settings_beside(name: str) -> str:
-    """The lines of the design that a command line names which say its settings; empty where there are none.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    file = design_file(name)
-    text = read_text(file, MAX_DESIGN_BYTES, "the design") if file else ""
-    return aside.settings_text(text, str(file)) if aside.CRITIQUE in text else ""
-
-
 def of_project(folder: Path) -> Settings:
     """The settings of the nearest pyproject.toml, in a folder or above it, that has some.
 

@@ -43,8 +43,8 @@ def write(network: Network) -> str:
     return dump(design | {name: written(getattr(network, name)) for name in ("tail", "body", "head")})
 
 
-def dump(design: dict[str, Any]) -> str:
-    """A design as YAML."""
+def dump(design: dict[str, Any] | list[Any]) -> str:
+    """A design, or a list of its parts, as YAML."""
     return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
