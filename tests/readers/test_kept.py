@@ -39,6 +39,41 @@ critique: {ignore: [S]}  # too small for that
 """
 
 
+NAMES = """\
+tail: ReLU
+body:
+  Chain:
+    # the first
+    one:
+      Conv: {channels: 8, kernel: 3}
+    two: ReLU  # the second
+
+    three:
+    - ReLU
+    - Residual:
+        inner: Sigmoid  # mine
+        outer: ReLU
+head: ReLU  # none
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    two: ReLU  # the second\n", ""),
+        ("        outer: ReLU\n", ""),
+        ("    two: ReLU  # the second\n", "    two: Sigmoid\n"),
+        ("        outer: ReLU\n", "        outer: ReLU\n        last: ReLU\n"),
+        ("channels: 8", "channels: 16"),
+        ("      Conv: {channels: 8, kernel: 3}\n", "      Conv: {channels: 8, kernel: 3, bias: false}\n"),
+    ],
+)
+def test_parts_by_name_stay_by_name(old, new):
+    assert NAMES.count(old) == 1
+    wanted = NAMES.replace(old, new)
+    assert rewritten(NAMES, listed.read(wanted)) == (wanted, True)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -58,6 +93,7 @@ critique: {ignore: [S]}  # too small for that
         ("input: [1, 28, 28]", "input: [1, 32, 32]"),
         ("    - ReLU\n    after", "    - Conv: {channels: 8, kernel: 1}\n    - ReLU\n    after"),
         ("# two of them\n- Conv: {channels: 8, kernel: 3}\n  times: 2\n", "# two of them\n- Sigmoid\n"),
+        ("  times: 2\n", ""),
     ],
 )
 def test_only_what_changes_is_another_text(old, new):

@@ -326,7 +326,7 @@ def test_a_fix_of_sarif_makes_the_design_that_the_remedy_announces(run, tmp_path
     schema_of_sarif().validate(log)
     (result,) = log["runs"][0]["results"]
     (fixed,) = result["fixes"]
-    assert "(unsafe; " in fixed["description"]["text"]
+    assert fixed["description"]["text"].endswith(" (unsafe)")
     (change,) = fixed["artifactChanges"]
     assert change["artifactLocation"] == {"uri": "mine.yaml"}
     lines = text.splitlines(keepends=True)

@@ -306,11 +306,13 @@ head:
 @pytest.mark.parametrize("end", ["", "\n", "\ncritique: {ignore: [S]}  # small\n", "\nname: other\n"])
 def test_a_difference_is_one_of_the_file_which_patch_applies(here, path, end):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(TWICE + end)
-    Path("fix.diff").write_text(run(f"critique '{path}' --rule W6 --diff").stdout)
-    assert f"\n--- {path}" in Path("fix.diff").read_text()
-    subprocess.run(["patch", "-p0", "-i", "fix.diff"], check=True, capture_output=True)
-    assert Path(path).read_text() == (TWICE + end).replace("- ReLU   # once more\n", "")
+    for ends in ("\n", "\r\n"):
+        text = (TWICE + end).replace("\n", ends)
+        Path(path).write_text(text, newline="")
+        Path("fix.diff").write_bytes(run(f"critique '{path}' --rule W6 --diff").stdout_bytes)
+        assert f"\n--- {path}" in Path("fix.diff").read_text()
+        subprocess.run(["patch", "-p0", "--binary", "-i", "fix.diff"], check=True, capture_output=True)
+        assert Path(path).read_bytes().decode() == text.replace(f"- ReLU   # once more{ends}", "")
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")

@@ -14,7 +14,7 @@ from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applica
 from cnnatomy.critique.settings import Settings
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
-from cnnatomy.files import check_place, read_text, write_new, writing_to
+from cnnatomy.files import check_place, read_bytes, read_text, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers import design_file, in_catalogue, is_run, resolve
@@ -104,7 +104,7 @@ def difference(network: Design, done: fixes.Done, file: Path | None) -> str:
         before, after, kept = listed.write(network), listed.write(fixed.network), True
     else:
         names = [str(file)] * 2
-        before = read_text(file, MAX_DESIGN_BYTES, "the design")
+        before = read_bytes(file, MAX_DESIGN_BYTES, "the design").decode()  # with its ends of lines
         after, kept = rewritten(before, fixed.network.replace(name=listed.read(before).name))
     old, new = (list(io.StringIO(text)) for text in (before, after))
     marked = [f"{name}\t" if " " in name else name for name in names]  # `patch` reads up to the tab

@@ -64,7 +64,7 @@ def written(value: Any) -> Any:
         return value
     name = type(value).__name__
     if isinstance(value, Composition):
-        parts = _written_parts(value.parts)
+        parts = written_parts(value.parts)
         options = {
             f.name: written(getattr(value, f.name))
             for f in dataclasses.fields(typing.cast(Any, value))[1:]
@@ -79,7 +79,7 @@ def written(value: Any) -> Any:
     return {name: fields} if fields else name
 
 
-def _written_parts(parts: Iterable[Part]) -> list[Any]:
+def written_parts(parts: Iterable[Part]) -> list[Any]:
     """The parts as a list, in which equal neighbours without names become one with `times`."""
     items: list[Any] = []
     previous: Part | None = None

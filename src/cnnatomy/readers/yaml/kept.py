@@ -20,8 +20,8 @@ from cnnatomy.layers.layer import Value
 from cnnatomy.readers.yaml import aside, design, listed
 from cnnatomy.readers.yaml import source as yaml_source
 
-_ITEM = re.compile(r"( *)- +(?:&\S+ +)?")
-"""What stands on the line of an item of a list before it."""
+_ITEM = re.compile(r"( *)(?:- +(?:&\S+ +)?)?")
+"""What stands on the line of an item before it."""
 
 
 class _Edit(NamedTuple):
@@ -80,7 +80,7 @@ class _Text:
         if before.name != after.name and "name" in pairs:
             found.append(self.pair(pairs["name"], "name", after.name))
         if isinstance(before, ListedNetwork) and isinstance(after, ListedNetwork):
-            return found + self.items(pairs["nodes"][1], listed.lines_of(before), listed.lines_of(after), str)
+            return found + self.items(pairs["nodes"][1], listed.lines_of(before), listed.lines_of(after), "".join)
         if isinstance(before, Network) and isinstance(after, Network):
             for name in design.PARTS:
                 key, item = pairs[name]
@@ -88,9 +88,7 @@ class _Text:
                 try:
                     found += self.part(item, old, new)
                 except _UnlikeError:
-                    said = design.written(new)
-                    lines = f"{name}: {said}\n" if isinstance(said, str) else design.dump({name: said})
-                    found.append(_Edit(self.line_start(key), self.line_end(item), lines))
+                    found.append(_Edit(self.line_start(key), self.line_end(item), _named([Named(name, new)])))
         return found
 
     def pair(self, pair: tuple[yaml.Node, yaml.Node] | None, name: str, value: Any) -> _Edit:
@@ -145,50 +143,51 @@ class _Text:
         return found
 
     def parts(self, node: yaml.Node, before: Any, after: Any) -> list[_Edit]:
-        """Those for the parts of a composition."""
-        if not isinstance(node, yaml.SequenceNode):
+        """Those for the parts of a composition: a list, or a mapping of their names."""
+        if isinstance(node, yaml.SequenceNode):
+            return self.items(node, before.parts, after.parts, _written, self.part)
+        if not all(isinstance(part, Named) for part in after.parts):
             raise _UnlikeError
-        return self.items(node, before.parts, after.parts, _written, self.part)
+        return self.items(
+            node, before.parts, after.parts, _named, lambda item, old, new: self.part(item, old.part, new.part)
+        )
 
     def items(
         self,
         node: yaml.Node,
         before: Sequence[Any],
         after: Sequence[Any],
-        write: Callable[[Any], str],
+        write: Callable[[Sequence[Any]], str],
         inside: Callable[[yaml.Node, Any, Any], list[_Edit]] | None = None,
     ) -> list[_Edit]:
-        """Those for a list of items, each on lines of its own, some of which are said once for `times` values."""
-        if not isinstance(node, yaml.SequenceNode) or self.is_flow(node):
+        """Those for items each on lines of its own, some of which are said once for `times` values.
+
+        `write` gives the lines of values, `inside` the edits of an item for a value of the same kind.
+        """
+        if self.is_flow(node):
             raise _UnlikeError
-        nodes = [item for item in node.value for _ in range(_times(item))]
-        if len(nodes) != len(before):
+        begins_ends = node.value if isinstance(node, yaml.MappingNode) else [(item, item) for item in node.value]
+        items = [pair for pair in begins_ends for _ in range(_times(pair[1]))]
+        if len(items) != len(before):
             raise _UnlikeError
+        within = {i for i in range(1, len(items)) if items[i - 1] is items[i]}
         found = []
-        for what, first, last, start, end in _aligned(before, after):
+        for what, first, last, start, end in _joined(_aligned(before, after), within):
             if what == "equal":
                 continue
-            cut = [one for one in (first, last) if 0 < one < len(nodes) and nodes[one - 1] is nodes[one]]
-            if cut or (first == last and not nodes):  # some of the values that one item stands for
-                raise _UnlikeError
-            if what == "inside":
-                try:
-                    if inside is None:
-                        raise _UnlikeError
-                    found += inside(nodes[first], before[first], after[start])
+            if what == "inside" and inside is not None:
+                with suppress(_UnlikeError):
+                    found += inside(items[first][1], before[first], after[start])
                     continue
-                except _UnlikeError:
-                    pass
-            lines = "".join(map(write, after[start:end]))
-            near = nodes[min(first, len(nodes) - 1)]
-            indent = self.indent(near)
-            begin = self.line_start(near) if first < len(nodes) else self.line_end(near)
-            stop = self.line_end(nodes[last - 1]) if last > first else begin
-            found.append(_Edit(begin, stop, re.sub(r"^(?=.)", indent, lines, flags=re.M)))
+            lines = write(after[start:end])
+            near = items[min(first, len(items) - 1)]
+            begin = self.line_start(near[0]) if first < len(items) else self.line_end(near[1])
+            stop = self.line_end(items[last - 1][1]) if last > first else begin
+            found.append(_Edit(begin, stop, re.sub(r"^(?=.)", self.indent(near[0]), lines, flags=re.M)))
         return found
 
     def indent(self, item: yaml.Node) -> str:
-        """What stands before the dash of an item."""
+        """What stands before an item, or its dash."""
         match = _ITEM.fullmatch(self.text[self.line_start(item) : item.start_mark.index])
         if match is None:
             raise _UnlikeError
@@ -224,10 +223,16 @@ def _times(item: yaml.Node) -> int:
     return int(yaml_source.plain_value(said)) if said is not None else 1
 
 
-def _written(part: Any) -> str:
-    """A part as an item of a list."""
-    said = design.written(part)
-    return f"- {said}\n" if isinstance(said, str) else design.dump([said])
+def _written(parts: Sequence[Any]) -> str:
+    """Parts as a list."""
+    items = design.written_parts(parts)
+    return "".join(f"- {one}\n" if isinstance(one, str) else design.dump([one]) for one in items)
+
+
+def _named(parts: Sequence[Named]) -> str:
+    """Parts as a mapping of their names."""
+    items = [(part.name, design.written(part.part)) for part in parts]
+    return "".join(f"{name}: {one}\n" if isinstance(one, str) else design.dump({name: one}) for name, one in items)
 
 
 def _inline(value: Any) -> str:
@@ -241,9 +246,12 @@ def _kind(part: Any) -> Any:
     return (part.name, _kind(part.part)) if isinstance(part, Named) else type(part)
 
 
-def _aligned(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, int, int, int, int]]:
+_Opcode = tuple[str, int, int, int, int]
+
+
+def _aligned(before: Sequence[Any], after: Sequence[Any]) -> list[_Opcode]:
     """Which values became which, as `SequenceMatcher` says it; `inside` is a pair of one kind."""
-    found: list[tuple[str, int, int, int, int]] = []
+    found: list[_Opcode] = []
     for what, first, last, start, end in _opcodes(before, after):
         if what != "replace":
             found.append((what, first, last, start, end))
@@ -258,5 +266,19 @@ def _aligned(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, int
     return found
 
 
-def _opcodes(before: Sequence[Any], after: Sequence[Any]) -> Sequence[tuple[str, int, int, int, int]]:
+def _joined(opcodes: Sequence[_Opcode], within: set[int]) -> list[_Opcode]:
+    """The same so that none begins at one of the places `within` an item, of which then all values are others."""
+    found: list[_Opcode] = []
+    for what, first, last, start, end in opcodes:
+        equal = [(what, first + i, first + i + 1, start + i, start + i + 1) for i in range(last - first)]
+        for one in equal if what == "equal" else [(what, first, last, start, end)]:
+            if found and one[1] in within:
+                both = "equal" if one[0] == found[-1][0] == "equal" else "replace"
+                found[-1] = (both, found[-1][1], one[2], found[-1][3], one[4])
+            else:
+                found.append(one)
+    return found
+
+
+def _opcodes(before: Sequence[Any], after: Sequence[Any]) -> Sequence[_Opcode]:
     return SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
