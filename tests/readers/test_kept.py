@@ -133,6 +133,17 @@ def test_nodes_go_from_a_design_by_nodes():
         assert rewritten(text, listed.read(wanted)) == (wanted, True)
 
 
+def test_a_list_of_very_many_equal_parts_is_written_again():
+    body = "- Conv: {channels: 8, kernel: 3}  # mine\n- ReLU\n" * 300
+    text = f"input: [3, 8, 8]\ntail: ReLU  # kept\nbody:\n{body}head: ReLU\n"
+    after = listed.read(text.replace("body:\n", "body:\n- ReLU\n"))
+    found = rewritten(text, after)
+    assert found.kept
+    assert "# kept" in found.text
+    assert "# mine" not in found.text
+    assert listed.read(found.text) == after
+
+
 def test_where_an_anchor_would_go_the_design_is_written_again_with_its_settings():
     text = (
         "input: [3, 8, 8]\ntail: ReLU\nbody:\n- &one ReLU\n- Sigmoid\n- *one\nhead: ReLU\ncritique: {ignore: [S]} # a\n"

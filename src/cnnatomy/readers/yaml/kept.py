@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
@@ -17,6 +18,7 @@ from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Layer
 from cnnatomy.layers.layer import Value
+from cnnatomy.limits import MAX_TWINS
 from cnnatomy.readers.yaml import aside, design, listed
 from cnnatomy.readers.yaml import source as yaml_source
 
@@ -281,4 +283,7 @@ def _joined(opcodes: Sequence[_Opcode], within: set[int]) -> list[_Opcode]:
 
 
 def _opcodes(before: Sequence[Any], after: Sequence[Any]) -> Sequence[_Opcode]:
+    counts = Counter(before), Counter(after)
+    if sum(number * counts[1][one] for one, number in counts[0].items()) > MAX_TWINS:
+        raise _UnlikeError
     return SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
