@@ -62,6 +62,9 @@ MAX_SPANS = 1_024
 MAX_PIXELS_FOLLOWED = 1_000_000
 """Pixels of windows over enlarged maps that are followed to find what their elements see."""
 
+MAX_TWINS = 100_000
+"""Pairs of equal parts in two lists of which one is to become the other in the text of a design: about a second."""
+
 MAX_FIXED_LAYERS = 5_000
 """Layers of a network that `critique --fix` changes: it criticises it again after each change."""
 

@@ -211,7 +211,7 @@ def test_a_difference_is_printed_and_nothing_written(run):
     Path("two.yaml").write_text(design.write(TWICE.replace(name="two")))
     comment, *changes = run("critique", "two.yaml", "--diff").splitlines()
     assert comment == "# W6 idle-nonlinearity (safe): body.relu2; gone: body.relu2"
-    assert changes[:2] == ["--- two", "+++ two (fixed)"]
+    assert changes[:2] == ["--- two.yaml", "+++ two.yaml"]
     assert "-    times: 2" in changes
     assert [path.name for path in Path().iterdir()] == ["two.yaml"]
     assert "There is nothing that a program may apply" in run("critique", "lenet-5", "--diff")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import cnnatomy as cn
 from cnnatomy.critique import RULES, Case, Finding, Purpose, Remedy, critique, fix
 from cnnatomy.critique.rule import rule
 from cnnatomy.critique.suppression import Suppression, suppressed
@@ -65,7 +66,7 @@ def test_a_finding_accepted_at_some_of_its_places_stays_at_the_others_as_advice(
     (one,), ((there, _),), _ = suppressed([found], [suppression("body.*")])
     assert one.where == ("head.c",)
     assert one.text == "it is so (accepted at 2 of 3 places)"
-    assert one.remedies == (Remedy("halve it"),)  # no program changes what is accepted
+    assert one.remedies == (Remedy("halve it (no fix: it is one for all places together)"),)
     assert there.where == ("body.a", "body.b")
 
 
@@ -108,3 +109,33 @@ def test_what_is_accepted_is_not_fixed():
     assert "W6" in steps
     assert "W6" not in [step.finding.rule.code for step in kept.steps]
     assert "W6" not in [one.rule.code for one in kept.left]
+
+
+def biased() -> tuple[Network, Suppression]:
+    """Three convolutions with a bias before batch norm, of which the second one is to keep it."""
+    body = Chain(Conv(8, 3), BatchNorm(), ReLU(), Conv(8, 3), BatchNorm(), ReLU(), Conv(8, 3), BatchNorm(), ReLU())
+    network = Network(Conv(8, 3), body, LinearHead(10), (3, 32, 32))
+    return network, Suppression("N2", ("N2",), "body.conv2", "to compare with the paper", "x.yaml")
+
+
+def test_a_remedy_that_is_the_same_at_each_place_is_applied_at_the_others():
+    network, accepted = biased()
+    (found,) = [one for one in critique(network) if one.rule.code == "N2"]
+    (rest,) = suppressed([found], [accepted]).left
+    assert rest.where == ("body.conv1", "body.conv3")
+    before = network.account().totals.parameters
+    assert rest.remedy.after.parameters == before - 2 * 8
+    assert rest.remedy.text.endswith("(said of 3 places; it is done, and costs that, at 2)")
+    (step,) = fix(network, Purpose(), [found.rule], suppressions=[accepted]).steps
+    assert step.after.totals.parameters == before - 2 * 8
+    kept = {row.path: row.node.layer.bias for row in step.after.rows if isinstance(row.node.layer, Conv)}
+    assert kept == {"tail": True, "body.conv1": False, "body.conv2": True, "body.conv3": False}
+
+
+def test_a_remedy_for_all_places_together_is_advice_and_says_so():
+    """Global pooling takes the place of two layers: with one of them accepted, it is no remedy any more."""
+    network = cn.network("alexnet")
+    (found,) = [one for one in critique(network) if one.rule.code == "C1"]
+    (rest,) = suppressed([found], [Suppression("C1", ("C1",), "head.fc7", "meant", "x.yaml")]).left
+    assert rest.remedy.text.endswith("(no fix: it is one for all places together)")
+    assert (rest.remedy.fix, rest.remedy.change) == (None, None)

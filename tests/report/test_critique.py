@@ -25,6 +25,7 @@ from kinds import DEPTH, QUICK, others_in_full
 jsonschema = pytest.importorskip("jsonschema")
 DATA = Path(__file__).parent / "data"
 PRINTED = {name for name in QUICK if DEPTH[name] <= 75} | {"densenet-121", "nasnet-a-mobile"}
+DESIGNS = Path(__file__).parents[1] / "designs"
 READERS = Path(__file__).parents[1] / "readers" / "data"
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 EVERYTHING = Purpose("segmentation", 19, (4, 900), "t4", memory=1_000_000, latency=1e-4)
@@ -194,6 +195,23 @@ def test_strict_exits_1_on_a_severity_or_above_and_prints_all_the_same(run, stri
     run("critique", "vgg-16", *LRN, *strict)
 
 
+def test_a_rule_is_named_in_any_spelling(run):
+    for name in ("RESPONSE_NORMALISATION", "Response normalisation", "n-4"):
+        findings = json.loads(run("critique", "alexnet", "--rule", name, "--format", "json"))["findings"]
+        assert [finding["code"] for finding in findings] == ["N4"]
+    assert "N4 response-normalisation" in run("rules", "response_normalisation")
+
+
+def test_the_last_line_counts_what_fix_applies(run, tmp_path):
+    """The first remedy of two pools in a row is unsafe, the second one safe."""
+    name = DESIGNS / "f15-redundant-pool.yaml"
+    assert "(2 remedies by --fix NEW.yaml; more" in run("critique", name)
+    fixed = json.loads(run("critique", name, "--fix", tmp_path / "new.yaml", "--format", "json"))["fix"]
+    assert len(fixed["applied"]) == 2
+    unsafe = json.loads(run("critique", name, "--unsafe-fixes", "--fix", tmp_path / "b.yaml", "--format", "json"))
+    assert [step["fix"] for step in unsafe["fix"]["applied"]] == ["safe", "safe"]  # of equal cost
+
+
 def test_rules_are_chosen_by_name_or_code(run):
     findings = json.loads(run("critique", "alexnet", "--rule", "n4", "--format", "json"))["findings"]
     assert [finding["code"] for finding in findings] == ["N4"]
@@ -216,7 +234,12 @@ def test_rules_are_chosen_by_name_or_code(run):
         (("alexnet", "--task", "guessing"), "is not one of"),
         (("alexnet", "--strict", "fatal"), "is not one of"),
         (("alexnet", "--fix", "there.json"), "a design is written to a file that ends in .yaml"),
-        (("alexnet", "--unsafe-fixes", "--fix", "no/such/folder.yaml"), "cannot write"),
+        (("alexnet", "--unsafe-fixes", "--fix", "no/such/folder.yaml"), "there is no folder no/such"),
+        (("lenet-5", "--rule", "N4", "--fix", "nowhere/a.yaml"), "there is no folder nowhere"),
+        (("alexnet", "--fix", " "), "expected the name of a file, got an empty one"),
+        (("alexnet", "--baseline", ""), "expected the name of a file, got an empty one"),
+        (("alexnet", "--write-baseline", ""), "expected the name of a file, got an empty one"),
+        *[(("alexnet", "--diff", "--format", kind), f"is not {kind}") for kind in ("json", "sarif", "github")],
         (("missing.yaml",), "cannot read the design"),
     ],
 )
@@ -303,7 +326,7 @@ def test_a_fix_of_sarif_makes_the_design_that_the_remedy_announces(run, tmp_path
     schema_of_sarif().validate(log)
     (result,) = log["runs"][0]["results"]
     (fixed,) = result["fixes"]
-    assert "(unsafe; " in fixed["description"]["text"]
+    assert fixed["description"]["text"].endswith(" (unsafe)")
     (change,) = fixed["artifactChanges"]
     assert change["artifactLocation"] == {"uri": "mine.yaml"}
     lines = text.splitlines(keepends=True)

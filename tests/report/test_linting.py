@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ from click.testing import CliRunner, Result
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.critique import Finding, Rule
+from cnnatomy.critique import Finding, Purpose, Rule, fix
 from cnnatomy.critique.settings import chosen
 from cnnatomy.readers.yaml import listed
-from cnnatomy.report import rules, sarif
+from cnnatomy.report import fixes, rules, sarif
+from cnnatomy.report.critique import difference, write_design
 
 jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,6 +231,44 @@ def test_annotations_stand_on_the_line_of_the_layer(here):
     assert "norm1" in Path("nets/alex.yaml").read_text().splitlines()[int(match[1]) - 1]
 
 
+def test_what_cannot_be_read_is_an_annotation_too(here):
+    broken = "body: []\nhead: []\ntail: Conf\n"
+    Path("nets/broken.yaml").write_text(broken)
+    for names in ("nets", "nets/broken.yaml"):
+        result = run(f"critique {names} --rule S --format github", code=2)
+        (line,) = [one for one in result.stdout.splitlines() if "there is no layer" in one]
+        assert line.startswith(
+            "::error file=nets/broken.yaml,line=3,title=cannot be criticised::nets/broken.yaml, line"
+        )
+        assert "cnnatomy: nets/broken.yaml, line 3: there is no layer" in result.stderr
+    missing = run("critique missing.yaml --format github", code=2).stdout
+    assert missing.startswith("::error file=missing.yaml,line=1,title=cannot be criticised::missing.yaml: cannot read")
+    assert run("critique alexnett --format github", code=2).stdout.startswith("::error title=cannot be criticised::")
+
+
+def test_a_baseline_knows_a_network_in_every_spelling(here):
+    run("critique VGG16 LeNet5 --write-baseline known.json")
+    networks = {row["network"] for row in json.loads(Path("known.json").read_text())["findings"]}
+    assert networks == {"vgg-16", "lenet-5"}
+    for name in ("lenet-5", "LENET_5", "lenet"):
+        assert findings(f"{name} --baseline known.json") == []
+    Path("known.json").write_text(Path("known.json").read_text().replace('"lenet-5"', '"LeNet5"'))
+    assert findings("lenet-5 --baseline known.json") == []  # one that was written before
+
+
+def test_a_latency_of_a_file_without_a_device_is_told_with_file_and_key(here):
+    settings('latency = "20ms"')
+    told = run("critique lenet-5", code=2).stderr
+    assert told.startswith(f"cnnatomy: {here / 'pyproject.toml'}: tool.cnnatomy.critique: latency is one on a device")
+    run("critique lenet-5 --device t4")
+    assert "pyproject" not in run("critique lenet-5 --latency 2ms", code=2).stderr
+
+
+def test_fix_is_for_one_design_and_not_for_a_folder(here):
+    assert "--fix is for one design, nets/ is a folder" in run("critique nets/ --fix x.yaml", code=2).stderr
+    assert "--diff is for one design, nets is a folder" in run("critique nets --diff", code=2).stderr
+
+
 def test_fix_is_for_one_network(here):
     assert "--fix is for one network" in run("critique nets alexnet --fix new.yaml", code=2).stderr
     for option in ("--statistics", "--designs-only", "--baseline x.json", "--write-baseline x.json"):
@@ -242,9 +283,77 @@ def test_settings_of_a_design_survive_its_fix(here):
     Path("twice.yaml").write_text(text + said)
     run("critique twice.yaml --rule W6 --fix once.yaml")
     fixed = Path("once.yaml").read_text()
-    assert fixed.endswith(said)
+    assert "# meant" in fixed
     assert fixed.count("ReLU") == 1 + fixed.partition("input:")[0].count("ReLU")
     assert listed.read(fixed) == listed.read(text.replace("- ReLU\n- ReLU\n", "- ReLU\n"))
+
+
+TWICE = """\
+# Mine.
+input: [3, 32, 32]
+tail:   # as in the paper
+- ReLU
+- Conv: {kernel: 3, channels: 8}  # first
+- ReLU
+- ReLU   # once more
+body: []
+head:
+  LinearHead: {classes: 10}   # digits"""
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")
+@pytest.mark.parametrize("path", ["twice.yaml", "nets/of mine/twice.yaml"])
+@pytest.mark.parametrize("end", ["", "\n", "\ncritique: {ignore: [S]}  # small\n", "\nname: other\n"])
+def test_a_difference_is_one_of_the_file_which_patch_applies(here, path, end):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    for ends in ("\n", "\r\n"):
+        text = (TWICE + end).replace("\n", ends)
+        Path(path).write_text(text, newline="")
+        Path("fix.diff").write_bytes(run(f"critique '{path}' --rule W6 --diff").stdout_bytes)
+        assert f"\n--- {path}" in Path("fix.diff").read_text()
+        subprocess.run(["patch", "-p0", "--binary", "-i", "fix.diff"], check=True, capture_output=True)
+        assert Path(path).read_bytes().decode() == text.replace(f"- ReLU   # once more{ends}", "")
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")
+def test_a_difference_of_a_whole_file_is_applied_too_and_says_that_comments_go(here):
+    text = (
+        "name: a\ninput: [3, 8, 8]\ntail: ReLU  # mine\nbody:\n- &one ReLU\n- Conv: {channels: 8, kernel: 3}\n- *one\n"
+    )
+    Path("a.yaml").write_text(f"{text}head:\n  LinearHead: {{classes: 10}}\n")
+    printed = run("critique a.yaml --rule W6 --diff").stdout
+    assert "# the whole file is written again: its comments are lost\n--- a.yaml\n+++ a.yaml\n" in printed
+    Path("fix.diff").write_text(printed)
+    subprocess.run(["patch", "-i", "fix.diff"], check=True, capture_output=True)
+    assert [node.path for node in listed.read(Path("a.yaml").read_text()).graph()][:2] == ["tail", "body.conv"]
+
+
+def test_a_fix_keeps_the_text_of_the_design(here):
+    Path("twice.yaml").write_text(f"name: twice # so far\n{TWICE}\n")
+    run("critique twice.yaml --rule W6 --fix once.yaml")
+    head, _, rest = Path("once.yaml").read_text().partition("name: ")
+    assert "name: " + rest == f"name: once # so far\n{TWICE}\n".replace("- ReLU   # once more\n", "")
+    assert head.startswith("# twice after `cnnatomy critique --fix`:\n# W6 idle-nonlinearity (safe): ")
+    listed.read(Path("once.yaml").read_text())
+
+
+def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):
+    (step,) = chosen(["N2"], [])
+    introduced = Finding(step, "note", ("tail",), "it is\nso", {})
+    network = listed.read(TWICE)
+    made = fix(network, Purpose(), chosen(["W6"], []))
+    steps = [made.steps[0]._replace(introduced=(introduced,))]
+    fixed = made._replace(steps=steps, refused=[(introduced, "it would undo what another remedy did")])
+    done = fixes.Done(fixed, network.account(), None, 0)
+    Path("twice.yaml").write_text(TWICE)
+    for text in (difference(network, done, None), difference(network, done, Path("twice.yaml"))):
+        assert "\n#   brings in note N2 bias-before-batch-norm: it is\\nso\n" in text
+        assert "\n# not applied: N2 bias-before-batch-norm: tail: it would undo what another remedy did\n---" in text
+    assert "#   brings in note N2" in write_design(network, fixed, Path("new.yaml"), Path("twice.yaml")).read_text()
+
+
+def test_where_nothing_is_applied_the_difference_is_a_comment(here):
+    assert run("critique lenet-5 --rule N4 --diff").stdout.startswith("# There is nothing that a program may apply")
 
 
 def test_each_rule_links_to_its_page(here, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cnnatomy.readers.yaml import listed
@@ -45,6 +47,14 @@ def test_warnings_and_notes_are_not_said(said):
 )
 def test_what_the_settings_ignore_or_accept_is_not_said(said, settings):
     assert said(f"{SOFTMAX}critique:\n  {settings}\n") == []
+
+
+def test_what_the_baseline_of_the_project_has_is_not_said(said, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.cnnatomy.critique]\nbaseline = 'known.json'\n")
+    assert "cannot read the baseline" in said(SOFTMAX)[0]
+    row = {"network": "mine.yaml", "rule": "W7", "where": "head.softmax", "places": 1, "severity": "error"}
+    (tmp_path / "known.json").write_text(json.dumps({"baseline": 1, "findings": [row]}))
+    assert said(SOFTMAX) == []
 
 
 def test_wrong_settings_are_told_and_stop_nothing(said):

@@ -8,7 +8,7 @@ import pytest
 
 from cnnatomy.critique.settings import Settings
 from cnnatomy.errors import UserError
-from cnnatomy.report.settings import KEYS, settings_beside, settings_of, typed
+from cnnatomy.report.settings import KEYS, settings_of, typed
 
 DESIGN = "input: [3, 32, 32]\ntail:\n  Conv: {channels: 8, kernel: 3}\nbody: ReLU\nhead:\n  LinearHead: {classes: 10}\n"
 
@@ -88,6 +88,7 @@ def test_a_latency_may_stand_where_its_device_does_not(here):
         ('memory = "8"', "memory: '8': not a size"),
         ('latency = "20"', "latency: '20' is not a time"),
         ('device = "t5"', "there is no device 't5'"),
+        ('baseline = ""', "baseline: expected the name of a file, got an empty one"),
         ('task = "guessing"', "task: expected classification or segmentation or detection"),
         ("[[tool.cnnatomy.critique.suppress]]\nrule = 'C1'", "suppress 1: it needs a reason"),
         ("[[tool.cnnatomy.critique.suppress]]\nrule = 'C1'\nreason = ' '", "suppress 1: it needs a reason"),
@@ -119,15 +120,21 @@ def test_a_broken_project_is_told(here, text):
         settings_of("alexnet")
 
 
+@pytest.mark.parametrize("inside", ["", "[tool.cnnatomy.critique]\n"])
+def test_a_table_beside_that_of_the_critique_is_told_with_the_nearest(here, inside):
+    (here / "pyproject.toml").write_text(f"{inside}[tool.cnnatomy.critic]\nignore = ['C']\n")
+    with pytest.raises(UserError, match=r"tool.cnnatomy has no table 'critic'. Did you mean critique\?"):
+        settings_of("alexnet")
+
+
+def test_objects_may_be_of_one_size(here):
+    project(here, 'objects = "24"')
+    assert settings_of("alexnet").objects == (24, 24)
+
+
 def test_a_table_that_is_something_else_is_none(here):
     (here / "pyproject.toml").write_text("tool = 3\n")
     assert settings_of("alexnet") == Settings()
-
-
-def test_the_settings_of_a_design_can_be_put_into_another(here):
-    name = design(here / "a.yaml", "critique:\n  ignore: [C]  # for now\n")
-    assert settings_beside(name) == "critique:\n  ignore: [C]  # for now\n"
-    assert settings_beside(design(here / "b.yaml")) == settings_beside("alexnet") == ""
 
 
 def test_what_is_typed_goes_before_all_else(here):
@@ -139,4 +146,4 @@ def test_what_is_typed_goes_before_all_else(here):
 
 
 def test_every_key_is_a_setting():
-    assert set(KEYS) == set(Settings.__dataclass_fields__)
+    assert set(KEYS) == set(Settings.__dataclass_fields__) - {"sources"}

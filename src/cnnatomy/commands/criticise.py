@@ -51,6 +51,7 @@ def critique(
     cnnatomy critique my.yaml --fix better.yaml
     cnnatomy critique alexnet --unsafe-fixes --diff
     """
+    from cnnatomy.readers.folders import is_folder
     from cnnatomy.report import linting
     from cnnatomy.report.critique import reaches, review
     from cnnatomy.report.settings import typed
@@ -59,11 +60,16 @@ def critique(
     if unsafe_fixes and fix is None and not diff:
         raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
     if fix is not None or diff:
+        option = "--diff" if diff else "--fix"
         if len(networks) > 1:
-            raise UserError(f"--fix is for one network, got {len(networks)}: fix one after the other")
+            raise UserError(f"{option} is for one network, got {len(networks)}: fix one after the other")
+        if is_folder(networks[0]):
+            raise UserError(f"{option} is for one design, {networks[0]} is a folder")
         if statistics or designs_only or write_baseline or asked.baseline:
             others = "--statistics, --designs-only, --baseline and --write-baseline"
-            raise UserError(f"--fix looks at all of one network: leave out {others}")
+            raise UserError(f"{option} looks at all of one network: leave out {others}")
+        if diff and format != "table":
+            raise UserError(f"--diff prints the difference of two texts, which is not {format}: leave out --format")
         text, findings = review(
             networks[0], asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format
         )

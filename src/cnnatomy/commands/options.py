@@ -68,8 +68,20 @@ class TimeType(click.ParamType[float]):
         return found
 
 
+class FileType(click.ParamType[Path]):
+    """The name of a file, which is not empty."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            self.fail("expected the name of a file, got an empty one", param, ctx)
+        return Path(value)
+
+
 SHAPE = ShapeType()
 SIDES = SidesType()
+FILE = FileType()
 SECONDS = TimeType(plain.SECONDS, "s, ms or us, such as 20ms")
 DURATION = TimeType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}, "s, m, h or d, such as 20m")
 network_argument = click.argument("network")
@@ -147,16 +159,20 @@ def report_format_option(*others: str) -> Callable[[Any], Any]:
 _TASKS = ("classification", "segmentation", "detection")
 _CRITIQUE = (
     click.option("--task", type=click.Choice(_TASKS), help="What it is for.  [default: by its output]"),
-    click.option("--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels, such as 24:400."),
+    click.option(
+        "--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels: 24:400, or 24 for one size."
+    ),
     click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated)."),
     click.option("--memory", help="What there is at inference, such as 8GiB."),
     click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
     click.option("--rule", "only", multiple=True, metavar="RULE", help="Only these: by name, code or letter."),
     click.option("--ignore", multiple=True, metavar="RULE", help="Not these; both can be repeated."),
     click.option("--pedantic", is_flag=True, help="Say also what seldom matters."),
-    click.option("--fix", type=click.Path(path_type=Path), help="Apply what is safe, to this new .yaml file."),
+    click.option(
+        "--fix", type=FILE, help="Apply what is safe, to this new .yaml file; a design keeps its comments where it can."
+    ),
     click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more."),
-    click.option("--diff", is_flag=True, help="Print what --fix would change in the design, and write nothing."),
+    click.option("--diff", is_flag=True, help="Print what --fix would change, for `patch`; write nothing."),
     click.option(
         "--strict",
         type=click.Choice(("note", "warning", "error")),
@@ -167,8 +183,8 @@ _CRITIQUE = (
     report_format_option("json", "markdown", "sarif", "github"),
 )
 _LINT = (
-    click.option("--baseline", type=click.Path(path_type=Path), help="Say only what this file has not."),
-    click.option("--write-baseline", type=click.Path(path_type=Path), help="Keep all findings in this file."),
+    click.option("--baseline", type=FILE, help="Say only what this file has not."),
+    click.option("--write-baseline", type=FILE, help="Keep all findings in this file."),
     click.option("--statistics", is_flag=True, help="How often each rule objects, in place of the findings."),
     click.option("--designs-only", is_flag=True, help="Pass over YAML files that are no designs."),
 )

@@ -127,13 +127,20 @@ def fix(
 
 
 def applicable(findings: Sequence[Finding], unsafe: bool) -> list[tuple[Finding, Remedy]]:
-    """The findings that a program may remedy, with the remedy; unsafe ones of causes alone, not of consequences."""
+    """The findings that a program may remedy, with the remedy; unsafe ones of causes alone, not of consequences.
+
+    A safe remedy goes before an unsafe one that stands before it, unless it leaves the network dearer.
+    """
     found = []
     for finding in flat(findings):
         allowed = ("safe", "unsafe") if unsafe and any(finding is top for top in findings) else ("safe",)
-        remedy = next((one for one in finding.remedies if one.change and one.fix in allowed), None)
-        if remedy is not None:
-            found.append((finding, remedy))
+        ready = [one for one in finding.remedies if one.change and one.fix in allowed]
+        if not ready:
+            continue
+        first = ready[0]
+        safe = next((one for one in ready if one.fix == "safe"), first)
+        dearer = safe.after and first.after and any(a > b for a, b in zip(safe.after, first.after, strict=True))
+        found.append((finding, first if dearer else safe))
     return found
 
 

@@ -154,6 +154,7 @@ def pointwise_run(study: Study) -> Iterator[Case]:
                 {node: (DepthwiseConv(3, padding=1, bias=False), node.layer) for node in middle},
             ),
         ],
+        under=("S1",),
     )
 
 

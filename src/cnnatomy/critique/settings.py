@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ class Settings:
         task: see `Purpose`, as for classes, objects, device, memory (bytes) and latency (seconds).
         suppress: findings that are accepted, each with its reason.
         baseline: the file of findings that are known.
+        sources: file and key of what a file says, by field, for messages.
     """
 
     select: tuple[str, ...] = ()
@@ -40,16 +42,17 @@ class Settings:
     latency: float | None = None
     suppress: tuple[Suppression, ...] = ()
     baseline: Path | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def over(self, base: Settings) -> Self:
         """These settings, and those of `base` where these say nothing.
 
         A selection does away with what `base` ignores; what is ignored or suppressed otherwise adds to it.
         """
-        values: dict[str, Any] = {
-            field.name: getattr(base if getattr(self, field.name) in (None, ()) else self, field.name)
-            for field in fields(self)
-        }
+        names = [one.name for one in fields(self) if one.name != "sources"]
+        saying = {name: base if getattr(self, name) in (None, ()) else self for name in names}
+        values: dict[str, Any] = {name: getattr(one, name) for name, one in saying.items()}
+        values["sources"] = {name: one.sources[name] for name, one in saying.items() if name in one.sources}
         values["ignore"] = self.ignore if self.select else base.ignore + self.ignore
         values["suppress"] = base.suppress + self.suppress
         return type(self)(**values)
@@ -66,8 +69,11 @@ class Settings:
         """What the networks are for, whether they are to be trained or have been.
 
         Raises:
-            UserError: as `Purpose` does.
+            UserError: as `Purpose` does; with file and key, if a file gives a latency and nothing a device.
         """
+        if self.latency is not None and self.device is None and "latency" in self.sources:
+            source = self.sources["latency"]
+            raise UserError(f"{source} is one on a device: set `device` there, too, or give --device")
         named = {field.name for field in fields(Purpose)} - {"trained"}
         return Purpose(trained=trained, **{name: getattr(self, name) for name in named})
 
@@ -89,12 +95,17 @@ def chosen(selected: Iterable[str], ignored: Iterable[str]) -> list[Rule]:
 
 def _rank(rule: Rule, names: Iterable[str]) -> int:
     """2 where a rule is named, 1 where its letter is, else 0."""
-    ranks = {rule.name: 2, rule.code.lower(): 2, rule.code[0].lower(): 1}
-    return max((ranks.get(name.lower(), 0) for name in names), default=0)
+    ranks = {_key(rule.name): 2, _key(rule.code): 2, _key(rule.code[0]): 1}
+    return max((ranks.get(_key(name), 0) for name in names), default=0)
+
+
+def _key(name: str) -> str:
+    """Case and separators do not matter, as in names of networks: `SOFTMAX_BEFORE_LOSS` is softmax-before-loss."""
+    return re.sub(r"[-_. ]", "", name.lower())
 
 
 def find(name: str) -> list[Rule]:
-    """The rule of this name or code, in any case, or all rules of a letter.
+    """The rule of this name or code, in any spelling of `_key`, or all rules of a letter.
 
     Raises:
         UserError: naming the nearest, if there is none.

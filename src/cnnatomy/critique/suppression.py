@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from cnnatomy.analysis import account
 from cnnatomy.critique.rule import Finding
-from cnnatomy.edits.change import Remedy
+from cnnatomy.design.graph import Node
+from cnnatomy.edits.change import Change, Remedy, cost_after
+from cnnatomy.errors import UserError
 
 EVERYWHERE = "*"
 
@@ -56,7 +59,8 @@ def suppressed(findings: Sequence[Finding], suppressions: Iterable[Suppression])
     """What is left of findings where these suppressions hold.
 
     With a cause its consequences are accepted. Where a finding is accepted at some of its places, it stays at the
-    others, and its remedies are advice: no program applies them to all.
+    others. A remedy that does the same thing at each place is then one for the others alone, counted again; all others
+    are advice, which no program applies.
     """
     every = list(suppressions)
     accepted: list[tuple[Finding, Suppression]] = []
@@ -81,5 +85,36 @@ def _rest(
         yield finding._replace(consequences=consequences)
     elif open_places:
         text = f"{finding.text} (accepted at {len(by_place) - len(open_places)} of {len(by_place)} places)"
-        advice = tuple(Remedy(remedy.text) for remedy in finding.remedies)
-        yield finding._replace(where=open_places, text=text, remedies=advice, consequences=consequences)
+        remedies = tuple(_at(remedy, finding.where, open_places) for remedy in finding.remedies)
+        yield finding._replace(where=open_places, text=text, remedies=remedies, consequences=consequences)
+
+
+def _at(remedy: Remedy, where: Sequence[str], open_places: Sequence[str]) -> Remedy:
+    """A remedy for all these places as one for some of them; as advice where it cannot be divided."""
+    if remedy.change is None:
+        return remedy._replace(after=None)
+    places = _by_place(remedy.change, where)
+    if places is None:
+        return Remedy(remedy.text + (" (no fix: it is one for all places together)" if remedy.fix else ""))
+    change = Change({node: layers for node, layers in remedy.change.layers.items() if places[node] in open_places})
+    try:
+        after = cost_after(account(next(iter(change.layers)).output.graph), change)
+    except UserError:  # what is left would not fit
+        return Remedy(remedy.text + (" (no fix: it does not fit at the other places alone)" if remedy.fix else ""))
+    text = f"{remedy.text} (said of {len(where)} places; it is done, and costs that, at {len(open_places)})"
+    return remedy._replace(text=text, change=change, after=after)
+
+
+def _by_place(change: Change, where: Sequence[str]) -> dict[Node, str] | None:
+    """Of which place each node of a change is; None where that is not the same thing at each place, or it does more.
+
+    What is dropped goes with all that reads it, and so as a whole.
+    """
+
+    def place(path: str) -> str:
+        return max((one for one in where if path == one or path.startswith(f"{one}.")), default="", key=len)
+
+    places = {node: place(node.path) for node in change.layers}
+    alike = len({tuple(map(type, layers)) for layers in change.layers.values()}) == 1
+    each = set(places.values()) == set(where)
+    return places if alike and each and not change.dropped and change.input is None else None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnnatomy import catalogue
 from cnnatomy.critique import SEVERITIES, Finding, flat
 from cnnatomy.errors import UserError
 from cnnatomy.files import read_text, write_json, writing_to
@@ -51,11 +52,16 @@ class Compared(NamedTuple):
 
 
 def network_key(name: str, baseline: Path) -> str:
-    """What a network is called in a baseline: alike from whichever folder the command runs in."""
+    """What a network is called in a baseline: alike from whichever folder the command runs in, in every spelling."""
     file = file_of(name)
     if file is None:
-        return name
+        return _catalogued(name)
     return Path(os.path.relpath(os.path.realpath(file), os.path.realpath(baseline.parent))).as_posix()
+
+
+def _catalogued(name: str) -> str:
+    """The name that the catalogue itself has for a network of it; others stay as they are."""
+    return catalogue.find(name).name if catalogue.knows(name) else name
 
 
 def compared(findings: Sequence[Finding], known: Iterable[KnownFinding], asked: Iterable[str]) -> Compared:
@@ -115,7 +121,7 @@ def read(path: Path) -> dict[str, list[KnownFinding]]:
         raise UserError(f"{path} is no baseline, which `--write-baseline` writes: {reason}") from None
     by_network: dict[str, list[KnownFinding]] = {}
     for one in found:
-        by_network.setdefault(one.network, []).append(one)
+        by_network.setdefault(_catalogued(one.network), []).append(one)
     return by_network
 
 

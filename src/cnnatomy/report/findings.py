@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from cnnatomy.analysis import Account
-from cnnatomy.critique import SEVERITIES, Finding, Purpose, Rule, critique
+from cnnatomy.critique import SEVERITIES, Finding, Purpose, Rule, applicable, critique
 from cnnatomy.edits.change import Cost, Remedy
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.report.tables import paragraphs, short, terminal_width
@@ -146,11 +146,11 @@ def title(account: Account) -> str:
 def _last_line(findings: Sequence[Finding]) -> str:
     if not findings:
         return summary(findings)
-    fixes: Counter[str] = Counter(one.fix or "" for finding in findings for one in finding.remedies[:1])
+    safe, every = (len(applicable(findings, unsafe)) for unsafe in (False, True))
     ready = [
-        f"{fixes[kind]} remed{'y' if fixes[kind] == 1 else 'ies'} by --fix NEW.yaml{option}"
-        for kind, option in (("safe", ""), ("unsafe", " --unsafe-fixes"))
-        if fixes[kind]
+        f"{number} remed{'y' if number == 1 else 'ies'} by --fix NEW.yaml{option}"
+        for number, option in ((safe, ""), (every - safe, " --unsafe-fixes"))
+        if number
     ]
     return f"{summary(findings)} ({'; '.join([*ready, 'more about a rule: cnnatomy rules NAME'])})"
 

@@ -22,7 +22,7 @@ from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import of_project, settings_beside, settings_of
+from cnnatomy.report.settings import file_of, of_project, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")
@@ -77,7 +77,7 @@ def lint(
     """The critique of networks, files and folders; `typed` are the settings of the command line.
 
     What cannot be read is told among the errors, and the others are criticised all the same; where there is but one
-    network, it is raised.
+    network, it is raised, unless the format has a place for it.
 
     Raises:
         UserError: if there is no network, or the baseline cannot be written.
@@ -94,6 +94,7 @@ def lint(
     project = functools.cache(of_project)
     done: list[Criticised] = []
     errors: list[str] = []
+    annotations: list[str] = []
     for name in networks:
         try:
             settings = typed.over(settings_of(name, project))
@@ -102,14 +103,17 @@ def lint(
                 one = _compared(one, settings.baseline, known)
             done.append(one)
         except UserError as error:
-            if not several:
+            if not several and (format != "github" or write_baseline is not None):
                 raise
             errors.append(str(error))
+            annotations.append(workflow.failure(str(error), file_of(name)))
     remarks += _remarks(done)
     found = [finding for one in done for finding in one.findings]
     if write_baseline is not None:
         return Linted(_written(write_baseline, done, errors), remarks, list(dict.fromkeys(errors)), [])
     text = counts(done, format) if statistics else _text(done, format, several)
+    if format == "github":
+        text = "\n".join([*([text] if text else []), *dict.fromkeys(annotations)])
     return Linted(text, remarks, list(dict.fromkeys(errors)), found)
 
 
@@ -232,12 +236,12 @@ def _log(done: Sequence[Criticised]) -> str:
 
 def _with_fixes(one: Criticised, file: Path, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results with what would have to be written into the file of the design, if it is as the file says it."""
-    text, uri, settings = read_text(file, MAX_DESIGN_BYTES, "the design"), sarif.uri_of(file), settings_beside(one.name)
+    text, uri = read_text(file, MAX_DESIGN_BYTES, "the design"), sarif.uri_of(file)
     design = listed.read(text, str(file))
     if design.input != one.account.input:
         return list(results)
     for finding, result in zip(one.findings, results, strict=True):
-        fixes = sarif_fixes.proposals(finding, design, one.account.graph, text, uri, settings)
+        fixes = sarif_fixes.proposals(finding, design, one.account.graph, text, uri)
         if fixes:
             result["fixes"] = fixes
     return list(results)

@@ -11,6 +11,7 @@ from cnnatomy.critique.suppression import suppressed
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, counted, printable
 from cnnatomy.layers.layer import Shape
+from cnnatomy.report import baseline
 from cnnatomy.report.settings import settings_of
 
 MAX_LINES = 10
@@ -23,13 +24,17 @@ def before_training(
 
     `name` is what the command line calls it, `trained` what is left of it for this training: the loss may compute its
     end. `run` is the folder of the training, where `name` is a file with the design inside it, which the critique does
-    not read. What the settings of its file accept or ignore is not said. Settings that are wrong are told, and stop
-    nothing.
+    not read. What its settings accept or ignore, and what their baseline has, is not said. Settings that are wrong are
+    told, and stop nothing.
     """
     try:
         settings = Settings(classes=classes or None).over(settings_of(name))
         found = critique(account(design.graph(input), design.name), settings.purpose(), settings.rules())
-        errors = [one for one in suppressed(found, settings.suppress).left if one.severity == "error"]
+        left = suppressed(found, settings.suppress).left
+        if settings.baseline is not None:
+            known = baseline.read(settings.baseline).get(baseline.network_key(name, settings.baseline), [])
+            left = baseline.compared(left, known, [rule.code for rule in settings.rules()]).new
+        errors = [one for one in left if one.severity == "error"]
     except UserError as error:
         return [f"critique: {error}"]
     if not errors:

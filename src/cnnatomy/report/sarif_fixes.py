@@ -11,10 +11,10 @@ from cnnatomy.critique import Finding
 from cnnatomy.design import Design, Graph
 from cnnatomy.edits.redesign import redesign
 from cnnatomy.errors import UserError
-from cnnatomy.readers.yaml import listed
+from cnnatomy.readers.yaml.kept import rewritten
 
 
-def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: str, settings: str) -> list[Any]:
+def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: str) -> list[Any]:
     """The remedies of a finding that a program can apply to the file of a design, each as a fix.
 
     Args:
@@ -23,15 +23,15 @@ def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: st
         graph: of the design.
         text: of the file.
         uri: how the log names the file.
-        settings: what stands in the file beside the design, to be kept.
     """
     found = []
     for remedy in finding.remedies:
         if remedy.fix is None or remedy.change is None:
             continue
         with suppress(UserError):  # what it gives cannot be said in a design of this form
-            after = listed.write(redesign(design, graph, remedy.change)) + settings
-            found.append(fix(text, after, uri, f"{remedy.text} ({remedy.fix}; the whole file is rewritten)"))
+            after, kept = rewritten(text, redesign(design, graph, remedy.change))
+            lost = "" if kept else "; the whole file is written again, without its comments"
+            found.append(fix(text, after, uri, f"{remedy.text} ({remedy.fix}{lost})"))
     return found
 
 

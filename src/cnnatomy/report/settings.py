@@ -83,22 +83,11 @@ def of_design(file: Path) -> Settings:
     return read(record, f"{file}, line {line}: {aside.CRITIQUE}", file, in_design=True)
 
 
-def settings_beside(name: str) -> str:
-    """The lines of the design that a command line names which say its settings; empty where there are none.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    file = design_file(name)
-    text = read_text(file, MAX_DESIGN_BYTES, "the design") if file else ""
-    return aside.settings_text(text, str(file)) if aside.CRITIQUE in text else ""
-
-
 def of_project(folder: Path) -> Settings:
     """The settings of the nearest pyproject.toml, in a folder or above it, that has some.
 
     Raises:
-        UserError: with file and key, if they are not valid.
+        UserError: with file and key, if they are not valid, or a table beside them is none of ours.
     """
     for above in (folder, *folder.parents):
         file = above / PROJECT
@@ -115,9 +104,16 @@ def _table(file: Path) -> Any:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error if isinstance(error, tomllib.TOMLDecodeError) else "it nests too deeply"
         raise UserError(f"{file}: not valid TOML: {reason}") from None
-    for key in TABLE.split("."):
+    *above, own = TABLE.split(".")
+    for key in above:
         found = found.get(key) if isinstance(found, dict) else None
-    return found
+    tables = {} if found is None else checked(found, dict[str, Any], f"{file}: {'.'.join(above)}")
+    for key in tables:
+        if key != own:
+            raise UserError(
+                f"{file}: {'.'.join(above)} has no table {quoted(key)}.{nearest(key, [own])} It knows: {own}"
+            )
+    return tables.get(own)
 
 
 def read(record: Any, source: str, file: Path, in_design: bool = False) -> Settings:
@@ -146,8 +142,11 @@ def read(record: Any, source: str, file: Path, in_design: bool = False) -> Setti
         _suppression(one, f"{source}: suppress {number}", str(file), in_design)
         for number, one in enumerate(given.get("suppress", ()), start=1)
     )
+    if not given.get("baseline", "x").strip():
+        raise UserError(f"{source}: baseline: expected the name of a file, got an empty one")
     baseline = file.parent / given["baseline"] if "baseline" in given else None
-    settings = Settings(**values, suppress=suppress, baseline=baseline)
+    sources = {key: f"{source}: {key}" for key in given}
+    settings = Settings(**values, suppress=suppress, baseline=baseline, sources=sources)
     try:
         replace(settings, latency=None).purpose()  # the device for it may be named elsewhere
     except UserError as error:

@@ -5,7 +5,9 @@ Form and escapes: https://docs.github.com/en/actions/reference/workflows-and-act
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnatomy.critique import Finding
@@ -23,6 +25,16 @@ def commands(findings: Sequence[Finding], name: str, lines: Lines | None = None)
     return "\n".join(_command(finding, name, lines) for finding in findings)
 
 
+def failure(message: str, file: Path | None) -> str:
+    """A mistake that keeps `file` from being read, beside its line where the message begins with the two of them."""
+    properties: dict[str, str] = {}
+    told = message.removeprefix(str(file))
+    if file is not None and told != message:
+        line = re.match(r", line (\d+): ", told)
+        properties = {"file": file.as_posix(), "line": line[1] if line else "1"}
+    return _written("error", properties | {"title": "cannot be criticised"}, message)
+
+
 def _command(finding: Finding, name: str, lines: Lines | None) -> str:
     properties = {"title": f"{finding.rule.code} {finding.rule.name}"}
     place = ", ".join(finding.where[:3]) + (", ..." if len(finding.where) > 3 else "")
@@ -32,8 +44,12 @@ def _command(finding: Finding, name: str, lines: Lines | None) -> str:
     message = f"{place or name}: {finding.text}" if lines else f"{name}: {place + ': ' if place else ''}{finding.text}"
     if finding.remedy:
         message += f". Remedy: {finding.remedy.text}"
+    return _written(_COMMANDS[finding.severity], properties, message)
+
+
+def _written(command: str, properties: Mapping[str, str], message: str) -> str:
     said = ",".join(f"{key}={_escaped(value, _IN_PROPERTIES)}" for key, value in properties.items())
-    return f"::{_COMMANDS[finding.severity]} {said}::{_escaped(message, _IN_MESSAGES)}"
+    return f"::{command} {said}::{_escaped(message, _IN_MESSAGES)}"
 
 
 def _escaped(text: str, escapes: Mapping[str, str]) -> str:

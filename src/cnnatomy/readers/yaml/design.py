@@ -43,8 +43,8 @@ def write(network: Network) -> str:
     return dump(design | {name: written(getattr(network, name)) for name in ("tail", "body", "head")})
 
 
-def dump(design: dict[str, Any]) -> str:
-    """A design as YAML."""
+def dump(design: dict[str, Any] | list[Any]) -> str:
+    """A design, or a list of its parts, as YAML."""
     return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
@@ -64,7 +64,7 @@ def written(value: Any) -> Any:
         return value
     name = type(value).__name__
     if isinstance(value, Composition):
-        parts = _written_parts(value.parts)
+        parts = written_parts(value.parts)
         options = {
             f.name: written(getattr(value, f.name))
             for f in dataclasses.fields(typing.cast(Any, value))[1:]
@@ -79,7 +79,7 @@ def written(value: Any) -> Any:
     return {name: fields} if fields else name
 
 
-def _written_parts(parts: Iterable[Part]) -> list[Any]:
+def written_parts(parts: Iterable[Part]) -> list[Any]:
     """The parts as a list, in which equal neighbours without names become one with `times`."""
     items: list[Any] = []
     previous: Part | None = None

@@ -27,13 +27,18 @@ def write(network: Design) -> str:
     if not isinstance(network, ListedNetwork):
         raise UserError(f"{network!r} is neither a Network nor a ListedNetwork, so it cannot be written as YAML")
     root: dict[str, Any] = {"name": network.name} if network.name else {}
+    return design.dump(root | {"input": list(network.input)}) + "nodes:\n" + "".join(lines_of(network))
+
+
+def lines_of(network: ListedNetwork) -> list[str]:
+    """Each node as a line of the list."""
     paths = [INPUT, *(entry.path for entry in network.entries)]
     lines = []
     for i, entry in enumerate(network.entries):
         node = {entry.path: design.written(entry.layer)}
         node |= {} if entry.reads == (i,) else {READS: [paths[n] for n in entry.reads]}
         lines.append("- " + yaml.safe_dump(node, sort_keys=False, default_flow_style=True, width=sys.maxsize))
-    return design.dump(root | {"input": list(network.input)}) + "nodes:\n" + "".join(lines)
+    return lines
 
 
 def read(text: str, source: str = "design") -> Design:
