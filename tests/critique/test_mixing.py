@@ -118,7 +118,7 @@ def test_three_1x1_convolutions_in_a_row_see_no_more_than_one(name):
     design, longest = RUNS[name]
     graph = trace(design, (3, 32, 32))
     finding = one(pointwise_run, graph)
-    assert (finding.severity, finding.evidence["longest"], finding.under) == ("warning", longest, ())
+    assert (finding.severity, finding.evidence["longest"], finding.under) == ("warning", longest, ("S1",))
     assert "stays at 3x3 pixels" in finding.text
     for remedy in finding.remedies:
         after = changed(graph, remedy.change)

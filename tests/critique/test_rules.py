@@ -144,6 +144,16 @@ def test_of_any_graph_rules_say_what_can_be_checked(graph, purpose):
     findings_that_keep_to_the_rules(graph, purpose)
 
 
+def test_the_network_of_the_personal_notes_gets_four_notes_if_any_and_their_pages_say_so():
+    """The lectures ask for wide groups and like ranges, and their own example has neither."""
+    network = cn.network("personal-notes")
+    assert critique(network) == []
+    found = critique(network, pedantic=RULES)
+    assert sorted((f.severity, f.rule.code) for f in found) == [("note", code) for code in ("C10", "C9", "N3", "W1")]
+    for finding in found:
+        assert "personal notes" in " ".join(finding.rule.why.split())
+
+
 def test_a_design_by_nodes_is_criticised_as_the_network_that_it_lists():
     network = cn.network("alexnet")
     listed = ListedNetwork.of(network.graph(), network.name)

@@ -45,8 +45,8 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     weights and MACs than the one layer, which reads few channels; of a whole network that is little. It is said of
     stems with a stride, as theirs was, not of LeNet's 5x5 on digits. Networks to which they would add more than a
     quarter of all MACs are left out; where the first maps set the memory or the time, one layer is the better choice
-    too. It is a matter of the device, and where none is given of those who ask for this
-    rule; on an input that is small for the network, it goes with that.
+    too. It is a matter of the device, and where none is given of those who ask for this rule; on an input that is small
+    for the network, it goes with that. Sources disagree: the lectures' personal notes begin with 7x7 and stride 2.
     """
     stems = [node for node in study.convolutions if _is_first(study, node) and getattr(node.layer, "stride", 1) != 1]
     stacks = [stack for node in stems if (stack := _stack(study, node))]

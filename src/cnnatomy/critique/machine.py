@@ -238,7 +238,8 @@ def narrow_groups(study: Study) -> Iterator[Case]:
 
     A matrix unit computes a group of 4 channels as one of 8, with half of its lanes idle: "optimize grouping in
     bottleneck for target architecture". Equal MACs in fewer, wider groups run faster there; ResNeXt's 32 groups of 4
-    were chosen for accuracy at equal MACs. Depthwise layers are another trade. It is a matter of the device, and where
+    were chosen for accuracy at equal MACs, and the lectures' personal notes, which ask for wider ones where the device
+    does, have them in their own network. Depthwise layers are another trade. It is a matter of the device, and where
     none is given of those who ask for this rule.
     """
     found = []

@@ -53,6 +53,8 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
     projection of v1.5, where ResNet-D averages 2x2 pixels before an unstrided 1x1, and in RepVGG, whose strided 1x1 is
     merged into the 3x3 beside it. The same goes for the two shifted halves of a factorised reduction (NASNet), which
     read half of the pixels and are meant to, and for a 1x1 after a shift, which is a strided 3x3 (ShiftNet).
+
+    Sources disagree: the network of the lectures' personal notes has the projections of v1.5.
     """
     skipping: dict[FeatureMap, list[Node]] = {}
     for node in study.downsamplings:
