@@ -113,12 +113,13 @@ def table() -> str:
     lines.append([f"**{len(ENTRIES)} networks**", *[f"**{fires[code]}**" for code in codes], "", "", ""])
     head = (
         f"# Which rules object to which networks\n\n{_GENERATED}\n"
-        "Each network of the catalogue at its own resolution, without a device, budget or size of objects. `·` is a"
-        " note, `w` a warning,\n`E` an error; the last line says how many networks a rule objects to.\n\n"
+        "Each network of the catalogue at its own resolution, without a device, budget or size of objects: what is"
+        " printed by default. `·` is a note,\n`w` a warning, `E` an error, and consequences are not counted; the last"
+        " line says how many networks a rule objects to.\n\n"
     )
     silent = (
-        "No network of the catalogue makes these mistakes, or has what they ask about (a task, a device, a budget, a"
-        " file).\nThey are for designs of your own, and for what others made:"
+        "No network of the catalogue makes these mistakes, or they matter too seldom to be said of it by default, or ask"
+        " about a task,\na device, a budget or a file:"
     )
     legends = [[_entry(rule) for rule in RULES if (rule.code in codes) == there] for there in (True, False)]
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
