@@ -31,7 +31,7 @@ FOR_EACH = {
     "show --depth 2": "show {} --depth 2 --format json",
     "compare": "compare lenet-5 {} --format json",
     "critique": "critique {} --format json --device a100-40gb --objects 24:100 --memory 8GiB --latency 20ms",
-    "critique --fix": "critique {} --format json --fix fixed.yaml",
+    "critique --fix": "critique {} --format json --unsafe-fixes --fix fixed.yaml",
     "fit": "fit {} --memory 8GiB --format json",
     "fit --train": "fit {} --memory 8GiB --train --optimizer adam --dtype bf16 --device cuda --format json",
     "roofline": "roofline {} --device a100-40gb --dtype float16 --batch 8 --format json",

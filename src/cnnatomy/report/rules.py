@@ -118,7 +118,7 @@ def table() -> str:
         " line says how many networks a rule objects to.\n\n"
     )
     silent = (
-        "No network of the catalogue makes these mistakes, or they matter too seldom to be said of it by default, or ask"
+        "No network of the catalogue makes these mistakes, or they matter too seldom to be said of any, or ask"
         " about a task,\na device, a budget or a file:"
     )
     legends = [[_entry(rule) for rule in RULES if (rule.code in codes) == there] for there in (True, False)]
