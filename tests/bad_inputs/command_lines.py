@@ -95,7 +95,13 @@ def names() -> Iterator[Case]:
     for option in ("write-baseline", "baseline"):
         for text in ("good.yaml", "nowhere/a.json", "", ".", "/", "x" * 300, "/dev/full", "a\nb/c"):
             yield line(f"critique good.yaml --{option}={shlex.quote(text)}")
-    for text in ("[tool", "[tool.cnnatomy.critique]\nselect = 3", "[tool.cnnatomy.critic]", "[tool.cnnatomy.critique]\n'\\u001b[31m' = 3", "\0"):
+    for text in (
+        "[tool",
+        "[tool.cnnatomy.critique]\nselect = 3",
+        "[tool.cnnatomy.critic]",
+        "[tool.cnnatomy.critique]\n'\\u001b[31m' = 3",
+        "\0",
+    ):
         yield line("critique good.yaml", files={"pyproject.toml": text})
         yield line("critique alexnet", files={"pyproject.toml": text})
     yield line("show here.yaml", says="here", files={"here.yaml": folder})

@@ -37,7 +37,7 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3. A
     head with less than half of the parameters is left alone, and one of less than 4 MiB, as those of networks for
     digits, is a matter for those who ask for this rule: of digits it knows where each stroke is. Up to 8 MiB it is a
-    note. From a MiB on it is a warning where the body before it has next to no parameters. Not concerned are
+    note, and from a MiB on where the body before it has next to no parameters. Not concerned are
     autoencoders and others whose output has pixels, nor a map that a stride or a kernel happens to cover, on the way to
     further blocks: there the input is too small.
     """
@@ -69,9 +69,9 @@ def severity_of_head(study: Study, head: VectorisedHead, remedy: Remedy) -> Seve
     """How bad a vectorised head is by what its remedy saves; None where only those who ask want to know."""
     total = study.account.totals.parameters
     saved = BYTES * (head.parameters if remedy.after is None else total - remedy.after.parameters)
-    if saved >= WARNING or (saved >= MUCH and head.parameters >= NEARLY_ALL * total):
+    if saved >= WARNING:
         return "warning"
-    return "note" if saved >= SOME_WORD else None
+    return "note" if saved >= SOME_WORD or (saved >= MUCH and head.parameters >= NEARLY_ALL * total) else None
 
 
 class VectorisedHead(NamedTuple):

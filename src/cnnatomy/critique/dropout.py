@@ -71,10 +71,11 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
         return
     rate = max(found.values())
     harmful = any(r > TINY and _shifts(study, node, r) for node, r in found.items())
+    them = "it" if len(found) == 1 else "them"
     at_once = all(_reaches_at_once(study, node) for node in found)
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'dropout')} with batch norm after it: rate {rate:g} makes the variance of "
+        text=f"{several(len(found), 'dropout')} with batch norm after {them}: rate {rate:g} makes the variance of "
         f"values around 0 {1 / (1 - rate):.3g} times as large in training as at inference",
         evidence={"layers": len(found), "rate": rate, "variance_ratio": 1 / (1 - rate)},
         remedy=study.remedy(

@@ -54,13 +54,13 @@ def enlarged_at_once(study: Study) -> Iterator[Case]:
             for first, least, leap in ((coarse, COARSE, COARSE), (coarsest, TOO_COARSE, LEAP)):
                 stride = min(fields[first].stride)
                 if stride >= least and times >= leap and pixels(first.shape) > 1:
-                    yield _case(study, first, after, int(stride), times)
+                    yield _case(study, first, after, int(stride), times, step)
                     return
         elif window is not None and max(window.kernel) > 1 and step <= STEP:
             coarse, step = None, 1
 
 
-def _case(study: Study, coarse: FeatureMap, after: FeatureMap, stride: int, times: int) -> Case:
+def _case(study: Study, coarse: FeatureMap, after: FeatureMap, stride: int, times: int, step: int) -> Case:
     before = study.spine[: study.spine.index(coarse)]
     finer = [x.node for x in before if x.node and study.account.fields[x].stride == (FINE, FINE)]
     joined = (
@@ -71,7 +71,7 @@ def _case(study: Study, coarse: FeatureMap, after: FeatureMap, stride: int, time
         where=(after.node.path if after.node else "input",),
         text=f"a map of {dimensions(coarse.shape[1:])}, a position to {stride}x{stride} pixels, is enlarged "
         + (f"{steps} times in steps and then " if steps > 1 else "")
-        + f"{times} times at once, and no finer map joins it",
+        + f"{times} times {'at once' if step == times else f'by steps of up to {step}'}, and no finer map joins it",
         evidence={"stride": stride, "times": times},
         remedy=(
             Remedy(f"enlarge in steps, and let a finer map join by a skip: {joined}, through a 1x1 convolution"),

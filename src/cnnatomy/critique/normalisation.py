@@ -108,7 +108,8 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     if norms and forgotten and len(bare) <= few < len(convolutions) / 3:
         ends = {convolutions[0], convolutions[-1]}
         alone = ends.issuperset(forgotten)
-        yield _without(study, convolutions, forgotten, ", where the others have it: forgotten?", quiet=alone)
+        case = _without(study, convolutions, forgotten, ", where the others have it: forgotten?", quiet=alone)
+        yield case._replace(under=("N4", "W10"))  # a nonlinearity between layers comes first
         return
     run = 0 if _keeps_range_otherwise(study) else _longest_run(study, norms, max)
     if run < DEEP:
@@ -283,10 +284,10 @@ def bias_before_batch_norm(study: Study) -> Iterator[Case]:
             biases += 0 if "bias" in before.shared else shape[0]
     if not found:
         return
-    biased = f"{biases:,} bias" + ("es" if biases > 1 else "")
+    biased, them = f"{biases:,} bias" + ("es" if biases > 1 else ""), "it" if len(found) == 1 else "them"
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'layer')} with {biased}, which the batch norm after it takes away",
+        text=f"{several(len(found), 'layer')} with {biased}, which the batch norm after {them} takes away",
         evidence={"layers": len(found), "offsets": biases},
         remedy=study.remedy(
             f"leave {biased} out",
