@@ -184,6 +184,14 @@ def test_the_skip_of_an_encoder_is_sliced_away(ends):
     assert part.remedy.text == "leave split out, so that all is read"
 
 
+def test_a_branch_goes_without_what_it_was_made_of_where_that_is_joined_and_read():
+    graph = down_and_up(keep=Slice(8, 14))
+    finding = one(dropped_channels, graph)
+    assert finding.where == ("pool", "conv2", "deconv")
+    after = changed(graph, finding.remedy.change)
+    assert [node.layer for node in after] == [Conv(6, 3, padding=1), ReLU(), Conv(2, 1)]
+
+
 def test_where_more_channels_do_not_fit_a_1x1_reads_them_all():
     def describe(x):
         y = ReLU()(Conv(8, 3, padding=1)(x))

@@ -161,6 +161,14 @@ def _dead_branches(study: Study, cuts: Sequence[_Cut]) -> Case:
     changes = {node: chain for cut in cuts for node, chain in _without(cut).items()}
     parameters, macs = sum(study.rows[n].parameters for n in nodes), sum(study.rows[n].macs for n in nodes)
     ends = [y.node for cut in cuts for y in cut.join.inputs if y.node in dead]
+    delete = study.remedy(
+        f"delete the {'branch' if len(ends) == 1 else 'branches'} that nobody reads: "
+        f"{several(len(nodes), 'layer')}, {several(parameters, 'parameter')}",
+        changes,
+        dropped=nodes,
+        fix="safe",
+    )
+    remedies = [delete, _read_all(study, cuts)]
     return Case(
         where=tuple(node.path for node in nodes),
         text=f"of {cuts[0].join.path} {cuts[0].read} of {cuts[0].channels} channels are read: what ends in "
@@ -171,16 +179,7 @@ def _dead_branches(study: Study, cuts: Sequence[_Cut]) -> Case:
             else "not used"
         ),
         evidence={"layers": len(nodes), "parameters": parameters, "macs": macs},
-        remedy=[
-            study.remedy(
-                f"delete the {'branch' if len(ends) == 1 else 'branches'} that nobody reads: "
-                f"{several(len(nodes), 'layer')}, {several(parameters, 'parameter')}",
-                changes,
-                dropped=nodes,
-                fix="safe",
-            ),
-            _read_all(study, cuts),
-        ],
+        remedy=remedies if parameters or macs else remedies[::-1],  # without weights it is a skip
     )
 
 
@@ -220,11 +219,13 @@ def _takes_channels(node: Node) -> bool:
 
 
 def _only_for(study: Study, x: FeatureMap, reader: Node) -> Iterator[Node]:
-    """The layers that are there for one reader of a map alone."""
+    """The layers that are there for a map that has one reader, and for nothing else, what else that reads included."""
     waiting, own = [x], {reader}
     while waiting:
         node = waiting.pop().node
         if node is None or node.output in study.graph.outputs or not own.issuperset(study.readers[node.output]):
+            continue
+        if node.output is not x and node.output in reader.inputs:
             continue
         own.add(node)
         yield node
