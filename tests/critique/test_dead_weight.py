@@ -14,10 +14,12 @@ from cnnatomy.design.build import build
 from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
+    Add,
     BatchNorm,
     Concat,
     Conv,
     Crop,
+    MaxPool,
     ReLU,
     Slice,
     TransposedConv,
@@ -141,10 +143,75 @@ def test_a_branch_that_is_read_in_part_is_to_make_less():
     assert finding.remedy.text == "let the branch that ends in relu2 make 4 channels"
 
 
-def test_branches_that_are_read_elsewhere_stay():
+def test_what_is_read_elsewhere_stays_and_is_not_used_where_it_is_joined_and_dropped():
     def read_elsewhere(x):
         y = Conv(8, 3)(x)
-        z = ReLU()(Conv(8, 3)(x))
+        z = ReLU()(Conv(6, 3)(x))
         return Conv(4, 1)(Slice(0, 8)(Concat()(y, z))), z
 
-    assert findings(dropped_channels, trace(read_elsewhere, (3, 8, 8))) == []
+    graph = trace(read_elsewhere, (3, 8, 8))
+    finding = one(dropped_channels, graph)
+    assert (finding.severity, finding.where) == ("warning", ("concat", "split"))
+    assert finding.evidence == {"joins": 1, "channels_read": 8, "channels": 14}
+    assert finding.text == "the skip from relu is not used: concat joins its 6 channels, and split drops all of them"
+    use, leave_out = finding.remedies
+    assert use.fix == "unsafe"
+    assert use.after.parameters == account(graph).totals.parameters + 4 * 6  # the 1x1 reads 14 channels for 8
+    assert findings(dropped_channels, changed(graph, use.change)) == []
+    assert leave_out.text == "leave the skip out, with concat and split: the same output"
+
+
+def down_and_up(*ends, keep: Slice) -> Graph:
+    """A skip around a pool and an enlargement; what follows their concatenation, and the slice of it."""
+
+    def describe(x):
+        fine = ReLU()(Conv(6, 3, padding=1)(x))
+        coarse = TransposedConv(8, 2, 2)(Conv(12, 3, padding=1)(MaxPool(2)(fine)))
+        y = Concat()(coarse, fine)
+        for end in ends:
+            y = end(y)
+        return Conv(2, 1)(keep(y))
+
+    return trace(describe, (3, 8, 8))
+
+
+@pytest.mark.parametrize("ends", [(), (BatchNorm(), ReLU())], ids=["at once", "after batch norm"])
+def test_the_skip_of_an_encoder_is_sliced_away(ends):
+    assert "is not used" in one(dropped_channels, down_and_up(*ends, keep=Slice(0, 8))).text
+    assert findings(dropped_channels, down_and_up(*ends, keep=Slice(0, 14))) == []
+    part = one(dropped_channels, down_and_up(*ends, keep=Slice(0, 11)))
+    assert part.text.endswith(" 3 of 6 channels are read after concat")
+    assert part.remedy.text == "leave split out, so that all is read"
+
+
+def test_a_branch_goes_without_what_it_was_made_of_where_that_is_joined_and_read():
+    graph = down_and_up(keep=Slice(8, 14))
+    finding = one(dropped_channels, graph)
+    assert finding.where == ("pool", "conv2", "deconv")
+    after = changed(graph, finding.remedy.change)
+    assert [node.layer for node in after] == [Conv(6, 3, padding=1), ReLU(), Conv(2, 1)]
+
+
+def test_where_more_channels_do_not_fit_a_1x1_reads_them_all():
+    def describe(x):
+        y = ReLU()(Conv(8, 3, padding=1)(x))
+        z = Slice(0, 8)(Concat()(Conv(8, 3, padding=1)(y), y))
+        return Add()(z, ReLU()(Conv(8, 3, padding=1)(z)))
+
+    graph = trace(describe, (3, 8, 8))
+    remedy = one(dropped_channels, graph).remedy
+    assert remedy.text == "put 1x1 convolutions, which read all, in place of split"
+    assert findings(dropped_channels, changed(graph, remedy.change)) == []
+
+
+def test_a_slice_of_a_concatenation_in_torch_is_one_too():
+    class Skip(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fine, self.more, self.end = (torch.nn.Conv2d(n, m, 1) for n, m in ((3, 6), (6, 8), (8, 2)))
+
+        def forward(self, x):
+            fine = self.fine(x).relu()
+            return self.end(torch.cat([self.more(fine), fine], 1)[:, :8])
+
+    assert "is not used" in one(dropped_channels, cn.read(Skip(), (3, 8, 8))).text

@@ -101,6 +101,16 @@ MISSING = {
         *(conv(32), BN, Residual(conv(64, 3, 2), RELU, conv(64), shortcut=conv(64, 1, 2), after=RELU)), LinearHead(10)
     ),
     "the classifier": Chain(conv(32), RELU, conv(64), BN, LinearHead(10)),
+    "a reduction before a spatial kernel": body(conv(16, 1), conv(64)),
+    "a reduction in bottlenecks": body(
+        *(Residual(conv(8, 1), BN, conv(16), BN, RELU, conv(32, 1), BN, after=RELU),) * 4, nonlinearity=RELU
+    ),
+    "reductions in branches that are concatenated": body(
+        *(Parallel(conv(24, 1), Chain(conv(8, 1), conv(24, 5)), join=Concat()), BN, RELU) * 4
+    ),
+    "low rank in branches that are concatenated": body(
+        Parallel(Chain(conv(8), BN, conv(24, 1), BN, RELU), conv(24, 1), join=Concat())
+    ),
     "a vector": Chain(conv(32), RELU, conv(64, 3, 4), Flatten(), FullyConnected(100), RELU, FullyConnected(10)),
     "two fully connected layers": Chain(GlobalAvgPool(), Flatten(), FullyConnected(64), FullyConnected(10)),
     "enlarging": Chain(conv(32), RELU, TransposedConv(32, 4, 2, 1), BN, TransposedConv(16, 4, 2, 1), RELU, conv(5, 1)),
@@ -129,7 +139,14 @@ MEANT = {
     ),
     "a gate between, after a nonlinearity": body(conv(64), BN, RELU, SqueezeExcitation(4), conv(64)),
     "a bilinear enlargement": body(conv(32), TransposedConv(32, 4, 2, 1, groups=32)),
-    "low rank": body(conv(16, 1), conv(64)),
+    "low rank throughout": body(*(conv(16, 1), conv(64), RELU) * 2, conv(24, 1), conv(64)),
+    "low rank that begins with a spatial kernel": body(conv(16), BN, conv(64, 1)),
+    "low rank of 1x1": body(conv(16, 1), conv(64, 1)),
+    "fused inverted residuals": body(*(conv(96), BN, RELU, conv(24, 1), BN, conv(144), RELU, conv(36, 1)), conv(96)),
+    "a fused inverted residual before a depthwise start": body(
+        *(conv(96), BN, RELU, conv(24, 1), BN, DEPTHWISE, BN, conv(96, 1))
+    ),
+    "1x7 and 7x1 in branches that are concatenated": body(Parallel(Chain(ROW, COLUMN, RELU), conv(32, 1))),
     "linear bottlenecks": body(
         *(conv(96, 1), BN, RELU, DEPTHWISE, BN, RELU, conv(24, 1), BN),
         *(conv(144, 1), BN, RELU, DEPTHWISE, BN, RELU, conv(32, 1), BN, conv(96, 1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cnnatomy as cn
+from cnnatomy.analysis import account
 from cnnatomy.critique import Purpose
 from cnnatomy.critique.logits import bent_logits
 from cnnatomy.design import Chain
@@ -159,6 +160,18 @@ def test_all_that_is_after_the_scores_goes(kind):
     graph = trace(lambda x: Softmax()(kind(FullyConnected(10)(Flatten()(GlobalAvgPool()(x))))), (64, 16, 16))
     after = changed(graph, one(bent_logits, graph).remedy.change)
     assert [type(node.layer) for node in after] == [GlobalAvgPool, Flatten, FullyConnected, Softmax]
+
+
+@pytest.mark.parametrize(
+    ("kind", "biased", "more"), [(BatchNorm(), False, 10 - 20), (BatchNorm(), True, -20), (ReLU(), False, 0)]
+)
+def test_where_batch_norm_goes_its_layer_gets_the_bias(kind, biased, more):
+    graph = trace(lambda x: kind(FullyConnected(10, bias=biased)(Flatten()(GlobalAvgPool()(x)))), (64, 16, 16))
+    before, remedy = sum(row.parameters for row in account(graph).rows), one(bent_logits, graph).remedy
+    assert remedy.fix == "safe"
+    assert remedy.after.parameters - before == more
+    assert changed(graph, remedy.change).nodes[-1].layer == FullyConnected(10, bias=biased or more < 0)
+    assert (", with a bias: leave " in remedy.text) is (more == 10 - 20)
 
 
 def test_squeezenet_rectifies_its_scores_before_it_averages_them():

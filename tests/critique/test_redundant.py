@@ -88,6 +88,18 @@ def test_a_pool_that_changes_nothing_is_left_out_and_the_output_is_the_same(name
     torch.testing.assert_close(after, module(x))
 
 
+def test_a_pool_of_one_pixel_is_called_so():
+    texts = [
+        one(pool_after_pool, trace(body(*layers), (3, 16, 16))).text for layers in ([MaxPool(1)], [Interpolate(1)])
+    ]
+    assert texts == [
+        "1 pool of one pixel: none of 2,048 values can change",
+        "1 enlargement by 1: none of 2,048 values can change",
+    ]
+    both = one(pool_after_pool, trace(body(AvgPool(1), MaxPool(1), Interpolate(1)), (3, 16, 16)))
+    assert both.text.startswith("2 pools of one pixel and 1 enlargement by 1: ")
+
+
 def test_an_adaptive_pool_for_other_sizes_of_a_module_that_was_read_is_said_where_it_is_asked():
     layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(288, 10)]
     assert one(pool_after_pool, cn.read(nn.Sequential(*layers), (3, 8, 8))).quiet

@@ -166,3 +166,13 @@ def test_an_input_that_all_windows_fit_stands_beside_rounding_up() -> None:
     assert fitting.after is not None
     assert fitting.after.parameters == net.account().totals.parameters
     assert found(undivided_sizes, net.graph((3, 61, 197))) == []
+
+
+def test_another_input_comes_first_where_its_size_is_a_choice() -> None:
+    """200 pixels are halved to 25 and then to 12; the 32 of digits are what they are."""
+    stages = [layer for width in (8, 16, 32, 64) for layer in (Conv(width, 3, padding=1), ReLU(), MaxPool(2))]
+    net = Network(Chain(*stages[:3]), Chain(*stages[3:]), LinearHead(10), input=(3, 200, 200))
+    near, round_up = (remedy.text for remedy in only(undivided_sizes, net).remedies)
+    assert near == "use an input of 192x192, which all windows fit"
+    digits = [remedy.text for remedy in only(undivided_sizes, "lenet-kainz-code").remedies]
+    assert digits == [round_up, "use an input of 30x30, which all windows fit"]

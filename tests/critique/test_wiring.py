@@ -110,12 +110,18 @@ def test_a_stride_goes_to_the_convolution_before_and_the_output_is_the_same():
     torch.testing.assert_close(other(x), one_module(x))
 
 
-def test_a_stride_on_a_trunk_after_an_addition_gets_a_kernel_that_reads_every_pixel():
+def test_of_a_stride_on_a_trunk_after_an_addition_the_pixels_are_averaged_or_read_by_larger_kernels():
     block = Residual(Conv(8, 3, padding=1), ReLU(), Conv(8, 3, padding=1), after=ReLU())
     graph = trace(cn.Chain(Conv(8, 3, padding=1), ReLU(), block, Conv(8, 1, 2), block), (3, 32, 32))
     finding = one(stride_skips_pixels, graph)
     assert (finding.severity, finding.where) == ("warning", ("chain.conv2",))
-    assert finding.remedy.text == "give chain.conv2 3x3 kernels, so that no pixel is skipped"
+    average, larger = finding.remedies
+    assert average.text.startswith("average the pixels before chain.conv2, ")
+    assert (average.after.parameters, average.after.macs) == (
+        account(graph).totals.parameters,
+        account(graph).totals.macs,
+    )
+    assert larger.text == "give chain.conv2 3x3 kernels, so that no pixel is skipped"
     for remedy in finding.remedies:
         assert findings(stride_skips_pixels, changed(graph, remedy.change)) == []
 
@@ -199,6 +205,18 @@ def test_a_3x3_transposed_convolution_of_stride_2_is_uneven_by_four_to_one():
     assert layers[usual].after.macs == 16 * 8 * 16 * 7 * 7
     for layer in layers:
         assert findings(uneven_transposed_convolution, trace(layer, (16, 7, 7))) == []
+
+
+def test_the_smaller_even_kernel_comes_first_where_its_windows_overlap():
+    def enlarged(kernel: int, padding: int) -> Graph:
+        layer = TransposedConv(4, kernel, 2, padding, 1, bias=False)
+        return trace(cn.Chain(Conv(64, 3, padding=1), layer, layer), (32, 7, 7))
+
+    finding = one(uneven_transposed_convolution, enlarged(5, 2))
+    assert finding.text.startswith("2 transposed convolutions with uneven overlap: of a channel's weights 9 meet ")
+    assert [remedy.text for remedy in finding.remedies[:2]] == ["take kernels of 4x4", "take kernels of 6x6"]
+    finding = one(uneven_transposed_convolution, enlarged(3, 1))
+    assert [remedy.text for remedy in finding.remedies[:2]] == ["take kernels of 4x4", "take kernels of 2x2"]
 
 
 sizes = st.integers(1, 5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, paths
@@ -49,12 +50,13 @@ def unread_output(study: Study) -> Iterator[Case]:
 
 @rule("W4", "dropped-channels", "warning", "Li et al. 2016, 'Pruning Filters for Efficient ConvNets', section 3")
 def dropped_channels(study: Study) -> Iterator[Case]:
-    """A layer with weights of whose output only a part is read.
+    """Channels or pixels that are computed, or joined, and that nobody reads.
 
     Channels that a slice leaves out, or pixels that a crop cuts off, were computed for nothing; the layer can make
     what is read and no more. Where branches are concatenated and a slice takes none of the channels of one, the whole
-    branch was computed for nothing. Cropping what a transposed convolution or an interpolation made is how its size is
-    set, and no objection.
+    branch was computed for nothing; where what is dropped is read elsewhere too, as the skip of a U-Net is, nothing was
+    computed in vain, but the skip is not used, and what it was for does not happen. Cropping what a transposed
+    convolution or an interpolation made is how its size is set, and no objection.
     """
     yield from _dropped_branches(study)
     found: dict[Node, tuple[float, list[int]]] = {}
@@ -86,61 +88,130 @@ def dropped_channels(study: Study) -> Iterator[Case]:
     )
 
 
-def _dropped_branches(study: Study) -> Iterator[Case]:
-    """Of concatenations the branches of which every reader drops all channels."""
-    dead: dict[Node, None] = {}
-    joins: dict[Node, tuple[int, int]] = {}
-    partly: dict[Node, tuple[Node, int, int]] = {}  # the end of a branch -> its join, the channels read, all channels
-    changes: dict[Node, tuple[Layer, ...]] = {}
+class _Cut(NamedTuple):
+    """A concatenation that slices alone read, and what of its inputs they leave out.
+
+    `dead` are the channels of inputs that are made for it alone, with the layers that make them, `idle` the inputs that
+    are read elsewhere too: none of their channels are taken. `partly` says of how many some are.
+    """
+
+    join: Node
+    slices: list[Node]
+    read: int
+    channels: int
+    dead: dict[range, list[Node]]
+    idle: list[FeatureMap]
+    partly: list[tuple[FeatureMap, int]]
+
+
+def _cuts(study: Study) -> Iterator[_Cut]:
     for join in study.graph.nodes:
         if not isinstance(join.layer, Concat) or join.layer.axis or len(join.output.shape) != 3:
             continue
         x = _end_of_pointwise(study, join)
-        readers = study.readers[x]
-        if not readers or x in study.graph.outputs or not all(_takes_channels(reader) for reader in readers):
+        slices = study.readers[x]
+        if not slices or x in study.graph.outputs or not all(_takes_channels(reader) for reader in slices):
             continue
-        read = set().union(*(_part_read(reader.layer, x.shape)[0] for reader in readers))
-        unread: list[range] = []
+        read = set().union(*(_part_read(reader.layer, x.shape)[0] for reader in slices))
+        cut = _Cut(join, slices, len(read), x.shape[0], {}, [], [])
         start = 0
         for y in join.inputs:
             channels = range(start, start + y.shape[0])
             start = channels.stop
-            own = list(_only_for(study, y, join)) if read.isdisjoint(channels) and join.inputs.count(y) == 1 else []
-            if own:
-                unread.append(channels)
-                dead |= dict.fromkeys(own)
-            elif y.node is not None and 0 < len(read.intersection(channels)) < len(channels):
-                partly[y.node] = (join, len(read.intersection(channels)), len(channels))
-        if unread:
-            joins[join] = (len(read), x.shape[0])
-            changes |= _without(join, readers, unread, x.shape[0])
-    if partly and not joins:
-        end, (join, taken, made) = next(iter(partly.items()))
+            taken = len(read.intersection(channels))
+            if 0 < taken < len(channels):
+                cut.partly.append((y, taken))
+            elif not taken and join.inputs.count(y) == 1:
+                own = list(_only_for(study, y, join))
+                if own:
+                    cut.dead[channels] = own
+                else:
+                    cut.idle.append(y)
+        yield cut
+
+
+def _dropped_branches(study: Study) -> Iterator[Case]:
+    """Of concatenations the inputs of which every reader drops all channels, or some."""
+    cuts = list(_cuts(study))
+    dead, idle = [cut for cut in cuts if cut.dead], [cut for cut in cuts if cut.idle]
+    if dead:
+        yield _dead_branches(study, dead)
+    if idle:
+        yield _idle_skips(study, idle)
+    partly = [(cut, y.node, taken) for cut in cuts for y, taken in cut.partly if y.node is not None]
+    if partly and not dead and not idle:
+        cut, end, taken = partly[0]
+        made = end.output.shape[0]
+        alone = study.only_reader(end.output) is cut.join
         yield Case(
-            where=tuple(node.path for node in partly),
-            text=f"of {end.path} {taken} of {made} channels are read after {join.path}, the others by nobody",
+            where=tuple(dict.fromkeys(end.path for _, end, _ in partly)),
+            text=f"of {end.path} {taken} of {made} channels are read after {cut.join.path}"
+            + ", the others by nobody" * alone,
             evidence={"branches": len(partly), "channels_read": taken, "channels": made},
-            remedy=Remedy(f"let the branch that ends in {end.path} make {taken} channels"),
+            remedy=Remedy(f"let the branch that ends in {end.path} make {taken} channels")
+            if alone
+            else _read_all(study, [cut]),
         )
-    if not joins:
-        return
+
+
+def _dead_branches(study: Study, cuts: Sequence[_Cut]) -> Case:
+    """Branches that are there for a concatenation alone, of which nothing is taken."""
+    dead = {node for cut in cuts for own in cut.dead.values() for node in own}
     nodes = [node for node in study.graph.nodes if node in dead]
+    changes = {node: chain for cut in cuts for node, chain in _without(cut).items()}
     parameters, macs = sum(study.rows[n].parameters for n in nodes), sum(study.rows[n].macs for n in nodes)
-    join, (taken, made) = next(iter(joins.items()))
-    ends = [y.node for join in joins for y in join.inputs if y.node in dead]
-    yield Case(
-        where=tuple(node.path for node in nodes),
-        text=f"of {join.path} {taken} of {made} channels are read: what ends in {paths(ends)} is "
-        f"computed for nothing, {several(parameters, 'parameter')} and {several(macs, 'MAC')}",
-        evidence={"layers": len(nodes), "parameters": parameters, "macs": macs},
-        remedy=study.remedy(
-            f"delete the {'branch' if len(ends) == 1 else 'branches'} that nobody reads: "
-            f"{several(len(nodes), 'layer')}, {several(parameters, 'parameter')}",
-            changes,
-            dropped=nodes,
-            fix="safe",
-        ),
+    ends = [y.node for cut in cuts for y in cut.join.inputs if y.node in dead]
+    delete = study.remedy(
+        f"delete the {'branch' if len(ends) == 1 else 'branches'} that nobody reads: "
+        f"{several(len(nodes), 'layer')}, {several(parameters, 'parameter')}",
+        changes,
+        dropped=nodes,
+        fix="safe",
     )
+    remedies = [delete, _read_all(study, cuts)]
+    return Case(
+        where=tuple(node.path for node in nodes),
+        text=f"of {cuts[0].join.path} {cuts[0].read} of {cuts[0].channels} channels are read: what ends in "
+        f"{paths(ends)} is "
+        + (
+            f"computed for nothing, {several(parameters, 'parameter')} and {several(macs, 'MAC')}"
+            if parameters or macs
+            else "not used"
+        ),
+        evidence={"layers": len(nodes), "parameters": parameters, "macs": macs},
+        remedy=remedies if parameters or macs else remedies[::-1],  # without weights it is a skip
+    )
+
+
+def _idle_skips(study: Study, cuts: Sequence[_Cut]) -> Case:
+    """Maps that are read elsewhere, and are concatenated for nothing."""
+    first = cuts[0]
+    skip = first.idle[0]
+    source = skip.node.path if skip.node else "the input"
+    more = f", and so at {several(len(cuts) - 1, 'other concatenation')}" if len(cuts) > 1 else ""
+    joins, slices = [cut.join for cut in cuts], [node for cut in cuts for node in cut.slices]
+    return Case(
+        where=tuple(node.path for cut in cuts for node in (cut.join, *cut.slices)),
+        text=f"the skip from {source} is not used: {first.join.path} joins its {several(skip.shape[0], 'channel')}, "
+        f"and {paths(first.slices)} {'drops' if len(first.slices) == 1 else 'drop'} all of them{more}",
+        evidence={"joins": len(cuts), "channels_read": first.read, "channels": first.channels},
+        remedy=[
+            _read_all(study, cuts),
+            Remedy(f"leave the skip out, with {paths(joins)} and {paths(slices)}: the same output"),
+        ],
+    )
+
+
+def _read_all(study: Study, cuts: Sequence[_Cut]) -> Remedy:
+    """The slices left out; where the layers after them do not take so many channels, a 1x1 in their places."""
+    slices = [node for cut in cuts for node in cut.slices]
+    if any(len(cut.slices) > 1 for cut in cuts):
+        return Remedy(f"let {paths(slices)} take all channels that {paths([cut.join for cut in cuts])} has")
+    out = study.remedy(f"leave {paths(slices)} out, so that all is read", dict.fromkeys(slices, ()), fix="unsafe")
+    if out.change is not None:
+        return out
+    mixed = {node: (Conv(node.output.shape[0], 1),) for node in slices}
+    return study.remedy(f"put 1x1 convolutions, which read all, in place of {paths(slices)}", mixed, fix="unsafe")
 
 
 def _takes_channels(node: Node) -> bool:
@@ -148,27 +219,29 @@ def _takes_channels(node: Node) -> bool:
 
 
 def _only_for(study: Study, x: FeatureMap, reader: Node) -> Iterator[Node]:
-    """The layers that are there for one reader of a map alone."""
+    """The layers that are there for a map that has one reader, and for nothing else, what else that reads included."""
     waiting, own = [x], {reader}
     while waiting:
         node = waiting.pop().node
         if node is None or node.output in study.graph.outputs or not own.issuperset(study.readers[node.output]):
+            continue
+        if node.output is not x and node.output in reader.inputs:
             continue
         own.add(node)
         yield node
         waiting += node.inputs
 
 
-def _without(join: Node, readers: list[Node], unread: list[range], channels: int) -> dict[Node, tuple[Layer, ...]]:
-    """What becomes of a concatenation, and of the slices that read it, without these channels."""
-    left = channels - sum(map(len, unread))
+def _without(cut: _Cut) -> dict[Node, tuple[Layer, ...]]:
+    """What becomes of a concatenation, and of the slices that read it, without the channels that are dead."""
+    left = cut.channels - sum(map(len, cut.dead))
     changes: dict[Node, tuple[Layer, ...]] = {}
-    if len(join.inputs) - len(unread) == 1:
-        changes[join] = ()
-    for reader in readers:
+    if len(cut.join.inputs) - len(cut.dead) == 1:
+        changes[cut.join] = ()
+    for reader in cut.slices:
         assert isinstance(reader.layer, Slice)
-        before = sum(len(gone) for gone in unread if gone.start < reader.layer.start)
-        inside = sum(len(gone) for gone in unread if reader.layer.start <= gone.start < reader.layer.stop)
+        before = sum(len(gone) for gone in cut.dead if gone.start < reader.layer.start)
+        inside = sum(len(gone) for gone in cut.dead if reader.layer.start <= gone.start < reader.layer.stop)
         start, stop = reader.layer.start - before, reader.layer.stop - before - inside
         changes[reader] = () if (start, stop) == (0, left) else (reader.layer.replace(start=start, stop=stop),)
     return changes

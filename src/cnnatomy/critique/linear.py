@@ -42,7 +42,7 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.layers.layer import Layer, Pair, elements, pair
+from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, elements, pair
 
 LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
@@ -198,10 +198,13 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
     It is no objection where the pair is a factorisation, which is cheaper than the one layer that it stands for: a
     depthwise and a 1x1 convolution, in either order; grouped convolutions with a shuffle between; 1x7 and 7x1; a pair,
     one of them 1x1, through fewer channels than both have (low rank), such as the linear bottleneck between two
-    inverted residuals, or a narrow projection that is pooled for the classifier. A layer is a factor once: a
-    nonlinearity has to follow the pair. Nor is it one after the last layer of a branch that ends in an addition or a
-    gate, nor where the map holds a score for each class, which is only enlarged or smoothed. Where an inverted residual
-    makes more channels than it has inside, what it read is too narrow, and comes first.
+    inverted residuals, or a narrow projection that is pooled for the classifier. But a 1x1 that reduces before a
+    spatial kernel is one where a nonlinearity was forgotten, unless at least three quarters of all layers are in such
+    pairs, as in a network that was compressed; and so is low rank in branches that are concatenated. A layer is a
+    factor once: a nonlinearity has to follow the pair. Nor is it one after the last layer of a branch that ends in an
+    addition or a gate, nor where the map holds a score for each class, which is only enlarged or smoothed. Where an
+    inverted residual makes more channels than it has inside, what it read is too narrow, and comes first, as does a
+    waist of the trunk.
     """
     found = faults(study)
     if not found:
@@ -220,7 +223,7 @@ def no_nonlinearity(study: Study) -> Iterator[Case]:
         text=f"nothing nonlinear between {first.path} and {second.path}{more}: each pair computes one linear layer",
         evidence={"pairs": [(one.first.path, one.second.path) for one in found]},
         remedy=study.remedy(f"put {name} after {paths(list(changes))}", changes, fix="unsafe"),
-        under=("I5",) if all(ends_inverted_residual(study, one.first) for one in found) else (),
+        under=("I5",) if all(_is_waist(study, one) for one in found) else (),
     )
 
 
@@ -252,35 +255,80 @@ def _is_about_scores(study: Study, one: Pairing) -> bool:
     return scores and (enlarged or elements(_kernel(one.first)) == 1)
 
 
+def _is_waist(study: Study, one: Pairing) -> bool:
+    """Whether two layers may have too few channels between them, which then comes first."""
+    return ends_inverted_residual(study, one.first) or (_narrows(one) and one.first.output in study.spine)
+
+
+def _is_low_rank(study: Study, one: Pairing) -> bool:
+    """Whether two layers, one of them 1x1, go through fewer channels than both of them read and make.
+
+    Not in branches that are concatenated, whose maps are few already; and a 1x1 that reduces before a spatial kernel is
+    a reduction with its nonlinearity forgotten, unless the whole network is of such pairs.
+    """
+    if not _narrows(one) or _is_concatenated(study, one.second):
+        return False
+    return elements(_kernel(one.second)) == 1 or elements(_kernel(one.first)) > 1 or _low_rank_throughout(study)
+
+
+def _narrows(one: Pairing) -> bool:
+    through = _through(one)
+    kernels = elements(_kernel(one.first)), elements(_kernel(one.second))
+    return 1 in kernels and through < min(_read(one), one.second.output.shape[0])
+
+
+def _read(one: Pairing) -> int:
+    """How many channels the first layer reads."""
+    return one.first.inputs[0].shape[_axis(one)]
+
+
+def _through(one: Pairing) -> int:
+    """How many channels there are between two layers, what is joined to them included."""
+    joined = [node.output.shape[0] for node in one.between if isinstance(node.layer, Concat)]
+    return max(one.first.output.shape[_axis(one)], *joined, 0)
+
+
+def _axis(one: Pairing) -> int:
+    return 0 if len(one.first.output.shape) == 3 else -1
+
+
+def _is_concatenated(study: Study, node: Node) -> bool:
+    """Whether what a layer makes is joined to other channels, with at most batch norm and nonlinearities between."""
+    reader = study.only_reader(node.output)
+    while reader is not None and reader.layer.kind in (ELEMENT, TRAINING) and len(reader.inputs) == 1:
+        reader = study.only_reader(reader.output)
+    return reader is not None and isinstance(reader.layer, Concat) and not reader.layer.axis
+
+
+@lru_cache(1)
+def _low_rank_throughout(study: Study) -> bool:
+    """Whether at least three quarters of the layers that mix channels are in low-rank pairs."""
+    pairs = {node for one in pairings(study) if _narrows(one) for node in (one.first, one.second)}
+    return 4 * len(pairs) >= 3 * sum(map(_mixes, study.graph.nodes))
+
+
 def _is_factorisation(study: Study, one: Pairing) -> bool:
     """Whether two layers stand for one that would cost more."""
     first, between, second = one
-    axis = 0 if len(first.output.shape) == 3 else -1
-    read, made = first.inputs[0].shape[axis], second.output.shape[0]
-    through = max(first.output.shape[axis], *(node.output.shape[0] for node in between if _is_join(node)), 0)
+    read, through = _read(one), _through(one)
     a, b = _kernel(first), _kernel(second)
     if isinstance(second.layer, TransposedConv) and second.layer.groups > 1:
         return True
     if min(_groups(first), _groups(second)) > 1 and any(isinstance(node.layer, ChannelShuffle) for node in between):
         return True
-    if any(
-        depthwise(node) for node in between
-    ):  # it is a factor with the 1x1 after it, and so the third layer in a row
-        return False
+    bottleneck = elements(a) == 1 and through <= read and ends_inverted_residual(study, first)
+    if any(depthwise(node) for node in between):  # a factor with the 1x1 after it: there are three in a row
+        return bottleneck and through < read and not _ends_separable(first)
     if _is_separated(a, b):
         return True
-    if 1 in (elements(a), elements(b)) and through < min(read, made):
+    if _is_low_rank(study, one):
         return True
     if elements(a) > 1 or through > read:
         return False
     pooled = any(isinstance(node.layer, GlobalAvgPool) for node in between)
     if pooled and through < read:
         return True
-    return ends_inverted_residual(study, first) and (through < read or not _ends_separable(first))
-
-
-def _is_join(node: Node) -> bool:
-    return isinstance(node.layer, Concat)
+    return bottleneck and (through < read or not _ends_separable(first))
 
 
 def _groups(node: Node) -> int:
@@ -298,11 +346,18 @@ def _is_separated(a: Pair, b: Pair) -> bool:
 
 
 def ends_inverted_residual(study: Study, node: Node) -> bool:
-    """Whether a 1x1 layer reads what a depthwise one made, perhaps through a nonlinearity and a gate."""
-    x = node.inputs[0]
+    """Whether a 1x1 layer reads what a depthwise one made, perhaps through a nonlinearity and a gate.
+
+    Or what a spatial convolution made of less than half the channels, as in fused inverted residuals.
+    """
+    x, joined = node.inputs[0], False
     while x.node is not None and not study.rows[x.node].weights:
+        joined |= isinstance(x.node.layer, Concat)
         x = max(x.node.inputs, key=lambda y: elements(y.shape))
-    return x.node is not None and depthwise(x.node)
+    if x.node is None or depthwise(x.node):
+        return x.node is not None
+    expands = x.shape[0] > 2 * x.node.inputs[0].shape[0] and study.rows[x.node].weight_layers > 1
+    return expands and not joined and isinstance(x.node.layer, Conv) and elements(_kernel(x.node)) > 1
 
 
 def _ends_separable(node: Node) -> bool:

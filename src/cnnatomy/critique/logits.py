@@ -11,6 +11,7 @@ from cnnatomy.critique.rule import Case, Severity, rule
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design import KeypointHead, LinearHead, MapHead, VectorHead
 from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     SELU,
     AvgPool,
@@ -96,13 +97,21 @@ def bent_logits(study: Study) -> Iterator[Case]:
             where=tuple(node.path for node in scores.after),
             text=f"{names} after {scores.layer.path}, which makes {made:,} class scores: {effect}",
             evidence={"classes": made, "layers": len(scores.after)},
-            remedy=study.remedy(
-                f"end in {scores.layer.path}: leave {', '.join(node.path for node in scores.after)} out",
-                dict.fromkeys(scores.after, ()),
-                fix="unsafe" if scores.averaged else "safe",
-            ),
+            remedy=_end_in_scores(study, scores),
             severity="note" if study.graph.deployed or scores.published else severity,
         )
+
+
+def _end_in_scores(study: Study, scores: Scores) -> Remedy:
+    """All that is after the scores left out; a bias in its place where a normalisation goes and there is none."""
+    node, names = scores.layer, ", ".join(node.path for node in scores.after)
+    changes: dict[Node, tuple[Layer, ...]] = dict.fromkeys(scores.after, ())
+    assert isinstance(node.layer, (FullyConnected, Conv))
+    unbiased = not node.layer.bias and any(isinstance(one.layer, NORMALISED) for one in scores.after)
+    if unbiased:
+        changes[node] = (node.layer.replace(bias=True),)
+    text = f"end in {node.path}{', with a bias' * unbiased}: leave {names} out"
+    return study.remedy(text, changes, fix="unsafe" if scores.averaged else "safe")
 
 
 def _scores(study: Study, output: FeatureMap) -> Scores | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -43,9 +44,12 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
     idle += [node for node in study.graph.nodes if _pools_one_pixel(study, node)]
     if idle:
         maps = sum(study.rows[node].feature_map_elements for node in idle)
+        kinds = Counter(isinstance(node.layer, Interpolate) for node in idle)
+        phrases = {False: ("pool", "of one pixel"), True: ("enlargement", "by 1")}
+        named = " and ".join([f"{several(n, phrases[kind][0])} {phrases[kind][1]}" for kind, n in kinds.items()])
         yield Case(
             where=tuple(node.path for node in idle),
-            text=f"{several(len(idle), 'layer')} for {maps:,} values, none of which can change",
+            text=f"{named}: none of {maps:,} values can change",
             evidence={"layers": len(idle), "elements": maps},
             remedy=study.remedy(f"leave {paths(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
             quiet=_from_elsewhere(study),

@@ -141,10 +141,20 @@ def _dropped(study: Study, dropped: Sequence[tuple[Node, Pair]], seldom: bool) -
         text=f"{node.path} leaves {lost} of {size} unread"
         + f", as {'does' if total == 2 else 'do'} {several(total - 1, 'other layer')}" * (total > 1),
         evidence={"layers": total, "rows": rows, "columns": columns},
-        remedy=[_round_up(study, [node for node, _ in dropped]), *other],
+        remedy=sorted([_round_up(study, [node for node, _ in dropped]), *other], key=lambda one: _is_later(study, one)),
         severity="note" if seldom else None,
         quiet=quiet,
     )
+
+
+CHOSEN = 64
+"""Pixels a side from which images are mostly resized for the network; smaller ones are what they are."""
+
+
+def _is_later(study: Study, remedy: Remedy) -> bool:
+    """Whether a remedy is something else than another input, which comes first where its size is a choice."""
+    chosen = min(study.account.input[1:]) >= CHOSEN
+    return not chosen or remedy.change is None or remedy.change.input is None
 
 
 def _fitting_input(study: Study, dropped: Sequence[tuple[Node, Pair]]) -> list[Remedy]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import gcd
 
@@ -26,7 +26,6 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, REARRANGEMENT, TRAINING, Pair, Window, pair
 from cnnatomy.layers.sliding import pairs
 
-AVERAGE_BEFORE = "average the pixels before, as ResNet-D does in its shortcuts"
 SLOWER_START = "begin with a stride of 2 and a kernel of at least 3x3, and sample down further after more layers"
 LARGER_KERNELS = "take kernels at least as large as the stride, without holes"
 
@@ -78,7 +77,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
             where=tuple(node.path for node in partly),
             text=f"{several(len(partly), 'layer')} with pixels between the windows, {read}",
             evidence={"layers": len(partly), "share_read": least},
-            remedy=study.remedy(AVERAGE_BEFORE, averaged) if averaged else Remedy(LARGER_KERNELS),
+            remedy=study.remedy(_average_before(averaged), averaged) if averaged else Remedy(LARGER_KERNELS),
             severity="note",
             quiet=True,
         )
@@ -118,11 +117,15 @@ def _remedies(study: Study, maps: dict[FeatureMap, list[Node]]) -> list[Remedy]:
         way = f"move the stride of {several(moved, 'layer')} to the next convolution"
         found.append(study.remedy(way, changes, fix="unsafe"))
     else:
-        found.append(_larger_kernels(study, [node for nodes in maps.values() for node in nodes]))
         pools = all(isinstance(node.layer, (MaxPool, AvgPool)) for node in changes)
-        way = "let the pools read all pixels: windows as large as their stride" if pools else AVERAGE_BEFORE
+        way = "let the pools read all pixels: windows as large as their stride" if pools else _average_before(changes)
         found.append(study.remedy(way, changes, fix="unsafe") if changes else None)
+        found.append(_larger_kernels(study, [node for nodes in maps.values() for node in nodes]))
     return [remedy for remedy in found if remedy is not None] or [Remedy(LARGER_KERNELS)]
+
+
+def _average_before(nodes: Iterable[Node]) -> str:
+    return f"average the pixels before {paths(list(nodes))}, as ResNet-D does in its shortcuts: no weights, no MACs"
 
 
 def _stride_before(study: Study, maps: dict[FeatureMap, list[Node]]) -> Remedy | None:
@@ -304,7 +307,8 @@ def uneven_transposed_convolution(study: Study) -> Iterator[Case]:
     node, (most, least) = max(found.items(), key=lambda item: item[1][0] / max(item[1][1], 0.5))
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{node.path}: of a channel's weights {most} meet in some pixels of the output and {least} in others",
+        text=f"{several(len(found), 'transposed convolution')} with uneven overlap: of a channel's weights {most} meet "
+        f"in some pixels of the output of {node.path}, {least} in others",
         evidence={"layers": len(found), "most": most, "least": least},
         remedy=[
             *_even_kernels(study, list(found)),
@@ -314,9 +318,12 @@ def uneven_transposed_convolution(study: Study) -> Iterator[Case]:
 
 
 def _even_kernels(study: Study, nodes: list[Node]) -> list[Remedy]:
-    """The next larger kernels that are multiples of the stride, and the next smaller ones, which are cheaper."""
+    """The next smaller kernels that are multiples of the stride, which are cheaper, and the next larger ones.
+
+    The larger first where windows of the smaller would not overlap: a kernel of the stride gives blocks.
+    """
     remedies = []
-    for up in (True, False):
+    for up in (False, True) if all(_overlaps_evened(node) for node in nodes) else (True, False):
         layers = {node: _evened(node.layer, up) for node in nodes if isinstance(node.layer, TransposedConv)}
         if any(layer == node.layer for node, layer in layers.items()):
             continue
@@ -324,6 +331,12 @@ def _even_kernels(study: Study, nodes: list[Node]) -> list[Remedy]:
         text = f"take {'kernels' if len(nodes) > 1 else 'a kernel'} of {' and '.join(sizes)}"
         remedies.append(study.remedy(text, {node: (layer,) for node, layer in layers.items()}, fix="unsafe"))
     return remedies
+
+
+def _overlaps_evened(node: Node) -> bool:
+    """Whether the windows of the next smaller kernel that is a multiple of the stride overlap."""
+    assert isinstance(node.layer, TransposedConv)
+    return all(k >= 2 * s for k, s in zip(*pairs(node.layer.kernel, node.layer.stride), strict=True))
 
 
 def _products(layer: TransposedConv) -> tuple[int, int]:
