@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import groupby
+from itertools import dropwhile, groupby, islice
 from math import ceil
 from typing import NamedTuple
 
@@ -94,7 +94,7 @@ class _Place(NamedTuple):
         shrinks: before / volume, less what odd sizes lose by being rounded down.
         usual: what it may shrink by: 2 for a stride of 2.
         first: whether nothing before it holds fewer values than the input.
-        room: the most channels at its resolution and at the next.
+        room: the most channels at its resolution and at the next, where it shrinks too much.
     """
 
     map: FeatureMap
@@ -140,7 +140,8 @@ def _lossy(study: Study) -> list[_Place]:
                 usual = max(2.0, (stride[0] * stride[1]) ** 0.5)
                 later = wide.get(cut, 0)
                 shrinks = narrowest / cut.volume / max(1, even)
-                place = _Place(x, cut.volume, narrowest, later, shrinks, usual, narrowest == input, _room(study, x))
+                room = _room(study, x) if shrinks > usual else 0
+                place = _Place(x, cut.volume, narrowest, later, shrinks, usual, narrowest == input, room)
                 if place.shrinks > usual or later >= 2 * cut.volume:
                     found.append(place)
             previous = x
@@ -150,9 +151,9 @@ def _lossy(study: Study) -> list[_Place]:
 
 def _room(study: Study, place: FeatureMap) -> int:
     """The most channels of a map at the resolution of this one and at the next, from this one on."""
-    rest = study.spine[study.spine.index(place) :] if place in study.spine else [place]
-    sizes = list(dict.fromkeys(x.shape[1:] for x in rest if len(x.shape) == 3))[:2]
-    return max(x.shape[0] for x in rest if x.shape[1:] in sizes and len(x.shape) == 3 and pixels(x.shape) > 1)
+    rest = dropwhile(lambda x: x is not place, study.spine)
+    levels = groupby((x for x in rest if len(x.shape) == 3 and pixels(x.shape) > 1), lambda x: x.shape[1:])
+    return max((x.shape[0] for _, level in islice(levels, 2) for x in level), default=place.shape[0])
 
 
 def _widened(study: Study, places: list[_Place]) -> Remedy:
