@@ -61,6 +61,34 @@ def test_a_pool_that_leaves_a_quarter_of_what_was_left_is_a_loss() -> None:
     assert (finding.where, finding.evidence["shrinks"]) == (("body.pool2",), 4.0)
 
 
+def lost(*widths: int, side: int = 16) -> list[bool]:
+    """Whether what is found of stages of these widths, each halved by a stride, is told unasked."""
+    body = Chain(*[Chain(Conv(width, 3, stride=2, padding=1), ReLU(), conv(width)) for width in widths[1:]])
+    design = Network(conv(widths[0]), body, LinearHead(5), input=(3, side, side))
+    return [not finding.quiet for finding in found(lossy_down_sampling, design)]
+
+
+def test_a_loss_is_told_where_the_width_stays_and_twice_of_it_is_no_more_than_the_next_level_has() -> None:
+    """8 channels stay 8 at 4x4; 12 of 8 have grown; before 16 there is room for 16, before 12 there is none."""
+    assert lost(8, 8, 8, 16, 16) == [True]
+    assert lost(8, 8, 12, 24, 24) == [False]
+    assert lost(8, 8, 8, 12, 12) == [False]
+
+
+def test_what_is_usual_is_a_half_for_each_halving() -> None:
+    design = Network(Chain(), Chain(conv(8), MaxPool(4), conv(8), conv(8)), LinearHead(5), input=(3, 32, 32))
+    (finding,) = [f for f in found(lossy_down_sampling, design) if "shrinks" in f.evidence]
+    assert finding.text.endswith("1/6.0; 1/2 is usual for each halving of the sides")  # 3,072 to 8x8x8
+
+
+def test_a_waist_is_told_with_what_lies_directly_beside_it() -> None:
+    """64 before and after it at its resolution, and 256 after a stride."""
+    late = Chain(Conv(256, 3, stride=2, padding=1), ReLU(), conv(256))
+    design = Network(conv(64), Chain(conv(5), conv(64), conv(64), late), LinearHead(5), input=(3, 32, 32))
+    finding = only(narrow_waist, design)
+    assert finding.text.endswith("between 64 channels before and 64 after")
+
+
 def test_odd_sizes_do_not_count_as_loss() -> None:
     design = Network(Chain(), Chain(conv(6), MaxPool(2), conv(6)), LinearHead(5), input=(3, 15, 15))
     assert 3 * 15 * 15 / (6 * 7 * 7) > 2

@@ -96,6 +96,12 @@ def test_the_weights_of_gates_of_larger_maps_are_not_at_the_end():
     assert "no larger than the last, 8x8" in finding.text
 
 
+def test_the_last_map_of_several_pixels_is_called_so_where_one_of_a_pixel_comes_after_it():
+    graph = cn.network("resnet-18").graph((3, 32, 32))  # 2x2 after the fourth stride, 1x1 after the fifth
+    late = next(f for f in found(balance, graph) if "weights" in f.text)
+    assert "no larger than the last of more than one pixel, 2x2" in late.text
+
+
 def test_a_network_of_two_scales_is_not_out_of_balance():
     def describe(x):
         x = Conv(64, 3, stride=2, padding=1)(Conv(8, 3, padding=1)(x))

@@ -159,9 +159,15 @@ def test_5_stages_fit_224_pixels_and_2_fit_32(side: int, room: int) -> None:
 
 
 def test_resnet_18_at_32_pixels_has_3_stages_too_many_and_they_are_in_the_tail() -> None:
-    finding = only(down_samplings, "resnet-18", (3, 32, 32))
+    plain = cn.network("resnet-18").graph((3, 32, 32))
+    finding = only(down_samplings, plain)
     assert (finding.evidence["stages"], finding.evidence["room"]) == (5, 2)
-    graph = after(finding, "resnet-18", (3, 32, 32))
+    middle, narrow, _ = finding.remedies
+    assert "first 2 stages" in middle.text
+    assert "divide all widths by 2" in middle.text
+    assert "for 3.7 times the MACs" in middle.text
+    assert narrow.change is not None
+    graph = changed(plain, narrow.change)
     macs = cn.network("resnet-18").account((3, 32, 32)).totals.macs
     assert account(graph).totals.macs < macs  # 64 times fewer for each layer, at 64 times as many positions
     sizes = [x.shape[1:] for x in Study(account(graph), Purpose()).spine if len(x.shape) == 3]
@@ -178,11 +184,13 @@ def test_an_imagenet_network_on_small_images_is_one_cause_with_a_remedy_that_is_
     (finding,) = folded([few, size], [True, True])
     assert (finding.rule.code, finding.severity, finding.consequences) == ("I3", "warning", (size,))
     before = Cost.of(cn.network(name).account((3, side, side)))
-    first = finding.remedies[0]
+    first, narrow, kept = (finding.remedies[0], *finding.remedies[-2:])
     assert first.after is not None
-    assert first.after.macs <= 1.5 * before.macs
-    assert first.after.parameters < before.parameters
-    assert "leave all widths as they are" in finding.remedies[1].text
+    assert narrow.after is not None
+    assert first.after.macs <= 4 * before.macs
+    assert narrow.after.macs <= 1.5 * before.macs
+    assert max(first.after.parameters, narrow.after.parameters) < before.parameters
+    assert "leave all widths as they are" in kept.text
 
 
 @pytest.mark.parametrize(("side", "severity"), [(96, "note"), (64, "warning")])
@@ -194,10 +202,13 @@ def test_3_positions_a_side_are_a_note_and_2_a_warning(side: int, severity: str)
 
 def test_no_width_is_divided_below_16_and_whoever_has_the_time_keeps_all() -> None:
     """Without three strides 64 times the positions at 32x32, and so as many MACs for each layer of the old widths."""
-    finding, plain = only(down_samplings, "mobilenet-v2", (3, 32, 32)), cn.network("mobilenet-v2").graph((3, 32, 32))
-    graph = after(finding, "mobilenet-v2", (3, 32, 32))
+    plain = cn.network("mobilenet-v2").graph((3, 32, 32))
+    finding = only(down_samplings, plain)
+    narrow = finding.remedies[-2]
+    assert narrow.change is not None
+    graph = changed(plain, narrow.change)
     assert min(node.layer.channels for node in graph.nodes if isinstance(node.layer, Conv)) == 16
-    kept = finding.remedies[1]
+    kept = finding.remedies[-1]
     assert kept.change is not None
     assert kept.is_dear(Cost.of(account(plain)))
     assert "for 40.3 times the MACs" in kept.text  # 297,740,288 / 7,392,128

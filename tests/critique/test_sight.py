@@ -14,7 +14,7 @@ from cnnatomy.critique.shortcuts import no_shortcuts
 from cnnatomy.critique.sight import small_receptive_field, unproductive_layers
 from cnnatomy.critique.sizes import undivided_sizes
 from cnnatomy.design import Graph, LinearHead, MapHead
-from cnnatomy.layers import BatchNorm, Conv, Flatten, FullyConnected, Interpolate, MaxPool, ReLU, Reshape
+from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, Flatten, FullyConnected, Interpolate, MaxPool, ReLU, Reshape
 from cnnatomy.layers.layer import Layer
 from findings import WELL_DESIGNED, after, found, only
 
@@ -182,6 +182,26 @@ def test_sampling_down_more_is_the_cheap_way_to_see_more() -> None:
     assert finding.remedy.after.macs < net.account().totals.macs / 2
     seen = Study(account(after(finding, net)), Purpose()).account
     assert f"to see {seen.fields[Study(seen, Purpose()).last_map].size[0]}x" in finding.remedy.text
+
+
+def test_3x3_in_place_of_1x1_comes_first_and_pooled_context_last() -> None:
+    """3x3 at strides of 2, 4, 8 and 16 sees 31; the last 1x1, at 16, as a 3x3 32 more: a pixel less than half."""
+    body = [layer for width in (64, 128, 256) for layer in (*conv(width, 3, 2), *conv(width, 1))]
+    net = Network(Chain(*conv(32, 3, 2), *conv(32, 1)), Chain(*body), LinearHead(15), input=(3, 128, 128))
+    finding = only(small_receptive_field, net)
+    assert finding.text == "the last map sees 31x31 pixels; the input has 128x128"
+    assert finding.remedies[0].text == "put 3x3 in place of the 1x1 of body.conv6, to see 63x63 pixels"
+    assert finding.remedies[-1].text.startswith("add pooled context")
+    seen = Study(account(after(finding, net)), Purpose()).account
+    assert seen.fields[Study(seen, Purpose()).last_map].size == (63, 63)
+
+
+def test_the_1x1_of_a_separable_convolution_stays_one() -> None:
+    def separable(width: int) -> tuple[Layer, ...]:
+        return DepthwiseConv(3, 2, 1, bias=False), BatchNorm(), ReLU(), *conv(width, 1)
+
+    net = Network(Chain(*conv(32, 3, 2)), Chain(*separable(64), *separable(64)), LinearHead(15), input=(3, 128, 128))
+    assert not any("in place of the 1x1" in way.text for way in only(small_receptive_field, net).remedies)
 
 
 def test_what_works_on_textures_need_not_see_much() -> None:

@@ -7,6 +7,7 @@ import pytest
 from cnnatomy import Chain, Network, Residual
 from cnnatomy.critique.tails import tail
 from cnnatomy.design import Graph, LinearHead
+from cnnatomy.edits.change import changed
 from cnnatomy.layers import AvgPool, Conv, Flatten, FullyConnected, GlobalAvgPool, MaxPool, ReLU
 from findings import after, chain_on, found, only
 
@@ -68,7 +69,57 @@ def test_a_pool_of_8x8_in_the_body_is_hasty_and_a_global_one_is_not():
     assert (finding.evidence["before"], finding.evidence["after"]) == ((64, 64, 64), (64, 8, 8))
     assert not found(tail, chain(*layers, GlobalAvgPool(), Conv(64, 1), shape=(3, 64, 64)))
     assert not found(tail, chain(*layers, AvgPool(8), ReLU(), Flatten(), FullyConnected(5), shape=(3, 64, 64)))
-    assert not found(tail, chain(*layers, AvgPool(2), Conv(64, 1), AvgPool(4), Conv(64, 1), shape=(3, 64, 64)))
+    assert not found(tail, chain(*layers, AvgPool(2), Conv(64, 1), AvgPool(2), Conv(64, 1), shape=(3, 64, 64)))
+
+
+@pytest.mark.parametrize("pool", [MaxPool(4), MaxPool(6), AvgPool(5), MaxPool(7, 4, 3)])
+def test_a_pool_that_takes_a_map_of_the_body_by_4_a_side_is_hasty(pool):
+    stages = Conv(32, 3, stride=2, padding=1), ReLU(), Conv(64, 3, padding=1), ReLU(), pool, Conv(256, 3, padding=1)
+    finding = only(tail, chain(*stages, ReLU(), GlobalAvgPool(), shape=(3, 96, 96)))
+    assert (finding.where, finding.severity) == (("pool1",), "warning")
+    assert finding.evidence["before"] == (64, 48, 48)
+
+
+def test_a_pool_of_3_or_one_for_the_head_or_one_that_leaves_a_quarter_is_not_hasty():
+    start = Conv(32, 3, stride=2, padding=1), ReLU(), Conv(64, 3, padding=1), ReLU()
+    assert not found(tail, chain(*start, MaxPool(3), Conv(64, 3), ReLU(), GlobalAvgPool(), shape=(3, 96, 96)))
+    assert not found(tail, chain(*start, MaxPool(6), Flatten(), FullyConnected(9), shape=(3, 96, 96)))
+    grown = Conv(512, 3, stride=4, padding=1), ReLU(), Conv(512, 3, padding=1), ReLU()  # 512 of 16 * 64
+    assert not found(tail, chain(*start, *grown, GlobalAvgPool(), shape=(3, 96, 96)))
+
+
+@pytest.mark.parametrize(("patch", "side", "hasty"), [(8, 64, True), (6, 48, True), (4, 32, False), (8, 96, False)])
+def test_patches_of_more_than_4_that_leave_few_positions_are_hasty(patch, side, hasty):
+    layers = Conv(192, patch, stride=patch), ReLU(), Conv(192, 3, padding=1), ReLU(), GlobalAvgPool(), Flatten()
+    assert bool(found(tail, chain(*layers, FullyConnected(10), shape=(3, side, side)))) is hasty
+
+
+def fat(first: int, second: int, side: int) -> Network:
+    steps = []
+    for width in (second, 2 * second, 4 * second, 8 * second):
+        steps += [Conv(width, 3, stride=2, padding=1), ReLU(), *(Conv(width, 3, padding=1), ReLU()) * 3]
+    return Network(
+        Chain(Conv(first, 3, padding=1), ReLU(), MaxPool(2)), Chain(*steps), LinearHead(30), input=(3, side, side)
+    )
+
+
+def test_a_first_layer_three_times_as_wide_as_the_next_level_is_fat_whatever_its_macs():
+    """192x224x224 values, a quarter of them pooled; 64 channels follow, of which the rest of the network is made."""
+    plain = fat(192, 64, 224).graph()
+    finding = next(f for f in found(tail, plain) if not f.quiet)
+    assert (finding.where, finding.severity) == (("tail.conv",), "warning")
+    assert finding.evidence == {"map": (192, 224, 224), "next": 64, "largest_after": 192 * 112 * 112}
+    assert "from 192 to 64 channels" in finding.remedies[0].text
+    assert "a stride of 2" in finding.remedies[0].text
+    assert finding.remedies[0].change is not None
+    graph = changed(plain, finding.remedies[0].change)
+    assert graph.nodes[0].output.shape == (64, 112, 112)
+    assert not [f for f in found(tail, graph) if not f.quiet]
+
+
+def test_a_first_layer_as_wide_as_the_next_level_or_on_a_small_input_is_not_fat():
+    for design in (fat(64, 64, 224), fat(192, 64, 96)):
+        assert not [f for f in found(tail, design) if "largest_after" in f.evidence]
 
 
 def test_a_pool_of_8x8_after_a_residual_block_is_hasty_too():

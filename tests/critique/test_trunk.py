@@ -29,13 +29,46 @@ from rule_findings import findings, one, said
 
 def test_resnet_110_with_relu_before_the_addition_only_ever_adds():
     finding = one(relu_before_addition, "resnet-110-cifar-relu-before-addition")
-    assert finding.evidence["additions"] == finding.evidence["layers"] == 52  # of 54; two have a projection
+    assert finding.evidence["additions"] == finding.evidence["layers"] == 54  # two of them beside a projection
+    assert "54 of 54 residuals" in finding.text
     graph = cn.network("resnet-110-cifar-relu-before-addition").graph()
     after = changed(graph, one(relu_before_addition, graph).remedies[1].change)
     assert findings(relu_before_addition, after) == []
     assert findings(unlike_ranges, after)  # ReLU after the addition: of 110 layers, pre-activation is the better remedy
     assert "pre-activation" in finding.remedy.text
     assert findings(relu_before_addition, "resnet-110-cifar") == []
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_branch_beside_a_projection_counts_too(pooled):
+    """Three residuals, two whose branch ends in a ReLU: one beside an identity, one beside a projection."""
+
+    def branch(x, channels, stride, *ends):
+        y = Conv(channels, 3, padding=1)(ReLU()(Conv(channels, 3, stride=stride, padding=1)(x)))
+        for layer in ends:
+            y = layer(y)
+        return y
+
+    def describe(x):
+        x = ReLU()(Conv(8, 3, padding=1)(x))
+        x = Add()(x, branch(x, 8, 1, BatchNorm(), ReLU()))
+        x = Add()(x, branch(x, 8, 1, BatchNorm()))
+        shortcut = Conv(16, 1)(AvgPool(2)(x)) if pooled else Conv(16, 1, stride=2)(x)
+        return Add()(BatchNorm()(shortcut), branch(x, 16, 2, BatchNorm(), ReLU()))
+
+    graph = trace(describe, (3, 16, 16))
+    finding = one(relu_before_addition, graph)
+    assert "2 of 3 residuals" in finding.text
+    assert "move 2 ReLUs" in finding.remedy.text
+    assert findings(relu_before_addition, changed(graph, finding.remedy.change)) == []
+
+
+def test_the_sum_of_two_convolved_branches_is_no_residual():
+    def describe(x):
+        x = ReLU()(Conv(8, 3, padding=1)(x))
+        return Add()(ReLU()(Conv(8, 3, padding=1)(x)), ReLU()(Conv(8, 5, padding=2)(x)))
+
+    assert findings(relu_before_addition, trace(describe, (3, 16, 16))) == []
 
 
 def test_a_gate_after_the_relu_does_not_hide_it():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import groupby
+from itertools import dropwhile, groupby, islice
 from math import ceil
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ from cnnatomy.layers import Conv, FullyConnected
 from cnnatomy.layers.layer import Layer, dimensions, elements
 from cnnatomy.layers.training import NORMALISATIONS
 
-LARGE_LOSS, TAIL_LOSS, CAPPED = 2.75, 4, 512
-"""How much a stride of 2 may lose before it is worth a word, and how much of the image itself, as neighbouring pixels
-say nearly the same; and the channels at which widths stay as they are."""
+TAIL_LOSS, CAPPED, ROUNDED, FALLEN = 4, 512, 0.99, 1.5
+"""How much a stride of 2 may lose of the image itself, as neighbouring pixels say nearly the same; the channels at
+which widths stay as they are; what part of a loss counts as all of it; and how much more shows a falling width."""
 
 DESIGNED, WAIST, SLIGHT = 8, 4, 3
 """Times as wide as a bottleneck by design its neighbours may be: the largest expansion of MobileNets and their kin, the
@@ -45,8 +45,9 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
     narrowest place before, so that a block that widens to pool is not blamed. Places that hold no fewer values than the
     input are left out, and so is the pool before a head, which may take as little as it likes. The other order costs
     MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose: it is said only where
-    it is asked for, as are losses of up to 1/2.75 (Inception V3 loses that much), of up to 1/4 of the image itself,
-    whose neighbouring pixels say nearly the same, and those of a width that has grown to 512 channels and stays.
+    it is asked for, as are losses where the width has grown, if by less than 2 (1/4 is left where it has not), of up to
+    1/4 of the image itself, whose neighbouring pixels say nearly the same, those of a width that has grown to 512
+    channels and stays, and those where twice the channels would be more than the next level has.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]
@@ -58,7 +59,8 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
             yield Case(
                 where=tuple(place.path for place in places),
                 text=f"{worst.path} leaves {worst.values} of the {worst.before:,} that came through the narrowest "
-                f"place before, 1/{worst.before / worst.volume:.1f}; 1/{worst.usual:g} is usual",
+                f"place before, 1/{worst.before / worst.volume:.1f}; 1/2 is usual"
+                f"{'' if worst.usual <= 2 else ' for each halving of the sides'}",
                 evidence={
                     "before": worst.before,
                     "after": worst.volume,
@@ -67,7 +69,7 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
                 },
                 remedy=_widened(study, places),
                 quiet=quiet,
-                under=("I8", "I7", "I3", "C6"),
+                under=("I8", "I7", "I3", "C6") if quiet else ("I8", "I7", "I3", "C6", "S5"),
             )
     if early:
         worst = max(early, key=lambda place: place.later / place.volume)
@@ -92,6 +94,7 @@ class _Place(NamedTuple):
         shrinks: before / volume, less what odd sizes lose by being rounded down.
         usual: what it may shrink by: 2 for a stride of 2.
         first: whether nothing before it holds fewer values than the input.
+        room: the most channels at its resolution and at the next, where it shrinks too much.
     """
 
     map: FeatureMap
@@ -101,6 +104,7 @@ class _Place(NamedTuple):
     shrinks: float
     usual: float
     first: bool
+    room: int
 
     @property
     def path(self) -> str:
@@ -109,8 +113,10 @@ class _Place(NamedTuple):
     @property
     def large(self) -> bool:
         """Whether it loses so much that it matters."""
-        loss = TAIL_LOSS if self.first else LARGE_LOSS
-        return self.shrinks > self.usual * loss / 2 and self.map.shape[0] < CAPPED
+        channels = self.map.shape[0]
+        much = self.usual * TAIL_LOSS / 2 if self.first else ROUNDED * self.usual**2
+        fits = 2 * channels <= self.room or self.shrinks > FALLEN * much
+        return self.shrinks > much and channels < CAPPED and fits
 
     @property
     def values(self) -> str:
@@ -134,12 +140,20 @@ def _lossy(study: Study) -> list[_Place]:
                 usual = max(2.0, (stride[0] * stride[1]) ** 0.5)
                 later = wide.get(cut, 0)
                 shrinks = narrowest / cut.volume / max(1, even)
-                place = _Place(x, cut.volume, narrowest, later, shrinks, usual, narrowest == input)
+                room = _room(study, x) if shrinks > usual else 0
+                place = _Place(x, cut.volume, narrowest, later, shrinks, usual, narrowest == input, room)
                 if place.shrinks > usual or later >= 2 * cut.volume:
                     found.append(place)
             previous = x
         narrowest = min(narrowest, cut.volume)
     return found
+
+
+def _room(study: Study, place: FeatureMap) -> int:
+    """The most channels of a map at the resolution of this one and at the next, from this one on."""
+    rest = dropwhile(lambda x: x is not place, study.spine)
+    levels = groupby((x for x in rest if len(x.shape) == 3 and pixels(x.shape) > 1), lambda x: x.shape[1:])
+    return max((x.shape[0] for _, level in islice(levels, 2) for x in level), default=place.shape[0])
 
 
 def _widened(study: Study, places: list[_Place]) -> Remedy:
@@ -216,7 +230,7 @@ class _Narrow(NamedTuple):
     Attributes:
         cut: the maps.
         row: the channels of it and of the cuts next to it that are narrow too.
-        before: channels of the widest cut before, up to where one as narrow comes.
+        before: channels of the nearest cut before it that makes it a waist.
         after: likewise after it.
         quiet: whether it is one that designers choose.
     """
@@ -297,6 +311,11 @@ def _narrow(cuts: list[Cut], inner: Mapping[tuple[FeatureMap, ...], Cut]) -> lis
                     break
                 else:
                     row = []
+            least = cut.volume * (WAIST if WAIST * cut.volume <= min(before, after) else SLIGHT)
+            i = cuts.index(cut)
+            before, after = (
+                next(one.volume for one in side if one.volume >= least) for side in (cuts[i::-1], cuts[i:])
+            )
             row = [one for one in row if one.maps in inner]
             found.append(_Narrow(inner[cut.maps], tuple(row), before, after))
     return found

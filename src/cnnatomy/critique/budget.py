@@ -44,7 +44,8 @@ def balance(study: Study) -> Iterator[Case]:
     """
     if study.collapse is None:
         return  # no end of small maps
-    last, size = pixels(study.last_map.shape), dimensions(study.last_map.shape[1:])
+    last = pixels(study.last_map.shape)
+    size = f"the last{_of_several(study)}, {dimensions(study.last_map.shape[1:])}"
     rows = [study.rows[node] for node in study.convolutions]
     rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
     early = [row for row in rows if pixels(row.output) >= 32 * last]
@@ -74,7 +75,7 @@ def balance(study: Study) -> Iterator[Case]:
         **times,
     }
     if early and slow[0]:
-        text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than the last, {size}"
+        text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than {size}"
         if times:
             text += f", {times['share_of_time_early']:.0%} of the time"
         yield Case(
@@ -86,7 +87,7 @@ def balance(study: Study) -> Iterator[Case]:
             under=("C6", "I3", "I8"),
         )
     if late and slow[1] and weights:
-        text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than the last, {size}"
+        text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than {size}"
         if times:
             text += f", {times['share_of_time_late']:.0%} of the time"
         yield Case(
@@ -97,6 +98,14 @@ def balance(study: Study) -> Iterator[Case]:
             quiet=not times,
             under=("C1", "I3"),
         )
+
+
+def _of_several(study: Study) -> str:
+    """What sets the last map with more than one pixel apart, where convolutions go on with one pixel."""
+    end = study.depth(study.last_map)
+    single = [node for node in study.convolutions if len(node.output.shape) == 3 and pixels(node.output.shape) == 1]
+    goes_on = any(pixels(node.inputs[0].shape) > 1 and study.depth(node.output) > end for node in single)
+    return " of more than one pixel" if goes_on else ""
 
 
 def _less_early(study: Study, early: list[Row], spent: int) -> list[Remedy]:

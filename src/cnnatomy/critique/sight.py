@@ -10,7 +10,7 @@ from cnnatomy.analysis import account
 from cnnatomy.critique.information import MIN_SIDE
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.strides import fewer_stages
-from cnnatomy.critique.study import SPATIAL, Study, pixels
+from cnnatomy.critique.study import SPATIAL, Study, depthwise, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import DEAR, Change, Remedy, changed
 from cnnatomy.errors import LimitError, ShapeError
@@ -57,6 +57,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
             text=f"the last map sees {dimensions(field.size)} pixels; {against}",
             evidence={"field": list(field.size), "wanted": wanted},
             remedy=_larger(study, wanted) if glimpse or not study.downsamplings else _see_more(study, wanted),
+            in_order=glimpse and study.task == "classification",
             severity=None if glimpse or objects is not None else "note",
             quiet=objects is None and not glimpse,
             under=("W14",) if _pointwise_is_why(study) else (),
@@ -106,10 +107,48 @@ def _larger(study: Study, wanted: Sequence[int]) -> list[Remedy]:
         ways = [way for way in ways if not way.text.startswith(_DILATE)]
     light = DEAR * study.account.totals.parameters
     heavy = [way for way in ways if way.after is not None and way.after.parameters > light]
-    ways = [way for way in ways if way not in heavy]
-    if found or not heavy:
-        return [*found, *ways]
-    return [Remedy(_POOLED), *(heavy if study.downsamplings else [])]
+    rest = [*found, *(way for way in ways if way not in heavy)]
+    if not rest:
+        half = [(n + 1) // 2 - 1 for n in wanted]
+        rest = [*(_see_more(study, half) if study.downsamplings else []), Remedy(_POOLED)]
+    return [*_spatial_in_place(study, wanted), *rest]
+
+
+def _spatial_in_place(study: Study, wanted: Sequence[int]) -> list[Remedy]:
+    """3x3 in place of as many of the last 1x1 convolutions that all passes as it takes to see half.
+
+    Not of those that widen, nor of those beside a depthwise convolution, which are its other half.
+    """
+    chosen: dict[Node, tuple[Layer, ...]] = {}
+    size, end = [*map(float, study.account.fields[study.last_map].size)], study.depth(study.last_map)
+    for x in reversed(study.spine):
+        node = x.node
+        if node is None or study.depth(x) > end or not isinstance(node.layer, Conv) or depthwise(node):
+            continue
+        if (
+            pair(node.layer.kernel) != (1, 1)
+            or x.shape[0] > node.inputs[0].shape[0]
+            or _beside_depthwise(study, node)
+            or pixels(x.shape) == 1
+        ):
+            continue
+        chosen[node] = (node.layer.replace(kernel=3, padding=1),)
+        size = [n + 2 * float(step) for n, step in zip(size, study.account.fields[x].stride, strict=True)]
+        if all(2 * (n + 1) >= whole for n, whole in zip(size, wanted, strict=True)):
+            named, (rows, columns) = paths(list(reversed(chosen))), map(int, size)
+            return [study.remedy(f"put 3x3 in place of the 1x1 of {named}, to see {rows}x{columns} pixels", chosen)]
+    return []
+
+
+def _beside_depthwise(study: Study, node: Node) -> bool:
+    """Whether the layer with weights before or after a convolution is depthwise."""
+    before = node.inputs[0].node
+    while before is not None and len(before.inputs) == 1 and before.layer.kind in (ELEMENT, TRAINING):
+        before = before.inputs[0].node
+    reader = study.only_reader(node.output)
+    while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):
+        reader = study.only_reader(reader.output)
+    return any(one is not None and depthwise(one) for one in (before, reader))
 
 
 _DILATE = "dilate the last 3x3 convolutions"

@@ -17,6 +17,9 @@ from cnnatomy.layers.layer import Layer, Pair, pair
 NARROWER = tuple(Fraction(n, 2) for n in (3, 4, 6, 8, 12, 16, 24, 32))
 """By how much a remedy may divide widths, the least first."""
 
+HALF, AFFORDED = Fraction(2), 4
+"""What widths are divided by when a stride goes, and how many times the MACs that may take in the middle way."""
+
 
 def together(study: Study, numbers: Sequence[int]) -> Pair:
     """So many halvings fewer of rows and columns, as many of both unless one side is thin and wants two more."""
@@ -28,19 +31,40 @@ def together(study: Study, numbers: Sequence[int]) -> Pair:
 
 
 def less_often(study: Study, numbers: Pair, first: bool) -> list[Remedy]:
-    """So many fewer halvings of rows and of columns; where that is dear, first with widths that keep MACs near."""
+    """So many fewer halvings of rows and of columns, or one less than that; where it is dear, with narrower layers.
+
+    First, where halving all widths does not keep the MACs near: as many strides as half the width pays for by about 4.
+    """
     layers, chosen = _without_strides(study, numbers, first)
     plain = _plain(study, layers, chosen)
     if plain.after is None or not plain.is_dear(study.cost):
         return [plain]
-    narrowed = plain
+    narrowed, by = plain, HALF
     for by in (by for by in NARROWER if by <= 2 * 2 ** max(numbers)):
         narrowed = _narrowed(study, layers, chosen, by)
         if narrowed.after is None or not narrowed.is_dear(study.cost):
             break
-    times = plain.after.macs / max(1, study.cost.macs)
-    text = f"take the stride out of {chosen}, and leave all widths as they are, for {times:.1f} times the MACs"
-    return [narrowed, plain._replace(text=text)]
+    text = f"take the stride out of {chosen}, and leave all widths as they are, {_for_macs(study, plain)}"
+    middle = _half_way(study, numbers, first) if by > HALF else []
+    return [*middle, narrowed, plain._replace(text=text)]
+
+
+def _half_way(study: Study, numbers: Pair, first: bool) -> list[Remedy]:
+    """Half the width, and all of these strides or all but one taken out, if it takes at most `AFFORDED` the MACs."""
+    for fewer in (0, 1):
+        rows, columns = (max(0, n - fewer) for n in numbers)
+        layers, chosen = _without_strides(study, (rows, columns), first)
+        if layers:
+            remedy = _narrowed(study, layers, chosen, HALF)
+            if remedy.after is not None and remedy.after.macs <= AFFORDED * study.cost.macs:
+                return [remedy._replace(text=f"{remedy.text}, {_for_macs(study, remedy)}")]
+    return []
+
+
+def _for_macs(study: Study, remedy: Remedy) -> str:
+    """What a remedy takes, as `for 3.2 times the MACs`."""
+    after = remedy.after.macs if remedy.after else 0
+    return f"for {after / max(1, study.cost.macs):.1f} times the MACs"
 
 
 def _narrowed(study: Study, layers: dict[Node, tuple[Layer, ...]], chosen: str, by: Fraction) -> Remedy:
@@ -86,8 +110,9 @@ def _without_strides(study: Study, numbers: Pair, first: bool) -> tuple[dict[Nod
         for node, stride in zip(nodes, strides, strict=True):
             rows, columns = (max(1, s >> max(0, n)) for s, n in zip(stride, taken, strict=True))
             layers[node] = _strided(node, (rows, columns))
+        kept = max(max(stride) >> max(taken) for stride in strides)
         left = [n - gone for n, gone in zip(left, taken, strict=True)]
-        paths.append(nodes[0].path)
+        paths.append(nodes[0].path if kept <= 1 else f"{nodes[0].path} down to {kept}")
     side = "first" if first else "last"
     if max(left) > 0:
         return {}, f"the {side} {several(max(numbers), 'stage')}"

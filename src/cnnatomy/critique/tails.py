@@ -8,6 +8,7 @@ from math import log2
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
+from cnnatomy.critique.scaling import expansions
 from cnnatomy.critique.study import Study, paths, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
@@ -18,6 +19,12 @@ POOLS = (MaxPool, AvgPool)
 
 LARGE = 80 * 80
 """Positions of a map that are not many, whatever the input: three halvings lead from there to the 8 of a last map."""
+
+FAT, WHOLE = 1.5, 128 * 128
+"""Times as large as any map after it: what sets the peak of memory; and pixels of inputs of which that is asked."""
+
+PATCH, PATCHES = 4 * 4, 12 * 12
+"""Pixels of a patch in which little is lost, and how many patches leave work for what comes after them."""
 
 
 @rule(
@@ -39,12 +46,21 @@ def tail(study: Study) -> Iterator[Case]:
     and that it is said only where it is asked for: small MobileNets have dear tails. Where pixels are the output,
     the layers that come before the coarsest map take more than half, and that is a quarter of the input or less.
 
+    Too fat, whatever its MACs: in a classifier of 128x128 pixels or more, layers on maps larger than a quarter of the
+    input a side that are at least twice as wide as the next level, and whose map is half as large again as any after
+    it. It sets the peak of memory, and the next level throws half of its channels away.
+
     Too fast: one layer with weights, and the pools after it, leave fewer than one pixel of 7x7: "the representation
     size should gently decrease". With 7x7 and stride 2 in place of AlexNet's 11x11 and stride 4, before a pool of 2,
-    the first features were better. Patches side by side that keep half of the values are not concerned, nor are those
-    of vision transformers, nor what is pooled for the head.
+    the first features were better. Likewise, after the first level, where they leave one pixel of 4x4 or of 25, with
+    less than a quarter of the values, and patches of more than 4x4 that leave fewer than 12x12 positions. Patches side
+    by side that leave more than that, and keep half of the values, are not concerned, nor are those of vision
+    transformers, nor what is pooled for the head.
     """
-    yield from _timid(study)
+    timid = list(_timid(study))
+    yield from timid
+    if all(case.quiet for case in timid):
+        yield from _fat(study)
     yield from _hasty(study)
 
 
@@ -76,6 +92,53 @@ def _timid(study: Study) -> Iterator[Case]:
         quiet=classifies and 5 * spent <= 2 * macs and (20 * full <= macs or pixels(shape) < 160 * 160),
         under=("I7", "I8", "S1"),
     )
+
+
+def _fat(study: Study) -> Iterator[Case]:
+    """First layers that are far wider than the next level, and whose map is by far the largest."""
+    shape, inside = study.graph.inputs[0].shape, expansions(study)
+    if len(shape) != 3 or pixels(shape) < WHOLE or study.task != "classification" or study.collapse is None:
+        return
+    made = [x.node for x in study.spine if x.node and x not in inside and study.rows[x.node].weights]
+    maps = [node for node in made if len(node.output.shape) == 3 and isinstance(node.layer, Conv)]
+    sizes = list(dict.fromkeys(node.output.shape[1:] for node in maps))
+    if len(sizes) < 2 or 16 * pixels(maps[0].output.shape) <= pixels(shape):
+        return
+    first, following = ([node for node in maps if node.output.shape[1:] == size] for size in sizes[:2])
+    level = [x for x in study.spine if x.shape[1:] == sizes[1] and study.depth(x) >= study.depth(following[0].output)]
+    width = max(x.shape[0] for x in level)
+    fattest = max((node.output.shape for node in first), key=elements)
+    rest = max(elements(row.output) for row in study.account.rows if row.output != fattest)
+    if fattest[0] < 2 * width or elements(fattest) < FAT * rest:
+        return
+    wide = [node for node in first if node.output.shape == fattest]
+    yield Case(
+        where=tuple(node.path for node in wide),
+        text=f"{paths(wide)} {'makes' if len(wide) == 1 else 'make'} {dimensions(fattest)} = {elements(fattest):,} "
+        f"values, {elements(fattest) / rest:.1f} times as many as the largest map after it, and the next level has "
+        f"{width:,} channels",
+        evidence={"map": fattest, "next": width, "largest_after": rest},
+        remedy=[*_leaner(study, wide, width)],
+        under=("I8", "I5"),
+    )
+
+
+def _leaner(study: Study, wide: list[Node], width: int) -> Iterator[Remedy]:
+    """No wider than the next level, and half as large where no stride has made it so; or no wider alone."""
+    layers: dict[Node, tuple[Layer, ...]] = {}
+    for node in wide:
+        if isinstance(node.layer, Conv) and node.layer.groups == 1:
+            layers[node] = (node.layer.replace(channels=width),)
+    text = f"narrow {paths(wide)} from {wide[0].output.shape[0]:,} to {width:,} channels"
+    first, reducing = wide[0], study.downsamplings
+    level = [node for node in reducing if node.output.shape[1:] == reducing[0].output.shape[1:]]
+    layer = first.layer
+    at_start = first in layers and first.inputs[0].node is None
+    if at_start and level and isinstance(layer, Conv) and layer.stride == 1 and min(pair(layer.kernel)) > 1:
+        moved = {node: _without_stride(node) for node in level}
+        half = {**layers, **moved, first: (layer.replace(channels=width, stride=2),)}
+        yield study.remedy(f"{text}, give {first.path} a stride of 2, and {_taken(level)}", half)
+    yield study.remedy(text, layers) if layers else Remedy(text)
 
 
 def _earlier(study: Study, large: list[Node]) -> Iterator[Remedy]:
@@ -164,9 +227,11 @@ def _steps(study: Study) -> Iterator[_Step]:
 
 def _hasty(study: Study) -> Iterator[Case]:
     sequence = any(len(x.shape) == 2 for x in study.spine)
-    steps = [step for step in _steps(study) if step.by > 49 and (2 * step.left < 1 or not _is_patch(step.dearest))]
-    if not steps or (sequence and len(steps) == 1 and isinstance(steps[0].dearest.layer, Conv)):
+    steps = [step for step in _steps(study) if _takes_too_much(step)]
+    if sequence and len(steps) == 1 and isinstance(steps[0].dearest.layer, Conv):
         return
+    taken = {node for step in steps for node in step.nodes}
+    steps += [one for step in _steps(study) if taken.isdisjoint(step.nodes) for one in _abrupt(study, step)]
     longest: dict[FeatureMap, _Step] = {step.before: step for step in steps}
     for step in longest.values():
         convolved = any(study.rows[node].weights for node in step.nodes) or (
@@ -179,7 +244,29 @@ def _hasty(study: Study) -> Iterator[Case]:
             f"{1 / step.by:.1%} of the pixels and {step.left:.0%} of the values",
             evidence={"before": step.before.shape, "after": step.after.shape},
             remedy=_gently(study, step),
+            under=("W12",) if len(step.nodes) > 1 else (),
         )
+
+
+def _takes_too_much(step: _Step) -> bool:
+    """Whether too few pixels are left, of the image as of a map; patches are judged by how many they are."""
+    node = step.dearest
+    if not isinstance(node.layer, Conv) or not _is_patch(node):
+        return step.by > 49
+    few = _stride(node) ** 2 > PATCH and pixels(step.after.shape) < PATCHES
+    return few or (step.by > 49 and 2 * step.left < 1)
+
+
+def _abrupt(study: Study, step: _Step) -> Iterator[_Step]:
+    """What in a step one layer, or pools without weights between them, take of a map after the first level."""
+    convolved = [node for node in step.nodes if study.rows[node].weights]
+    for nodes in (convolved, [node for node in step.nodes if node not in convolved]):
+        if nodes:
+            part = _Step(nodes[0].inputs[0], nodes[-1].output, tuple(nodes))
+            sides = [round(n / m) for n, m in zip(part.before.shape[1:], part.after.shape[1:], strict=True)]
+            later = pixels(part.before.shape) < pixels(study.graph.inputs[0].shape)
+            if later and 4 * part.left < 1 and (min(sides) >= 4 or part.by >= 25):
+                yield part
 
 
 def _is_patch(node: Node) -> bool:

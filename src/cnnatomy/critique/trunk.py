@@ -44,11 +44,11 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
     for node in study.graph.nodes:
         for x in node.inputs if isinstance(node.layer, Add) else ():
             last = _last_rectifier(study, x)
-            others = {y for y in node.inputs if y is not x}
-            if last is not None and _comes_from(last, others, order, pixels(node.output.shape)):
+            if last is not None and _comes_from(last, _beside(study, node, x), order, pixels(node.output.shape)):
                 found[last] = node
     if not found:
         return
+    total = len([node for node in study.graph.nodes if _is_residual(study, node, order)])
     additions = dict.fromkeys(found.values())
     idle = [r for add in additions if (r := study.only_reader(add.output)) and _changes_nothing(study, r)]
     rectified = {add for add in additions if (r := study.only_reader(add.output)) and isinstance(r.layer, RECTIFIERS)}
@@ -62,9 +62,9 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
     move = study.remedy(text, moved, fix=None if deep else "unsafe")
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(additions), 'addition')} of a branch that is never negative: what is added can only grow"
+        text=f"{len(additions)} of {several(total, 'residual')} add a branch that ends in a ReLU: the sum can only grow"
         + (f", and {several(len(idle), 'ReLU')} after it can change nothing" if idle else ""),
-        evidence={"additions": len(additions), "layers": len(found), "idle": len(idle)},
+        evidence={"additions": len(additions), "of": total, "layers": len(found), "idle": len(idle)},
         remedy=[Remedy(PRE_ACTIVATION), move] if deep else move,
         severity=None if idle or _matters(study, len(additions)) else "note",
     )
@@ -90,9 +90,34 @@ def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
     return node if own else None
 
 
+def _is_residual(study: Study, node: Node, order: dict[Node, int]) -> bool:
+    """Whether a node adds what was computed of a map to that map, perhaps projected."""
+    return isinstance(node.layer, Add) and any(
+        x.node is not None and _comes_from(x.node, _beside(study, node, x), order, pixels(node.output.shape))
+        for x in node.inputs
+    )
+
+
+def _beside(study: Study, add: Node, branch: FeatureMap) -> set[FeatureMap]:
+    """What an addition adds to a branch, and what that is a projection of: by one convolution, with no nonlinearity."""
+    found: set[FeatureMap] = set()
+    for x in add.inputs:
+        convolved = False
+        while x is not branch:
+            found.add(x)
+            node = x.node
+            if node is None or len(node.inputs) > 1:
+                break
+            convolves = isinstance(node.layer, CONVOLUTIONS)
+            if not isinstance(node.layer, ON_SHORTCUTS) and (not convolves or convolved):
+                break
+            convolved, x = convolved or convolves, node.inputs[0]
+    return found
+
+
 def _comes_from(node: Node, maps: set[FeatureMap], order: dict[Node, int], size: int) -> bool:
     """Whether a node depends on one of these maps by way of maps that have at least so many pixels."""
-    earliest = min((order[x.node] for x in maps if x.node), default=-1)
+    earliest = min((order[x.node] if x.node else -1 for x in maps), default=-1)
     waiting, seen = list(node.inputs), set(node.inputs)
     while waiting:
         x = waiting.pop()
@@ -132,10 +157,12 @@ def batch_norm_after_addition(study: Study) -> Iterator[Case]:
         for x in add.inputs:
             if x.node is not None and isinstance(x.node.layer, CONVOLUTIONS) and study.only_reader(x) is add:
                 changes[x.node] = (x.node.layer.replace(bias=False), BatchNorm())
+    total = sum(isinstance(node.layer, Add) for node in study.graph.nodes)
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{several(len(found), 'batch norm')} after additions, on the trunk: each scales what shortcuts pass",
-        evidence={"layers": len(found), "depth": study.account.depth},
+        text=f"{several(len(found), 'batch norm')} on the trunk, after {len(found)} of {several(total, 'addition')}: "
+        "each scales what shortcuts pass",
+        evidence={"layers": len(found), "of": total, "depth": study.account.depth},
         remedy=study.remedy(
             "end the branches in batch norm, before the addition, and leave out "
             f"{several(len(found), 'batch norm')} after it",

@@ -30,7 +30,7 @@ class _Level(NamedTuple):
 
     Attributes:
         size: rows and columns.
-        widest: the most channels of a map that was made at it.
+        widest: the most channels of a map that was made at it; depthwise convolutions only pass widths on.
         carried: channels of the last map, which the next down-sampling reads.
         entrance: what makes the first map.
     """
@@ -66,8 +66,9 @@ def _levels(study: Study) -> list[_Level]:
     for run in runs:
         worked = [x for x in run if study.depth(x) > depth]
         if worked and worked[0].node is not None:
-            channels = [x.shape[0] for x in worked]
-            levels.append(_Level(run[0].shape[1:], max(channels), channels[-1], worked[0].node))
+            mixed = [x for x in worked if (node := _weighted(study, x)) is None or not depthwise(node)] or worked
+            widest = max(x.shape[0] for x in mixed)
+            levels.append(_Level(run[0].shape[1:], widest, worked[-1].shape[0], worked[0].node))
         depth = study.depth(run[-1])
     return levels
 
@@ -136,6 +137,7 @@ def flat_width(study: Study) -> Iterator[Case]:
             "sides": [list(level.size) for level in part],
         },
         remedy=_growing(study, levels, run),
+        in_order=True,
         severity=None if len(run) >= len(levels) - 1 or first.widest <= 2 * levels[0].widest else "note",
     )
 
@@ -150,19 +152,19 @@ def _flat_runs(levels: Sequence[_Level]) -> Iterator[range]:
 
 
 def _growing(study: Study, levels: Sequence[_Level], run: range) -> list[Remedy]:
-    """Twice the width with each halving, from the narrowest beginning, and from the widest for no more MACs."""
+    """Twice the width with each halving, from the widest beginning for no more MACs, and from the narrowest."""
     macs = study.account.totals.macs
     part = [levels[i] for i in run]
-    found: list[tuple[tuple[int, ...], Remedy]] = []
+    found: list[Remedy] = []
     for narrower in range(4 if run[0] == 0 else 1):
-        factors = [Fraction(2 ** _halvings(part[0], level), 2**narrower) for level in part]
-        widths = tuple(times(level.widest, factor) for level, factor in zip(part, factors, strict=True))
-        if narrower == 0 or part[0].widest * factors[0] > THINNEST // 2:
-            sizes = {level.size: factor for level, factor in zip(part, factors, strict=True)}
-            text = f"double the channels with each down-sampling: {_told(part, widths)}"
-            found.append((widths, _rescaled(study, text, sizes)))
-    near = [(widths, one) for widths, one in found if one.after is None or one.after.macs <= macs] or found[-1:]
-    return [one for _, one in dict([near[-1], near[0]]).items()]
+        first = times(part[0].widest, Fraction(1, 2**narrower))
+        if found and (first < THINNEST or first << narrower >= 2 * part[0].widest):
+            break
+        widths = [first * 2 ** _halvings(part[0], level) for level in part]
+        factors = {level.size: Fraction(width, level.widest) for level, width in zip(part, widths, strict=True)}
+        found.append(_rescaled(study, f"double the channels with each down-sampling: {_told(part, widths)}", factors))
+    near = [one for one in found if one.after is None or one.after.macs <= macs] or found[-1:]
+    return near[:1] if len(near) == 1 else [near[0], near[-1]]
 
 
 def _rescaled(study: Study, text: str, factors: dict[Shape, Fraction]) -> Remedy:

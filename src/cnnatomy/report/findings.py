@@ -162,7 +162,7 @@ def _advice(finding: Finding, before: Cost) -> FindingLines:
         lines.append(("  or" if i else "  remedy", remedy.text))
         if remedy.after:
             lines.append(("  cost", change_of_cost(before, remedy.after)))
-    if finding.remedies and finding.remedies[0].is_dear(before):
+    if finding.remedies and all(remedy.is_dear(before) for remedy in finding.remedies):
         lines.append(("", "dear: no cheaper remedy is known"))
     return lines
 
