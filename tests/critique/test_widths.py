@@ -11,7 +11,7 @@ from cnnatomy.critique.causes import folded
 from cnnatomy.critique.rule import Rule
 from cnnatomy.critique.widths import flat_width, shrinking_width
 from cnnatomy.design import Block, LinearHead
-from cnnatomy.edits.change import Cost
+from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers import AvgPool, BatchNorm, Conv, DepthwiseConv, Interpolate, MaxPool, ReLU
 from cnnatomy.layers.layer import Layer
 from findings import WELL_DESIGNED, after, found, only
@@ -83,15 +83,15 @@ def test_one_width_at_the_end_is_usual(widths: tuple[int, ...], severity: str | 
 def test_depthwise_layers_follow_the_width_of_what_they_read() -> None:
     steps = [Chain(DepthwiseConv(3, 2, 1), ReLU(), Conv(64, 1), ReLU()) for _ in range(3)]
     design = Network(Conv(64, 3, 2, 1), Chain(ReLU(), *steps), LinearHead(10), input=(3, 64, 64))
-    graph = after(only(flat_width, design), design)
-    assert graph.nodes[-1].inputs[0].shape == (256,)
+    wide = next(one for one in only(flat_width, design).remedies if "256 at 4x4" in one.text)
+    assert changed(design.graph(), wide.change).nodes[-1].inputs[0].shape == (256,)
 
 
-def test_a_doubling_is_a_doubling_and_the_wide_one_comes_first() -> None:
+def test_a_doubling_is_a_doubling_and_the_wide_one_is_dear() -> None:
     """96 channels at 4 sizes: a half, 48, doubles to 384; 12 would be too few, and 16 doubles to 128."""
     stages = [layer for _ in range(4) for layer in (Conv(96, 3, padding=1), ReLU(), Conv(96, 3, padding=1), MaxPool(2))]
     design = Network(Chain(), Chain(*stages[:-1]), LinearHead(10), input=(3, 32, 32))
-    first, second = only(flat_width, design).remedies
+    second, first = only(flat_width, design).remedies
     assert "48 at 32x32, 96 at 16x16, 192 at 8x8, 384 at 4x4" in first.text
     assert first.is_dear(Cost.of(design.account()))
     assert "16 at 32x32, 32 at 16x16, 64 at 8x8, 128 at 4x4" in second.text

@@ -236,8 +236,8 @@ def down_samplings(study: Study) -> Iterator[Case]:
     alone may be halved too often. Too few stages show in the size of a vectorised head, whose first layer has weights
     for every position; before a global average they show in the size of the last map.
     Each stride that is taken out quadruples the MACs of all that comes after it; with half the width they are as many
-    as before, which is how He et al. 2015 made the ResNets for 32 pixels (section 4.2). Where many are too many, first
-    comes a middle way, all of them or all but one for half the width and up to 4 times the MACs. Widths below 16 are
+    as before, which is how He et al. 2015 made the ResNets for 32 pixels (section 4.2). Where many are too many,
+    there is a middle way, all of them or all but one for half the width and up to 4 times the MACs. Widths below 16 are
     not worth it; whoever has the time keeps them all.
     """
     last = _last_map(study)
@@ -267,7 +267,6 @@ def down_samplings(study: Study) -> Iterator[Case]:
         remedy=less_often(study, together(study, [a - b for a, b in zip(strides, rooms, strict=True)]), room < 5),
         severity="note" if least >= FEWEST else None,
         quiet=(least >= FEW_ENOUGH and n < SMALL_INPUT) or exits(study),
-        in_order=True,
     )
 
 

@@ -37,7 +37,6 @@ class Case(NamedTuple):
         severity: unless it is the rule's.
         quiet: whether it matters so seldom that it is said only with `--pedantic`, or where its rule is asked by name.
         under: codes of the rules of whose findings this is a consequence, the likeliest first: it is then told there.
-        in_order: whether the remedies stand as they are, the best first, though it be dear; else dear ones come last.
     """
 
     where: tuple[str, ...]
@@ -47,14 +46,13 @@ class Case(NamedTuple):
     severity: Severity | None = None
     quiet: bool = False
     under: Sequence[str] = ()
-    in_order: bool = False
 
 
 class Finding(NamedTuple):
     """A case with the rule that found it.
 
     Attributes:
-        remedies: what to do about it, the best first.
+        remedies: what to do about it, those that cost at most `DEAR` times as much first.
         consequences: findings that go with this one, of which it is the cause.
     """
 
@@ -128,11 +126,12 @@ class Rule:
     def __call__(self, study: Study) -> Iterator[Finding]:
         with suppress(LimitError):  # a layer that it would propose is larger than layers are
             for case in self.check(study):
-                where, text, evidence, remedy, severity, quiet, under, in_order = case
+                where, text, evidence, remedy, severity, quiet, under = case
                 remedies = () if remedy is None else (remedy,) if isinstance(remedy, Remedy) else tuple(remedy)
-                if not in_order:
-                    remedies = tuple(sorted(remedies, key=lambda one: one.is_dear(study.cost)))
-                yield Finding(*(self, severity or self.severity, where, text, evidence), remedies, quiet, tuple(under))
+                cheap_first = tuple(sorted(remedies, key=lambda one: one.is_dear(study.cost)))
+                yield Finding(
+                    *(self, severity or self.severity, where, text, evidence), cheap_first, quiet, tuple(under)
+                )
 
 
 def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:

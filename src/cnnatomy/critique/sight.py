@@ -57,7 +57,6 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
             text=f"the last map sees {dimensions(field.size)} pixels; {against}",
             evidence={"field": list(field.size), "wanted": wanted},
             remedy=_larger(study, wanted) if glimpse or not study.downsamplings else _see_more(study, wanted),
-            in_order=glimpse and study.task == "classification",
             severity=None if glimpse or objects is not None else "note",
             quiet=objects is None and not glimpse,
             under=("W14",) if _pointwise_is_why(study) else (),
@@ -108,10 +107,11 @@ def _larger(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     light = DEAR * study.account.totals.parameters
     heavy = [way for way in ways if way.after is not None and way.after.parameters > light]
     rest = [*found, *(way for way in ways if way not in heavy)]
+    rest = [*_spatial_in_place(study, wanted), *rest]
     if not rest:
         half = [(n + 1) // 2 - 1 for n in wanted]
         rest = [*(_see_more(study, half) if study.downsamplings else []), Remedy(_POOLED)]
-    return [*_spatial_in_place(study, wanted), *rest]
+    return rest
 
 
 def _spatial_in_place(study: Study, wanted: Sequence[int]) -> list[Remedy]:

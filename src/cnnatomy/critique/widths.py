@@ -137,7 +137,6 @@ def flat_width(study: Study) -> Iterator[Case]:
             "sides": [list(level.size) for level in part],
         },
         remedy=_growing(study, levels, run),
-        in_order=True,
         severity=None if len(run) >= len(levels) - 1 or first.widest <= 2 * levels[0].widest else "note",
     )
 
