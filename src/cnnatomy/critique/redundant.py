@@ -124,7 +124,7 @@ def _pools_one_pixel(study: Study, node: Node) -> bool:
 
 
 def _pools_of_pools(study: Study) -> Iterator[_Pools]:
-    """Pools with no layer with weights between, of one kind, or of two of which each makes the map smaller."""
+    """Pools with no layer with weights between; not an average that smooths what a maximum of stride 1 has picked."""
     for first in study.graph.nodes:
         if not isinstance(first.layer, (MaxPool, AvgPool)):
             continue
@@ -142,8 +142,13 @@ def _pools_of_pools(study: Study) -> Iterator[_Pools]:
                 yield _Pools(first, second, GlobalAvgPool() if _divides(first) else None)
         elif alike:
             yield _Pools(first, second, _one_pool(first, second) if monotone or not between else None)
-        elif isinstance(second.layer, (MaxPool, AvgPool)) and _smaller(first) and _smaller(second):
+        elif isinstance(second.layer, (MaxPool, AvgPool)) and not _smooths(first, second):
             yield _Pools(first, second, None)
+
+
+def _smooths(first: Node, second: Node) -> bool:
+    """Whether an average samples what a maximum of all windows has picked."""
+    return isinstance(first.layer, MaxPool) and not _smaller(first) and _smaller(second)
 
 
 def _smaller(node: Node) -> bool:

@@ -108,10 +108,10 @@ def _larger(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     heavy = [way for way in ways if way.after is not None and way.after.parameters > light]
     rest = [*found, *(way for way in ways if way not in heavy)]
     rest = [*_spatial_in_place(study, wanted), *rest]
-    if not rest:
-        half = [(n + 1) // 2 - 1 for n in wanted]
-        rest = [*(_see_more(study, half) if study.downsamplings else []), Remedy(_POOLED)]
-    return rest
+    local = [way for way in rest if way.text != _POOLED] or heavy  # a pooled classifier has its context
+    if not local and study.downsamplings:
+        local = [way for way in _see_more(study, [(n + 1) // 2 - 1 for n in wanted]) if way.text != _POOLED]
+    return local or [Remedy("sample down earlier, and put 3x3 convolutions at the coarser maps")]
 
 
 def _spatial_in_place(study: Study, wanted: Sequence[int]) -> list[Remedy]:

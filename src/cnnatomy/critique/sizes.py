@@ -142,7 +142,7 @@ def _dropped(study: Study, dropped: Sequence[tuple[Node, Pair]], seldom: bool) -
         + f", as {'does' if total == 2 else 'do'} {several(total - 1, 'other layer')}" * (total > 1),
         evidence={"layers": total, "rows": rows, "columns": columns},
         remedy=sorted([_round_up(study, [node for node, _ in dropped]), *other], key=lambda one: _is_later(study, one)),
-        severity="note" if seldom else None,
+        severity=None if study.described and all(map(_keeps_borders, study.graph.nodes)) else "note",
         quiet=quiet,
     )
 
