@@ -47,7 +47,8 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
     MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose: it is said only where
     it is asked for, as are losses where the width has grown, if by less than 2 (1/4 is left where it has not), of up to
     1/4 of the image itself, whose neighbouring pixels say nearly the same, those of a width that has grown to 512
-    channels and stays, and those where twice the channels would be more than the next level has.
+    channels and stays, and those where twice the channels would be more than the next level has, or where the features
+    grow right after it.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]
@@ -116,7 +117,7 @@ class _Place(NamedTuple):
         channels = self.map.shape[0]
         much = self.usual * TAIL_LOSS / 2 if self.first else ROUNDED * self.usual**2
         fits = 2 * channels <= self.room or self.shrinks > FALLEN * much
-        return self.shrinks > much and channels < CAPPED and fits
+        return self.shrinks > much and channels < CAPPED and fits and self.later < 2 * self.volume
 
     @property
     def values(self) -> str:
