@@ -10,7 +10,8 @@ import pytest
 from cnnatomy.critique import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
-SETS = ("catalogue", "cases flawed", "cases good", "first flawed", "first good", "second flawed", "second good")
+DESIGNS = ("cases", "first", "second", "third")
+SETS = ("catalogue", *(f"{name} {kind}" for name in DESIGNS for kind in ("flawed", "good")))
 
 
 @pytest.fixture(scope="module")
