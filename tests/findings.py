@@ -13,6 +13,7 @@ from cnnatomy.design import Graph
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.edits.change import Cost, changed
 from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.readers.yaml import listed
 
 WELL_DESIGNED = (
     *("resnet-50", "preact-resnet-50", "resnext-50-32x4d", "se-resnet-50", "densenet-121", "mobilenet-v2"),
@@ -31,14 +32,35 @@ def chain_on(shape: Shape, *layers: Layer) -> Graph:
     return Graph.trace(describe, shape)
 
 
+def findings(rule: Rule, design: Network | Graph | str, purpose: Purpose | None = None) -> list[Finding]:
+    """Of a design: a name of the catalogue, a text in YAML, a network or a graph; the quiet ones, too."""
+    if isinstance(design, str):
+        design = listed.read(design) if "\n" in design else cn.network(design)
+    graph = design if isinstance(design, Graph) else design.graph()
+    return list(rule(Study(account(graph), purpose or Purpose())))
+
+
+def one(rule: Rule, design: Network | Graph | str, purpose: Purpose | None = None) -> Finding:
+    """The only finding."""
+    (finding,) = findings(rule, design, purpose)
+    return finding
+
+
+def said(rule: Rule, design: Network | Graph | str, purpose: Purpose | None = None) -> list[str]:
+    """The severities of what is said by default."""
+    return [finding.severity for finding in findings(rule, design, purpose) if not finding.quiet]
+
+
 def found(rule: Rule, design: Network | Graph | str, input: Shape | None = None, **purpose: Any) -> list[Finding]:
+    """The findings at an input of this shape, for a network of this purpose."""
     if isinstance(design, str):
         design = cn.network(design)
     graph = design.graph(input) if isinstance(design, Network) else design
-    return list(rule(Study(account(graph), Purpose(**purpose))))
+    return findings(rule, graph, Purpose(**purpose))
 
 
 def only(rule: Rule, design: Network | Graph | str, input: Shape | None = None, **purpose: Any) -> Finding:
+    """The only one of them."""
     (finding,) = found(rule, design, input, **purpose)
     return finding
 

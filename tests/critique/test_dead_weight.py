@@ -8,7 +8,6 @@ from hypothesis import settings
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.dead_weight import dropped_channels, unread_output
 from cnnatomy.design.build import build
 from cnnatomy.design.graph import Graph
@@ -24,18 +23,10 @@ from cnnatomy.layers import (
     Slice,
     TransposedConv,
 )
+from findings import findings, one
 from helpers import trace
 
 FEW = settings(max_examples=60, deadline=None)
-
-
-def findings(rule: Rule, graph: Graph) -> list[Finding]:
-    return list(rule(Study(account(graph), Purpose())))
-
-
-def one(rule: Rule, graph: Graph) -> Finding:
-    (finding,) = findings(rule, graph)
-    return finding
 
 
 @pytest.mark.parametrize("name", ["resnet-50", "mobilenet-v2", "densenet-121", "dpn-92", "nasnet-a-mobile", "xception"])

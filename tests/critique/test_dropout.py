@@ -14,8 +14,8 @@ import cnnatomy as cn
 from cnnatomy.critique.dropout import dropout_before_batch_norm, high_dropout_rate, vector_head_without_dropout
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import Add, BatchNorm, Conv, Dropout, Flatten, FullyConnected, GlobalAvgPool, MaxPool, ReLU
+from findings import findings, one, said
 from helpers import trace
-from rule_findings import findings, one, said
 
 
 def test_dropout_before_batch_norm_shifts_its_variance():

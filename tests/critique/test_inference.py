@@ -11,11 +11,9 @@ from hypothesis import settings
 
 import cnnatomy as cn
 import peers
-from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
+from cnnatomy.critique import Purpose
 from cnnatomy.critique.inference import auxiliary_heads, softmax_before_loss, unfolded_batch_norm
 from cnnatomy.design import LinearHead
-from cnnatomy.design.graph import Graph
 from cnnatomy.layers import (
     Conv,
     Flatten,
@@ -26,21 +24,10 @@ from cnnatomy.layers import (
     Softmax,
 )
 from cnnatomy.readers import read_graph
+from findings import findings, one
 from helpers import trace
 
 FEW = settings(max_examples=60, deadline=None)
-
-
-def findings(rule: Rule, design: cn.Network | Graph | str, purpose: Purpose | None = None) -> list[Finding]:
-    if isinstance(design, str):
-        design = cn.network(design)
-    graph = design if isinstance(design, Graph) else design.graph()
-    return list(rule(Study(account(graph), purpose or Purpose())))
-
-
-def one(rule: Rule, design: cn.Network | Graph | str, purpose: Purpose | None = None) -> Finding:
-    (finding,) = findings(rule, design, purpose)
-    return finding
 
 
 def test_cross_entropy_of_a_softmax_cannot_fall_below_what_the_rule_says():

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.linear import no_nonlinearity
 from cnnatomy.design import Chain, Dense, FeatureMap, LinearHead, Parallel, Residual, SqueezeExcitation
 from cnnatomy.design.build import build
@@ -34,16 +33,8 @@ from cnnatomy.layers import (
     Sigmoid,
     TransposedConv,
 )
+from findings import findings, one
 from helpers import trace
-
-
-def findings(rule: Rule, graph: Graph) -> list[Finding]:
-    return list(rule(Study(account(graph), Purpose())))
-
-
-def one(rule: Rule, graph: Graph) -> Finding:
-    (finding,) = findings(rule, graph)
-    return finding
 
 
 def conv(channels: int, kernel: int = 3, stride: int = 1, **options) -> Conv:

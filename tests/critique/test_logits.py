@@ -27,8 +27,8 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.readers.yaml import listed
+from findings import findings, one, said
 from helpers import trace
-from rule_findings import findings, one, said
 
 DESIGN = """
 input: [3, 32, 32]

@@ -7,13 +7,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.linear import no_nonlinearity
 from cnnatomy.critique.merging import linear_pair
 from cnnatomy.design import Chain, LinearHead, Parallel
 from cnnatomy.design.build import build
-from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
     Add,
@@ -25,18 +22,10 @@ from cnnatomy.layers import (
     Layer,
     ReLU,
 )
+from findings import findings, one
 from helpers import trace
 
 FEW = settings(max_examples=60, deadline=None)
-
-
-def findings(rule: Rule, graph: Graph) -> list[Finding]:
-    return list(rule(Study(account(graph), Purpose())))
-
-
-def one(rule: Rule, graph: Graph) -> Finding:
-    (finding,) = findings(rule, graph)
-    return finding
 
 
 def conv(channels: int, kernel: int = 3, stride: int = 1, **options) -> Conv:

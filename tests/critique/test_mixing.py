@@ -7,26 +7,17 @@ import torch
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.mixing import depthwise_after_depthwise, pointwise_run
 from cnnatomy.design import Chain, LinearHead, Residual
 from cnnatomy.design.build import build
 from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Flatten, GlobalAvgPool, MaxPool, ReLU
+from findings import findings, one
 from helpers import trace
 
 BN, RELU = BatchNorm(), ReLU()
 DEPTHWISE = DepthwiseConv(3, padding=1, bias=False)
-
-
-def findings(rule: Rule, graph: Graph) -> list[Finding]:
-    return list(rule(Study(account(graph), Purpose())))
-
-
-def one(rule: Rule, graph: Graph) -> Finding:
-    (finding,) = findings(rule, graph)
-    return finding
 
 
 def conv(channels: int, kernel: int = 1, **options) -> Conv:

@@ -38,9 +38,9 @@ from cnnatomy.layers import (
     Scale,
     Sigmoid,
 )
+from findings import findings, one, said
 from helpers import trace
 from peers import on_meta
-from rule_findings import findings, one, said
 
 MODERN = ("resnet-50", "mobilenet-v2", "densenet-121", "resnext-50-32x4d", "se-resnet-50-v1-5", "preact-resnet-50")
 WARNINGS = (

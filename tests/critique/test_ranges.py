@@ -24,9 +24,9 @@ from cnnatomy.layers import (
     ReLU6,
     TransposedConv,
 )
+from findings import findings, one, said
 from helpers import trace
 from peers import on_meta
-from rule_findings import findings, one, said
 
 
 def test_resnet_adds_signed_maps_to_rectified_ones_twelve_times_of_sixteen():

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 import cnnatomy as cn
-from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.redundant import norm_after_norm, pool_after_pool
 from cnnatomy.design import Chain, LinearHead, Residual
 from cnnatomy.design.build import build
@@ -34,19 +32,11 @@ from cnnatomy.layers import (
     ReLU6,
     Scale,
 )
+from findings import findings, one
 from helpers import trace
 
 BN, RELU, RELU6 = BatchNorm(), ReLU(), ReLU6()
 FEW = settings(max_examples=100, deadline=None)
-
-
-def findings(rule: Rule, graph: Graph) -> list[Finding]:
-    return list(rule(Study(account(graph), Purpose())))
-
-
-def one(rule: Rule, graph: Graph) -> Finding:
-    (finding,) = findings(rule, graph)
-    return finding
 
 
 def conv(channels: int) -> Conv:

@@ -24,9 +24,9 @@ from cnnatomy.layers import (
     Softsign,
     Tanh,
 )
+from findings import findings, one, said
 from helpers import trace
 from peers import on_meta
-from rule_findings import findings, one, said
 
 SIGMOIDS = """
 input: [3, 32, 32]

@@ -22,9 +22,9 @@ from cnnatomy.layers import (
     Sigmoid,
     Swish,
 )
+from findings import findings, one, said
 from helpers import trace
 from peers import on_meta
-from rule_findings import findings, one, said
 
 
 def test_resnet_110_with_relu_before_the_addition_only_ever_adds():

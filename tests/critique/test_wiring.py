@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, Purpose, Rule, Study
 from cnnatomy.critique.wiring import stride_skips_pixels, uneven_transposed_convolution
 from cnnatomy.design import KeypointHead, Residual
 from cnnatomy.design.build import build
@@ -32,22 +31,11 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
+from findings import findings, one
 from helpers import trace
 
 RULES = (stride_skips_pixels, uneven_transposed_convolution)
 FEW = settings(max_examples=60, deadline=None)
-
-
-def findings(rule: Rule, design: cn.Network | Graph | str, purpose: Purpose | None = None) -> list[Finding]:
-    if isinstance(design, str):
-        design = cn.network(design)
-    graph = design if isinstance(design, Graph) else design.graph()
-    return list(rule(Study(account(graph), purpose or Purpose())))
-
-
-def one(rule: Rule, design: cn.Network | Graph | str, purpose: Purpose | None = None) -> Finding:
-    (finding,) = findings(rule, design, purpose)
-    return finding
 
 
 @pytest.mark.parametrize("name", ["resnet-50", "mobilenet-v2", "densenet-121", "resnext-50-32x4d", "vgg-16"])
