@@ -102,8 +102,9 @@ def names() -> Iterator[Case]:
         "[tool.cnnatomy.critique]\n'\\u001b[31m' = 3",
         "\0",
     ):
-        yield line("critique good.yaml", files={"pyproject.toml": text})
-        yield line("critique alexnet", files={"pyproject.toml": text})
+        for name in ("good.yaml", "alexnet"):
+            what = f"critique {name} beside a pyproject.toml of {text!a}"
+            yield case(what, f"critique {name}", {"pyproject.toml": text})
     yield line("show here.yaml", says="here", files={"here.yaml": folder})
     yield line("show here", says="here", files={"here": folder})
     yield line("show here.onnx", says="here", files={"here.onnx": folder})
