@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
@@ -44,7 +45,10 @@ def cuts(graph: Graph, source: FeatureMap | None = None, sink: FeatureMap | None
         if reach > i:
             continue
         if gate + 1 < i and gate not in ways.reads[i]:
-            found.append(ways.cut(_narrowest_between(gate, i, ways.reads, ways.volumes)))
+            between = range(gate + 1, i + 1)
+            reads = tuple(tuple(x - gate for x in sorted(ways.reads[n])) for n in between)
+            volumes = tuple(ways.volumes[n] for n in between)
+            found.append(ways.cut({gate + n for n in _narrowest_between(reads, volumes)}))
         if i < last:
             found.append(ways.cut({i}))
         gate = i
@@ -110,16 +114,19 @@ class _Ways:
         return Cut(tuple(self.maps[i] for i in sorted(numbers)), sum(self.volumes[i] for i in numbers))
 
 
-def _narrowest_between(first: int, last: int, reads: list[set[int]], volumes: list[int]) -> set[int]:
-    """The maps of the narrowest cut between two maps that are not joined directly, the nearest to the first of several.
+@lru_cache(1024)  # of a module that comes again it is the same
+def _narrowest_between(reads: tuple[tuple[int, ...], ...], volumes: tuple[int, ...]) -> tuple[int, ...]:
+    """The maps of the narrowest cut between map 0 and the last, the nearest to the first of several.
 
-    It is a minimum cut, found by maximum flow (Dinic 1970: of all shortest paths at once): map i is an edge from 2i to
-    2i + 1 that carries its volume, and `free` is what an edge can still carry.
+    `reads` and `volumes` are of the maps from 1 on; the last does not read 0. It is a minimum cut, found by maximum
+    flow (Dinic 1970: of all shortest paths at once): map i is an edge from 2i to 2i + 1 that carries its volume, and
+    `free` is what an edge can still carry.
     """
-    source, sink = 2 * first + 1, 2 * last
-    free: dict[int, dict[int, float]] = {n: {} for n in range(2 * first, 2 * last + 2)}
-    for i in range(first + 1, last + 1):
-        for start, end, most in ((2 * i, 2 * i + 1, volumes[i]), *[(2 * x + 1, 2 * i, inf) for x in reads[i]]):
+    last = len(volumes)
+    source, sink = 1, 2 * last
+    free: dict[int, dict[int, float]] = {n: {} for n in range(2 * last + 2)}
+    for i, (read, volume) in enumerate(zip(reads, volumes, strict=True), start=1):
+        for start, end, most in ((2 * i, 2 * i + 1, volume), *[(2 * x + 1, 2 * i, inf) for x in read]):
             free[start][end], free[end][start] = most, 0
     while True:
         steps = {source: 0}  # from the source
@@ -130,7 +137,7 @@ def _narrowest_between(first: int, last: int, reads: list[set[int]], volumes: li
                     steps[end] = steps[n] + 1
                     waiting.append(end)
         if sink not in steps:
-            return {i for i in range(first + 1, last) if 2 * i in steps and 2 * i + 1 not in steps}
+            return tuple(i for i in range(1, last) if 2 * i in steps and 2 * i + 1 not in steps)
         _fill(free, steps, source, sink)
 
 
