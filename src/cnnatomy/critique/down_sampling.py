@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cnnatomy.analysis.cuts import waists
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.study import Study, made_by, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv
@@ -152,9 +152,7 @@ def _widened(study: Study, places: list[_Place]) -> Remedy:
     layers: dict[Node, tuple[Layer, ...]] = {}
     said: list[str] = []
     for place in places:
-        node = place.map.node
-        while node is not None and len(node.inputs) == 1 and not isinstance(node.layer, Conv):
-            node = node.inputs[0].node
+        node = made_by(place.map, Conv)
         if node is not None and isinstance(node.layer, Conv):
             channels = 2 * node.layer.channels
             layers[node] = (node.layer.replace(channels=channels),)

@@ -286,12 +286,11 @@ def _gently(study: Study, step: _Step) -> Remedy:
         widths = [channels] * steps
     if steps < 2 or not isinstance(node.layer, (Conv, MaxPool, AvgPool)):
         return Remedy("halve the sides twice at most for each layer with weights, and let the channels grow with it")
-    normalised = any(isinstance(one.layer, BatchNorm) for one in study.graph.nodes)
     chain: list[Layer] = []
     for i, width in enumerate(widths):
-        chain.append(Conv(width, 3, stride=2, padding=1, bias=not normalised))
+        chain.append(Conv(width, 3, stride=2, padding=1, bias=not study.normalised))
         if i < steps - 1 or not isinstance(node.layer, Conv):
-            chain += [BatchNorm(), ReLU()] if normalised else [ReLU()]
+            chain += [BatchNorm(), ReLU()] if study.normalised else [ReLU()]
     told = ", ".join(f"{width:,}" for width in widths)
     text = f"put {steps} convolutions of 3x3 and stride 2, to {told} channels, in place of {node.path}"
     return study.remedy(text, {node: tuple(chain)})

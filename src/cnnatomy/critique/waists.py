@@ -12,7 +12,7 @@ from cnnatomy.analysis.cuts import Cut, waists
 from cnnatomy.critique.information import FEW_FEATURES, tells_classes_apart
 from cnnatomy.critique.rule import Case, rule
 from cnnatomy.critique.scaling import channels_last, expansions, times
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import Study, depthwise, made_by
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv, FullyConnected
@@ -106,7 +106,7 @@ class _Narrow(NamedTuple):
     @property
     def where(self) -> tuple[str, ...]:
         """The layers that make the maps, the first of each cut."""
-        makers = [_maker(x) for cut in self.row for x in cut.maps[:1]]
+        makers = [made_by(x, Conv, FullyConnected) for cut in self.row for x in cut.maps[:1]]
         return tuple(dict.fromkeys(node.path for node in makers if node is not None)) or (_path(self.cut),)
 
 
@@ -188,9 +188,7 @@ def _channels(cut: Cut) -> int:
 def _linear(study: Study, cut: Cut) -> bool:
     """Whether no map of a cut goes, perhaps normalised, into a nonlinearity that leaves no negative values."""
     for x in cut.maps:
-        reader = study.only_reader(x)
-        while reader is not None and isinstance(reader.layer, NORMALISATIONS):
-            reader = study.only_reader(reader.output)
+        reader = next((node for node in study.followers(x) if not isinstance(node.layer, NORMALISATIONS)), None)
         after = x if reader is None or study.rows[reader].weights else reader.output
         if study.intervals[after].low >= 0:
             return False
@@ -205,14 +203,6 @@ def _feeds_branches(study: Study, cut: Cut) -> bool:
     return len(cut.maps) == 1 and sum(study.rows[node].weights > 0 for node in study.readers[x]) > 1
 
 
-def _maker(x: FeatureMap) -> Node | None:
-    """The convolution or linear layer that makes a map, perhaps normalised, rectified or pooled after it."""
-    node = x.node
-    while node is not None and len(node.inputs) == 1 and not isinstance(node.layer, (Conv, FullyConnected)):
-        node = node.inputs[0].node
-    return node if node is not None and isinstance(node.layer, (Conv, FullyConnected)) else None
-
-
 def _opened(study: Study, found: list[_Narrow]) -> list[Remedy]:
     """The convolutions of these cuts as wide as half of the narrower side, or a way around them."""
     layers: dict[Node, tuple[Layer, ...]] = {}
@@ -221,7 +211,7 @@ def _opened(study: Study, found: list[_Narrow]) -> list[Remedy]:
         half = ceil(min(waist.before, waist.after) / 2)
         for cut in waist.row:
             for x in cut.maps:
-                node = _maker(x)
+                node = made_by(x, Conv, FullyConnected)
                 if node is None or node in layers or depthwise(node):
                     continue
                 is_conv = isinstance(node.layer, Conv)
