@@ -30,8 +30,8 @@ SPATIAL = (Conv, DepthwiseConv)
 
 
 @dataclass(frozen=True)
-class Purpose:
-    """What a network is for; what is left open is read off the network, or its rules stay silent.
+class Aims:
+    """What somebody says that a network is for; None where that is left open.
 
     Attributes:
         task: classification where the output is a vector, else segmentation, unless given.
@@ -40,10 +40,6 @@ class Purpose:
         device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
         memory: bytes that there are at inference.
         latency: seconds that one image may take on the device.
-        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
-
-    Raises:
-        UserError: if there is no such task or device, or a number makes no sense.
     """
 
     task: PurposeTask | None = None
@@ -52,6 +48,19 @@ class Purpose:
     device: str | None = None
     memory: int | None = None
     latency: float | None = None
+
+
+@dataclass(frozen=True)
+class Purpose(Aims):
+    """What a network is for; what is left open is read off the network, or its rules stay silent.
+
+    Attributes:
+        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
+
+    Raises:
+        UserError: if there is no such task or device, or a number makes no sense.
+    """
+
     trained: bool = False
 
     def __post_init__(self) -> None:
