@@ -99,8 +99,9 @@ def fix(
 
     def criticised(design: Design) -> _State:
         study = Study(account(design.graph(), design.name), purpose)
-        found = suppressed(judged(study, rules, pedantic), suppressions).left
-        return _State(design, study.account, found, judged(study, everything, pedantic))
+        asked = judged(study, rules, pedantic)
+        every = asked if everything == list(rules) else judged(study, everything, pedantic)
+        return _State(design, study.account, suppressed(asked, suppressions).left, every)
 
     states = [criticised(network)]
     steps: list[FixStep] = []
