@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, takewhile
 from math import ceil
 from typing import NamedTuple
 
@@ -54,8 +54,8 @@ def narrow_waist(study: Study) -> Iterator[Case]:
         else:
             found = [waist for waist in found if waist not in same]
     input = elements(study.account.input)
-    for narrow in (False, True):
-        those = [waist for waist in found if waist.quiet == narrow]
+    for quiet in (False, True):
+        those = [waist for waist in found if waist.quiet == quiet]
         if those:
             worst = max(those, key=lambda waist: waist.factor)
             yield Case(
@@ -71,7 +71,7 @@ def narrow_waist(study: Study) -> Iterator[Case]:
                     "places": len(those),
                 },
                 remedy=_opened(study, those),
-                quiet=narrow,
+                quiet=quiet,
             )
     if few is not None:
         yield few
@@ -111,24 +111,28 @@ class _Narrow(NamedTuple):
 
 
 def _waists(study: Study) -> list[_Narrow]:
+    """The waists before the classifier, among the cuts of a resolution and the nearest single map on either side."""
     if study.output.shape == study.graph.inputs[0].shape:
         return []
     end = study.depth(study.classifier.output) if study.classifier else None
     left_out = channels_last(study) | expansions(study)
-    deep = [cut for cut in study.cuts if end is None or max(map(study.depth, cut.maps)) < end]
-    deep = [cut for cut in deep if left_out.isdisjoint(cut.maps)]
-    runs = [(size, list(run)) for size, run in groupby(deep, _resolution)]
+    compared = [
+        cut
+        for cut in study.cuts
+        if left_out.isdisjoint(cut.maps) and (end is None or max(map(study.depth, cut.maps)) < end)
+    ]
+    runs = [(size, list(run)) for size, run in groupby(compared, _resolution)]
+    nothing: tuple[None, list[Cut]] = (None, [])
     found: list[_Narrow] = []
-    for i, (size, run) in enumerate(runs):
+    for before, (size, run), after in zip([nothing, *runs], runs, [*runs[1:], nothing], strict=False):
         if size is None:
             continue
-        sides = [
-            [cut for other, cuts in runs[j : j + 1] if other and len(other) == len(size) == 2 for cut in cuts]
-            for j in (max(0, i - 1) if i else len(runs), i + 1)
+        beside = [
+            [cut for cut in cuts if len(cut.maps) == 1] if other and len(other) == len(size) == 2 else []
+            for other, cuts in (before, after)
         ]
-        before, after = [[cut for cut in cuts if len(cut.maps) == 1] for cuts in sides]
         inner = {cut.maps: cut for cut in run}
-        cuts = _in_channels([*before[-1:], *run, *after[:1]])
+        cuts = _in_channels([*beside[0][-1:], *run, *beside[1][:1]])
         narrow = _narrow(cuts, inner)
         linear = [waist for waist in narrow if waist.factor < DESIGNED and _linear(study, waist.cut)]
         found += [waist for waist in narrow if waist not in linear]
@@ -139,6 +143,7 @@ def _waists(study: Study) -> list[_Narrow]:
 
 
 def _by_design(study: Study, waist: _Narrow) -> bool:
+    """Whether it is one that designers choose: not much narrower than what lies beside it, or before branches."""
     return waist.factor < WAIST or (waist.factor <= DESIGNED and _feeds_branches(study, waist.cut))
 
 
@@ -156,22 +161,21 @@ def _narrow(cuts: list[Cut], inner: Mapping[tuple[FeatureMap, ...], Cut]) -> lis
     found = []
     for cut, before, after in waists(cuts):
         if cut.maps in inner and SLIGHT * cut.volume <= min(before, after):
-            row: list[Cut] = []
-            for one in cuts:
-                if SLIGHT * one.volume <= min(before, after):
-                    row.append(one)
-                elif cut in row:
-                    break
-                else:
-                    row = []
-            least = cut.volume * (WAIST if WAIST * cut.volume <= min(before, after) else SLIGHT)
-            i = cuts.index(cut)
+            i, width = cuts.index(cut), min(before, after)
+            row = tuple(one for one in _row(cuts, i, width) if one.maps in inner)
+            least = cut.volume * (WAIST if WAIST * cut.volume <= width else SLIGHT)
             before, after = (
                 next(one.volume for one in side if one.volume >= least) for side in (cuts[i::-1], cuts[i:])
             )
-            row = [one for one in row if one.maps in inner]
-            found.append(_Narrow(inner[cut.maps], tuple(row), before, after))
+            found.append(_Narrow(inner[cut.maps], row, before, after))
     return found
+
+
+def _row(cuts: list[Cut], i: int, width: int) -> list[Cut]:
+    """A cut and those next to it, as long as they are narrow beside this width."""
+    sides = (cuts[i::-1], cuts[i + 1 :])
+    before, after = (list(takewhile(lambda cut: SLIGHT * cut.volume <= width, side)) for side in sides)
+    return before[::-1] + after
 
 
 def _resolution(cut: Cut) -> tuple[int, ...] | None:
