@@ -18,6 +18,9 @@ TAIL_LOSS, CAPPED, ROUNDED, FALLEN = 4, 512, 0.99, 1.5
 """How much a stride of 2 may lose of the image itself, as neighbouring pixels say nearly the same; the channels at
 which widths stay as they are; what part of a loss counts as all of it; and how much more shows a falling width."""
 
+CAUSES = ("I8", "I7", "I3", "C6")
+"""Rules of what makes a down-sampling lose much: widths that fall or stay, too many strides, too large ones."""
+
 
 @rule(
     "I4",
@@ -33,12 +36,13 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
     no excess information bottleneck". With "reduce the rows and cols both by 2, increase the channels by 2" the volume
     halves; channels that grow only after the pool carry no more than the pool let through. The comparison is with the
     narrowest place before, so that a block that widens to pool is not blamed. Places that hold no fewer values than the
-    input are left out, and so is the pool before a head, which may take as little as it likes. The other order costs
-    MACs, which is why AlexNet and MobileNet V1 have this one, and DenseNet compresses on purpose: it is said only where
-    it is asked for, as are losses where the width has grown, if by less than 2 (1/4 is left where it has not), of up to
-    1/4 of the image itself, whose neighbouring pixels say nearly the same, those of a width that has grown to 512
-    channels and stays, and those where twice the channels would be more than the next level has, or where the features
-    grow right after it.
+    input are left out, and so is the pool before a head, which may take as little as it likes.
+
+    Said only where they are asked for are channels that grow after the pool, as that order takes fewer MACs (AlexNet,
+    MobileNet V1), and most losses: those that leave more than 1/4, as the width has grown, if by less than 2, and those
+    that leave 1/4 of the image itself, whose neighbouring pixels say nearly the same; those at 512 channels, where
+    widths stay as they are; those after which the features grow at once (DenseNet compresses on purpose); and those
+    where twice the channels would be more than this level and the next have, unless they take half as much again.
     """
     lossy = _lossy(study)
     shrinking = [place for place in lossy if place.shrinks > place.usual]
@@ -60,7 +64,7 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
                 },
                 remedy=_widened(study, places),
                 quiet=quiet,
-                under=("I8", "I7", "I3", "C6") if quiet else ("I8", "I7", "I3", "C6", "S5"),
+                under=CAUSES if quiet else (*CAUSES, "S5"),
             )
     if early:
         worst = max(early, key=lambda place: place.later / place.volume)
@@ -70,7 +74,7 @@ def lossy_down_sampling(study: Study) -> Iterator[Case]:
             evidence={"before": worst.before, "after": worst.volume, "later": worst.later},
             remedy=_widened(study, early),
             quiet=True,
-            under=("I8", "I7", "I3", "C6"),
+            under=CAUSES,
         )
 
 
