@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 
 from cnnatomy.analysis import Account, account
-from cnnatomy.critique.bottlenecks import lossy_down_sampling, narrow_waist
 from cnnatomy.critique.budget import balance, over_latency, over_memory, single_peak
 from cnnatomy.critique.causes import flat, judged
 from cnnatomy.critique.cost import unequal_branches, vectorised_head
 from cnnatomy.critique.dead_weight import dropped_channels, unread_output
 from cnnatomy.critique.dilation import gridding
+from cnnatomy.critique.down_sampling import lossy_down_sampling
 from cnnatomy.critique.dropout import dropout_before_batch_norm, high_dropout_rate, vector_head_without_dropout
 from cnnatomy.critique.enlargement import enlarged_at_once
 from cnnatomy.critique.fixing import Fixed, FixStep, applicable, fix
@@ -37,6 +37,7 @@ from cnnatomy.critique.sizes import undivided_sizes
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.tails import tail
 from cnnatomy.critique.trunk import batch_norm_after_addition, relu_before_addition
+from cnnatomy.critique.waists import narrow_waist
 from cnnatomy.critique.widths import flat_width, shrinking_width
 from cnnatomy.critique.wiring import stride_skips_pixels, uneven_transposed_convolution
 from cnnatomy.design import Design, Graph

@@ -57,11 +57,10 @@ def _cause(finding: Finding, findings: Sequence[Finding], said: Sequence[bool]) 
         if is_worse and one is not finding and places and places <= _dead(one):
             return i
     for code in finding.under:
-        of_rule = [i for i, f in enumerate(findings) if f.rule.code == code and said[i]]
-        likely = [i for i in of_rule if rank(findings[i]) >= rank(finding)]
-        likely.sort(key=lambda i: set(finding.where).isdisjoint(findings[i].where))
+        of_rule = [i for i, one in enumerate(findings) if one.rule.code == code]
+        likely = [i for i in of_rule if said[i] and rank(findings[i]) >= rank(finding)]
         if likely:
-            return likely[0]
+            return min(likely, key=lambda i: places.isdisjoint(findings[i].where))
     return None
 
 
@@ -77,10 +76,9 @@ def ordered(study: Study, findings: Iterable[Finding]) -> list[Finding]:
 
     Findings of one rule and severity stand together.
     """
-    found = list(findings)
-    shares = [_share(study, flat([finding])) for finding in found]
+    found = [(finding, _share(study, flat([finding]))) for finding in findings]
     largest: dict[tuple[str, str], float] = {}
-    for finding, share in zip(found, shares, strict=True):
+    for finding, share in found:
         key = (finding.rule.code, finding.severity)
         largest[key] = max(share, largest.get(key, 0.0))
 
@@ -89,7 +87,7 @@ def ordered(study: Study, findings: Iterable[Finding]) -> list[Finding]:
         code = finding.rule.code
         return (-rank(finding), -largest[code, finding.severity], code, -share)
 
-    return [finding for finding, _ in sorted(zip(found, shares, strict=True), key=place)]
+    return [finding for finding, _ in sorted(found, key=place)]
 
 
 def _share(study: Study, findings: Iterable[Finding]) -> float:

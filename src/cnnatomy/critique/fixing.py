@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cnnatomy.analysis import Account, account
-from cnnatomy.critique.causes import flat, judged
+from cnnatomy.critique.causes import flat, judged, rank
 from cnnatomy.critique.rule import SEVERITIES, Finding, Rule
 from cnnatomy.critique.study import Purpose, Study
 from cnnatomy.critique.suppression import Suppression, suppressed
@@ -57,6 +57,22 @@ class Fixed(NamedTuple):
     left: list[Finding]
 
 
+class _State(NamedTuple):
+    """A design after some steps, and what is found in it.
+
+    Attributes:
+        design: the design.
+        account: its account.
+        found: what the rules find that were asked, without what is suppressed.
+        watched: what all rules find for whose findings a step may be refused.
+    """
+
+    design: Design
+    account: Account
+    found: list[Finding]
+    watched: list[Finding]
+
+
 def fix(
     network: Design,
     purpose: Purpose,
@@ -75,55 +91,60 @@ def fix(
     Raises:
         UserError: if the network has more than `MAX_FIXED_LAYERS`.
     """
-    steps: list[FixStep] = []
-    refused: list[tuple[Finding, str]] = []
-    tried: set[tuple[str, tuple[str, ...]]] = set()
-    seen = [network]
-    counted = account(network.graph(), network.name)
-    if len(counted.rows) > MAX_FIXED_LAYERS:
-        got = f"{network.name or 'this'} has {len(counted.rows):,}"
+    layers = len(network.graph().nodes)
+    if layers > MAX_FIXED_LAYERS:
+        got = f"{network.name or 'this'} has {layers:,}"
         raise UserError(f"--fix is for networks of at most {MAX_FIXED_LAYERS:,} layers, {got}")
     everything = list(dict.fromkeys([*rules, *watched]))
 
-    def said(of: Account) -> tuple[list[Finding], list[Finding]]:
-        """What the rules find that were asked, and what all do."""
-        study = Study(of, purpose)
-        asked, more = judged(study, rules, pedantic), judged(study, everything, pedantic)
-        return suppressed(asked, suppressions).left, more
+    def criticised(design: Design) -> _State:
+        study = Study(account(design.graph(), design.name), purpose)
+        asked = judged(study, rules, pedantic)
+        every = asked if everything == list(rules) else judged(study, everything, pedantic)
+        return _State(design, study.account, suppressed(asked, suppressions).left, every)
 
-    findings, before = said(counted)
+    states = [criticised(network)]
+    steps: list[FixStep] = []
+    refused: list[tuple[Finding, str]] = []  # since the last step
     while len(steps) < MAX_STEPS:
-        waiting = [
-            (finding, remedy)
-            for finding, remedy in applicable(findings, unsafe)
-            if (finding.rule.code, finding.where) not in tried
-        ]
+        now = states[-1]
+        tried = {_subject(finding) for finding in [*(step.finding for step in steps), *(one for one, _ in refused)]}
+        waiting = [one for one in applicable(now.found, unsafe) if _subject(one[0]) not in tried]
         if not waiting:
             break
         finding, remedy = waiting[0]
         change = remedy.change or Change()
-        tried.add((finding.rule.code, finding.where))
         try:
-            changed = redesign(network, counted.graph, change)
+            changed = redesign(now.design, now.account.graph, change)
         except UserError as error:
             refused.append((finding, str(error)))
             continue
-        after = account(changed.graph(), changed.name)
-        found, now = said(after)
-        introduced = _introduced(before, now)
-        harm = next((one for one in introduced if one.severity != "note"), None)
-        if changed in seen:
-            refused.append((finding, "it would undo what another remedy did"))
-        elif harm is not None:
-            named = f"{harm.severity} {harm.rule.code} {harm.rule.name}"
-            refused.append((finding, f"it would bring in {named}: {harm.text}"))
-        else:
-            steps.append(FixStep(finding, remedy, _gone(counted, change), counted, after, tuple(introduced)))
-            seen.append(changed)
-            network, counted, findings, before = changed, after, found, now
-            tried.difference_update((one.rule.code, one.where) for one, _ in refused)
-            refused.clear()
-    return Fixed(network, steps, refused, findings)
+        after = criticised(changed)
+        introduced = _introduced(now.watched, after.watched)
+        refusal = _refusal(after, states, introduced)
+        if refusal is not None:
+            refused.append((finding, refusal))
+            continue
+        gone = _gone(now.account, change)
+        steps.append(FixStep(finding, remedy, gone, now.account, after.account, tuple(introduced)))
+        states.append(after)
+        refused = []
+    return Fixed(states[-1].design, steps, refused, states[-1].found)
+
+
+def _subject(finding: Finding) -> tuple[str, tuple[str, ...]]:
+    """What a finding is about, by which it is known again after a step."""
+    return finding.rule.code, finding.where
+
+
+def _refusal(after: _State, states: Sequence[_State], introduced: Sequence[Finding]) -> str | None:
+    """Why a step is not taken that leads to this state and brings these findings in, the worst first."""
+    if any(after.design == state.design for state in states):
+        return "it would undo what another remedy did"
+    if introduced and introduced[0].severity != "note":
+        harm = introduced[0]
+        return f"it would bring in {harm.severity} {harm.rule.code} {harm.rule.name}: {harm.text}"
+    return None
 
 
 def applicable(findings: Sequence[Finding], unsafe: bool) -> list[tuple[Finding, Remedy]]:
@@ -149,13 +170,13 @@ def _introduced(before: Sequence[Finding], after: Sequence[Finding]) -> list[Fin
     counts = Counter((finding.rule.code, finding.severity) for finding in flat(before))
     found: list[Finding] = []
     for finding in flat(after):
-        worse = SEVERITIES[SEVERITIES.index(finding.severity) :]
+        worse = SEVERITIES[rank(finding) :]
         key = next((key for s in worse if counts[key := (finding.rule.code, s)]), None)
         if key is None:
             found.append(finding)
         else:
             counts[key] -= 1
-    return sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))
+    return sorted(found, key=rank, reverse=True)
 
 
 def _gone(account: Account, change: Change) -> tuple[str, ...]:

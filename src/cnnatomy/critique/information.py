@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.strides import less_often, together
-from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.study import SPATIAL, Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
     Conv,
-    DepthwiseConv,
     Dropout,
     Flatten,
     FullyConnected,
@@ -62,7 +61,7 @@ def few_features(study: Study) -> Iterator[Case]:
     features = study.rows[node].weights // node.output.shape[0]
     if features >= classes:
         return
-    half = 2 * features >= classes
+    half, embeds = 2 * features >= classes, _is_embedding(node)
     width = ceil((classes if half else classes / 2) / 64) * 64
     remedy = Remedy(f"widen to {width:,} features before {node.path}")
     if isinstance(node.layer, (FullyConnected, Conv)):
@@ -73,13 +72,13 @@ def few_features(study: Study) -> Iterator[Case]:
         text=f"{node.path} has {several(features, 'feature')} for {classes:,} classes",
         evidence={"features": features, "classes": classes},
         remedy=remedy,
-        severity="note" if FEW_FEATURES * features >= classes or _is_embedding(study, node) else None,
-        quiet=half or _is_embedding(study, node),
+        severity="note" if FEW_FEATURES * features >= classes or embeds else None,
+        quiet=half or embeds,
         under=("I8", "I7"),
     )
 
 
-def _is_embedding(study: Study, classifier: Node) -> bool:
+def _is_embedding(classifier: Node) -> bool:
     """Whether what a classifier without bias reads is normalised: it compares directions, and is left out in use."""
     x = classifier.inputs[0]
     while x.node is not None and isinstance(x.node.layer, (Flatten, Dropout)):
@@ -191,25 +190,18 @@ def exits(study: Study) -> bool:
 
 def _more_positions(study: Study, last: LastMap) -> list[Remedy]:
     """The last stride out of the way, and padding where layers have none and so eat the border."""
-    eaten = [node for node in study.convolutions if node in study.ancestors and _eats_border(node)]
+    padded: dict[Node, tuple[Layer, ...]] = {}
+    for node in study.convolutions:
+        layer = node.layer
+        if node in study.ancestors and isinstance(layer, SPATIAL) and not layer.padding and max(pair(layer.kernel)) > 1:
+            rows, columns = pair(layer.kernel)
+            padded[node] = (layer.replace(padding=(rows // 2, columns // 2)),)
     found = []
-    if eaten:
-        layers: dict[Node, tuple[Layer, ...]] = {node: (_padded(node.layer),) for node in eaten}
-        found.append(
-            study.remedy(f"pad the convolutions that shrink the map by reading no border: {len(eaten)}", layers)
-        )
+    if padded:
+        text = f"pad the convolutions that shrink the map by reading no border: {len(padded)}"
+        found.append(study.remedy(text, padded))
     short = [ceil(log2(MIN_SIDE / n)) for n in last.map.shape[1:]]
     return [*found, *less_often(study, together(study, short), first=False)] if study.downsamplings else found
-
-
-def _eats_border(node: Node) -> bool:
-    layer = node.layer
-    return isinstance(layer, (Conv, DepthwiseConv)) and max(pair(layer.kernel)) > 1 and layer.padding == 0
-
-
-def _padded(layer: Layer) -> Layer:
-    rows, columns = pair(layer.kernel) if isinstance(layer, (Conv, DepthwiseConv)) else (1, 1)
-    return layer.replace(padding=(rows // 2, columns // 2))
 
 
 def _one_more_stage(study: Study, last: LastMap) -> Remedy:
@@ -246,10 +238,9 @@ def down_samplings(study: Study) -> Iterator[Case]:
     n, axis = min((n, axis) for axis, n in enumerate(study.account.input[1:]) if n > 1)
     strides = [round(log2(stride)) for stride in study.account.fields[last.map].stride]
     rooms = [max(0, (whole // MIN_SIDE).bit_length() - 1) for whole in study.account.input[1:]]
-    by_stride, room = strides[axis], rooms[axis]
+    stages, room, least = strides[axis], rooms[axis], min(_sides(study, last.map))
     by_size = round(log2(n / last.map.shape[1 + axis]))  # more where maps have no padding
-    stages, least = by_stride, min(_sides(study, last.map))
-    many, few = min(by_stride, by_size) > room, max(by_stride, by_size) < room - 1
+    many, few = min(stages, by_size) > room, max(stages, by_size) < room - 1
     if not many and not (few and last.pool is None):
         return
     evidence = {"stages": stages, "room": room, "input": n, "last": least}
@@ -264,7 +255,7 @@ def down_samplings(study: Study) -> Iterator[Case]:
         where=tuple(node.path for node in study.downsamplings),
         text=f"{text}, these leave {last.size}",
         evidence=evidence,
-        remedy=less_often(study, together(study, [a - b for a, b in zip(strides, rooms, strict=True)]), room < 5),
+        remedy=less_often(study, together(study, [a - b for a, b in zip(strides, rooms, strict=True)]), first=room < 5),
         severity="note" if least >= FEWEST else None,
         quiet=(least >= FEW_ENOUGH and n < SMALL_INPUT) or exits(study),
     )
@@ -286,8 +277,6 @@ def output_without_pixels(study: Study) -> Iterator[Case]:
     so that it does not object to what is to be the body of another network.
     """
     if study.purpose.task != "segmentation" or study.collapse is None or len(study.output.shape) == 2:
-        return
-    if pixels(study.output.shape) > 1:
         return
     last, stride = study.last_map, max(study.account.fields[study.last_map].stride)
     size, classes = dimensions(last.shape[1:]), study.classes or study.output.shape[0]

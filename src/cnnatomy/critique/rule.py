@@ -125,13 +125,10 @@ class Rule:
 
     def __call__(self, study: Study) -> Iterator[Finding]:
         with suppress(LimitError):  # a layer that it would propose is larger than layers are
-            for case in self.check(study):
-                where, text, evidence, remedy, severity, quiet, under = case
-                remedies = () if remedy is None else (remedy,) if isinstance(remedy, Remedy) else tuple(remedy)
-                cheap_first = tuple(sorted(remedies, key=lambda one: one.is_dear(study.cost)))
-                yield Finding(
-                    *(self, severity or self.severity, where, text, evidence), cheap_first, quiet, tuple(under)
-                )
+            for where, text, evidence, remedy, severity, quiet, under in self.check(study):
+                given = () if remedy is None else (remedy,) if isinstance(remedy, Remedy) else remedy
+                remedies = tuple(sorted(given, key=lambda one: one.is_dear(study.cost)))
+                yield Finding(self, severity or self.severity, where, text, evidence, remedies, quiet, tuple(under))
 
 
 def rule(code: str, name: str, severity: Severity, source: str) -> Callable[[Check], Rule]:

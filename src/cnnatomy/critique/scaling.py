@@ -6,10 +6,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import gcd
 
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import Study, depthwise, pointwise
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import Add, Concat, Conv, FullyConnected, Permute
-from cnnatomy.layers.layer import Layer, pair
+from cnnatomy.layers.layer import Layer
 
 THINNEST = 16
 """Channels below which nothing is narrowed: less is a waist, or too few features for the large maps of a beginning."""
@@ -43,10 +43,10 @@ def expansions(study: Study) -> set[FeatureMap]:
     for x in study.spine:
         filters = x.node is not None and depthwise(x.node)
         if x.node is not None and not filters and (study.rows[x.node].weights or isinstance(x.node.layer, _JOINS)):
-            pointwise = isinstance(x.node.layer, Conv) and max(pair(x.node.layer.kernel)) == 1
-            if filtered and pointwise:
+            mixes = pointwise(x.node)
+            if filtered and mixes:
                 found.update(inside)
-            wider = pointwise and x.shape[0] > x.node.inputs[0].shape[0]
+            wider = mixes and x.shape[0] > x.node.inputs[0].shape[0]
             inside, widened, filtered = [], wider and not filtered, False  # after a depthwise one: MobileNet V1's
         filtered = filtered or filters
         if widened:

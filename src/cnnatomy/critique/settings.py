@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cnnatomy.critique import RULES, Purpose, Rule
-from cnnatomy.critique.study import PurposeTask
+from cnnatomy.critique.study import Aims
 from cnnatomy.critique.suppression import Suppression
 from cnnatomy.errors import UserError, nearest, quoted
 
@@ -18,14 +18,13 @@ FAMILIES = tuple(dict.fromkeys(rule.code[0] for rule in RULES))
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Aims):
     """What a command line, a design or a project says of the critique; None or nothing where it says nothing.
 
     Attributes:
         select: rules to ask, by name, code or letter; all where none is given.
         ignore: rules not to ask, likewise.
         pedantic: whether what seldom matters is said, too.
-        task: see `Purpose`, as for classes, objects, device, memory (bytes) and latency (seconds).
         suppress: findings that are accepted, each with its reason.
         baseline: the file of findings that are known.
         sources: file and key of what a file says, by field, for messages.
@@ -34,12 +33,6 @@ class Settings:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     pedantic: bool | None = None
-    task: PurposeTask | None = None
-    classes: int | None = None
-    objects: tuple[int, int] | None = None
-    device: str | None = None
-    memory: int | None = None
-    latency: float | None = None
     suppress: tuple[Suppression, ...] = ()
     baseline: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -74,8 +67,7 @@ class Settings:
         if self.latency is not None and self.device is None and "latency" in self.sources:
             source = self.sources["latency"]
             raise UserError(f"{source} is one on a device: set `device` there, too, or give --device")
-        named = {field.name for field in fields(Purpose)} - {"trained"}
-        return Purpose(trained=trained, **{name: getattr(self, name) for name in named})
+        return Purpose(**{one.name: getattr(self, one.name) for one in fields(Aims)}, trained=trained)
 
 
 def chosen(selected: Iterable[str], ignored: Iterable[str]) -> list[Rule]:

@@ -67,7 +67,7 @@ def small_receptive_field(study: Study) -> Iterator[Case]:
             where=where,
             text=f"the last map has a position every {float(stride):g} pixels; the smallest objects have {objects[0]}",
             evidence={"stride": float(stride), "smallest": objects[0]},
-            remedy=fewer_stages(study, ceil(log2(stride / objects[0])), first=False),
+            remedy=fewer_stages(study, ceil(log2(stride / objects[0]))),
             severity="note" if study.task == "classification" else None,
         )
 

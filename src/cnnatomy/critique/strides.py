@@ -31,18 +31,18 @@ def together(study: Study, numbers: Sequence[int]) -> Pair:
 
 
 def less_often(study: Study, numbers: Pair, first: bool) -> list[Remedy]:
-    """So many fewer halvings of rows and of columns, or one less than that; where it is dear, with narrower layers.
+    """Without so many halvings of rows and of columns; where that is dear, with narrower layers, and as it is last.
 
-    First, where halving all widths does not keep the MACs near: as many strides as half the width pays for by about 4.
+    Where layers would have to be less than half as wide, the middle way stands first: half the width, and as many of
+    these halvings, or one less, as take at most `AFFORDED` times the MACs.
     """
     layers, chosen = _without_strides(study, numbers, first)
     plain = _plain(study, layers, chosen)
-    if plain.after is None or not plain.is_dear(study.cost):
+    if not plain.is_dear(study.cost):
         return [plain]
-    narrowed, by = plain, HALF
-    for by in (by for by in NARROWER if by <= 2 * 2 ** max(numbers)):
+    for by in (n for n in NARROWER if n <= 2 * 2 ** max(numbers)):
         narrowed = _narrowed(study, layers, chosen, by)
-        if narrowed.after is None or not narrowed.is_dear(study.cost):
+        if not narrowed.is_dear(study.cost):
             break
     text = f"take the stride out of {chosen}, and leave all widths as they are, {_for_macs(study, plain)}"
     middle = _half_way(study, numbers, first) if by > HALF else []
@@ -73,19 +73,16 @@ def _narrowed(study: Study, layers: dict[Node, tuple[Layer, ...]], chosen: str, 
     changed: dict[Node, tuple[Layer, ...]] = {node: (layer,) for node, layer in narrow.items()}
     for node, chain in layers.items():
         wide = narrow.get(node)
-        changed[node] = tuple(layer.replace(**_width(wide)) for layer in chain) if wide else chain
+        width = {"channels": wide.channels, "groups": wide.groups} if isinstance(wide, Conv) else {}
+        changed[node] = tuple(layer.replace(**width) for layer in chain)
     widths = [layer.channels for layer in narrow.values() if isinstance(layer, Conv)]
     left = f" ({min(widths):,} to {max(widths):,} channels are left)" if widths else ""
     return study.remedy(f"take the stride out of {chosen}, and divide all widths by {float(by):g}{left}", changed)
 
 
-def _width(layer: Layer) -> dict[str, int]:
-    return {"channels": layer.channels, "groups": layer.groups} if isinstance(layer, Conv) else {}
-
-
-def fewer_stages(study: Study, number: int, first: bool) -> Remedy:
-    """No stride in the first stages, where the tail takes too much of a small input, or else in the last."""
-    return _plain(study, *_without_strides(study, (number, number), first))
+def fewer_stages(study: Study, number: int) -> Remedy:
+    """No stride in the last stages, so many of them."""
+    return _plain(study, *_without_strides(study, (number, number), first=False))
 
 
 def _plain(study: Study, layers: dict[Node, tuple[Layer, ...]], chosen: str) -> Remedy:

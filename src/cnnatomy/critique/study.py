@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -12,12 +12,12 @@ from cnnatomy.analysis.bounds import intervals
 from cnnatomy.analysis.cuts import Cut, cuts
 from cnnatomy.analysis.memory.lifetimes import running
 from cnnatomy.analysis.receptive_field import ReceptiveField, receptive_fields, smallest_path
-from cnnatomy.design.graph import FeatureMap, Graph, Node
+from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Change, Cost, Fix, Remedy, cost_after
 from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
-from cnnatomy.layers import Conv, DepthwiseConv
+from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv
 from cnnatomy.layers.interval import Interval
-from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
+from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements, pair
 
 if TYPE_CHECKING:
     from cnnatomy.analysis.time.latency import Calibration
@@ -30,8 +30,8 @@ SPATIAL = (Conv, DepthwiseConv)
 
 
 @dataclass(frozen=True)
-class Purpose:
-    """What a network is for; what is left open is read off the network, or its rules stay silent.
+class Aims:
+    """What somebody says that a network is for; None where that is left open.
 
     Attributes:
         task: classification where the output is a vector, else segmentation, unless given.
@@ -40,10 +40,6 @@ class Purpose:
         device: a name of devices.yaml, or "here" after `cnnatomy calibrate`.
         memory: bytes that there are at inference.
         latency: seconds that one image may take on the device.
-        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
-
-    Raises:
-        UserError: if there is no such task or device, or a number makes no sense.
     """
 
     task: PurposeTask | None = None
@@ -52,6 +48,19 @@ class Purpose:
     device: str | None = None
     memory: int | None = None
     latency: float | None = None
+
+
+@dataclass(frozen=True)
+class Purpose(Aims):
+    """What a network is for; what is left open is read off the network, or its rules stay silent.
+
+    Attributes:
+        trained: whether it has its trained weights and is to be run, as a run's; a design is still to be trained.
+
+    Raises:
+        UserError: if there is no such task or device, or a number makes no sense.
+    """
+
     trained: bool = False
 
     def __post_init__(self) -> None:
@@ -96,6 +105,19 @@ class Study:
         readers = self.readers[x]
         return readers[0] if len(readers) == 1 and x not in self.graph.outputs else None
 
+    def followers(self, x: FeatureMap) -> Iterator[Node]:
+        """The layers after a map, one by one, as long as each is the only reader of what the one before makes."""
+        while (reader := self.only_reader(x)) is not None:
+            yield reader
+            x = reader.output
+
+    def weighted(self, x: FeatureMap) -> Node | None:
+        """The last layer with weights before a map, or the join of several maps that comes after it."""
+        node = x.node
+        while node is not None and len(node.inputs) == 1 and not self.rows[node].weights:
+            node = node.inputs[0].node
+        return node
+
     @cached_property
     def inference(self) -> list[Node]:
         """The nodes that run at inference, in order: all but those of auxiliary heads."""
@@ -130,12 +152,8 @@ class Study:
     @cached_property
     def classifier(self) -> Node | None:
         """The last layer with weights before the main output, on a path without joins."""
-        node = self.output.node
-        while node is not None and len(node.inputs) == 1:
-            if self.rows[node].weights:
-                return node
-            node = node.inputs[0].node
-        return None
+        node = self.weighted(self.output)
+        return node if node is not None and len(node.inputs) == 1 else None
 
     @property
     def task(self) -> PurposeTask:
@@ -187,8 +205,7 @@ class Study:
     @cached_property
     def spine(self) -> list[FeatureMap]:
         """The maps that every path from the (first) input to the main output passes, in order, both ends included."""
-        position = {node: i for i, node in enumerate(self.graph.nodes)}
-        order = sorted(self.ancestors, key=position.__getitem__)
+        order = [node for node in self.graph.nodes if node in self.ancestors]
         last: dict[FeatureMap, int] = {}
         for i, node in enumerate(order):
             for x in node.inputs:
@@ -207,6 +224,11 @@ class Study:
         if all(len(node.inputs) == 1 for node in self.graph.nodes):  # there is one path
             return self.account.fields
         return receptive_fields(self.graph, smallest_path)
+
+    @cached_property
+    def normalised(self) -> bool:
+        """Whether it has batch norm somewhere, so that a remedy gives it to the layers that it adds, too."""
+        return any(isinstance(node.layer, BatchNorm) for node in self.graph.nodes)
 
     @cached_property
     def cuts(self) -> list[Cut]:
@@ -282,6 +304,19 @@ def depthwise(node: Node) -> bool:
     return isinstance(layer, DepthwiseConv) or (isinstance(layer, Conv) and layer.groups == channels > 1)
 
 
+def pointwise(node: Node) -> bool:
+    """Whether it is a convolution with a kernel of 1x1."""
+    return isinstance(node.layer, Conv) and max(pair(node.layer.kernel)) == 1
+
+
+def made_by(x: FeatureMap, *kinds: type[Layer]) -> Node | None:
+    """The last layer of these kinds before a map, on a path without joins."""
+    node = x.node
+    while node is not None and not isinstance(node.layer, kinds):
+        node = node.inputs[0].node if len(node.inputs) == 1 else None
+    return node
+
+
 def _look_up(device: str) -> tuple[Device, Calibration | None]:
     """The device of this name; for "here" this machine as measured, with all that was measured.
 
@@ -307,6 +342,3 @@ def paths(nodes: Sequence[Node]) -> str:
 def pixels(shape: Shape) -> int:
     """Rows times columns; 1 for a vector."""
     return shape[1] * shape[2] if len(shape) == 3 else 1
-
-
-__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "paths", "pixels"]

@@ -92,7 +92,7 @@ def _rest(
 def _at(remedy: Remedy, where: Sequence[str], open_places: Sequence[str]) -> Remedy:
     """A remedy for all these places as one for some of them; as advice where it cannot be divided."""
     if remedy.change is None:
-        return remedy._replace(after=None)
+        return remedy
     places = _by_place(remedy.change, where)
     if places is None:
         return Remedy(remedy.text + (" (no fix: it is one for all places together)" if remedy.fix else ""))

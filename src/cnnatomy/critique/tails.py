@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import log2
 from typing import NamedTuple
@@ -82,13 +82,13 @@ def _timid(study: Study) -> Iterator[Case]:
     full = sum(row.macs for row in large if pixels(row.output) == pixels(shape))
     later = sum(row.macs * min(1.0, quarter / pixels(row.output)) for row in large)
     general = Remedy(f"reduce by 4 a side before these layers: there they take about {later / spent:.0%} of these MACs")
-    earlier = [one for one in _earlier(study, [row.node for row in large]) if one.after]
+    at_most = max(0.8 * macs, macs - spent / 2)
+    earlier = [one for one in _earlier(study, [row.node for row in large]) if one.after and one.after.macs <= at_most]
     yield Case(
         where=tuple(row.path for row in large),
         text=f"{spent:,} of {macs:,} MACs ({spent / macs:.0%}) go into maps larger than a quarter of the input a side",
         evidence={"macs": spent, "share": spent / macs, "largest_map": large[0].output},
-        remedy=[one for one in earlier if one.after and one.after.macs <= max(0.8 * macs, macs - spent / 2)] or general,
-        severity="warning",
+        remedy=earlier or general,
         quiet=classifies and 5 * spent <= 2 * macs and (20 * full <= macs or pixels(shape) < 160 * 160),
         under=("I7", "I8", "S1"),
     )
@@ -130,24 +130,21 @@ def _leaner(study: Study, wide: list[Node], width: int) -> Iterator[Remedy]:
         if isinstance(node.layer, Conv) and node.layer.groups == 1:
             layers[node] = (node.layer.replace(channels=width),)
     text = f"narrow {paths(wide)} from {wide[0].output.shape[0]:,} to {width:,} channels"
-    first, reducing = wide[0], study.downsamplings
-    level = [node for node in reducing if node.output.shape[1:] == reducing[0].output.shape[1:]]
-    layer = first.layer
-    at_start = first in layers and first.inputs[0].node is None
-    if at_start and level and isinstance(layer, Conv) and layer.stride == 1 and min(pair(layer.kernel)) > 1:
+    first, level = wide[0], _level(study.downsamplings)
+    if first in layers and first.inputs[0].node is None and level and _can_stride(first):
         moved = {node: _without_stride(node) for node in level}
-        half = {**layers, **moved, first: (layer.replace(channels=width, stride=2),)}
+        half = {**layers, **moved, first: (first.layer.replace(channels=width, stride=2),)}
         yield study.remedy(f"{text}, give {first.path} a stride of 2, and {_taken(level)}", half)
     yield study.remedy(text, layers) if layers else Remedy(text)
 
 
 def _earlier(study: Study, large: list[Node]) -> Iterator[Remedy]:
     """The next down-sampling before these layers and not after them; or a first layer no wider than what follows it."""
-    reducing = [node for node in study.downsamplings if pixels(node.output.shape) < pixels(large[-1].output.shape)]
-    level = [node for node in reducing if reducing and node.output.shape[1:] == reducing[0].output.shape[1:]]
+    smallest = pixels(large[-1].output.shape)
+    level = _level([node for node in study.downsamplings if pixels(node.output.shape) < smallest])
     first, rest = large[0], large[1:]
     without: dict[Node, tuple[Layer, ...]] = {node: _without_stride(node) for node in level}
-    if without and isinstance(first.layer, Conv) and first.layer.stride == 1 and min(pair(first.layer.kernel)) > 1:
+    if without and _can_stride(first):
         text = f"give {first.path} a stride of 2 and {_taken(level)}"
         yield study.remedy(text, {**without, first: (first.layer.replace(stride=2),)})
     elif without and rest and (before := rest[0].inputs[0].node) is not None:
@@ -158,6 +155,16 @@ def _earlier(study: Study, large: list[Node]) -> Iterator[Remedy]:
         if width < first.layer.channels:
             text = f"narrow {first.path} from {first.layer.channels:,} to {width:,} channels"
             yield study.remedy(text, {first: (first.layer.replace(channels=width),)})
+
+
+def _level(reducing: Sequence[Node]) -> list[Node]:
+    """Those of the down-samplings that lead to the same resolution as the first."""
+    return [node for node in reducing if node.output.shape[1:] == reducing[0].output.shape[1:]]
+
+
+def _can_stride(node: Node) -> bool:
+    """Whether a layer is a convolution that could take a stride of 2 and still read every pixel."""
+    return isinstance(node.layer, Conv) and node.layer.stride == 1 and min(pair(node.layer.kernel)) > 1
 
 
 def _taken(level: list[Node]) -> str:
@@ -192,8 +199,8 @@ class _Step(NamedTuple):
         return elements(self.after.shape) / elements(self.before.shape)
 
     @property
-    def dearest(self) -> Node:
-        """The layer that takes most."""
+    def main(self) -> Node:
+        """The layer that takes most of the pixels away."""
         return max(self.nodes, key=_stride)
 
 
@@ -228,7 +235,7 @@ def _steps(study: Study) -> Iterator[_Step]:
 def _hasty(study: Study) -> Iterator[Case]:
     sequence = any(len(x.shape) == 2 for x in study.spine)
     steps = [step for step in _steps(study) if _takes_too_much(step)]
-    if sequence and len(steps) == 1 and isinstance(steps[0].dearest.layer, Conv):
+    if sequence and len(steps) == 1 and isinstance(steps[0].main.layer, Conv):
         return
     taken = {node for step in steps for node in step.nodes}
     steps += [one for step in _steps(study) if taken.isdisjoint(step.nodes) for one in _abrupt(study, step)]
@@ -250,7 +257,7 @@ def _hasty(study: Study) -> Iterator[Case]:
 
 def _takes_too_much(step: _Step) -> bool:
     """Whether too few pixels are left, of the image as of a map; patches are judged by how many they are."""
-    node = step.dearest
+    node = step.main
     if not isinstance(node.layer, Conv) or not _is_patch(node):
         return step.by > 49
     few = _stride(node) ** 2 > PATCH and pixels(step.after.shape) < PATCHES
@@ -277,7 +284,7 @@ def _is_patch(node: Node) -> bool:
 
 def _gently(study: Study, step: _Step) -> Remedy:
     """Convolutions of 3x3 and stride 2 in place of the layer that takes most."""
-    node = step.dearest
+    node = step.main
     steps = round(log2(_stride(node)))
     channels = node.output.shape[0]
     if isinstance(node.layer, Conv):
@@ -286,12 +293,11 @@ def _gently(study: Study, step: _Step) -> Remedy:
         widths = [channels] * steps
     if steps < 2 or not isinstance(node.layer, (Conv, MaxPool, AvgPool)):
         return Remedy("halve the sides twice at most for each layer with weights, and let the channels grow with it")
-    normalised = any(isinstance(one.layer, BatchNorm) for one in study.graph.nodes)
     chain: list[Layer] = []
     for i, width in enumerate(widths):
-        chain.append(Conv(width, 3, stride=2, padding=1, bias=not normalised))
+        chain.append(Conv(width, 3, stride=2, padding=1, bias=not study.normalised))
         if i < steps - 1 or not isinstance(node.layer, Conv):
-            chain += [BatchNorm(), ReLU()] if normalised else [ReLU()]
+            chain += [BatchNorm(), ReLU()] if study.normalised else [ReLU()]
     told = ", ".join(f"{width:,}" for width in widths)
     text = f"put {steps} convolutions of 3x3 and stride 2, to {told} channels, in place of {node.path}"
     return study.remedy(text, {node: tuple(chain)})
