@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from cnnatomy.critique.normalisation import normalisations
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.ways import leads_to
+from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, Reshape
 from cnnatomy.layers.layer import elements
@@ -58,12 +59,7 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
     if not nodes:
         return
-    normalised_later: dict[FeatureMap, bool] = {}
-    for node in reversed(study.graph.nodes):
-        readers = study.readers[node.output]
-        normalised_later[node.output] = any(
-            isinstance(r.layer, BatchNorm) or normalised_later[r.output] for r in readers
-        )
+    normalised_later = leads_to(study, lambda reader: isinstance(reader.layer, BatchNorm))
     found = {
         node: node.layer.rate for node in nodes if normalised_later[node.output] and isinstance(node.layer, Dropout)
     }

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from cnnatomy.critique.linear import LINEAR_BETWEEN, own_nonlinearity
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.ways import following, maker
+from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, Dropout, LayerNorm
 from cnnatomy.layers.layer import ELEMENT, SPACE, TRAINING, Layer, pair
@@ -75,12 +76,8 @@ def _runs(study: Study, counts: Callable[[Node], bool], passes: Callable[[Node],
     for node in study.graph.nodes:
         if node in taken or not counts(node):
             continue
-        run = [node]
-        reader = study.only_reader(node.output)
-        while reader is not None and (counts(reader) or passes(reader)):
-            if counts(reader):
-                run.append(reader)
-            reader = study.only_reader(reader.output)
+        way, _ = following(study, node.output, lambda reader: counts(reader) or passes(reader))
+        run = [node, *filter(counts, way)]
         taken.update(run)
         if len(run) > 1:
             yield tuple(run)
@@ -126,7 +123,7 @@ def pointwise_run(study: Study) -> Iterator[Case]:
     Layers on one pixel, as in gates and heads of vectors, are not meant, nor the last layer before the output, which
     makes the scores.
     """
-    ends = {_maker(study, x) for x in study.graph.outputs}
+    ends = {maker(study, x) for x in study.graph.outputs}
 
     def counts(node: Node) -> bool:
         return _is_pointwise(node) and pixels(node.output.shape) > 1 and node not in ends
@@ -171,11 +168,3 @@ def _at_each_pixel(node: Node) -> bool:
     """Whether a layer without other inputs makes each pixel of the same pixel, and no weights mix anything."""
     same = len(node.inputs) == 1 and node.inputs[0].shape == node.output.shape
     return same and (node.layer.kind == ELEMENT or isinstance(node.layer, (BatchNorm, Dropout, LayerNorm)))
-
-
-def _maker(study: Study, x: FeatureMap) -> Node | None:
-    """The last layer with weights before a map, on a path without joins."""
-    node = x.node
-    while node is not None and len(node.inputs) == 1 and not study.rows[node].weights:
-        node = node.inputs[0].node
-    return node

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths, pixels
+from cnnatomy.critique.ways import maker
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -134,17 +135,17 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
     """
     found: dict[Node, tuple[int, int, int]] = {}
     inverted: list[Node] = []
-    last, expanded = _last_with_weights(study), _expansions(study)
+    expanded = _expansions(study)
     for x in study.spine:
         node = x.node
         if node is None or not isinstance(node.layer, RECTIFIERS) or len(x.shape) != 3 or pixels(x.shape) == 1:
             continue
-        makers = _makers(study, last, node.inputs[0])
-        before = max((maker.inputs[0].shape[0] for maker in makers), default=0)
+        makers = _makers(study, node.inputs[0])
+        before = max((one.inputs[0].shape[0] for one in makers), default=0)
         after = expanded[x].get(x.shape[1:], 0)
         if min(before, after) >= 2 * x.channels:
             found[node] = (before, x.channels, after)
-            if any((m := last[maker.inputs[0]]) is not None and depthwise(m) for maker in makers):
+            if any((m := maker(study, one.inputs[0])) is not None and depthwise(m) for one in makers):
                 inverted.append(node)
     waists = [node for node in found if node not in inverted]
     for nodes in (inverted, waists):
@@ -170,20 +171,11 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
             )
 
 
-def _makers(study: Study, last: dict[FeatureMap, Node | None], x: FeatureMap) -> list[Node]:
+def _makers(study: Study, x: FeatureMap) -> list[Node]:
     """The layers with weights that made a map: after them is nothing but layers of one input, and one addition."""
-    join = last[x]
-    ends = [join] if join is None or not isinstance(join.layer, Add) else [last[y] for y in join.inputs]
+    join = maker(study, x)
+    ends = [join] if join is None or not isinstance(join.layer, Add) else [maker(study, y) for y in join.inputs]
     return [node for node in ends if node is not None and study.rows[node].weights]
-
-
-def _last_with_weights(study: Study) -> dict[FeatureMap, Node | None]:
-    """For each map the last layer before it that has weights or several inputs."""
-    found: dict[FeatureMap, Node | None] = dict.fromkeys(study.graph.inputs)
-    for node in study.graph.nodes:
-        alone = len(node.inputs) == 1 and not study.rows[node].weights
-        found[node.output] = found[node.inputs[0]] if alone else node
-    return found
 
 
 def _expansions(study: Study) -> dict[FeatureMap, dict[Shape, int]]:

@@ -11,6 +11,7 @@ from cnnatomy.critique.information import exits
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.scaling import THINNEST, channels_last, expansions, scaled, times
 from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.critique.ways import maker
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Conv
@@ -66,7 +67,7 @@ def _levels(study: Study) -> list[_Level]:
     for run in runs:
         worked = [x for x in run if study.depth(x) > depth]
         if worked and worked[0].node is not None:
-            mixed = [x for x in worked if (node := _weighted(study, x)) is None or not depthwise(node)] or worked
+            mixed = [x for x in worked if (node := maker(study, x)) is None or not depthwise(node)] or worked
             widest = max(x.shape[0] for x in mixed)
             levels.append(_Level(run[0].shape[1:], widest, worked[-1].shape[0], worked[0].node))
         depth = study.depth(run[-1])
@@ -75,19 +76,12 @@ def _levels(study: Study) -> list[_Level]:
 
 def _last_widening(study: Study) -> Node | None:
     """A 1x1 convolution after all others that only widens for the average; not the half of a separable one."""
-    node = _weighted(study, study.last_map)
+    node = maker(study, study.last_map)
     if node is None or not isinstance(node.layer, Conv) or max(pair(node.layer.kernel)) > 1:
         return None
-    before = _weighted(study, node.inputs[0])
+    before = maker(study, node.inputs[0])
     separable = before is not None and depthwise(before)
     return node if node.output.shape[0] > node.inputs[0].shape[0] and not separable else None
-
-
-def _weighted(study: Study, x: FeatureMap) -> Node | None:
-    """The layer with weights that made a map, where only such as treat each channel by itself come after it."""
-    while x.node is not None and len(x.node.inputs) == 1 and not study.rows[x.node].weights:
-        x = x.node.inputs[0]
-    return x.node
 
 
 def _halvings(first: _Level, last: _Level) -> int:

@@ -9,6 +9,7 @@ from math import gcd
 from cnnatomy.analysis.coverage import repeated
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, paths, pixels
+from cnnatomy.critique.ways import following
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -262,9 +263,9 @@ def _every_pixel_read(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, 
 
 def _next_convolution(study: Study, node: Node, stride: Pair) -> Node | None:
     """The unstrided convolution after one, with at most pointwise layers between, that could have its stride."""
-    reader = study.only_reader(node.output)
-    while reader is not None and _passes_pixels(study, reader) and reader.output.shape == node.output.shape:
-        reader = study.only_reader(reader.output)
+    shape = node.output.shape
+    _, x = following(study, node.output, lambda one: _passes_pixels(study, one) and one.output.shape == shape)
+    reader = study.only_reader(x)
     if reader is None or not isinstance(reader.layer, SPATIAL) or reader.layer.stride != 1:
         return None
     layer = reader.layer
