@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import e, log
 
+from cnnatomy.critique.linear import WEIGHTED
 from cnnatomy.critique.rule import Case, Severity, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design import Heads
 from cnnatomy.design.graph import FeatureMap, Node, Scope
 from cnnatomy.edits.change import Fix
-from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, FullyConnected, Layer, Sigmoid, Softmax, TransposedConv
+from cnnatomy.layers import BatchNorm, Layer, Sigmoid, Softmax
 from cnnatomy.layers.layer import REARRANGEMENT
 
 
@@ -141,8 +142,7 @@ def unfolded_batch_norm(study: Study) -> Iterator[Case]:
     At inference batch norm is one multiplication and one addition to a channel, which the weights of the layer before
     can take in: the same output, one map less to write and read for each. It is asked of trained networks alone, of
     runs and of files exported to be run: a design needs its batch norm to be trained, as does a file exported in
-    training mode. Batch norm before the
-    convolution (pre-activation, DenseNet) mostly cannot be folded.
+    training mode. Batch norm before the convolution (pre-activation, DenseNet) mostly cannot be folded.
     """
     if not study.purpose.trained and not study.graph.deployed:
         return
@@ -152,7 +152,7 @@ def unfolded_batch_norm(study: Study) -> Iterator[Case]:
         before = node.inputs[0].node
         if (
             before is not None
-            and isinstance(before.layer, (Conv, DepthwiseConv, TransposedConv, FullyConnected))
+            and isinstance(before.layer, WEIGHTED)
             and len(node.output.shape) != 2
             and study.only_reader(before.output) is node
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cnnatomy.critique.normalisation import NONLINEARITIES
+from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.ranges import RECTIFIERS
 from cnnatomy.critique.rule import Case, Severity, rule
 from cnnatomy.critique.study import Study, pixels
@@ -13,7 +13,6 @@ from cnnatomy.design import KeypointHead, LinearHead, MapHead, VectorHead
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
-    SELU,
     AvgPool,
     Conv,
     Crop,
@@ -34,14 +33,12 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import REARRANGEMENT, pair
 from cnnatomy.layers.training import NORMALISATIONS
 
-BENT = (*[kind for kind in NONLINEARITIES if kind is not Sigmoid], SELU, Hardtanh)
+BENT = (*NONLINEARITIES, Tanh, Hardtanh)
 """Nonlinearities that are no probabilities; sigmoid and softplus are outputs that people mean."""
 PASSED = (Softmax, Sigmoid, Interpolate, Crop, Dropout)
 """What may be after scores, and leaves them what they are or makes probabilities of them."""
 FEATURES = 64
 """Embeddings have a multiple of so many features, numbers of classes seldom: 10, 100, 1,000, 19, 21, 80, 150."""
-
-
 MEASURES = 4
 """Numbers that a box has; with fewer it may be a point, a colour, a normal."""
 

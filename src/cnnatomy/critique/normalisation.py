@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
+from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
-    ELU,
-    GELU,
     SELU,
     Add,
     BatchNorm,
@@ -23,26 +22,16 @@ from cnnatomy.layers import (
     FullyConnected,
     GroupNorm,
     Hardsigmoid,
-    Hardswish,
-    LeakyReLU,
     LocalResponseNorm,
-    Mish,
     Multiply,
     PixelScale,
-    PReLU,
-    ReLU,
-    ReLU6,
     Scale,
     Sigmoid,
     Softmax,
-    Swish,
     Tanh,
     TransposedConv,
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, TRAINING, elements
-
-NONLINEARITIES = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, GELU, Swish, Mish, Hardswish, Sigmoid, Tanh)
-"""What is put after convolutions."""
 
 CONVOLUTIONS = (Conv, DepthwiseConv, TransposedConv, DeformableConv)
 
@@ -149,9 +138,10 @@ def _measured(run: float) -> str:
 
 
 def _is_rectified(study: Study, node: Node) -> bool:
-    """Whether a nonlinearity is all that reads a layer."""
+    """Whether a nonlinearity is all that reads a layer; SELU, which keeps the range itself, is none."""
     reader = study.only_reader(node.output)
-    return reader is not None and isinstance(reader.layer, NONLINEARITIES)
+    kinds = (*NONLINEARITIES, Sigmoid, Tanh)
+    return reader is not None and isinstance(reader.layer, kinds) and not isinstance(reader.layer, SELU)
 
 
 def _keeps_range_otherwise(study: Study) -> bool:
@@ -205,7 +195,7 @@ def _weights_since_normalisation(
 ) -> dict[FeatureMap, float]:
     """How many layers with weights lie between a map and the last normalisation before it.
 
-    Where there is none before it, it is those since the input and `start` more. Of what is added, `max` or `min` counts.
+    Where there is none, it is those since the input and `start` more. Of what is added, `max` or `min` counts.
     """
     since: dict[FeatureMap, float] = dict.fromkeys(study.graph.inputs, start)
     for node in study.graph.nodes:
