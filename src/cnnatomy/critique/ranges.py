@@ -211,7 +211,7 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
     what was rectified. A note where that is less than a tenth of all feature maps. (ReLU6 after a ReLU does cut off
     what is above 6.)
     """
-    idle = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and _is_idle(study, node)]
+    idle = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and is_idle(study, node)]
     after = [node for node in idle if node.inputs[0].node and isinstance(node.inputs[0].node.layer, Add)]
     # After an addition it may be the one before that is wrong.
     for found, under in (([node for node in idle if node not in after], ()), (after, ("N8",))):
@@ -229,7 +229,8 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
             )
 
 
-def _is_idle(study: Study, node: Node) -> bool:
+def is_idle(study: Study, node: Node) -> bool:
+    """Whether a nonlinearity that leaves such values as they are changes none of what it reads."""
     bounds = study.intervals[node.inputs[0]]
     inside = bounds.low >= 0 or isinstance(node.layer, Hardtanh)
     return inside and study.intervals[node.output] == bounds

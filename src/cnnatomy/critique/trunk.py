@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnnatomy.critique.normalisation import CONVOLUTIONS
-from cnnatomy.critique.ranges import PRE_ACTIVATION, RECTIFIERS
+from cnnatomy.critique.ranges import PRE_ACTIVATION, RECTIFIERS, is_idle
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.critique.ways import comes_from, leads_to
@@ -49,33 +49,29 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
     if not found:
         return
     total = len([node for node in study.graph.nodes if _is_residual(study, node)])
-    additions = dict.fromkeys(found.values())
-    idle = [r for add in additions if (r := study.only_reader(add.output)) and _changes_nothing(study, r)]
-    rectified = {add for add in additions if (r := study.only_reader(add.output)) and isinstance(r.layer, RECTIFIERS)}
+    after = {add: study.only_reader(add.output) for add in found.values()}
+    rectified = {add: node for add, node in after.items() if node is not None and isinstance(node.layer, RECTIFIERS)}
+    idle = [node for node in rectified.values() if is_idle(study, node)]
     moved: dict[Node, tuple[Layer, ...]] = dict.fromkeys(found, ())
     moved |= {add: (add.layer, last.layer) for last, add in found.items() if add not in rectified}
     relus = several(len(found), "ReLU")
     text = f"move {relus} from before the addition to after it"
-    if len(rectified) == len(additions):
+    if len(rectified) == len(after):
         text = f"leave {relus} before the addition out"
     deep = study.account.depth >= PRE_ACTIVATED
     move = study.remedy(text, moved, fix=None if deep else "unsafe")
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{len(additions)} of {several(total, 'residual')} add a branch that ends in a ReLU: the sum can only grow"
+        text=f"{len(after)} of {several(total, 'residual')} add a branch that ends in a ReLU: the sum can only grow"
         + (f", and {several(len(idle), 'ReLU')} after it can change nothing" if idle else ""),
-        evidence={"additions": len(additions), "of": total, "layers": len(found), "idle": len(idle)},
+        evidence={"additions": len(after), "of": total, "layers": len(found), "idle": len(idle)},
         remedy=[Remedy(PRE_ACTIVATION), move] if deep else move,
-        severity=None if idle or _matters(study, len(additions)) else "note",
+        severity=None if idle or _matters(study, len(after)) else "note",
     )
 
 
 def _matters(study: Study, additions: int) -> bool:
     return study.account.depth >= DEEP and additions >= MANY
-
-
-def _changes_nothing(study: Study, node: Node) -> bool:
-    return isinstance(node.layer, RECTIFIERS) and study.intervals[node.output] == study.intervals[node.inputs[0]]
 
 
 def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
