@@ -1,4 +1,4 @@
-"""Rules about layers that are linear one after the other: what has no nonlinearity between is one linear layer."""
+"""A rule about layers that are linear one after the other: what has no nonlinearity between is one linear layer."""
 
 from __future__ import annotations
 

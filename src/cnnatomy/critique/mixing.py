@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from cnnatomy.critique.linear import LINEAR_BETWEEN, own_nonlinearity
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise, paths, pixels
+from cnnatomy.critique.study import SPATIAL, Study, depthwise, paths, pixels
 from cnnatomy.critique.ways import following, maker
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
@@ -92,12 +92,9 @@ def _channel_by_channel(node: Node) -> bool:
 
 def _is_one_kernel(study: Study, run: tuple[Node, ...]) -> bool:
     """Whether depthwise layers are the factors of one kernel: each of another shape, and all between them linear."""
-    windows = [node.layer.window(*[x.shape for x in node.inputs]) for node in run]
-    if len({(window.kernel, window.dilation) for window in windows if window}) < len(run):
-        return False
-    shapes = [pair(node.layer.kernel) for node in run if isinstance(node.layer, (Conv, DepthwiseConv))]
-    dilated = [node for node in run if isinstance(node.layer, (Conv, DepthwiseConv)) and node.layer.dilation != 1]
-    if not dilated and not any(1 in kernel for kernel in shapes):
+    layers = [node.layer for node in run if isinstance(node.layer, SPATIAL)]
+    windows = {(pair(layer.kernel), pair(layer.dilation)) for layer in layers}
+    if len(windows) < len(run) or all(1 not in kernel and dilation == (1, 1) for kernel, dilation in windows):
         return False
     x = run[-1].inputs[0]
     while x is not run[0].output and x.node is not None:
@@ -144,7 +141,9 @@ def pointwise_run(study: Study) -> Iterator[Case]:
         evidence={"layers": len(layers), "runs": len(found), "longest": len(longest), "macs": macs},
         remedy=[
             study.remedy(
-                f"give {named} a 3x3 kernel", {node: (_spatial(node.layer),) for node in middle}, fix="unsafe"
+                f"give {named} a 3x3 kernel",
+                {node: (node.layer.replace(kernel=3, padding=1),) for node in middle},
+                fix="unsafe",
             ),
             study.remedy(
                 f"put a depthwise 3x3 convolution before {named}",
@@ -153,10 +152,6 @@ def pointwise_run(study: Study) -> Iterator[Case]:
         ],
         under=("S1",),
     )
-
-
-def _spatial(layer: Layer) -> Layer:
-    return layer.replace(kernel=3, padding=1)
 
 
 def _is_pointwise(node: Node) -> bool:

@@ -74,7 +74,7 @@ def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
     leave_out = study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
     if all(isinstance(both.second.layer, GlobalAvgPool) for both in found):
         remedies = [leave_out._replace(fix="safe" if exact else "unsafe")]
-    elif all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
+    elif all(map(_keeps_size, spare)):
         remedies = [leave_out, *_merged(study, found)]
     else:
         remedies = [*_merged(study, found), Remedy("put a convolution with its nonlinearity between the two")]
@@ -107,13 +107,13 @@ def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
 def _changes_nothing(node: Node) -> bool:
     layer = node.layer
     if isinstance(layer, (MaxPool, AvgPool)):
-        return pair(layer.kernel) == (1, 1) and node.output.shape == node.inputs[0].shape
+        return pair(layer.kernel) == (1, 1) and _keeps_size(node)
     return isinstance(layer, Interpolate) and pair(layer.scale) == (1, 1)
 
 
 def _pools_one_pixel(study: Study, node: Node) -> bool:
     """Whether it averages over all pixels what a layer before has made one pixel for every size of the image."""
-    if not isinstance(node.layer, GlobalAvgPool) or node.inputs[0].shape != node.output.shape:
+    if not isinstance(node.layer, GlobalAvgPool) or not _keeps_size(node):
         return False
     before = node.inputs[0].node
     while before is not None and len(before.inputs) == 1 and before.output.shape[1:] == (1, 1):
@@ -187,8 +187,11 @@ def _one_pool(first: Node, second: Node) -> Layer | None:
 
 def _spare(both: _Pools) -> Node:
     """Of two pools the one that keeps the size, the second if both do."""
-    second = both.second
-    return second if second.output.shape == second.inputs[0].shape else both.first
+    return both.second if _keeps_size(both.second) else both.first
+
+
+def _keeps_size(node: Node) -> bool:
+    return node.output.shape == node.inputs[0].shape
 
 
 @rule(

@@ -1,4 +1,4 @@
-"""Rules about how layers are put together: strides and kernels, and what belongs to training or to inference alone."""
+"""Rules about strides and kernels: pixels that nobody reads, and pixels that are made of unequally many products."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ def _products(layer: TransposedConv) -> tuple[int, int]:
     return most, least
 
 
-def _evened(layer: TransposedConv, up: bool = True) -> TransposedConv:
+def _evened(layer: TransposedConv, up: bool) -> TransposedConv:
     """The same layer with the next larger or smaller kernel that is a multiple of the stride, and the same output size.
 
     The layer as it is where there is none.
