@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths, pixels
-from cnnatomy.critique.ways import maker
+from cnnatomy.critique.ways import maker, most_on_a_way
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -86,14 +86,6 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
                 quiet=not deep,
                 under=("N8", "N11"),
             )
-
-
-def most_on_a_way(study: Study, nodes: Collection[Node]) -> int:
-    """The most of these nodes that lie on one way through the network."""
-    among, most = set(nodes), dict.fromkeys(study.graph.inputs, 0)
-    for node in study.graph.nodes:
-        most[node.output] = max((most[x] for x in node.inputs), default=0) + (node in among)
-    return max(most.values())
 
 
 def _unlike(study: Study, node: Node) -> bool:

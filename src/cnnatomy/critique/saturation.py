@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnatomy.critique.ranges import most_on_a_way
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
-from cnnatomy.critique.ways import comes_from, leads_to
+from cnnatomy.critique.ways import comes_from, leads_to, most_on_a_way
 from cnnatomy.design.graph import Node
 from cnnatomy.layers import Hardsigmoid, Hardtanh, Multiply, ReLU, Sigmoid, Softsign, Tanh
 from cnnatomy.layers.layer import ELEMENT, REARRANGEMENT, Layer

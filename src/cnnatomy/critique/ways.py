@@ -48,6 +48,14 @@ def leads_to(
     return leads
 
 
+def most_on_a_way(study: Study, nodes: Collection[Node]) -> int:
+    """The most of these nodes that lie on one way through the network."""
+    among, most = set(nodes), dict.fromkeys(study.graph.inputs, 0)
+    for node in study.graph.nodes:
+        most[node.output] = max(most[x] for x in node.inputs) + (node in among)
+    return max(most.values())
+
+
 def comes_from(study: Study, made: Sequence[FeatureMap], maps: Collection[FeatureMap], size: int = 1) -> bool:
     """Whether one of some maps is, or depends on, one of `maps`, by way of maps that have at least `size` pixels."""
     order = _order(study)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import gcd
 
@@ -71,7 +71,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         yield _skipped(study, computed, shares, _remedies(study, computed))
     partly = [node for x in skipping if x in meant for node in skipping[x]]
     if partly:
-        averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
+        averaged = _averaged(partly)
         least = float(min(shares[x] for x in meant))
         read = "which other branches read" if least == 1 else f"of the maps at least {least:.0%} is read by some layer"
         yield Case(
@@ -257,7 +257,7 @@ def _every_pixel_read(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, 
             changes[successor] = (successor.layer.replace(stride=stride),)
         moved += len(successors)
         if not successors:
-            changes |= {node: chain for node in nodes for chain in [_averaged(node.layer)] if chain}
+            changes |= _averaged(nodes)
     return changes, moved
 
 
@@ -272,7 +272,12 @@ def _next_convolution(study: Study, node: Node, stride: Pair) -> Node | None:
     return reader if min(pair(layer.kernel)) >= max(stride) and layer.dilation == 1 else None
 
 
-def _averaged(layer: Layer) -> tuple[Layer, ...]:
+def _averaged(nodes: Sequence[Node]) -> dict[Node, tuple[Layer, ...]]:
+    """Layers that skip pixels as ones that average them, where these are known."""
+    return {node: chain for node in nodes if (chain := _averaging(node.layer))}
+
+
+def _averaging(layer: Layer) -> tuple[Layer, ...]:
     """A layer that skips pixels as one that averages them; empty where that is not known."""
     if isinstance(layer, Subsample):
         return (AvgPool(layer.stride, ceil=True),)
