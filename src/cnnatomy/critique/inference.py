@@ -15,6 +15,11 @@ from cnnatomy.layers import BatchNorm, Layer, Sigmoid, Softmax
 from cnnatomy.layers.layer import REARRANGEMENT
 
 
+def from_elsewhere(study: Study) -> bool:
+    """Whether a network was read from a module, whose graph alone says what it held, or from an exported file."""
+    return bool(study.graph.held) or study.graph.deployed
+
+
 @rule(
     "W7",
     "softmax-before-loss",
@@ -43,7 +48,7 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             node = node.inputs[0].node
         if node is None or not isinstance(node.layer, (Softmax, Sigmoid)):
             continue
-        ours = not study.graph.held and not study.graph.deployed
+        ours = not from_elsewhere(study)
         severity: Severity = "note"
         if ours and isinstance(node.layer, Softmax):
             severity = "error" if study.described else "warning"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnatomy.critique.inference import from_elsewhere
 from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, paths
@@ -52,7 +53,7 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
             text=f"{named}: none of {maps:,} values can change",
             evidence={"layers": len(idle), "elements": maps},
             remedy=study.remedy(f"leave {paths(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
-            quiet=_from_elsewhere(study),
+            quiet=from_elsewhere(study),
         )
     found = [both for both in _pools_of_pools(study) if both.first not in idle and both.second not in idle]
     if found:
@@ -84,13 +85,8 @@ def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
         text=f"{second.path} pools what {first.path} has pooled, with no convolution between{more}",
         evidence={"pairs": [(both.first.path, both.second.path) for both in found]},
         remedy=remedies,
-        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and _from_elsewhere(study),
+        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and from_elsewhere(study),
     )
-
-
-def _from_elsewhere(study: Study) -> bool:
-    """Whether it was read from a module or an exported file, in which adaptive pools are pools for one size."""
-    return bool(study.graph.held) or study.graph.deployed
 
 
 def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
