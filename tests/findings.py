@@ -22,6 +22,16 @@ WELL_DESIGNED = (
     *("inception-v3", "xception", "personal-notes"),
 )
 
+PLAIN = """
+input: [1, 28, 28]
+tail: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]
+body:
+  - Chain: {parts: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]}
+    times: TIMES
+head: {LinearHead: {classes: 10}}
+"""
+"""A chain of TIMES + 2 layers with weights."""
+
 
 def chain_on(shape: Shape, *layers: Layer) -> Graph:
     """Layers one after the other, with the paths of a network without blocks."""

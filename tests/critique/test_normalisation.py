@@ -38,7 +38,7 @@ from cnnatomy.layers import (
     Scale,
     Sigmoid,
 )
-from findings import found, only, said
+from findings import PLAIN, found, only, said
 from helpers import trace
 from peers import on_meta
 
@@ -72,16 +72,6 @@ def test_vgg_16_has_thirteen_convolutions_without_normalisation():
     assert finding.remedy.after.parameters == 138_365_992 - 4_224  # torchvision's vgg16_bn
     assert finding.remedy.fix == "unsafe"
     assert found(no_normalisation, "vgg-16-bn") == []
-
-
-PLAIN = """
-input: [1, 28, 28]
-tail: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]
-body:
-  - Chain: {parts: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]}
-    times: TIMES
-head: {LinearHead: {classes: 10}}
-"""
 
 
 @pytest.mark.parametrize(("times", "expected"), [(3, []), (4, []), (5, ["note"]), (9, ["note"]), (17, ["note"])])

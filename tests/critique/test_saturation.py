@@ -24,18 +24,11 @@ from cnnatomy.layers import (
     Softsign,
     Tanh,
 )
-from findings import found, only, said
+from findings import PLAIN, found, only, said
 from helpers import trace
 from peers import on_meta
 
-SIGMOIDS = """
-input: [3, 32, 32]
-tail: [{Conv: {channels: 64, kernel: 3, padding: 1}}, Sigmoid]
-body:
-  - Chain: {parts: [{Conv: {channels: 64, kernel: 3, padding: 1}}, Sigmoid]}
-    times: TIMES
-head: {LinearHead: {classes: 10}}
-"""
+SIGMOIDS = PLAIN.replace("ReLU", "Sigmoid")
 
 
 def test_eight_sigmoids_one_after_another_are_replaced_by_relu():
