@@ -83,6 +83,15 @@ def test_a_gate_after_the_relu_does_not_hide_it():
     assert only(relu_before_addition, trace(describe, (3, 8, 8))).where == ("relu2",)
 
 
+def test_a_product_of_a_column_of_channels_and_a_map_of_pixels_is_no_branch_that_ends_in_relu():
+    def describe(x):
+        x = ReLU()(Conv(8, 3, padding=1)(x))
+        channels, places = Sigmoid()(Conv(8, 1)(AvgPool(8)(x))), ReLU()(Conv(1, 1)(x))
+        return Add()(x, Multiply()(channels, places))
+
+    assert found(relu_before_addition, trace(describe, (3, 8, 8))) == []
+
+
 def network(blocks, ends=(), after=(), start=None):
     """2 * blocks + 2 layers: branches of conv, batch norm, ReLU, conv, `ends`; `after` the addition."""
 

@@ -78,7 +78,7 @@ def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
     """The ReLU that a map comes from, with at most dropout and a gate after it, if no other layer reads it."""
     node = x.node
     while node is not None and isinstance(node.layer, (Dropout, Multiply)):
-        node = next(y for y in node.inputs if y.shape == node.output.shape).node
+        node = next((y.node for y in node.inputs if y.shape == node.output.shape), None)
     if node is None or not isinstance(node.layer, RECTIFIERS):
         return None
     readers = study.readers[node.output]
