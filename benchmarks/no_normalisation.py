@@ -11,7 +11,6 @@ there are not run again.
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
 import time
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from _datasets import fashion_mnist
 from _machine import describe
+from cnnatomy.data.sources.idx import read_idx
 
 RESULTS = Path(__file__).parent / "results" / "no_normalisation.json"
 DEPTHS = (5, 7, 11, 19)
@@ -34,10 +34,8 @@ WIDTH, STEPS, BATCH, TESTED = 32, 300, 64, 2_000
 def images(split: str) -> tuple[Tensor, Tensor]:
     """Standardised images and their classes."""
     folder = fashion_mnist()
-    pixels = gzip.decompress((folder / f"{split}-images-idx3-ubyte.gz").read_bytes())[16:]
-    labels = gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes())[8:]
-    x = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(-1, 1, 28, 28).float() / 255
-    return (x - 0.286) / 0.353, torch.frombuffer(bytearray(labels), dtype=torch.uint8).long()
+    x = torch.from_numpy(read_idx(folder / f"{split}-images-idx3-ubyte.gz", 3))[:, None] / 255
+    return (x - 0.286) / 0.353, torch.from_numpy(read_idx(folder / f"{split}-labels-idx1-ubyte.gz", 1)).long()
 
 
 def chain(depth: int, way: str) -> nn.Sequential:

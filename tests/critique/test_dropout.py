@@ -14,7 +14,7 @@ import cnnatomy as cn
 from cnnatomy.critique.dropout import dropout_before_batch_norm, high_dropout_rate, vector_head_without_dropout
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import Add, BatchNorm, Conv, Dropout, Flatten, FullyConnected, GlobalAvgPool, MaxPool, ReLU
-from findings import findings, one, said
+from findings import found, only, said
 from helpers import trace
 
 
@@ -24,7 +24,7 @@ def test_dropout_before_batch_norm_shifts_its_variance():
         x = ReLU()(BatchNorm()(Conv(8, 3)(x)))
         return Dropout(0.5)(x)
 
-    finding = one(dropout_before_batch_norm, trace(describe, (3, 16, 16)))
+    finding = only(dropout_before_batch_norm, trace(describe, (3, 16, 16)))
     assert (finding.where, finding.evidence["rate"]) == (("dropout1",), 0.2)
     kept = torch.nn.functional.dropout(torch.randn(1_000_000), 0.2)
     assert kept.var().item() == pytest.approx(finding.evidence["variance_ratio"], rel=0.02)
@@ -32,24 +32,24 @@ def test_dropout_before_batch_norm_shifts_its_variance():
 
 def test_dropout_after_the_last_batch_norm_is_welcome():
     for name in ("vgg-16-bn", "mobilenet-v2", "inception-v4", "alexnet"):
-        assert findings(dropout_before_batch_norm, name) == []
+        assert found(dropout_before_batch_norm, name) == []
     graph = trace(lambda x: BatchNorm()(Dropout(0.0)(x)), (3, 9, 9))
-    assert findings(dropout_before_batch_norm, graph) == []
+    assert found(dropout_before_batch_norm, graph) == []
 
 
 def test_lenet_has_a_vectorised_head_without_dropout():
-    finding = one(vector_head_without_dropout, "lenet-5")
+    finding = only(vector_head_without_dropout, "lenet-5")
     assert (finding.severity, finding.quiet) == ("note", True)  # 58,920 weights
     assert finding.evidence == {"layers": 3, "weights": 400 * 120 + 120 * 84 + 84 * 10, "pixels": 25}
     graph = cn.network("lenet-5").graph()
-    after = changed(graph, one(vector_head_without_dropout, graph).remedy.change)
+    after = changed(graph, only(vector_head_without_dropout, graph).remedy.change)
     read = {node.inputs[0].node.path: node.path for node in after if node.inputs[0].node}
     assert [read[node.path] for node in after if isinstance(node.layer, Dropout)] == ["head.f6"]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16", "resnet-50", "squeezenet-1.0"])
 def test_heads_with_dropout_or_a_global_average_are_silent(name):
-    assert findings(vector_head_without_dropout, name) == []
+    assert found(vector_head_without_dropout, name) == []
 
 
 def test_a_batch_norm_in_a_vectorised_head_is_capacity_control_too():
@@ -57,7 +57,7 @@ def test_a_batch_norm_in_a_vectorised_head_is_capacity_control_too():
         x = Flatten()(ReLU()(Conv(8, 3)(x)))
         return FullyConnected(10)(ReLU()(BatchNorm()(FullyConnected(64)(x))))
 
-    assert findings(vector_head_without_dropout, trace(describe, (3, 9, 9))) == []
+    assert found(vector_head_without_dropout, trace(describe, (3, 9, 9))) == []
 
 
 def normalised(*between, channels=64):
@@ -88,7 +88,7 @@ def normalised(*between, channels=64):
 )
 def test_how_much_dropout_shifts_says_how_severe_it_is(place, rate, expected):
     assert said(dropout_before_batch_norm, normalised(place, Dropout(rate))) == expected
-    assert len(findings(dropout_before_batch_norm, normalised(place, Dropout(rate)))) == 1
+    assert len(found(dropout_before_batch_norm, normalised(place, Dropout(rate)))) == 1
 
 
 def test_what_was_measured_of_dropout_is_what_the_rule_says():
@@ -114,7 +114,7 @@ def test_branches_of_wide_resnets_bear_dropout(channels, expected):
         return Add()(x, Conv(channels, 3, padding=1)(ReLU()(BatchNorm()(Dropout(0.3)(y)))))
 
     graph = trace(lambda x: ReLU()(BatchNorm()(block(block(x)))), (channels, 8, 8))
-    finding = one(dropout_before_batch_norm, graph)
+    finding = only(dropout_before_batch_norm, graph)
     assert (finding.severity, finding.remedy.fix) == (expected, "safe")
     assert not [node for node in changed(graph, finding.remedy.change) if isinstance(node.layer, Dropout)]
 
@@ -124,7 +124,7 @@ def test_a_rate_near_one_leaves_next_to_nothing(rate, expected):
     graph = trace(lambda x: FullyConnected(10)(Dropout(rate)(Flatten()(GlobalAvgPool()(x)))), (64, 8, 8))
     assert said(high_dropout_rate, graph) == expected
     if expected:
-        finding = one(high_dropout_rate, graph)
+        finding = only(high_dropout_rate, graph)
         assert finding.remedy.fix == "unsafe"
         (after,) = [node.layer for node in changed(graph, finding.remedy.change) if isinstance(node.layer, Dropout)]
         assert after.rate == 0.5
@@ -138,8 +138,8 @@ def test_a_rate_near_one_comes_before_where_it_is(rates, under):
         return x
 
     graph = trace(describe, (64, 8, 8))
-    assert one(dropout_before_batch_norm, graph).under == under
-    assert all(finding.under == () for finding in findings(high_dropout_rate, graph))
+    assert only(dropout_before_batch_norm, graph).under == under
+    assert all(finding.under == () for finding in found(high_dropout_rate, graph))
 
 
 @pytest.mark.parametrize(
@@ -152,13 +152,13 @@ def test_few_features_before_the_scores_are_not_dropped(hidden, before):
             x = ReLU()(FullyConnected(features)(x))
         return FullyConnected(10)(x)
 
-    finding = one(vector_head_without_dropout, trace(describe, (3, 16, 16)))
+    finding = only(vector_head_without_dropout, trace(describe, (3, 16, 16)))
     assert [node.inputs[0].shape[0] for node in finding.remedy.change.layers] == before
 
 
 def test_a_head_of_few_features_needs_no_dropout():
     graph = trace(lambda x: FullyConnected(10)(Flatten()(ReLU()(Conv(16, 3, padding=1)(x)))), (3, 4, 4))
-    assert "global average pooling" in one(vector_head_without_dropout, graph).remedy.text
+    assert "global average pooling" in only(vector_head_without_dropout, graph).remedy.text
 
 
 def test_a_large_vectorised_head_without_dropout_is_said_unless_there_is_batch_norm():

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
 
 import cnnatomy as cn
 import peers
-from cnnatomy.critique import Purpose
 from cnnatomy.critique.inference import auxiliary_heads, softmax_before_loss, unfolded_batch_norm
 from cnnatomy.design import LinearHead
 from cnnatomy.layers import (
@@ -24,17 +22,15 @@ from cnnatomy.layers import (
     Softmax,
 )
 from cnnatomy.readers import read_graph
-from findings import findings, one
+from findings import found, only
 from helpers import trace
-
-FEW = settings(max_examples=60, deadline=None)
 
 
 def test_cross_entropy_of_a_softmax_cannot_fall_below_what_the_rule_says():
     network = cn.network("lenet-5")
-    assert findings(softmax_before_loss, network) == []
+    assert found(softmax_before_loss, network) == []
     network = network.replace(head=cn.Chain(network.head, Softmax()))
-    finding = one(softmax_before_loss, network)
+    finding = only(softmax_before_loss, network)
     assert finding.severity == "error"
     assert finding.text == "after it the cross-entropy of 10 classes cannot fall below 1.46; knowing nothing is 2.30"
     assert finding.evidence["classes"] == 10
@@ -47,22 +43,22 @@ def test_cross_entropy_of_a_softmax_cannot_fall_below_what_the_rule_says():
 
 def test_softmax_in_what_was_read_and_sigmoids_are_notes():
     module = torch.nn.Sequential(torch.nn.Linear(20, 10), torch.nn.Softmax(dim=1))
-    assert one(softmax_before_loss, cn.read(module, (20,))).severity == "note"
+    assert only(softmax_before_loss, cn.read(module, (20,))).severity == "note"
     graph = trace(lambda x: Softmax()(FullyConnected(10)(x)), (20,))
-    assert one(softmax_before_loss, graph).severity == "warning"  # a list of nodes may be trained or run
+    assert only(softmax_before_loss, graph).severity == "warning"  # a list of nodes may be trained or run
     graph.deployed = True
-    assert one(softmax_before_loss, graph).quiet
+    assert only(softmax_before_loss, graph).quiet
     head = cn.Chain(LinearHead(10), Sigmoid())
-    finding = one(softmax_before_loss, cn.network("resnet-18").replace(head=head))
+    finding = only(softmax_before_loss, cn.network("resnet-18").replace(head=head))
     assert finding.severity == "note"
     least = torch.nn.functional.binary_cross_entropy_with_logits(torch.zeros(1), torch.zeros(1)).item()
     assert finding.evidence["least_loss"] == pytest.approx(least)  # a sigmoid is never below 0
     gate = trace(lambda x: FullyConnected(10)(Softmax()(x)), (20,))
-    assert findings(softmax_before_loss, gate) == []
+    assert found(softmax_before_loss, gate) == []
 
 
 def test_a_softmax_of_one_value_says_nothing():
-    finding = one(
+    finding = only(
         softmax_before_loss,
         cn.network("lenet-5", classes=1).replace(head=cn.Chain(cn.network("lenet-5", classes=1).head, Softmax())),
     )
@@ -70,7 +66,7 @@ def test_a_softmax_of_one_value_says_nothing():
 
 
 def test_googlenets_auxiliary_heads_are_half_of_its_parameters():
-    finding = one(auxiliary_heads, "googlenet-aux")
+    finding = only(auxiliary_heads, "googlenet-aux")
     assert (finding.severity, finding.quiet) == ("note", True)  # the description says that they are for training
     assert finding.where == ("head.auxiliary4a.fc2", "head.auxiliary4d.fc2")
     whole, without = (cn.network(name).account().totals for name in ("googlenet-aux", "googlenet"))
@@ -78,7 +74,7 @@ def test_googlenets_auxiliary_heads_are_half_of_its_parameters():
     assert finding.remedy.after == (without.parameters, without.macs, without.feature_map_elements)
     assert not finding.remedy.fix
     for name in ("googlenet", "msdnet"):
-        assert findings(auxiliary_heads, name) == []
+        assert found(auxiliary_heads, name) == []
 
 
 def two_heads(early_first: bool, classes: int = 10):
@@ -96,34 +92,34 @@ def two_heads(early_first: bool, classes: int = 10):
 
 @pytest.mark.parametrize("early_first", [True, False])
 def test_a_head_of_the_same_classes_on_shallower_features_is_auxiliary(early_first):
-    finding = one(auxiliary_heads, two_heads(early_first))
+    finding = only(auxiliary_heads, two_heads(early_first))
     assert finding.severity == "warning"
     assert finding.evidence == {"heads": 1, "parameters": 36 + 50, "macs": 32 * 14 * 14 + 40}
     assert finding.remedy.fix
 
 
 def test_heads_for_other_things_or_on_the_same_features_are_no_auxiliary_heads():
-    assert findings(auxiliary_heads, two_heads(True, classes=4)) == []
+    assert found(auxiliary_heads, two_heads(True, classes=4)) == []
 
     def distilled(x):
         x = Flatten()(GlobalAvgPool()(ReLU()(Conv(8, 3)(x))))
         return FullyConnected(10)(x), FullyConnected(10)(ReLU()(FullyConnected(8)(x)))
 
-    assert findings(auxiliary_heads, trace(distilled, (3, 16, 16))) == []
+    assert found(auxiliary_heads, trace(distilled, (3, 16, 16))) == []
 
 
 @pytest.mark.peers
 def test_torchvisions_googlenet_in_training_has_two_auxiliary_heads():
     model = peers.torchvision().models.googlenet(init_weights=False, aux_logits=True).train()
-    finding = one(auxiliary_heads, cn.read(model, (3, 224, 224)))
+    finding = only(auxiliary_heads, cn.read(model, (3, 224, 224)))
     assert sorted(finding.where) == ["aux1.fc2", "aux2.fc2"]
     assert finding.evidence["parameters"] == 13_004_888 - 6_624_904  # torchvision's with and without them
 
 
 def test_batch_norm_is_to_be_folded_only_where_the_network_is_trained():
-    assert findings(unfolded_batch_norm, "resnet-50") == []
-    assert findings(unfolded_batch_norm, "resnet-50", Purpose(device="h100-sxm")) == []  # still to be trained
-    finding = one(unfolded_batch_norm, "resnet-50", Purpose(trained=True))
+    assert found(unfolded_batch_norm, "resnet-50") == []
+    assert found(unfolded_batch_norm, "resnet-50", device="h100-sxm") == []  # still to be trained
+    finding = only(unfolded_batch_norm, "resnet-50", trained=True)
     before = cn.network("resnet-50").account().totals
     assert (finding.severity, finding.evidence["layers"], finding.evidence["of"]) == ("note", 53, 53)
     assert finding.evidence["buffers"] == before.buffers == 53_120
@@ -135,7 +131,7 @@ def test_batch_norm_is_to_be_folded_only_where_the_network_is_trained():
 
 
 def test_batch_norm_before_a_convolution_stays():
-    finding = one(unfolded_batch_norm, "densenet-121", Purpose(trained=True))
+    finding = only(unfolded_batch_norm, "densenet-121", trained=True)
     assert (finding.evidence["layers"], finding.evidence["of"]) == (1 + 58, 121)  # the tail, and each bottleneck
 
 
@@ -161,8 +157,8 @@ def test_an_onnx_file_is_to_be_run_unless_it_was_exported_in_training_mode(train
     onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
     read, _ = read_graph(str(tmp_path / "net.onnx"))
     if training:
-        assert findings(unfolded_batch_norm, read) == []
+        assert found(unfolded_batch_norm, read) == []
         return
-    finding = one(unfolded_batch_norm, read)
+    finding = only(unfolded_batch_norm, read)
     assert finding.evidence["elements"] == 4 * 6 * 6
     assert finding.remedy.after.parameters == 4 * 27 + 4

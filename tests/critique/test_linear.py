@@ -33,18 +33,11 @@ from cnnatomy.layers import (
     Sigmoid,
     TransposedConv,
 )
-from findings import findings, one
+from findings import RELU, body, conv, found, only
 from helpers import trace
 
-
-def conv(channels: int, kernel: int = 3, stride: int = 1, **options) -> Conv:
-    return Conv(channels, kernel, stride, padding=kernel // 2, **options)
-
-
-BN, RELU = BatchNorm(), ReLU()
+BN = BatchNorm()
 DEPTHWISE = DepthwiseConv(3, padding=1)
-
-
 ROW, COLUMN = Conv(32, (1, 3), padding=(0, 1)), Conv(32, (3, 1), padding=(1, 0))
 
 
@@ -54,10 +47,6 @@ def _dense_of_all(x: FeatureMap) -> FeatureMap:
     for _ in range(2):
         maps.append(conv(16)(Concat()(*maps) if len(maps) > 1 else x))
     return Concat()(*maps)
-
-
-def body(*layers: Layer, nonlinearity: Layer = RELU) -> Chain:
-    return Chain(conv(32), nonlinearity, *layers, nonlinearity, LinearHead(10))
 
 
 MISSING = {
@@ -111,10 +100,10 @@ MISSING = {
 @pytest.mark.parametrize("name", MISSING)
 def test_a_missing_nonlinearity_is_found_and_put_in(name):
     graph = trace(MISSING[name], (3, 32, 32))
-    finding = one(no_nonlinearity, graph)
+    finding = only(no_nonlinearity, graph)
     assert finding.severity == "warning"
     assert finding.remedy.fix == "unsafe"
-    assert findings(no_nonlinearity, changed(graph, finding.remedy.change)) == []
+    assert found(no_nonlinearity, changed(graph, finding.remedy.change)) == []
 
 
 down = Chain(AvgPool(2), conv(16), RELU)
@@ -160,13 +149,13 @@ MEANT = {
 
 @pytest.mark.parametrize("name", MEANT)
 def test_what_is_a_factorisation_or_meant_to_be_linear_is_no_objection(name):
-    assert findings(no_nonlinearity, trace(MEANT[name], (3, 32, 32))) == []
+    assert found(no_nonlinearity, trace(MEANT[name], (3, 32, 32))) == []
 
 
 @pytest.mark.parametrize("nonlinearity", [ReLU6(), GELU()])
 def test_the_nonlinearity_that_is_put_in_is_the_networks_own_and_after_batch_norm(nonlinearity):
     graph = trace(body(conv(64), BN, conv(64), nonlinearity=nonlinearity), (3, 32, 32))
-    finding = one(no_nonlinearity, graph)
+    finding = only(no_nonlinearity, graph)
     assert finding.evidence == {"pairs": [("chain.conv2", "chain.conv3")]}
     assert finding.remedy.text == f"put {type(nonlinearity).__name__} after chain.bn"
     layers = [node.layer for node in changed(graph, finding.remedy.change)]
@@ -178,16 +167,16 @@ def test_an_inverted_residual_that_makes_more_channels_than_it_has_inside_follow
     def inverted(inside: int, channels: int) -> list[Layer]:
         return [conv(inside, 1), BN, RELU, DEPTHWISE, BN, RELU, conv(channels, 1), BN]
 
-    waist = one(no_nonlinearity, trace(body(*inverted(64, 8), *inverted(32, 64), conv(96, 1)), (3, 32, 32)))
+    waist = only(no_nonlinearity, trace(body(*inverted(64, 8), *inverted(32, 64), conv(96, 1)), (3, 32, 32)))
     assert waist.under == ("I5",)
-    forgotten = one(no_nonlinearity, trace(body(*inverted(64, 8), *inverted(32, 64), conv(96)), (3, 32, 32)))
+    forgotten = only(no_nonlinearity, trace(body(*inverted(64, 8), *inverted(32, 64), conv(96)), (3, 32, 32)))
     assert forgotten.under == ("I5",)
-    assert one(no_nonlinearity, trace(body(conv(64), conv(64)), (3, 32, 32))).under == ()
+    assert only(no_nonlinearity, trace(body(conv(64), conv(64)), (3, 32, 32))).under == ()
 
 
 def test_torch_computes_one_linear_map_with_the_pair_and_not_with_what_is_put_in():
     graph = trace(Chain(conv(4, bias=False), BN, conv(4, bias=False)), (3, 8, 8))
-    finding = one(no_nonlinearity, graph)
+    finding = only(no_nonlinearity, graph)
     x, y = torch.randn(2, 1, 3, 8, 8, dtype=torch.double)
 
     def is_linear(graph: Graph) -> bool:

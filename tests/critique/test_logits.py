@@ -6,7 +6,6 @@ import pytest
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.critique import Purpose
 from cnnatomy.critique.logits import bent_logits
 from cnnatomy.design import Chain
 from cnnatomy.edits.change import changed
@@ -27,7 +26,7 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.readers.yaml import listed
-from findings import findings, one, said
+from findings import found, only, said
 from helpers import trace
 
 DESIGN = """
@@ -64,10 +63,10 @@ head: HEAD
 )
 def test_a_classifier_ends_in_its_linear_layer(head, expected):
     graph = listed.read(DESIGN.replace("HEAD", head)).graph()
-    finding = one(bent_logits, graph)
+    finding = only(bent_logits, graph)
     assert (finding.severity, finding.quiet) == (expected, False)
     assert finding.remedy.fix == ("unsafe" if head.endswith("GlobalAvgPool, Flatten]") else "safe")
-    assert findings(bent_logits, changed(graph, finding.remedy.change)) == []
+    assert found(bent_logits, changed(graph, finding.remedy.change)) == []
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_a_classifier_ends_in_its_linear_layer(head, expected):
     ],
 )
 def test_ends_that_are_linear_or_probabilities_are_none_of_its_business(head):
-    assert findings(bent_logits, DESIGN.replace("HEAD", head)) == []
+    assert found(bent_logits, DESIGN.replace("HEAD", head)) == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_vectors_that_are_no_class_scores_may_end_as_they_like(end):
             x = layer(x)
         return x
 
-    assert findings(bent_logits, trace(describe, (3, 16, 16))) == []
+    assert found(bent_logits, trace(describe, (3, 16, 16))) == []
 
 
 @pytest.mark.parametrize(
@@ -126,39 +125,39 @@ def test_maps_that_are_no_class_scores_may_end_as_they_like(end):
             x = layer(x)
         return x
 
-    assert findings(bent_logits, trace(describe, (3, 16, 16))) == []
+    assert found(bent_logits, trace(describe, (3, 16, 16))) == []
 
 
 def test_the_features_of_a_body_without_a_head_may_be_normalised_and_rectified():
     body = [Conv(32, 3, padding=1), ReLU(), Conv(96, 3, padding=1), BatchNorm(), ReLU(), GlobalAvgPool(), Flatten()]
-    assert findings(bent_logits, trace(Chain(*body), (3, 16, 16))) == []
+    assert found(bent_logits, trace(Chain(*body), (3, 16, 16))) == []
 
 
 @pytest.mark.parametrize("logarithm", [Foreign("log_softmax", (10,)), NotCounted("LogSoftmax", (10,))])
 def test_the_logarithm_of_a_softmax_hides_no_relu(logarithm):
     graph = trace(lambda x: logarithm(ReLU()(FullyConnected(10)(Flatten()(GlobalAvgPool()(x))))), (64, 16, 16))
-    finding = one(bent_logits, graph)
+    finding = only(bent_logits, graph)
     assert (finding.severity, finding.where) == ("warning", ("relu",))
 
 
 def test_what_is_said_of_a_network_makes_its_outputs_class_scores():
     graph = trace(lambda x: ReLU()(FullyConnected(128)(Flatten()(GlobalAvgPool()(x)))), (64, 16, 16))
-    assert findings(bent_logits, graph) == []
-    assert one(bent_logits, graph, Purpose(classes=128)).severity == "error"
-    assert one(bent_logits, graph, Purpose(task="classification")).severity == "error"
+    assert found(bent_logits, graph) == []
+    assert only(bent_logits, graph, classes=128).severity == "error"
+    assert only(bent_logits, graph, task="classification").severity == "error"
 
 
 def test_of_a_file_for_inference_it_is_a_note():
     graph = trace(lambda x: ReLU()(FullyConnected(10)(Flatten()(GlobalAvgPool()(x)))), (64, 16, 16))
-    assert one(bent_logits, graph).severity == "warning"
+    assert only(bent_logits, graph).severity == "warning"
     graph.deployed = True
-    assert one(bent_logits, graph).severity == "note"
+    assert only(bent_logits, graph).severity == "note"
 
 
 @pytest.mark.parametrize("kind", [ReLU(), ReLU6(), LeakyReLU(), Swish(), Dropout(0.3)])
 def test_all_that_is_after_the_scores_goes(kind):
     graph = trace(lambda x: Softmax()(kind(FullyConnected(10)(Flatten()(GlobalAvgPool()(x))))), (64, 16, 16))
-    after = changed(graph, one(bent_logits, graph).remedy.change)
+    after = changed(graph, only(bent_logits, graph).remedy.change)
     assert [type(node.layer) for node in after] == [GlobalAvgPool, Flatten, FullyConnected, Softmax]
 
 
@@ -167,7 +166,7 @@ def test_all_that_is_after_the_scores_goes(kind):
 )
 def test_where_batch_norm_goes_its_layer_gets_the_bias(kind, biased, more):
     graph = trace(lambda x: kind(FullyConnected(10, bias=biased)(Flatten()(GlobalAvgPool()(x)))), (64, 16, 16))
-    before, remedy = sum(row.parameters for row in account(graph).rows), one(bent_logits, graph).remedy
+    before, remedy = sum(row.parameters for row in account(graph).rows), only(bent_logits, graph).remedy
     assert remedy.fix == "safe"
     assert remedy.after.parameters - before == more
     assert changed(graph, remedy.change).nodes[-1].layer == FullyConnected(10, bias=biased or more < 0)
@@ -179,5 +178,5 @@ def test_squeezenet_rectifies_its_scores_before_it_averages_them():
 
 
 def test_no_other_network_of_the_catalogue_bends_its_scores():
-    bent = {entry.name for entry in cn.ENTRIES if findings(bent_logits, entry.network())}
+    bent = {entry.name for entry in cn.ENTRIES if found(bent_logits, entry.network())}
     assert {name.partition("-")[0] for name in bent} == {"squeezenet"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnnatomy.critique.linear import no_nonlinearity
 from cnnatomy.critique.merging import linear_pair
-from cnnatomy.design import Chain, LinearHead, Parallel
+from cnnatomy.design import Parallel
 from cnnatomy.design.build import build
 from cnnatomy.edits.change import changed
 from cnnatomy.layers import (
@@ -19,32 +19,23 @@ from cnnatomy.layers import (
     Conv,
     DepthwiseConv,
     FullyConnected,
-    Layer,
     ReLU,
 )
-from findings import findings, one
+from findings import body, conv, found, only
 from helpers import trace
 
 FEW = settings(max_examples=60, deadline=None)
 
 
-def conv(channels: int, kernel: int = 3, stride: int = 1, **options) -> Conv:
-    return Conv(channels, kernel, stride, padding=kernel // 2, **options)
-
-
 BN = BatchNorm()
-
-
-def body(*layers: Layer) -> Chain:
-    return Chain(conv(32), ReLU(), *layers, ReLU(), LinearHead(10))
 
 
 def test_two_fully_connected_layers_without_a_nonlinearity_are_one():
     graph = trace(lambda x: FullyConnected(10)(FullyConnected(400)(x)), (100,))
-    finding = one(linear_pair, graph)
+    finding = only(linear_pair, graph)
     assert finding.evidence == {"pairs": 1, "weights": 100 * 400 + 400 * 10, "macs": 100 * 400 + 400 * 10}
     assert finding.remedy.after.parameters == 100 * 10 + 10
-    assert findings(linear_pair, trace(lambda x: FullyConnected(100)(FullyConnected(10)(x)), (100,))) == []
+    assert found(linear_pair, trace(lambda x: FullyConnected(100)(FullyConnected(10)(x)), (100,))) == []
 
 
 FACTORISATIONS = {
@@ -61,7 +52,7 @@ FACTORISATIONS = {
 
 @pytest.mark.parametrize("name", FACTORISATIONS)
 def test_factorisations_are_meant(name):
-    assert findings(linear_pair, trace(FACTORISATIONS[name], (32, 12, 12))) == []
+    assert found(linear_pair, trace(FACTORISATIONS[name], (32, 12, 12))) == []
 
 
 @pytest.mark.slow
@@ -78,7 +69,7 @@ def test_one_layer_computes_what_a_linear_pair_did(data):
 
     first, second = convolution(), convolution()
     graph = trace(lambda x: second(first(x)), (8, 23, 23))
-    got = findings(linear_pair, graph)
+    got = found(linear_pair, graph)
     assume(got)
     change = got[0].remedy.change
     (one_layer,) = change.layers[graph.nodes[1]]
@@ -100,12 +91,12 @@ def test_one_layer_computes_what_a_linear_pair_did(data):
 
 def test_to_merge_a_pair_is_said_by_name_alone_where_a_nonlinearity_was_forgotten():
     graph = trace(body(conv(64, 1), conv(64)), (3, 32, 32))
-    assert one(linear_pair, graph).quiet
-    assert set(one(linear_pair, graph).where) == set(one(no_nonlinearity, graph).where)
+    assert only(linear_pair, graph).quiet
+    assert set(only(linear_pair, graph).where) == set(only(no_nonlinearity, graph).where)
     factors = trace(body(conv(8, 3), BN, conv(48, 1)), (3, 32, 32))
-    assert findings(no_nonlinearity, factors) == []
+    assert found(no_nonlinearity, factors) == []
 
 
 def test_a_pair_is_not_made_one_where_another_layer_reads_what_is_between():
     graph = trace(body(conv(64), Parallel(conv(32), conv(32, 1), join=Concat())), (3, 32, 32))
-    assert findings(linear_pair, graph) == []
+    assert found(linear_pair, graph) == []

@@ -12,11 +12,11 @@ from cnnatomy.design import Chain, LinearHead, Residual
 from cnnatomy.design.build import build
 from cnnatomy.design.graph import Graph
 from cnnatomy.edits.change import changed
-from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Flatten, GlobalAvgPool, MaxPool, ReLU
-from findings import findings, one
+from cnnatomy.layers import BatchNorm, ChannelShuffle, Conv, DepthwiseConv, Flatten, GlobalAvgPool, MaxPool
+from findings import RELU, body, found, only
 from helpers import trace
 
-BN, RELU = BatchNorm(), ReLU()
+BN = BatchNorm()
 DEPTHWISE = DepthwiseConv(3, padding=1, bias=False)
 
 
@@ -24,14 +24,10 @@ def conv(channels: int, kernel: int = 1, **options) -> Conv:
     return Conv(channels, kernel, padding=kernel // 2, **options)
 
 
-def body(*layers) -> Chain:
-    return Chain(conv(32, 3), RELU, *layers, RELU, LinearHead(10))
-
-
 @pytest.mark.parametrize("rule", [depthwise_after_depthwise, pointwise_run], ids=lambda rule: rule.name)
 @pytest.mark.parametrize("name", ["mobilenet-v1-1.0", "mobilenet-v2", "xception", "nasnet-a-mobile", "shufflenet-g3"])
 def test_published_designs_mix_what_they_should(name, rule):
-    assert findings(rule, cn.network(name).graph()) == []
+    assert found(rule, cn.network(name).graph()) == []
 
 
 UNMIXED = {
@@ -49,15 +45,15 @@ UNMIXED = {
 @pytest.mark.parametrize("name", UNMIXED)
 def test_depthwise_convolutions_in_a_row_never_mix_their_channels(name):
     graph = trace(UNMIXED[name], (3, 32, 32))
-    finding = one(depthwise_after_depthwise, graph)
+    finding = only(depthwise_after_depthwise, graph)
     assert (finding.severity, finding.evidence["longest"]) == ("warning", 2)
     for remedy in finding.remedies:
-        assert findings(depthwise_after_depthwise, changed(graph, remedy.change)) == []
+        assert found(depthwise_after_depthwise, changed(graph, remedy.change)) == []
 
 
 def test_what_torch_computes_in_one_channel_depends_on_no_other_until_they_are_mixed():
     graph = trace(Chain(DEPTHWISE, BN, RELU, DEPTHWISE), (4, 8, 8))
-    changes = [remedy.change for remedy in one(depthwise_after_depthwise, graph).remedies]
+    changes = [remedy.change for remedy in only(depthwise_after_depthwise, graph).remedies]
     (mixed,) = [g for g in (changed(graph, c) for c in changes) if any(isinstance(n.layer, Conv) for n in g)]
 
     def channels_that_matter(graph: Graph) -> int:
@@ -73,14 +69,14 @@ def test_what_torch_computes_in_one_channel_depends_on_no_other_until_they_are_m
 def test_of_depthwise_convolutions_in_a_row_the_one_that_samples_down_is_kept(first, second, left):
     rows = DepthwiseConv(3, first, 1), DepthwiseConv(3, second, 1)
     graph = trace(body(rows[0], RELU, rows[1], conv(64)), (3, 32, 32))
-    keep = next(remedy for remedy in one(depthwise_after_depthwise, graph).remedies if "keep one" in remedy.text)
+    keep = next(remedy for remedy in only(depthwise_after_depthwise, graph).remedies if "keep one" in remedy.text)
     (kept,) = [node.layer for node in changed(graph, keep.change) if isinstance(node.layer, DepthwiseConv)]
     assert kept.stride == left
 
 
 def test_where_two_of_them_sample_down_none_is_left_out():
     graph = trace(body(DepthwiseConv(3, 2, 1), RELU, DepthwiseConv(3, 2, 1), conv(64)), (3, 32, 32))
-    (remedy,) = one(depthwise_after_depthwise, graph).remedies
+    (remedy,) = only(depthwise_after_depthwise, graph).remedies
     assert remedy.text.startswith("put a 1x1 convolution between")
 
 
@@ -94,7 +90,7 @@ MIXED = {
 
 @pytest.mark.parametrize("name", MIXED)
 def test_depthwise_convolutions_may_follow_where_channels_are_mixed_or_one_kernel_is_taken_apart(name):
-    assert findings(depthwise_after_depthwise, trace(MIXED[name], (3, 32, 32))) == []
+    assert found(depthwise_after_depthwise, trace(MIXED[name], (3, 32, 32))) == []
 
 
 RUNS = {
@@ -108,12 +104,12 @@ RUNS = {
 def test_three_1x1_convolutions_in_a_row_see_no_more_than_one(name):
     design, longest = RUNS[name]
     graph = trace(design, (3, 32, 32))
-    finding = one(pointwise_run, graph)
+    finding = only(pointwise_run, graph)
     assert (finding.severity, finding.evidence["longest"], finding.under) == ("warning", longest, ("S1",))
     assert "stays at 3x3 pixels" in finding.text
     for remedy in finding.remedies:
         after = changed(graph, remedy.change)
-        assert findings(pointwise_run, after) == []
+        assert found(pointwise_run, after) == []
         assert account(after).totals.macs > account(graph).totals.macs
 
 
@@ -132,4 +128,4 @@ POINTWISE = {
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_1x1_convolutions_may_follow_one_another_where_they_are_meant_to(name):
-    assert findings(pointwise_run, trace(POINTWISE[name], (3, 32, 32))) == []
+    assert found(pointwise_run, trace(POINTWISE[name], (3, 32, 32))) == []

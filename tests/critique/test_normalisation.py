@@ -38,7 +38,7 @@ from cnnatomy.layers import (
     Scale,
     Sigmoid,
 )
-from findings import findings, one, said
+from findings import PLAIN, found, only, said
 from helpers import trace
 from peers import on_meta
 
@@ -57,37 +57,27 @@ WARNINGS = (
 
 @pytest.mark.parametrize("name", MODERN)
 def test_modern_designs_normalise_and_rectify_where_they_should(name):
-    assert [finding for rule in WARNINGS for finding in findings(rule, name)] == []
+    assert [finding for rule in WARNINGS for finding in found(rule, name)] == []
 
 
 # no normalisation
 
 
 def test_vgg_16_has_thirteen_convolutions_without_normalisation():
-    finding = one(no_normalisation, "vgg-16")
+    finding = only(no_normalisation, "vgg-16")
     assert (finding.severity, finding.quiet) == ("note", False)
     assert finding.evidence == {"convolutions": 13, "without": 13, "depth": 16}
     assert "16 layers in a row: a chain of 11 learned nothing at 0.01 to 0.1 from torch's own start" in finding.text
     # with batch norm in place of each bias it is the network that has batch norm, which has 4,224 offsets more
     assert finding.remedy.after.parameters == 138_365_992 - 4_224  # torchvision's vgg16_bn
     assert finding.remedy.fix == "unsafe"
-    assert findings(no_normalisation, "vgg-16-bn") == []
-
-
-PLAIN = """
-input: [1, 28, 28]
-tail: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]
-body:
-  - Chain: {parts: [{Conv: {channels: 32, kernel: 3, padding: 1}}, ReLU]}
-    times: TIMES
-head: {LinearHead: {classes: 10}}
-"""
+    assert found(no_normalisation, "vgg-16-bn") == []
 
 
 @pytest.mark.parametrize(("times", "expected"), [(3, []), (4, []), (5, ["note"]), (9, ["note"]), (17, ["note"])])
 def test_plain_chains_without_normalisation_are_worth_a_word_from_seven_layers_on(times, expected):
     assert said(no_normalisation, PLAIN.replace("TIMES", str(times))) == expected
-    assert len(findings(no_normalisation, PLAIN.replace("TIMES", str(times)))) == 1
+    assert len(found(no_normalisation, PLAIN.replace("TIMES", str(times)))) == 1
 
 
 def test_what_was_measured_of_chains_without_normalisation_is_what_the_rule_says():
@@ -112,7 +102,7 @@ def test_what_was_measured_of_chains_without_normalisation_is_what_the_rule_says
 
 @pytest.mark.parametrize("name", ["lenet-5", "lenet-kainz-code", "squeezenet-1.0", "squeezenet-1.1"])
 def test_shallow_networks_and_fire_modules_are_meant_to_be_without_normalisation(name):
-    assert findings(no_normalisation, name)
+    assert found(no_normalisation, name)
     assert said(no_normalisation, name) == []
 
 
@@ -134,7 +124,7 @@ def residual(branch, blocks=8):
 
 
 def test_residual_networks_need_normalisation_unless_their_branches_are_scaled():
-    (finding,) = findings(no_normalisation, residual(lambda y: y))
+    (finding,) = found(no_normalisation, residual(lambda y: y))
     assert (finding.quiet, finding.severity) == (False, "note")
     assert "what 8 additions sum up grows with each" in finding.text
     for scaled in (Scale(), Constant(0.1), PixelScale()):
@@ -171,7 +161,7 @@ def test_one_forgotten_batch_norm_is_a_note():
             x = ReLU()(x if i == 2 else BatchNorm()(x))
         return x
 
-    finding = one(no_normalisation, trace(describe, (3, 16, 16)))
+    finding = only(no_normalisation, trace(describe, (3, 16, 16)))
     assert (finding.where, finding.severity, finding.quiet) == (("conv3",), "note", False)
     assert finding.evidence["without"] == 1
     assert finding.remedy.fix == "unsafe"
@@ -185,7 +175,7 @@ def test_the_first_layer_or_the_last_without_batch_norm_is_a_habit(bare):
             x = LeakyReLU(0.2)(x if i in bare else BatchNorm()(x))
         return FullyConnected(1)(Flatten()(GlobalAvgPool()(x)))
 
-    assert one(no_normalisation, trace(describe, (3, 16, 16))).quiet == (5 not in bare)
+    assert only(no_normalisation, trace(describe, (3, 16, 16))).quiet == (5 not in bare)
 
 
 def test_a_last_stage_without_batch_norm_is_a_note():
@@ -195,7 +185,7 @@ def test_a_last_stage_without_batch_norm_is_a_note():
             x = ReLU()(x if i > 9 else BatchNorm()(x))
         return FullyConnected(10)(Flatten()(GlobalAvgPool()(x)))
 
-    finding = one(no_normalisation, trace(describe, (3, 16, 16)))
+    finding = only(no_normalisation, trace(describe, (3, 16, 16)))
     assert (finding.quiet, finding.evidence["without"]) == (False, 3)
 
 
@@ -208,19 +198,19 @@ def test_the_order_of_normalisation_and_activation_does_not_matter(norm):
         return Conv(8, 3)(ReLU()(norm(MaxPool(2)(Conv(8, 3)(x)))))
 
     for describe in (after, pooled):
-        assert findings(no_normalisation, trace(describe, (3, 16, 16))) == []
+        assert found(no_normalisation, trace(describe, (3, 16, 16))) == []
 
 
 def test_gates_attention_and_layers_on_one_pixel_need_no_normalisation():
     for name in ("se-resnet-50-v1-5", "se-vgg-16-bn", "se-densenet-121"):
-        assert findings(no_normalisation, name) == []
+        assert found(no_normalisation, name) == []
 
     def spatial_attention(x):
         x = ReLU()(BatchNorm()(Conv(8, 3, padding=1)(x)))
         gate = Sigmoid()(Conv(1, 7, padding=3)(ReLU()(Conv(4, 3, padding=1)(x))))
         return Conv(4, 3)(BatchNorm()(Conv(8, 3)(Multiply()(x, gate))))
 
-    assert findings(no_normalisation, trace(spatial_attention, (3, 16, 16))) == []
+    assert found(no_normalisation, trace(spatial_attention, (3, 16, 16))) == []
 
 
 def test_separable_convolutions_are_normalised_as_one():
@@ -228,7 +218,7 @@ def test_separable_convolutions_are_normalised_as_one():
         y = BatchNorm()(Conv(16, 1)(DepthwiseConv(3)(x)))
         return Conv(4, 1)(ReLU()(y))
 
-    assert findings(no_normalisation, trace(describe, (8, 16, 16))) == []
+    assert found(no_normalisation, trace(describe, (8, 16, 16))) == []
 
 
 def test_blocks_with_one_normalisation_for_three_layers_end_as_they_may():
@@ -240,14 +230,14 @@ def test_blocks_with_one_normalisation_for_three_layers_end_as_they_may():
             x = Add()(x, y)
         return x
 
-    finding = one(no_normalisation, trace(convnext, (3, 64, 64)))
+    finding = only(no_normalisation, trace(convnext, (3, 64, 64)))
     assert (finding.where, finding.quiet) == (("conv3", "conv6"), True)  # the expanding ones, not what ends a block
 
 
 def test_files_for_inference_may_have_lost_their_batch_norm():
     graph = cn.network("vgg-16").graph()
     graph.deployed = True
-    assert findings(no_normalisation, graph) == []
+    assert found(no_normalisation, graph) == []
 
 
 # biases before batch norm
@@ -255,7 +245,7 @@ def test_files_for_inference_may_have_lost_their_batch_norm():
 
 def test_biases_before_batch_norm_are_dead():
     graph = trace(lambda x: BatchNorm()(Conv(8, 3)(x)), (3, 9, 9))
-    finding = one(bias_before_batch_norm, graph)
+    finding = only(bias_before_batch_norm, graph)
     assert (finding.where, finding.evidence) == (("conv",), {"layers": 1, "offsets": 8})
     assert finding.severity == "note"  # measured: 0.4 and 1.2 points, within the noise
     module = build(graph).train()
@@ -267,7 +257,7 @@ def test_biases_before_batch_norm_are_dead():
 
 
 def test_vgg_16_with_batch_norm_has_4_224_dead_biases():
-    finding = one(bias_before_batch_norm, "vgg-16-bn")
+    finding = only(bias_before_batch_norm, "vgg-16-bn")
     assert finding.evidence == {"layers": 13, "offsets": 4_224}
     assert finding.remedy.after.parameters == 138_365_992 - 4_224
     assert finding.remedy.fix == "safe"
@@ -275,8 +265,8 @@ def test_vgg_16_with_batch_norm_has_4_224_dead_biases():
 
 @pytest.mark.parametrize("norm", [GroupNorm(2), LayerNorm(3)])
 def test_biases_before_a_mean_over_several_channels_are_alive(norm):
-    assert findings(bias_before_batch_norm, trace(lambda x: norm(Conv(8, 3)(x)), (3, 9, 9))) == []
-    assert findings(bias_before_batch_norm, trace(lambda x: GroupNorm(8)(Conv(8, 3)(x)), (3, 9, 9))) != []
+    assert found(bias_before_batch_norm, trace(lambda x: norm(Conv(8, 3)(x)), (3, 9, 9))) == []
+    assert found(bias_before_batch_norm, trace(lambda x: GroupNorm(8)(Conv(8, 3)(x)), (3, 9, 9))) != []
 
 
 def test_biases_that_another_layer_reads_are_alive():
@@ -284,7 +274,7 @@ def test_biases_that_another_layer_reads_are_alive():
         x = Conv(8, 3)(x)
         return Add()(BatchNorm()(x), x)
 
-    assert findings(bias_before_batch_norm, trace(describe, (3, 9, 9))) == []
+    assert found(bias_before_batch_norm, trace(describe, (3, 9, 9))) == []
 
 
 def test_biases_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_author():
@@ -296,7 +286,7 @@ def test_biases_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_a
         def forward(self, x):
             return self.bn(self.conv(torch.relu(self.bn(self.conv(x)))))
 
-    finding = one(bias_before_batch_norm, cn.read(Twice(), (4, 8, 8)))
+    finding = only(bias_before_batch_norm, cn.read(Twice(), (4, 8, 8)))
     assert finding.evidence == {"layers": 2, "offsets": 4}
     assert finding.remedy.change is None
 
@@ -305,11 +295,11 @@ def test_biases_of_a_layer_that_is_used_twice_are_counted_once_and_left_to_its_a
 
 
 def test_response_normalisation_gives_way_to_batch_norm_unless_there_is_one():
-    finding = one(response_normalisation, "alexnet")
+    finding = only(response_normalisation, "alexnet")
     assert finding.evidence["layers"] == 2
     assert finding.evidence["elements"] == 96 * 55 * 55 + 256 * 27 * 27
     assert finding.remedy.after.parameters == 60_965_224 + 2 * 96 + 2 * 256
     graph = trace(lambda x: LocalResponseNorm()(ReLU()(BatchNorm()(Conv(8, 3)(x)))), (3, 9, 9))
-    after = changed(graph, one(response_normalisation, graph).remedy.change)
+    after = changed(graph, only(response_normalisation, graph).remedy.change)
     assert [type(node.layer) for node in after] == [Conv, BatchNorm, ReLU]
-    assert findings(response_normalisation, "vgg-16") == []
+    assert found(response_normalisation, "vgg-16") == []

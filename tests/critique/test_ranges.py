@@ -24,20 +24,20 @@ from cnnatomy.layers import (
     ReLU6,
     TransposedConv,
 )
-from findings import findings, one, said
+from findings import found, only, said
 from helpers import trace
 from peers import on_meta
 
 
 def test_resnet_adds_signed_maps_to_rectified_ones_twelve_times_of_sixteen():
-    finding = one(unlike_ranges, "resnet-50")  # the four others have a projection, which is signed too
+    finding = only(unlike_ranges, "resnet-50")  # the four others have a projection, which is signed too
     assert (finding.quiet, finding.evidence) == (True, {"additions": 16, "unlike": 12})
     assert finding.where[0] == "body.stage1.block2.add"
 
 
 @pytest.mark.parametrize("name", ["preact-resnet-50", "preact-resnet-18", "mobilenet-v2", "densenet-121", "googlenet"])
 def test_pre_activation_linear_bottlenecks_and_dense_blocks_have_like_ranges(name):
-    assert findings(unlike_ranges, name) == []
+    assert found(unlike_ranges, name) == []
 
 
 def test_a_decoder_that_concatenates_a_rectified_skip_to_a_bare_transposed_convolution_mixes_ranges():
@@ -47,9 +47,9 @@ def test_a_decoder_that_concatenates_a_rectified_skip_to_a_bare_transposed_convo
         y = TransposedConv(8, 2, 2)(y)
         return Conv(2, 1)(Concat()(skip, ReLU()(y) if rectify else y))
 
-    finding = one(unlike_ranges, trace(lambda x: unet(x, False), (3, 16, 16)))
+    finding = only(unlike_ranges, trace(lambda x: unet(x, False), (3, 16, 16)))
     assert (finding.where, finding.evidence) == (("concat",), {"concatenations": 1, "unlike": 1})
-    assert findings(unlike_ranges, trace(lambda x: unet(x, True), (3, 16, 16))) == []
+    assert found(unlike_ranges, trace(lambda x: unet(x, True), (3, 16, 16))) == []
 
 
 @pytest.mark.parametrize("after", [BatchNorm(), ReLU()])
@@ -57,11 +57,11 @@ def test_what_reads_a_concatenation_can_make_the_ranges_alike(after):
     def describe(x):
         return Conv(4, 1)(after(Concat()(Conv(4, 1)(x), ReLU()(Conv(4, 1)(x)))))
 
-    assert findings(unlike_ranges, trace(describe, (3, 8, 8))) == []
+    assert found(unlike_ranges, trace(describe, (3, 8, 8))) == []
 
 
 def test_squeezenet_rectifies_all_eight_of_its_bottlenecks():
-    finding = one(rectified_bottleneck, "squeezenet-1.0")
+    finding = only(rectified_bottleneck, "squeezenet-1.0")
     assert finding.evidence == {"layers": 8, "before": 128, "channels": 16, "after": 128}  # fire 3
     assert (finding.severity, finding.remedy.change) == ("note", None)  # linear they would be one layer with the next
     assert "to at least 64 channels" in finding.remedy.text
@@ -77,15 +77,15 @@ def test_a_rectified_stream_of_inverted_residuals_is_found():
             x = ReLU6()(x) if relu else x
         return ReLU()(Conv(128, 1)(x))
 
-    finding = one(rectified_bottleneck, trace(lambda x: describe(x, True), (3, 16, 16)))
+    finding = only(rectified_bottleneck, trace(lambda x: describe(x, True), (3, 16, 16)))
     assert finding.evidence == {"layers": 2, "before": 96, "channels": 16, "after": 96}
     assert (finding.severity, finding.remedy.fix) == ("warning", "unsafe")
-    assert findings(rectified_bottleneck, trace(lambda x: describe(x, False), (3, 16, 16))) == []
+    assert found(rectified_bottleneck, trace(lambda x: describe(x, False), (3, 16, 16))) == []
 
 
 def test_bottlenecks_with_a_way_around_may_be_rectified():
     for name in ("resnet-50", "googlenet", "inception-v3", "shufflenet-g3", "vgg-16", "mobilenet-v1-1.0"):
-        assert findings(rectified_bottleneck, name) == []
+        assert found(rectified_bottleneck, name) == []
 
 
 def test_idle_nonlinearities_change_no_value():
@@ -98,7 +98,7 @@ def test_idle_nonlinearities_change_no_value():
         return ReLU()(Conv(4, 1)(x))
 
     graph = trace(describe, (3, 8, 8))
-    finding = one(idle_nonlinearity, graph)
+    finding = only(idle_nonlinearity, graph)
     assert set(finding.where) == {"leakyrelu", "hardtanh", "relu2"}
     assert finding.evidence["elements"] == 3 * 16 + 2 * 6 * 16
     module, x = build(graph), 20 * torch.randn(2, 3, 8, 8)
@@ -108,7 +108,7 @@ def test_idle_nonlinearities_change_no_value():
 
 
 def test_relu_only_pre_activation_rectifies_what_its_tail_rectified():
-    finding = one(idle_nonlinearity, "resnet-110-cifar-relu-only-pre-activation")
+    finding = only(idle_nonlinearity, "resnet-110-cifar-relu-only-pre-activation")
     assert finding.where == ("body.stage1.block1.relu1",)
     assert finding.evidence["elements"] == 16 * 32 * 32
 
@@ -129,7 +129,7 @@ def rectified_trunk(blocks):
 @pytest.mark.parametrize(("blocks", "expected"), [(9, []), (48, []), (49, ["note"]), (98, ["note"]), (99, ["warning"])])
 def test_a_relu_on_the_trunk_matters_from_100_layers_on_and_costs_accuracy_from_200(blocks, expected):
     assert said(unlike_ranges, rectified_trunk(blocks)) == expected
-    assert len(findings(unlike_ranges, rectified_trunk(blocks))) == 1
+    assert len(found(unlike_ranges, rectified_trunk(blocks))) == 1
 
 
 @pytest.mark.parametrize("name", ["resnet-50", "inception-resnet-v1", "se-resnet-50-v1-5", "shufflenet-g3"])
@@ -154,7 +154,7 @@ def test_a_waist_is_opened_and_not_made_linear():
         x = ReLU()(BatchNorm()(Conv(channels, 1)(x)))
         return ReLU()(BatchNorm()(Conv(128, 3, padding=1)(x)))
 
-    finding = one(rectified_bottleneck, trace(lambda x: waist(x, 4), (3, 32, 32)))
+    finding = only(rectified_bottleneck, trace(lambda x: waist(x, 4), (3, 32, 32)))
     assert (finding.severity, finding.under, finding.remedy.fix) == ("note", ("I5",), None)
     assert "open the narrow map" in finding.remedy.text
     assert said(rectified_bottleneck, trace(lambda x: waist(x, 32), (3, 32, 32))) == []

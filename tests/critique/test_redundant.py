@@ -28,19 +28,14 @@ from cnnatomy.layers import (
     GroupNorm,
     Interpolate,
     MaxPool,
-    ReLU,
     ReLU6,
     Scale,
 )
-from findings import findings, one
+from findings import RELU, conv, found, only
 from helpers import trace
 
-BN, RELU, RELU6 = BatchNorm(), ReLU(), ReLU6()
+BN, RELU6 = BatchNorm(), ReLU6()
 FEW = settings(max_examples=100, deadline=None)
-
-
-def conv(channels: int) -> Conv:
-    return Conv(channels, 3, padding=1)
 
 
 def body(*layers) -> Chain:
@@ -50,7 +45,7 @@ def body(*layers) -> Chain:
 @pytest.mark.parametrize("rule", [pool_after_pool, norm_after_norm], ids=lambda rule: rule.name)
 @pytest.mark.parametrize("name", ["vgg-16", "googlenet", "nasnet-a-mobile", "preact-resnet-18", "dpn-92"])
 def test_published_designs_repeat_nothing(name, rule):
-    assert [f for f in findings(rule, cn.network(name).graph()) if not f.quiet] == []
+    assert [f for f in found(rule, cn.network(name).graph()) if not f.quiet] == []
 
 
 def outputs(graph: Graph, x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -71,7 +66,7 @@ IDLE = {
 @pytest.mark.parametrize("name", IDLE)
 def test_a_pool_that_changes_nothing_is_left_out_and_the_output_is_the_same(name):
     graph = trace(IDLE[name], (3, 16, 16))
-    finding = one(pool_after_pool, graph)
+    finding = only(pool_after_pool, graph)
     assert (finding.severity, finding.quiet, finding.remedy.fix) == ("warning", False, "safe")
     x, module = torch.rand(2, 3, 16, 16), build(graph).eval()
     after = outputs(changed(graph, finding.remedy.change), x, module.state_dict())
@@ -80,19 +75,19 @@ def test_a_pool_that_changes_nothing_is_left_out_and_the_output_is_the_same(name
 
 def test_a_pool_of_one_pixel_is_called_so():
     texts = [
-        one(pool_after_pool, trace(body(*layers), (3, 16, 16))).text for layers in ([MaxPool(1)], [Interpolate(1)])
+        only(pool_after_pool, trace(body(*layers), (3, 16, 16))).text for layers in ([MaxPool(1)], [Interpolate(1)])
     ]
     assert texts == [
         "1 pool of one pixel: none of 2,048 values can change",
         "1 enlargement by 1: none of 2,048 values can change",
     ]
-    both = one(pool_after_pool, trace(body(AvgPool(1), MaxPool(1), Interpolate(1)), (3, 16, 16)))
+    both = only(pool_after_pool, trace(body(AvgPool(1), MaxPool(1), Interpolate(1)), (3, 16, 16)))
     assert both.text.startswith("2 pools of one pixel and 1 enlargement by 1: ")
 
 
 def test_an_adaptive_pool_for_other_sizes_of_a_module_that_was_read_is_said_where_it_is_asked():
     layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(288, 10)]
-    assert one(pool_after_pool, cn.read(nn.Sequential(*layers), (3, 8, 8))).quiet
+    assert only(pool_after_pool, cn.read(nn.Sequential(*layers), (3, 8, 8))).quiet
 
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 1))
@@ -106,7 +101,7 @@ def test_one_pool_gives_what_two_gave(kind, first, second, size):
     except (ShapeError, UserError):
         return
     made_one = [
-        remedy for f in findings(pool_after_pool, graph) for remedy in f.remedies if remedy.text.startswith("make each")
+        remedy for f in found(pool_after_pool, graph) for remedy in f.remedies if remedy.text.startswith("make each")
     ]
     x = torch.rand(1, 2, size, size)
     for remedy in made_one:
@@ -116,7 +111,7 @@ def test_one_pool_gives_what_two_gave(kind, first, second, size):
 
 def test_two_maxima_of_stride_1_are_one_too_many():
     pool = MaxPool(3, 1, 1)
-    finding = one(pool_after_pool, trace(body(pool, pool), (3, 16, 16)))
+    finding = only(pool_after_pool, trace(body(pool, pool), (3, 16, 16)))
     assert finding.evidence == {"pairs": [("chain.pool1", "chain.pool2")]}
     assert [remedy.text for remedy in finding.remedies] == [
         "leave chain.pool2 out",
@@ -139,7 +134,7 @@ REPEATED = {
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_pool_after_a_pool_is_a_warning(name):
-    finding = one(pool_after_pool, trace(REPEATED[name], (3, 16, 16)))
+    finding = only(pool_after_pool, trace(REPEATED[name], (3, 16, 16)))
     assert finding.severity == "warning"
 
 
@@ -160,7 +155,7 @@ ONCE = {
 
 @pytest.mark.parametrize("name", ONCE)
 def test_pools_that_are_meant_are_no_objection(name):
-    assert findings(pool_after_pool, trace(ONCE[name], (3, 16, 16))) == []
+    assert found(pool_after_pool, trace(ONCE[name], (3, 16, 16))) == []
 
 
 NORMED_TWICE = {
@@ -174,22 +169,22 @@ NORMED_TWICE = {
 @pytest.mark.parametrize("name", NORMED_TWICE)
 def test_a_norm_after_a_norm_is_left_out(name):
     graph = trace(NORMED_TWICE[name], (3, 16, 16))
-    finding = one(norm_after_norm, graph)
+    finding = only(norm_after_norm, graph)
     assert (finding.severity, finding.evidence["layers"], finding.remedy.fix) == ("warning", 1, "safe")
     after = changed(graph, finding.remedy.change)
-    assert findings(norm_after_norm, after) == []
+    assert found(norm_after_norm, after) == []
     assert len(after.nodes) == len(graph.nodes) - 1
 
 
 def test_of_two_batch_norms_the_one_without_weights_goes():
     graph = trace(body(conv(8), BatchNorm(affine=False), BN), (3, 16, 16))
-    (gone,) = one(norm_after_norm, graph).remedy.change.layers
+    (gone,) = only(norm_after_norm, graph).remedy.change.layers
     assert gone.layer == BatchNorm(affine=False)
 
 
 def test_torch_computes_the_same_with_one_batch_norm_as_with_two():
     graph = trace(Chain(BN, BN), (3, 8, 8))
-    after = changed(graph, one(norm_after_norm, graph).remedy.change)
+    after = changed(graph, only(norm_after_norm, graph).remedy.change)
     x = 5 + 3 * torch.randn(16, 3, 8, 8)
     torch.testing.assert_close(build(after).train()(x), build(graph).train()(x), atol=1e-4, rtol=1e-4)
 
@@ -203,7 +198,7 @@ NORMED_ONCE = {
 
 @pytest.mark.parametrize("name", NORMED_ONCE)
 def test_batch_norms_of_different_things_are_no_objection(name):
-    assert findings(norm_after_norm, trace(NORMED_ONCE[name], (3, 16, 16))) == []
+    assert found(norm_after_norm, trace(NORMED_ONCE[name], (3, 16, 16))) == []
 
 
 @pytest.mark.parametrize(
@@ -218,11 +213,11 @@ def test_batch_norms_of_different_things_are_no_objection(name):
 )
 def test_a_norm_with_no_weights_since_the_one_before_is_a_warning_where_it_is_the_habit(between, times, expected):
     graph = trace(body(*[conv(8), BN, *between, BN] * times), (3, 16, 16))
-    finding = one(norm_after_norm, graph)
+    finding = only(norm_after_norm, graph)
     assert (finding.severity, finding.evidence["layers"], finding.remedy.fix) == (expected, times, "unsafe")
     assert not finding.quiet
-    assert findings(norm_after_norm, changed(graph, finding.remedy.change)) == []
+    assert found(norm_after_norm, changed(graph, finding.remedy.change)) == []
 
 
 def test_the_stem_of_a_pre_activated_network_may_be_activated():
-    assert one(norm_after_norm, cn.network("preact-resnet-50").graph()).quiet
+    assert only(norm_after_norm, cn.network("preact-resnet-50").graph()).quiet

@@ -24,23 +24,16 @@ from cnnatomy.layers import (
     Softsign,
     Tanh,
 )
-from findings import findings, one, said
+from findings import PLAIN, found, only, said
 from helpers import trace
 from peers import on_meta
 
-SIGMOIDS = """
-input: [3, 32, 32]
-tail: [{Conv: {channels: 64, kernel: 3, padding: 1}}, Sigmoid]
-body:
-  - Chain: {parts: [{Conv: {channels: 64, kernel: 3, padding: 1}}, Sigmoid]}
-    times: TIMES
-head: {LinearHead: {classes: 10}}
-"""
+SIGMOIDS = PLAIN.replace("ReLU", "Sigmoid")
 
 
 def test_eight_sigmoids_one_after_another_are_replaced_by_relu():
     text = SIGMOIDS.replace("TIMES", "7")
-    finding = one(saturating_body, text)
+    finding = only(saturating_body, text)
     assert (finding.severity, finding.evidence) == ("warning", {"layers": 8, "in_a_row": 8})
     assert "each passes at most a quarter" in finding.text
     assert finding.remedy.fix == "unsafe"
@@ -79,11 +72,11 @@ def test_batch_norm_residuals_and_pooling_do_not_help(kind, norm):
         return FullyConnected(10)(Flatten()(GlobalAvgPool()(x)))
 
     graph = trace(describe, (3, 16, 16))
-    finding = one(saturating_body, graph)
+    finding = only(saturating_body, graph)
     assert (finding.severity, finding.evidence["layers"]) == ("warning", 7)
     after = changed(graph, finding.remedy.change)
     assert [type(node.layer) for node in after].count(ReLU) == 7
-    assert findings(saturating_body, after) == []
+    assert found(saturating_body, after) == []
     listed = ListedNetwork.of(graph, "listed")
     assert [found.rule.code for found in critique(listed)][:1] == ["N9"]
 
@@ -118,7 +111,7 @@ def gated_linear_unit(x):
 
 @pytest.mark.parametrize("gate", [squeeze_and_excitation, swish, hard_swish, gated_linear_unit])
 def test_gates_are_meant_to_saturate(gate):
-    assert findings(saturating_body, gated(gate)) == []
+    assert found(saturating_body, gated(gate)) == []
 
 
 def test_a_body_of_sigmoids_with_gates_is_still_one():
@@ -127,7 +120,7 @@ def test_a_body_of_sigmoids_with_gates_is_still_one():
             x = squeeze_and_excitation(Sigmoid()(BatchNorm()(Conv(8, 3, padding=1)(x))))
         return FullyConnected(10)(Flatten()(GlobalAvgPool()(x)))
 
-    finding = one(saturating_body, trace(describe, (3, 16, 16)))
+    finding = only(saturating_body, trace(describe, (3, 16, 16)))
     assert finding.evidence == {"layers": 5, "in_a_row": 5}
 
 
@@ -138,11 +131,11 @@ def test_outputs_and_heads_of_coordinates_may_saturate():
             x = Tanh()(FullyConnected(16)(x))
         return Sigmoid()(FullyConnected(4)(x))
 
-    assert findings(saturating_body, trace(describe, (3, 16, 16))) == []
+    assert found(saturating_body, trace(describe, (3, 16, 16))) == []
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("name", ["mobilenetv3_large_100", "efficientnet_b0", "regnety_032", "hardcorenas_a"])
 def test_networks_with_gates_hear_nothing(name):
     module, shape = on_meta(f"timm:{name}")
-    assert findings(saturating_body, cn.read(module, shape)) == []
+    assert found(saturating_body, cn.read(module, shape)) == []

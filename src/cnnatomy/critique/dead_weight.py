@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, paths
+from cnnatomy.critique.ways import end_of_pointwise, joins_channels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
-from cnnatomy.layers import Concat, Conv, Crop, Slice
-from cnnatomy.layers.layer import ELEMENT, NO_OPERATIONS, TRAINING, Layer, Shape, elements
+from cnnatomy.layers import Conv, Crop, Slice
+from cnnatomy.layers.layer import NO_OPERATIONS, Layer, Shape, elements
 from cnnatomy.layers.sliding import sides
 
 
@@ -62,7 +63,7 @@ def dropped_channels(study: Study) -> Iterator[Case]:
     found: dict[Node, tuple[float, list[int]]] = {}
     changes: dict[Node, tuple[Layer, ...]] = {}
     for node in study.convolutions:
-        x = _end_of_pointwise(study, node)
+        x = end_of_pointwise(study, node.output)
         readers = study.readers[x]
         if not readers or x in study.graph.outputs or not all(isinstance(r.layer, (Slice, Crop)) for r in readers):
             continue
@@ -106,9 +107,9 @@ class _Cut(NamedTuple):
 
 def _cuts(study: Study) -> Iterator[_Cut]:
     for join in study.graph.nodes:
-        if not isinstance(join.layer, Concat) or join.layer.axis or len(join.output.shape) != 3:
+        if not joins_channels(join):
             continue
-        x = _end_of_pointwise(study, join)
+        x = end_of_pointwise(study, join.output)
         slices = study.readers[x]
         if not slices or x in study.graph.outputs or not all(_takes_channels(reader) for reader in slices):
             continue
@@ -245,16 +246,6 @@ def _without(cut: _Cut) -> dict[Node, tuple[Layer, ...]]:
         start, stop = reader.layer.start - before, reader.layer.stop - before - inside
         changes[reader] = () if (start, stop) == (0, left) else (reader.layer.replace(start=start, stop=stop),)
     return changes
-
-
-def _end_of_pointwise(study: Study, node: Node) -> FeatureMap:
-    """What batch norm and nonlinearities make of the output of a layer, as long as nothing else reads it."""
-    x = node.output
-    reader = study.only_reader(x)
-    while reader is not None and reader.layer.kind in (ELEMENT, TRAINING) and len(reader.inputs) == 1:
-        x = reader.output
-        reader = study.only_reader(x)
-    return x
 
 
 def _part_read(layer: Layer, shape: Shape) -> list[range]:

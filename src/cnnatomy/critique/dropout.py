@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from cnnatomy.critique.normalisation import normalisations
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.ways import leads_to
+from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, Dropout, Flatten, Reshape
 from cnnatomy.layers.layer import elements
@@ -23,6 +24,12 @@ FEW = 512
 
 MANY_WEIGHTS = 1_000_000
 """Weights of a head that no usual data set has images for."""
+
+
+def _rates(study: Study) -> dict[Node, float]:
+    """The rates of the dropouts that drop anything."""
+    layers = [(node, node.layer) for node in study.graph.nodes]
+    return {node: layer.rate for node, layer in layers if isinstance(layer, Dropout) and layer.rate}
 
 
 @rule(
@@ -55,18 +62,9 @@ def dropout_before_batch_norm(study: Study) -> Iterator[Case]:
     al.). Rates of at most 0.1 are said with `--pedantic` or `--rule dropout-before-batch-norm` alone. Stochastic depth
     leaves out whole branches of an image, which is no dropout. Where all rates leave next to nothing, that comes first.
     """
-    nodes = [node for node in study.graph.nodes if isinstance(node.layer, Dropout) and node.layer.rate > 0]
-    if not nodes:
-        return
-    normalised_later: dict[FeatureMap, bool] = {}
-    for node in reversed(study.graph.nodes):
-        readers = study.readers[node.output]
-        normalised_later[node.output] = any(
-            isinstance(r.layer, BatchNorm) or normalised_later[r.output] for r in readers
-        )
-    found = {
-        node: node.layer.rate for node in nodes if normalised_later[node.output] and isinstance(node.layer, Dropout)
-    }
+    rates = _rates(study)
+    normalised_later = leads_to(study, lambda reader: isinstance(reader.layer, BatchNorm)) if rates else {}
+    found = {node: rate for node, rate in rates.items() if normalised_later[node.output]}
     if not found:
         return
     rate = max(found.values())
@@ -110,11 +108,7 @@ def high_dropout_rate(study: Study) -> Iterator[Case]:
     authors found half of hidden units good, and a fifth of inputs; they wrote p for what is kept, so that a "p of 0.8"
     of a paper may be a rate of 0.2 here.
     """
-    found = {
-        node: node.layer.rate
-        for node in study.graph.nodes
-        if isinstance(node.layer, Dropout) and node.layer.rate >= TOO_HIGH
-    }
+    found = {node: rate for node, rate in _rates(study).items() if rate >= TOO_HIGH}
     if not found:
         return
     rate = max(found.values())
@@ -152,7 +146,7 @@ def vector_head_without_dropout(study: Study) -> Iterator[Case]:
     first = study.spine.index(collapse.output)
     head = [x.node for x in study.spine[first - 1 :] if x.node is not None]
     norms = normalisations(study)
-    if any(node in norms or (isinstance(node.layer, Dropout) and node.layer.rate) for node in head):
+    if not norms.union(_rates(study)).isdisjoint(head):
         return
     layers = [node for node in head if study.rows[node].weights and pixels(node.output.shape) == 1]
     if not layers:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import e, log
 
+from cnnatomy.critique.linear import WEIGHTED
 from cnnatomy.critique.rule import Case, Severity, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design import Heads
 from cnnatomy.design.graph import FeatureMap, Node, Scope
 from cnnatomy.edits.change import Fix
-from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, FullyConnected, Layer, Sigmoid, Softmax, TransposedConv
+from cnnatomy.layers import BatchNorm, Layer, Sigmoid, Softmax
 from cnnatomy.layers.layer import REARRANGEMENT
+
+
+def from_elsewhere(study: Study) -> bool:
+    """Whether a network was read from a module, whose graph alone says what it held, or from an exported file."""
+    return bool(study.graph.held) or study.graph.deployed
 
 
 @rule(
@@ -42,7 +48,7 @@ def softmax_before_loss(study: Study) -> Iterator[Case]:
             node = node.inputs[0].node
         if node is None or not isinstance(node.layer, (Softmax, Sigmoid)):
             continue
-        ours = not study.graph.held and not study.graph.deployed
+        ours = not from_elsewhere(study)
         severity: Severity = "note"
         if ours and isinstance(node.layer, Softmax):
             severity = "error" if study.described else "warning"
@@ -141,8 +147,7 @@ def unfolded_batch_norm(study: Study) -> Iterator[Case]:
     At inference batch norm is one multiplication and one addition to a channel, which the weights of the layer before
     can take in: the same output, one map less to write and read for each. It is asked of trained networks alone, of
     runs and of files exported to be run: a design needs its batch norm to be trained, as does a file exported in
-    training mode. Batch norm before the
-    convolution (pre-activation, DenseNet) mostly cannot be folded.
+    training mode. Batch norm before the convolution (pre-activation, DenseNet) mostly cannot be folded.
     """
     if not study.purpose.trained and not study.graph.deployed:
         return
@@ -152,7 +157,7 @@ def unfolded_batch_norm(study: Study) -> Iterator[Case]:
         before = node.inputs[0].node
         if (
             before is not None
-            and isinstance(before.layer, (Conv, DepthwiseConv, TransposedConv, FullyConnected))
+            and isinstance(before.layer, WEIGHTED)
             and len(node.output.shape) != 2
             and study.only_reader(before.output) is node
         ):

@@ -1,4 +1,4 @@
-"""Rules about layers that are linear one after the other: what has no nonlinearity between is one linear layer."""
+"""A rule about layers that are linear one after the other: what has no nonlinearity between is one linear layer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths
+from cnnatomy.critique.ways import end_of_pointwise, joins_channels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
     ELU,
@@ -42,7 +43,7 @@ from cnnatomy.layers import (
     TransposedConv,
     ZeroPad,
 )
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, elements, pair
+from cnnatomy.layers.layer import Layer, Pair, elements, pair
 
 LINEAR_BETWEEN = (BatchNorm, Scale, Bias, Constant, Normalise)
 """What is linear and treats each channel by itself, so that it changes nothing about what two layers could learn."""
@@ -146,7 +147,7 @@ def _passes(node: Node) -> bool:
 
 def _joins_linear_maps(study: Study, node: Node) -> bool:
     """Whether it concatenates channels each of which a layer with weights has made, with nothing nonlinear after it."""
-    if not isinstance(node.layer, Concat) or node.layer.axis or len(node.output.shape) != 3:
+    if not joins_channels(node):
         return False
     for x in node.inputs:
         reader = node
@@ -159,7 +160,7 @@ def _joins_linear_maps(study: Study, node: Node) -> bool:
 
 def _joins_what_it_was_made_of(study: Study, join: Node, x: FeatureMap) -> bool:
     """Whether a concatenation has, beside a map, that from which layers that are linear have made it."""
-    if not isinstance(join.layer, Concat) or join.layer.axis or len(x.shape) != 3:
+    if not joins_channels(join):
         return False
     while x.node is not None and (_mixes(x.node) or _passes(x.node)):
         x = x.node.inputs[0]
@@ -294,9 +295,7 @@ def _axis(one: Pairing) -> int:
 
 def _is_concatenated(study: Study, node: Node) -> bool:
     """Whether what a layer makes is joined to other channels, with at most batch norm and nonlinearities between."""
-    reader = study.only_reader(node.output)
-    while reader is not None and reader.layer.kind in (ELEMENT, TRAINING) and len(reader.inputs) == 1:
-        reader = study.only_reader(reader.output)
+    reader = study.only_reader(end_of_pointwise(study, node.output))
     return reader is not None and isinstance(reader.layer, Concat) and not reader.layer.axis
 
 

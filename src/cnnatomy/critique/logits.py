@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cnnatomy.critique.normalisation import NONLINEARITIES
+from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.ranges import RECTIFIERS
 from cnnatomy.critique.rule import Case, Severity, rule
 from cnnatomy.critique.study import Study, pixels
@@ -13,21 +13,17 @@ from cnnatomy.design import KeypointHead, LinearHead, MapHead, VectorHead
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
-    SELU,
     AvgPool,
-    BatchNorm,
     Conv,
     Crop,
     Dropout,
     Foreign,
     FullyConnected,
     GlobalAvgPool,
-    GroupNorm,
     Hardsigmoid,
     Hardtanh,
     Interpolate,
     Layer,
-    LayerNorm,
     NotCounted,
     ReLU,
     Sigmoid,
@@ -35,16 +31,14 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.layers.layer import REARRANGEMENT, pair
+from cnnatomy.layers.training import NORMALISATIONS
 
-BENT = (*[kind for kind in NONLINEARITIES if kind is not Sigmoid], SELU, Hardtanh)
+BENT = (*NONLINEARITIES, Tanh, Hardtanh)
 """Nonlinearities that are no probabilities; sigmoid and softplus are outputs that people mean."""
-NORMALISED = (BatchNorm, GroupNorm, LayerNorm)
 PASSED = (Softmax, Sigmoid, Interpolate, Crop, Dropout)
 """What may be after scores, and leaves them what they are or makes probabilities of them."""
 FEATURES = 64
 """Embeddings have a multiple of so many features, numbers of classes seldom: 10, 100, 1,000, 19, 21, 80, 150."""
-
-
 MEASURES = 4
 """Numbers that a box has; with fewer it may be a point, a colour, a normal."""
 
@@ -107,7 +101,7 @@ def _end_in_scores(study: Study, scores: Scores) -> Remedy:
     node, names = scores.layer, ", ".join(node.path for node in scores.after)
     changes: dict[Node, tuple[Layer, ...]] = dict.fromkeys(scores.after, ())
     assert isinstance(node.layer, (FullyConnected, Conv))
-    unbiased = not node.layer.bias and any(isinstance(one.layer, NORMALISED) for one in scores.after)
+    unbiased = not node.layer.bias and any(isinstance(one.layer, NORMALISATIONS) for one in scores.after)
     if unbiased:
         changes[node] = (node.layer.replace(bias=True),)
     text = f"end in {node.path}{', with a bias' * unbiased}: leave {names} out"
@@ -119,7 +113,7 @@ def _scores(study: Study, output: FeatureMap) -> Scores | None:
     node, after = output.node, []
     while node is not None and len(node.inputs) == 1:
         layer = node.layer
-        if isinstance(layer, (*BENT, *NORMALISED)) or (isinstance(layer, Dropout) and layer.rate):
+        if isinstance(layer, (*BENT, *NORMALISATIONS)) or (isinstance(layer, Dropout) and layer.rate):
             after.append(node)
         elif not (layer.kind == REARRANGEMENT or _is_log_softmax(layer) or isinstance(layer, PASSED)):
             break
@@ -128,7 +122,7 @@ def _scores(study: Study, output: FeatureMap) -> Scores | None:
     before: list[Node] = []  # the global average
     if node is not None and isinstance(node.layer, (GlobalAvgPool, AvgPool)) and pixels(node.output.shape) == 1:
         node = node.inputs[0].node
-        while node is not None and isinstance(node.layer, (*BENT, *NORMALISED)):
+        while node is not None and isinstance(node.layer, (*BENT, *NORMALISATIONS)):
             before.insert(0, node)
             node = node.inputs[0].node
     if node is None or len(output.shape) not in (1, 3) or not isinstance(node.layer, (FullyConnected, Conv)):

@@ -28,7 +28,7 @@ def linear_pair(study: Study) -> Iterator[Case]:
     """
     forgotten = {node for one in faults(study) for node in (one.first, one.second)}
     for quiet in (False, True):
-        those = [one for one in pairings(study) if quiet is not forgotten.isdisjoint((one.first, one.second))]
+        those = [one for one in pairings(study) if quiet != forgotten.isdisjoint((one.first, one.second))]
         yield from _linear_pairs(study, those, quiet)
 
 

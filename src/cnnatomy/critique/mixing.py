@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from cnnatomy.critique.linear import LINEAR_BETWEEN, own_nonlinearity
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise, paths, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.study import SPATIAL, Study, depthwise, paths, pixels
+from cnnatomy.critique.ways import following
+from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv, Dropout, LayerNorm
 from cnnatomy.layers.layer import ELEMENT, SPACE, TRAINING, Layer, pair
@@ -75,12 +76,8 @@ def _runs(study: Study, counts: Callable[[Node], bool], passes: Callable[[Node],
     for node in study.graph.nodes:
         if node in taken or not counts(node):
             continue
-        run = [node]
-        reader = study.only_reader(node.output)
-        while reader is not None and (counts(reader) or passes(reader)):
-            if counts(reader):
-                run.append(reader)
-            reader = study.only_reader(reader.output)
+        way, _ = following(study, node.output, lambda reader: counts(reader) or passes(reader))
+        run = [node, *filter(counts, way)]
         taken.update(run)
         if len(run) > 1:
             yield tuple(run)
@@ -95,12 +92,9 @@ def _channel_by_channel(node: Node) -> bool:
 
 def _is_one_kernel(study: Study, run: tuple[Node, ...]) -> bool:
     """Whether depthwise layers are the factors of one kernel: each of another shape, and all between them linear."""
-    windows = [node.layer.window(*[x.shape for x in node.inputs]) for node in run]
-    if len({(window.kernel, window.dilation) for window in windows if window}) < len(run):
-        return False
-    shapes = [pair(node.layer.kernel) for node in run if isinstance(node.layer, (Conv, DepthwiseConv))]
-    dilated = [node for node in run if isinstance(node.layer, (Conv, DepthwiseConv)) and node.layer.dilation != 1]
-    if not dilated and not any(1 in kernel for kernel in shapes):
+    layers = [node.layer for node in run if isinstance(node.layer, SPATIAL)]
+    windows = {(pair(layer.kernel), pair(layer.dilation)) for layer in layers}
+    if len(windows) < len(run) or all(1 not in kernel and dilation == (1, 1) for kernel, dilation in windows):
         return False
     x = run[-1].inputs[0]
     while x is not run[0].output and x.node is not None:
@@ -126,7 +120,7 @@ def pointwise_run(study: Study) -> Iterator[Case]:
     Layers on one pixel, as in gates and heads of vectors, are not meant, nor the last layer before the output, which
     makes the scores.
     """
-    ends = {_maker(study, x) for x in study.graph.outputs}
+    ends = {study.weighted(x) for x in study.graph.outputs}
 
     def counts(node: Node) -> bool:
         return _is_pointwise(node) and pixels(node.output.shape) > 1 and node not in ends
@@ -147,7 +141,9 @@ def pointwise_run(study: Study) -> Iterator[Case]:
         evidence={"layers": len(layers), "runs": len(found), "longest": len(longest), "macs": macs},
         remedy=[
             study.remedy(
-                f"give {named} a 3x3 kernel", {node: (_spatial(node.layer),) for node in middle}, fix="unsafe"
+                f"give {named} a 3x3 kernel",
+                {node: (node.layer.replace(kernel=3, padding=1),) for node in middle},
+                fix="unsafe",
             ),
             study.remedy(
                 f"put a depthwise 3x3 convolution before {named}",
@@ -156,10 +152,6 @@ def pointwise_run(study: Study) -> Iterator[Case]:
         ],
         under=("S1",),
     )
-
-
-def _spatial(layer: Layer) -> Layer:
-    return layer.replace(kernel=3, padding=1)
 
 
 def _is_pointwise(node: Node) -> bool:
@@ -171,11 +163,3 @@ def _at_each_pixel(node: Node) -> bool:
     """Whether a layer without other inputs makes each pixel of the same pixel, and no weights mix anything."""
     same = len(node.inputs) == 1 and node.inputs[0].shape == node.output.shape
     return same and (node.layer.kind == ELEMENT or isinstance(node.layer, (BatchNorm, Dropout, LayerNorm)))
-
-
-def _maker(study: Study, x: FeatureMap) -> Node | None:
-    """The last layer with weights before a map, on a path without joins."""
-    node = x.node
-    while node is not None and len(node.inputs) == 1 and not study.rows[node].weights:
-        node = node.inputs[0].node
-    return node

@@ -1,16 +1,15 @@
-"""Rules about what keeps values in range while a network is trained: batch norm, its ancestors, and dropout."""
+"""Rules about what keeps values in range while a network is trained: batch norm and its ancestors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
+from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.layers import (
-    ELU,
-    GELU,
     SELU,
     Add,
     BatchNorm,
@@ -23,26 +22,16 @@ from cnnatomy.layers import (
     FullyConnected,
     GroupNorm,
     Hardsigmoid,
-    Hardswish,
-    LeakyReLU,
     LocalResponseNorm,
-    Mish,
     Multiply,
     PixelScale,
-    PReLU,
-    ReLU,
-    ReLU6,
     Scale,
     Sigmoid,
     Softmax,
-    Swish,
     Tanh,
     TransposedConv,
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, TRAINING, elements
-
-NONLINEARITIES = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, GELU, Swish, Mish, Hardswish, Sigmoid, Tanh)
-"""What is put after convolutions."""
 
 CONVOLUTIONS = (Conv, DepthwiseConv, TransposedConv, DeformableConv)
 
@@ -58,7 +47,7 @@ FAILURES = {
 """What was measured from how many layers in a row on."""
 
 FORGOTTEN = 0.25
-"""Of many convolutions: with so few left without normalisation, they were forgotten; with more it is a pattern."""
+"""Of all convolutions: with so few left without normalisation, they were forgotten; with more it is a pattern."""
 
 
 @rule(
@@ -99,22 +88,21 @@ def no_normalisation(study: Study) -> Iterator[Case]:
     convolutions = [n for n in study.graph.nodes if isinstance(n.layer, CONVOLUTIONS) and pixels(n.output.shape) > 1]
     if all(study.only_reader(node.output) in norms for node in convolutions) or (not norms and study.graph.deployed):
         return
-    passing = _bare(study, _weights_since_normalisation(study, norms), norms)
+    passing = _bare(study, norms)
     bare = [node for node in convolutions if node in passing]
     if not bare:
         return
     forgotten = [node for node in bare if _is_rectified(study, node)]
-    few = max(1, FORGOTTEN * len(convolutions))
-    if norms and forgotten and len(bare) <= few < len(convolutions) / 3:
-        ends = {convolutions[0], convolutions[-1]}
-        alone = ends.issuperset(forgotten)
-        case = _without(study, convolutions, forgotten, ", where the others have it: forgotten?", quiet=alone)
+    if norms and forgotten and len(bare) <= FORGOTTEN * len(convolutions):
+        at_ends = {convolutions[0], convolutions[-1]}.issuperset(forgotten)
+        case = _without(study, convolutions, forgotten, ", where the others have it: forgotten?", quiet=at_ends)
         yield case._replace(under=("N4", "W10"))  # a nonlinearity between layers comes first
         return
-    run = 0 if _keeps_range_otherwise(study) else _longest_run(study, norms, max)
+    longest, shortest = (max(_weights_since_normalisation(study, norms, 0, join).values()) for join in (max, min))
+    run = 0 if _keeps_range_otherwise(study) else longest
     if run < DEEP:
         yield _without(study, convolutions, bare, "", quiet=True)
-    elif _longest_run(study, norms, min) >= DEEP:
+    elif shortest >= DEEP:
         yield _without(study, convolutions, bare, f", {run} layers in a row: {_measured(run)}")
     else:
         sums = sum(isinstance(node.layer, Add) for node in study.graph.nodes)
@@ -144,15 +132,16 @@ def _without(
     )
 
 
-def _measured(run: int) -> str:
+def _measured(run: float) -> str:
     """What was measured of plain chains of at most so many layers."""
     return next(text for depth, text in reversed(FAILURES.items()) if depth <= run)
 
 
 def _is_rectified(study: Study, node: Node) -> bool:
-    """Whether a nonlinearity is all that reads a layer."""
+    """Whether a nonlinearity is all that reads a layer; SELU, which keeps the range itself, is none."""
     reader = study.only_reader(node.output)
-    return reader is not None and isinstance(reader.layer, NONLINEARITIES)
+    kinds = (*NONLINEARITIES, Sigmoid, Tanh)
+    return reader is not None and isinstance(reader.layer, kinds) and not isinstance(reader.layer, SELU)
 
 
 def _keeps_range_otherwise(study: Study) -> bool:
@@ -180,17 +169,6 @@ def _keeps_range_otherwise(study: Study) -> bool:
     )
 
 
-def _longest_run(study: Study, norms: set[Node], across_additions: Callable[[list[int]], int]) -> int:
-    """Most layers with weights on a way without normalisation; of what is added, `min` or `max` counts."""
-    runs: dict[FeatureMap, int] = dict.fromkeys(study.graph.inputs, 0)
-    for node in study.graph.nodes:
-        before = [runs[x] for x in node.inputs] or [0]
-        least = across_additions(before) if isinstance(node.layer, Add) else max(before)
-        least = min(before) if isinstance(node.layer, Multiply) else least  # a gate has weights of its own
-        runs[node.output] = 0 if node in norms else least + _multiplies(study, node)
-    return max(runs.values())
-
-
 def normalisations(study: Study) -> set[Node]:
     """The layers that normalise; of the layers that are there for training, dropout computes nothing."""
     return {row.node for row in study.account.rows if row.kind == TRAINING and row.operations != NO_OPERATIONS}
@@ -212,13 +190,19 @@ def _gates(study: Study) -> set[Node]:
     return gates
 
 
-def _weights_since_normalisation(study: Study, norms: set[Node]) -> dict[FeatureMap, float]:
-    """How many layers with weights lie between a map and the last normalisation before it; infinite without one."""
-    since: dict[FeatureMap, float] = dict.fromkeys(study.graph.inputs, inf)
+def _weights_since_normalisation(
+    study: Study, norms: set[Node], start: float = inf, across_additions: Callable[[list[float]], float] = max
+) -> dict[FeatureMap, float]:
+    """How many layers with weights lie between a map and the last normalisation before it.
+
+    Where there is none, it is those since the input and `start` more. Of what is added, `max` or `min` counts.
+    """
+    since: dict[FeatureMap, float] = dict.fromkeys(study.graph.inputs, start)
     for node in study.graph.nodes:
         before = [since[x] for x in node.inputs]
-        least = min(before) if isinstance(node.layer, Multiply) else max(before)  # a gate has weights of its own
-        since[node.output] = 0 if node in norms else least + _multiplies(study, node)
+        # Of a product the least: a gate has weights of its own.
+        join = across_additions if isinstance(node.layer, Add) else min if isinstance(node.layer, Multiply) else max
+        since[node.output] = 0 if node in norms else join(before) + _multiplies(study, node)
     return since
 
 
@@ -228,7 +212,7 @@ def _multiplies(study: Study, node: Node) -> bool:
     return row.weights > 0 and row.macs > 0
 
 
-def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set[Node]:
+def _bare(study: Study, norms: set[Node]) -> set[Node]:
     """The nodes with a way from them, through nonlinearities, to weights, on which no normalisation lies.
 
     Weights that follow at once are half of one layer, as in separable convolutions. A product of two maps, as attention
@@ -236,6 +220,7 @@ def _bare(study: Study, since: dict[FeatureMap, float], norms: set[Node]) -> set
     ends a residual branch if at most one layer lies between it and a normalisation.
     """
     rows, readers, gates = study.rows, study.readers, _gates(study)
+    since = _weights_since_normalisation(study, norms)
     reaches: dict[FeatureMap, bool] = {}  # some way from here leads to weights first
     added: dict[FeatureMap, bool] = {}  # every way from here leads to an addition first
     for node in reversed(study.graph.nodes):

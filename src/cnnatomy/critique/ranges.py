@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, depthwise, paths, pixels
+from cnnatomy.critique.ways import most_on_a_way
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -87,14 +88,6 @@ def unlike_ranges(study: Study) -> Iterator[Case]:
             )
 
 
-def most_on_a_way(study: Study, nodes: Collection[Node]) -> int:
-    """The most of these nodes that lie on one way through the network."""
-    among, most = set(nodes), dict.fromkeys(study.graph.inputs, 0)
-    for node in study.graph.nodes:
-        most[node.output] = max((most[x] for x in node.inputs), default=0) + (node in among)
-    return max(most.values())
-
-
 def _unlike(study: Study, node: Node) -> bool:
     bounds = [study.intervals[x] for x in node.inputs]
     return any(b.low >= 0 < b.high for b in bounds) and any(b.low < 0 < b.high for b in bounds)
@@ -134,17 +127,17 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
     """
     found: dict[Node, tuple[int, int, int]] = {}
     inverted: list[Node] = []
-    last, expanded = _last_with_weights(study), _expansions(study)
+    expanded = _expansions(study)
     for x in study.spine:
         node = x.node
         if node is None or not isinstance(node.layer, RECTIFIERS) or len(x.shape) != 3 or pixels(x.shape) == 1:
             continue
-        makers = _makers(study, last, node.inputs[0])
-        before = max((maker.inputs[0].shape[0] for maker in makers), default=0)
+        makers = _makers(study, node.inputs[0])
+        before = max((one.inputs[0].shape[0] for one in makers), default=0)
         after = expanded[x].get(x.shape[1:], 0)
         if min(before, after) >= 2 * x.channels:
             found[node] = (before, x.channels, after)
-            if any((m := last[maker.inputs[0]]) is not None and depthwise(m) for maker in makers):
+            if any((m := study.weighted(one.inputs[0])) is not None and depthwise(m) for one in makers):
                 inverted.append(node)
     waists = [node for node in found if node not in inverted]
     for nodes in (inverted, waists):
@@ -170,20 +163,11 @@ def rectified_bottleneck(study: Study) -> Iterator[Case]:
             )
 
 
-def _makers(study: Study, last: dict[FeatureMap, Node | None], x: FeatureMap) -> list[Node]:
+def _makers(study: Study, x: FeatureMap) -> list[Node]:
     """The layers with weights that made a map: after them is nothing but layers of one input, and one addition."""
-    join = last[x]
-    ends = [join] if join is None or not isinstance(join.layer, Add) else [last[y] for y in join.inputs]
+    join = study.weighted(x)
+    ends = [join] if join is None or not isinstance(join.layer, Add) else [study.weighted(y) for y in join.inputs]
     return [node for node in ends if node is not None and study.rows[node].weights]
-
-
-def _last_with_weights(study: Study) -> dict[FeatureMap, Node | None]:
-    """For each map the last layer before it that has weights or several inputs."""
-    found: dict[FeatureMap, Node | None] = dict.fromkeys(study.graph.inputs)
-    for node in study.graph.nodes:
-        alone = len(node.inputs) == 1 and not study.rows[node].weights
-        found[node.output] = found[node.inputs[0]] if alone else node
-    return found
 
 
 def _expansions(study: Study) -> dict[FeatureMap, dict[Shape, int]]:
@@ -219,7 +203,7 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
     what was rectified. A note where that is less than a tenth of all feature maps. (ReLU6 after a ReLU does cut off
     what is above 6.)
     """
-    idle = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and _is_idle(study, node)]
+    idle = [node for node in study.graph.nodes if isinstance(node.layer, _IDENTITY_ABOVE) and is_idle(study, node)]
     after = [node for node in idle if node.inputs[0].node and isinstance(node.inputs[0].node.layer, Add)]
     # After an addition it may be the one before that is wrong.
     for found, under in (([node for node in idle if node not in after], ()), (after, ("N8",))):
@@ -237,7 +221,8 @@ def idle_nonlinearity(study: Study) -> Iterator[Case]:
             )
 
 
-def _is_idle(study: Study, node: Node) -> bool:
+def is_idle(study: Study, node: Node) -> bool:
+    """Whether a nonlinearity that leaves such values as they are changes none of what it reads."""
     bounds = study.intervals[node.inputs[0]]
     inside = bounds.low >= 0 or isinstance(node.layer, Hardtanh)
     return inside and study.intervals[node.output] == bounds

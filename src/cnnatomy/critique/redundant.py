@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnatomy.critique.inference import from_elsewhere
 from cnnatomy.critique.linear import NONLINEARITIES
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, paths
+from cnnatomy.critique.ways import following
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -17,14 +19,13 @@ from cnnatomy.layers import (
     Bias,
     Dropout,
     GlobalAvgPool,
-    GroupNorm,
     Interpolate,
-    LayerNorm,
     MaxPool,
     ReLU,
     Scale,
 )
 from cnnatomy.layers.layer import ELEMENT, GLOBAL, Layer, pair
+from cnnatomy.layers.training import NORMALISATIONS
 
 
 @rule("W12", "pool-after-pool", "warning", "arithmetic: a maximum of maxima is a maximum, a mean of equal means a mean")
@@ -52,7 +53,7 @@ def pool_after_pool(study: Study) -> Iterator[Case]:
             text=f"{named}: none of {maps:,} values can change",
             evidence={"layers": len(idle), "elements": maps},
             remedy=study.remedy(f"leave {paths(idle)} out", dict.fromkeys(idle, ()), fix="safe"),
-            quiet=_from_elsewhere(study),
+            quiet=from_elsewhere(study),
         )
     found = [both for both in _pools_of_pools(study) if both.first not in idle and both.second not in idle]
     if found:
@@ -74,7 +75,7 @@ def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
     leave_out = study.remedy(f"leave {paths(spare)} out", dict.fromkeys(spare, ()), fix="unsafe")
     if all(isinstance(both.second.layer, GlobalAvgPool) for both in found):
         remedies = [leave_out._replace(fix="safe" if exact else "unsafe")]
-    elif all(study.rows[node].output == study.rows[node].inputs[0] for node in spare):
+    elif all(map(_keeps_size, spare)):
         remedies = [leave_out, *_merged(study, found)]
     else:
         remedies = [*_merged(study, found), Remedy("put a convolution with its nonlinearity between the two")]
@@ -84,13 +85,8 @@ def _pooled_twice(study: Study, found: list[_Pools]) -> Case:
         text=f"{second.path} pools what {first.path} has pooled, with no convolution between{more}",
         evidence={"pairs": [(both.first.path, both.second.path) for both in found]},
         remedy=remedies,
-        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and _from_elsewhere(study),
+        quiet=all(type(a.layer) is not type(b.layer) for a, b, _ in found) and from_elsewhere(study),
     )
-
-
-def _from_elsewhere(study: Study) -> bool:
-    """Whether it was read from a module or an exported file, in which adaptive pools are pools for one size."""
-    return bool(study.graph.held) or study.graph.deployed
 
 
 def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
@@ -107,13 +103,13 @@ def _merged(study: Study, found: list[_Pools]) -> list[Remedy]:
 def _changes_nothing(node: Node) -> bool:
     layer = node.layer
     if isinstance(layer, (MaxPool, AvgPool)):
-        return pair(layer.kernel) == (1, 1) and node.output.shape == node.inputs[0].shape
+        return pair(layer.kernel) == (1, 1) and _keeps_size(node)
     return isinstance(layer, Interpolate) and pair(layer.scale) == (1, 1)
 
 
 def _pools_one_pixel(study: Study, node: Node) -> bool:
     """Whether it averages over all pixels what a layer before has made one pixel for every size of the image."""
-    if not isinstance(node.layer, GlobalAvgPool) or node.inputs[0].shape != node.output.shape:
+    if not isinstance(node.layer, GlobalAvgPool) or not _keeps_size(node):
         return False
     before = node.inputs[0].node
     while before is not None and len(before.inputs) == 1 and before.output.shape[1:] == (1, 1):
@@ -128,11 +124,8 @@ def _pools_of_pools(study: Study) -> Iterator[_Pools]:
     for first in study.graph.nodes:
         if not isinstance(first.layer, (MaxPool, AvgPool)):
             continue
-        between: list[Node] = []
-        second = study.only_reader(first.output)
-        while second is not None and isinstance(second.layer, (ReLU, BatchNorm, Dropout)):
-            between.append(second)
-            second = study.only_reader(second.output)
+        between, x = following(study, first.output, lambda node: isinstance(node.layer, (ReLU, BatchNorm, Dropout)))
+        second = study.only_reader(x)
         if second is None:
             continue
         monotone = isinstance(first.layer, MaxPool) and all(isinstance(node.layer, ReLU) for node in between)
@@ -190,11 +183,11 @@ def _one_pool(first: Node, second: Node) -> Layer | None:
 
 def _spare(both: _Pools) -> Node:
     """Of two pools the one that keeps the size, the second if both do."""
-    second = both.second
-    return second if second.output.shape == second.inputs[0].shape else both.first
+    return both.second if _keeps_size(both.second) else both.first
 
 
-NORMS = (BatchNorm, GroupNorm, LayerNorm)
+def _keeps_size(node: Node) -> bool:
+    return node.output.shape == node.inputs[0].shape
 
 
 @rule(
@@ -216,33 +209,33 @@ def norm_after_norm(study: Study) -> Iterator[Case]:
     A stem that ends in a nonlinearity and one first block that begins with batch norm and another are how pre-activated
     networks are published: that is said with `--pedantic` or `--rule norm-after-norm` alone.
     """
-    yield from _normed_again(study)
-    yield from _normed_at_once(study)
-
-
-def _normed_again(study: Study) -> Iterator[Case]:
-    """Of normalisations with a nonlinearity or a pool between."""
-    norms = [node for node in study.graph.nodes if isinstance(node.layer, NORMS)]
-    pairs: list[tuple[Node, Node]] = []
+    norms = [node for node in study.graph.nodes if isinstance(node.layer, NORMALISATIONS)]
+    again: list[tuple[Node, Node]] = []
+    at_once: list[tuple[Node, Node]] = []
     for node in norms:
-        second, bent = study.only_reader(node.output), False
-        while second is not None and _passes_channels(second):
-            bent |= not isinstance(second.layer, (Scale, Bias, Dropout))
-            second = study.only_reader(second.output)
-        if second is not None and bent and isinstance(second.layer, NORMS):
-            pairs.append((node, second))
-    if not pairs:
-        return
+        between, x = following(study, node.output, _passes_channels)
+        second = study.only_reader(x)
+        if second is not None and isinstance(second.layer, NORMALISATIONS):
+            nothing_between = all(isinstance(one.layer, (Scale, Bias, Dropout)) for one in between)
+            (at_once if nothing_between else again).append((node, second))
+    if again:
+        yield _normed_again(study, len(norms), again)
+    if at_once:
+        yield _normed_at_once(study, at_once)
+
+
+def _normed_again(study: Study, norms: int, pairs: list[tuple[Node, Node]]) -> Case:
+    """Of normalisations with a nonlinearity or a pool between."""
     spare = [second for _, second in pairs]
     maps = sum(study.rows[node].feature_map_elements for node in spare)
     begins = study.only_reader(spare[0].output)
     pre_activated = len(pairs) == 1 and begins is not None and isinstance(begins.layer, NONLINEARITIES)
-    everywhere = len(pairs) >= 3 and 3 * len(pairs) >= len(norms)
-    yield Case(
+    everywhere = len(pairs) >= 3 and 3 * len(pairs) >= norms
+    return Case(
         where=tuple(dict.fromkeys(node.path for both in pairs for node in both)),
-        text=f"{len(pairs)} of {several(len(norms), 'normalisation')} have no weights between them and the one before: "
+        text=f"{len(pairs)} of {several(norms, 'normalisation')} have no weights between them and the one before: "
         f"{spare[0].path} after {pairs[0][0].path}" + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),
-        evidence={"layers": len(spare), "of": len(norms), "elements": maps},
+        evidence={"layers": len(spare), "of": norms, "elements": maps},
         remedy=study.remedy(
             f"normalise once for each layer with weights: leave {paths(spare)} out",
             dict.fromkeys(spare, ()),
@@ -255,29 +248,19 @@ def _normed_again(study: Study) -> Iterator[Case]:
 
 def _passes_channels(node: Node) -> bool:
     """Whether it treats each channel by itself, with no learned weights that mix pixels."""
-    if len(node.inputs) != 1 or isinstance(node.layer, NORMS):
+    if len(node.inputs) != 1 or isinstance(node.layer, NORMALISATIONS):
         return False
     return isinstance(node.layer, (MaxPool, AvgPool, Dropout, Scale, Bias)) or node.layer.kind == ELEMENT
 
 
-def _normed_at_once(study: Study) -> Iterator[Case]:
+def _normed_at_once(study: Study, pairs: list[tuple[Node, Node]]) -> Case:
     """Of normalisations right after one another."""
-    found: list[Node] = []
-    spare: list[Node] = []
-    for node in study.graph.nodes:
-        if not isinstance(node.layer, NORMS):
-            continue
-        second = study.only_reader(node.output)
-        while second is not None and isinstance(second.layer, (Scale, Bias, Dropout)):
-            second = study.only_reader(second.output)
-        if second is not None and isinstance(second.layer, NORMS):
-            found += [one for one in (node, second) if one not in found]
-            spare.append(node if study.rows[node].parameters < study.rows[second].parameters else second)
-    if not found:
-        return
+    found = list(dict.fromkeys(node for both in pairs for node in both))
+    rows = study.rows
+    spare = [first if rows[first].parameters < rows[second].parameters else second for first, second in pairs]
     maps = sum(study.rows[node].feature_map_elements for node in spare)
     alike = len({type(node.layer) for node in found}) == 1
-    yield Case(
+    return Case(
         where=tuple(node.path for node in found),
         text=f"{several(len(spare), 'normalisation')} of what is normalised already: {spare[0].path}"
         + (f" and {len(spare) - 1} more" if len(spare) > 1 else ""),

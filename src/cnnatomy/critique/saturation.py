@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnatomy.critique.ranges import most_on_a_way
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.ways import comes_from, leads_to, most_on_a_way
+from cnnatomy.design.graph import Node
 from cnnatomy.layers import Hardsigmoid, Hardtanh, Multiply, ReLU, Sigmoid, Softsign, Tanh
 from cnnatomy.layers.layer import ELEMENT, REARRANGEMENT, Layer
 
@@ -43,9 +43,8 @@ def saturating_body(study: Study) -> Iterator[Case]:
     candidates = [node for node in study.graph.nodes if _saturates(node.layer)]
     if len(candidates) < DEEP:
         return
-    order = {node: i for i, node in enumerate(study.graph.nodes)}
-    later = _weights_later(study)
-    saturating = [node for node in candidates if later[node.output] and not _is_gate(study, node, order)]
+    weights_later = leads_to(study, lambda reader: study.rows[reader].macs > 0)
+    saturating = [node for node in candidates if weights_later[node.output] and not _is_gate(study, node)]
     if sum(pixels(node.output.shape) > 1 for node in saturating) < 2:
         return
     row = most_on_a_way(study, saturating)
@@ -73,15 +72,7 @@ def _saturates(layer: Layer) -> bool:
     return cut or isinstance(layer, SATURATING)
 
 
-def _weights_later(study: Study) -> dict[FeatureMap, bool]:
-    """Whether a layer with weights reads a map, or what becomes of it."""
-    later: dict[FeatureMap, bool] = {}
-    for node in reversed(study.graph.nodes):
-        later[node.output] = any(study.rows[r].macs > 0 or later[r.output] for r in study.readers[node.output])
-    return later
-
-
-def _is_gate(study: Study, node: Node, order: dict[Node, int]) -> bool:
+def _is_gate(study: Study, node: Node) -> bool:
     """Whether what it makes multiplies a map that was not made of it."""
     waiting = [node.output]
     while waiting:
@@ -89,21 +80,8 @@ def _is_gate(study: Study, node: Node, order: dict[Node, int]) -> bool:
         for reader in study.readers[x]:
             if isinstance(reader.layer, Multiply):
                 others = [y for y in reader.inputs if y is not x]
-                if others and not any(_made_of(y, node, order) for y in others):
+                if others and not any(comes_from(study, [y], {node.output}) for y in others):
                     return True
             elif len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, REARRANGEMENT):
                 waiting.append(reader.output)
-    return False
-
-
-def _made_of(x: FeatureMap, node: Node, order: dict[Node, int]) -> bool:
-    """Whether a map depends on a node."""
-    waiting, seen = [x.node], set()
-    while waiting:
-        one = waiting.pop()
-        if one is node:
-            return True
-        if one is not None and one not in seen and order[one] > order[node]:
-            seen.add(one)
-            waiting += [y.node for y in one.inputs]
     return False

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from cnnatomy.critique.normalisation import CONVOLUTIONS
-from cnnatomy.critique.ranges import PRE_ACTIVATION, RECTIFIERS
+from cnnatomy.critique.ranges import PRE_ACTIVATION, RECTIFIERS, is_idle
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import Study, pixels
+from cnnatomy.critique.ways import comes_from, leads_to
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Add, AvgPool, BatchNorm, Dropout, Layer, MaxPool, Multiply, PadChannels, Subsample
@@ -40,33 +41,32 @@ def relu_before_addition(study: Study) -> Iterator[Case]:
     pre-activation. An addition that joins a decoder to its encoder (LinkNet) is no residual.
     """
     found: dict[Node, Node] = {}
-    order = {node: i for i, node in enumerate(study.graph.nodes)}
     for node in study.graph.nodes:
         for x in node.inputs if isinstance(node.layer, Add) else ():
             last = _last_rectifier(study, x)
-            if last is not None and _comes_from(last, _beside(study, node, x), order, pixels(node.output.shape)):
+            if last is not None and _adds_to_its_source(study, node, x, last):
                 found[last] = node
     if not found:
         return
-    total = len([node for node in study.graph.nodes if _is_residual(study, node, order)])
-    additions = dict.fromkeys(found.values())
-    idle = [r for add in additions if (r := study.only_reader(add.output)) and _changes_nothing(study, r)]
-    rectified = {add for add in additions if (r := study.only_reader(add.output)) and isinstance(r.layer, RECTIFIERS)}
+    total = len([node for node in study.graph.nodes if _is_residual(study, node)])
+    after = {add: study.only_reader(add.output) for add in found.values()}
+    rectified = {add: node for add, node in after.items() if node is not None and isinstance(node.layer, RECTIFIERS)}
+    idle = [node for node in rectified.values() if is_idle(study, node)]
     moved: dict[Node, tuple[Layer, ...]] = dict.fromkeys(found, ())
     moved |= {add: (add.layer, last.layer) for last, add in found.items() if add not in rectified}
     relus = several(len(found), "ReLU")
     text = f"move {relus} from before the addition to after it"
-    if len(rectified) == len(additions):
+    if len(rectified) == len(after):
         text = f"leave {relus} before the addition out"
     deep = study.account.depth >= PRE_ACTIVATED
     move = study.remedy(text, moved, fix=None if deep else "unsafe")
     yield Case(
         where=tuple(node.path for node in found),
-        text=f"{len(additions)} of {several(total, 'residual')} add a branch that ends in a ReLU: the sum can only grow"
+        text=f"{len(after)} of {several(total, 'residual')} add a branch that ends in a ReLU: the sum can only grow"
         + (f", and {several(len(idle), 'ReLU')} after it can change nothing" if idle else ""),
-        evidence={"additions": len(additions), "of": total, "layers": len(found), "idle": len(idle)},
+        evidence={"additions": len(after), "of": total, "layers": len(found), "idle": len(idle)},
         remedy=[Remedy(PRE_ACTIVATION), move] if deep else move,
-        severity=None if idle or _matters(study, len(additions)) else "note",
+        severity=None if idle or _matters(study, len(after)) else "note",
     )
 
 
@@ -74,15 +74,11 @@ def _matters(study: Study, additions: int) -> bool:
     return study.account.depth >= DEEP and additions >= MANY
 
 
-def _changes_nothing(study: Study, node: Node) -> bool:
-    return isinstance(node.layer, RECTIFIERS) and study.intervals[node.output] == study.intervals[node.inputs[0]]
-
-
 def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
     """The ReLU that a map comes from, with at most dropout and a gate after it, if no other layer reads it."""
     node = x.node
     while node is not None and isinstance(node.layer, (Dropout, Multiply)):
-        node = next(y for y in node.inputs if y.shape == node.output.shape).node
+        node = next((y.node for y in node.inputs if y.shape == node.output.shape), None)
     if node is None or not isinstance(node.layer, RECTIFIERS):
         return None
     readers = study.readers[node.output]
@@ -90,15 +86,19 @@ def _last_rectifier(study: Study, x: FeatureMap) -> Node | None:
     return node if own else None
 
 
-def _is_residual(study: Study, node: Node, order: dict[Node, int]) -> bool:
+def _is_residual(study: Study, node: Node) -> bool:
     """Whether a node adds what was computed of a map to that map, perhaps projected."""
     return isinstance(node.layer, Add) and any(
-        x.node is not None and _comes_from(x.node, _beside(study, node, x), order, pixels(node.output.shape))
-        for x in node.inputs
+        x.node is not None and _adds_to_its_source(study, node, x, x.node) for x in node.inputs
     )
 
 
-def _beside(study: Study, add: Node, branch: FeatureMap) -> set[FeatureMap]:
+def _adds_to_its_source(study: Study, add: Node, branch: FeatureMap, last: Node) -> bool:
+    """Whether the last layer of a branch was made of what the branch is added to."""
+    return comes_from(study, last.inputs, _beside(add, branch), pixels(add.output.shape))
+
+
+def _beside(add: Node, branch: FeatureMap) -> set[FeatureMap]:
     """What an addition adds to a branch, and what that is a projection of: by one convolution, with no nonlinearity."""
     found: set[FeatureMap] = set()
     for x in add.inputs:
@@ -113,20 +113,6 @@ def _beside(study: Study, add: Node, branch: FeatureMap) -> set[FeatureMap]:
                 break
             convolved, x = convolved or convolves, node.inputs[0]
     return found
-
-
-def _comes_from(node: Node, maps: set[FeatureMap], order: dict[Node, int], size: int) -> bool:
-    """Whether a node depends on one of these maps by way of maps that have at least so many pixels."""
-    earliest = min((order[x.node] if x.node else -1 for x in maps), default=-1)
-    waiting, seen = list(node.inputs), set(node.inputs)
-    while waiting:
-        x = waiting.pop()
-        if x in maps:
-            return True
-        if x.node is not None and order[x.node] > earliest and pixels(x.shape) >= size:
-            waiting += [y for y in x.node.inputs if y not in seen]
-            seen.update(x.node.inputs)
-    return False
 
 
 @rule(
@@ -147,10 +133,10 @@ def batch_norm_after_addition(study: Study) -> Iterator[Case]:
     """
     norms = [node for node in study.graph.nodes if isinstance(node.layer, BatchNorm)]
     found = {node: add for node in norms if (add := _normalised_addition(study, node))}
-    shortcuts = _leads_to_addition(study, ON_SHORTCUTS) if found else {}
+    shortcuts = leads_to(study, _is_addition, _is_on_shortcuts) if found else {}
     if not any(shortcuts[node.output] for node in found):
         return
-    later = _leads_to_addition(study)
+    later = leads_to(study, _is_addition)
     found = {node: add for node, add in found.items() if later[node.output]}
     changes: dict[Node, tuple[Layer, ...]] = dict.fromkeys(found, ())
     for add in found.values():
@@ -183,13 +169,9 @@ def _normalised_addition(study: Study, node: Node) -> Node | None:
     return None
 
 
-def _leads_to_addition(study: Study, past: Sequence[type[Layer]] | None = None) -> dict[FeatureMap, bool]:
-    """Whether a map reaches an addition past layers of one input: nonlinearities and these kinds, or any layers."""
-    leads: dict[FeatureMap, bool] = {}
-    for node in reversed(study.graph.nodes):
-        leads[node.output] = any(
-            isinstance(r.layer, Add)
-            or (leads[r.output] and (past is None or r.layer.kind == ELEMENT or isinstance(r.layer, tuple(past))))
-            for r in study.readers[node.output]
-        )
-    return leads
+def _is_addition(node: Node) -> bool:
+    return isinstance(node.layer, Add)
+
+
+def _is_on_shortcuts(node: Node) -> bool:
+    return node.layer.kind == ELEMENT or isinstance(node.layer, ON_SHORTCUTS)

@@ -1,14 +1,15 @@
-"""Rules about how layers are put together: strides and kernels, and what belongs to training or to inference alone."""
+"""Rules about strides and kernels: pixels that nobody reads, and pixels that are made of unequally many products."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import gcd
 
 from cnnatomy.analysis.coverage import repeated
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.study import SPATIAL, Study, paths, pixels
+from cnnatomy.critique.ways import following
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import (
@@ -70,7 +71,7 @@ def stride_skips_pixels(study: Study) -> Iterator[Case]:
         yield _skipped(study, computed, shares, _remedies(study, computed))
     partly = [node for x in skipping if x in meant for node in skipping[x]]
     if partly:
-        averaged = {node: chain for node in partly for chain in [_averaged(node.layer)] if chain}
+        averaged = _averaged(partly)
         least = float(min(shares[x] for x in meant))
         read = "which other branches read" if least == 1 else f"of the maps at least {least:.0%} is read by some layer"
         yield Case(
@@ -256,22 +257,27 @@ def _every_pixel_read(study: Study, maps: list[list[Node]]) -> tuple[dict[Node, 
             changes[successor] = (successor.layer.replace(stride=stride),)
         moved += len(successors)
         if not successors:
-            changes |= {node: chain for node in nodes for chain in [_averaged(node.layer)] if chain}
+            changes |= _averaged(nodes)
     return changes, moved
 
 
 def _next_convolution(study: Study, node: Node, stride: Pair) -> Node | None:
     """The unstrided convolution after one, with at most pointwise layers between, that could have its stride."""
-    reader = study.only_reader(node.output)
-    while reader is not None and _passes_pixels(study, reader) and reader.output.shape == node.output.shape:
-        reader = study.only_reader(reader.output)
+    shape = node.output.shape
+    _, x = following(study, node.output, lambda one: _passes_pixels(study, one) and one.output.shape == shape)
+    reader = study.only_reader(x)
     if reader is None or not isinstance(reader.layer, SPATIAL) or reader.layer.stride != 1:
         return None
     layer = reader.layer
     return reader if min(pair(layer.kernel)) >= max(stride) and layer.dilation == 1 else None
 
 
-def _averaged(layer: Layer) -> tuple[Layer, ...]:
+def _averaged(nodes: Sequence[Node]) -> dict[Node, tuple[Layer, ...]]:
+    """Layers that skip pixels as ones that average them, where these are known."""
+    return {node: chain for node in nodes if (chain := _averaging(node.layer))}
+
+
+def _averaging(layer: Layer) -> tuple[Layer, ...]:
     """A layer that skips pixels as one that averages them; empty where that is not known."""
     if isinstance(layer, Subsample):
         return (AvgPool(layer.stride, ceil=True),)
@@ -348,7 +354,7 @@ def _products(layer: TransposedConv) -> tuple[int, int]:
     return most, least
 
 
-def _evened(layer: TransposedConv, up: bool = True) -> TransposedConv:
+def _evened(layer: TransposedConv, up: bool) -> TransposedConv:
     """The same layer with the next larger or smaller kernel that is a multiple of the stride, and the same output size.
 
     The layer as it is where there is none.

@@ -30,7 +30,7 @@ def walk(model: OnnxModel) -> Graph:
     maps = [value.map for value in outputs if isinstance(value, Mapped)]
     if not maps or not model.builder.graph.nodes:
         raise UserError("no output of it depends on an input")
-    model.builder.graph.deployed = not any(map(_is_trained, model.nodes))
+    model.builder.graph.deployed = not any(map(_is_in_training_mode, model.nodes))
     return model.builder.finish(maps)
 
 
@@ -59,7 +59,7 @@ def _read(model: OnnxModel, node: Any) -> None:
             model.env[name] = Mapped(value, batched) if isinstance(value, FeatureMap) else value
 
 
-def _is_trained(node: Any) -> bool:
+def _is_in_training_mode(node: Any) -> bool:
     """Whether it is a batch norm in training mode, by the statistics of the batch."""
     training = node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute)
     return bool(training)
