@@ -250,14 +250,14 @@ def unequal_branches(study: Study) -> Iterator[Case]:
     position = {node: i for i, node in enumerate(study.graph.nodes)}
     found: list[tuple[Node, list[int]]] = []
     for join in study.graph.nodes:
-        if not isinstance(join.layer, (Add, Concat)):
+        if not isinstance(join.layer, (Add, Concat)) or len(join.inputs) < 3:
             continue
         costs = []
         for branch in branches(study, join, position):
             weighted = [study.rows[node] for node in branch if study.rows[node].weights]
             if weighted and (len(weighted) > 1 or isinstance(join.layer, Concat)):
                 costs.append(sum(row.macs for row in weighted))
-        if len(costs) > 1 and 2 * sum(costs) < len(costs) * max(costs):
+        if costs and 2 * sum(costs) < len(costs) * max(costs):
             found.append((join, costs))
     total, spent = study.account.totals.macs, sum(sum(costs) for _, costs in found)
     if not found or 10 * spent < total:
