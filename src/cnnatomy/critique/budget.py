@@ -11,12 +11,12 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import BYTES, head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
-from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.critique.study import Study, by_element, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
-from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dimensions, elements
+from cnnatomy.layers.layer import UNKNOWN, Layer, Shape, dimensions, elements
 
 MAX_LISTED = 5
 """Layers that a finding over budget names."""
@@ -213,7 +213,7 @@ def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
     for node in graph.nodes:
         layer, x, output = node.layer, node.inputs[0], node.output
         size = sizes[output] = elements(output.shape)
-        passed = layer.kind in (ELEMENT, TRAINING) and len(node.inputs) == 1 and x.shape == output.shape
+        passed = by_element(node) and x.shape == output.shape
         first = maker[output] = maker.get(x, node) if passed else node
         if node.overwrites or layer.is_view(training=False):
             continue

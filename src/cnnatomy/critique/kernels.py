@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, depthwise, paths
+from cnnatomy.critique.study import Study, by_element, depthwise, paths
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Fix
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Conv, Dropout, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements
+from cnnatomy.layers.layer import ELEMENT, Layer, Shape, elements
 
 
 @rule("C2", "large-kernel", "warning", "lecture 001, 'Chains – VGG', notes; Simonyan and Zisserman 2014, section 2.3")
@@ -151,7 +151,7 @@ def _following(study: Study, node: Node) -> tuple[Layer, ...]:
     """Normalisation and activation after a convolution, which a stack has between its layers too."""
     found: list[Layer] = []
     reader = study.only_reader(node.output)
-    while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):
+    while reader is not None and by_element(reader):
         if not isinstance(reader.layer, Dropout):
             found.append(reader.layer)
         if reader.layer.kind == ELEMENT:

@@ -17,7 +17,7 @@ from cnnatomy.edits.change import Change, Cost, Fix, Remedy, cost_after
 from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
 from cnnatomy.layers import Conv, DepthwiseConv
 from cnnatomy.layers.interval import Interval
-from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements
+from cnnatomy.layers.layer import ELEMENT, GLOBAL, TRAINING, Layer, Shape, elements
 
 if TYPE_CHECKING:
     from cnnatomy.analysis.time.latency import Calibration
@@ -282,6 +282,11 @@ def depthwise(node: Node) -> bool:
     return isinstance(layer, DepthwiseConv) or (isinstance(layer, Conv) and layer.groups == channels > 1)
 
 
+def by_element(node: Node) -> bool:
+    """Whether a layer normalises its only input or acts on each element of it."""
+    return len(node.inputs) == 1 and node.layer.kind in (ELEMENT, TRAINING)
+
+
 def _look_up(device: str) -> tuple[Device, Calibration | None]:
     """The device of this name; for "here" this machine as measured, with all that was measured.
 
@@ -309,4 +314,4 @@ def pixels(shape: Shape) -> int:
     return shape[1] * shape[2] if len(shape) == 3 else 1
 
 
-__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "depthwise", "paths", "pixels"]
+__all__ = ["SPATIAL", "Graph", "Purpose", "PurposeTask", "Study", "by_element", "depthwise", "paths", "pixels"]
