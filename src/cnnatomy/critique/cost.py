@@ -166,7 +166,14 @@ SMALL = 7
 """Positions a side of a map that is not sampled down before a global average."""
 
 
-def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
+def convolution(study: Study, channels: int, kernel: int) -> tuple[Layer, ...]:
+    """A convolution that keeps the size of its map, with ReLU, and with batch norm if the network has it."""
+    normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
+    conv = Conv(channels, kernel, padding=kernel // 2, bias=not normalised)
+    return (conv, BatchNorm(), ReLU()) if normalised else (conv, ReLU())
+
+
+def _seeing_half(study: Study, x: FeatureMap) -> list[Layer]:
     """3x3 convolutions, each with twice the channels, until an element sees half of the input; `MORE` at most.
 
     A pool follows each, down to a map of `SMALL` positions a side.
@@ -177,8 +184,7 @@ def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
     for i in range(1, MORE + 1):
         if all(2 * seen >= n for seen, n in zip(size, whole, strict=True)):
             break
-        conv = Conv(x.shape[0] * 2**i, 3, padding=1, bias=not normalised)
-        layers += [conv, BatchNorm(), ReLU()] if normalised else [conv, ReLU()]
+        layers += convolution(study, x.shape[0] * 2**i, 3)
         size = [seen + int(2 * step) for seen, step in zip(size, stride, strict=True)]
         if side >= 2 * SMALL:
             layers.append(MaxPool(2))
@@ -203,14 +209,13 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     if head.hidden is None:
         return Remedy(text)
     classes = study.classes or 0
-    normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
-    deeper = _seeing_half(study, before, normalised)
+    deeper = _seeing_half(study, before)
     channels = before.shape[0] * 2 ** sum(isinstance(layer, Conv) for layer in deeper)
     after = list(deeper)
     widened = channels < classes
     if widened:
         channels = -(-classes // 64) * 64
-        after += [Conv(channels, 1, bias=False), BatchNorm(), ReLU()] if normalised else [Conv(channels, 1), ReLU()]
+        after += convolution(study, channels, 1)
     flatten = () if isinstance(head.collapse.layer, Conv) else (Flatten(),)
     layers = {head.collapse: (*after, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
     remedy = study.remedy(text, layers, fix=fix)
