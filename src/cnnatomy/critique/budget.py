@@ -16,7 +16,7 @@ from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
-from cnnatomy.layers.layer import UNKNOWN, Layer, Shape, dimensions, elements
+from cnnatomy.layers.layer import UNKNOWN, Layer, Shape, dimensions
 
 MAX_LISTED = 5
 """Layers that a finding over budget names."""
@@ -169,7 +169,7 @@ def single_peak(study: Study) -> Iterator[Case]:
     concern where memory is plenty: where neither a device nor a budget of memory is given, for those who ask for this
     rule, nor is it told with its cause where the peak is below a MiB, or the input has 64 pixels a side at most.
     """
-    held, maker = _held(study.graph)
+    held, maker = _held(study)
     if len(held) < 2:
         return
     first, second = sorted(held, key=lambda node: -held[node])[:2]
@@ -205,21 +205,20 @@ def _lower_peak(study: Study, first: Node) -> list[Remedy]:
     return [patches, Remedy(f"leave {first.path} out, or make what it reads smaller")]
 
 
-def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
+def _held(study: Study) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
     """Elements that layers hold at the most, each with the elementwise ones after it, and that layer for each map."""
     held: dict[Node, int] = {}
     maker: dict[FeatureMap, Node] = {}
-    sizes = {x: elements(x.shape) for x in graph.inputs}
-    for node in graph.nodes:
-        layer, x, output = node.layer, node.inputs[0], node.output
-        size = sizes[output] = elements(output.shape)
+    for row in study.account.rows:
+        node, layer, x, output = row.node, row.node.layer, row.node.inputs[0], row.node.output
         passed = by_element(node) and x.shape == output.shape
         first = maker[output] = maker.get(x, node) if passed else node
-        if node.overwrites or layer.is_view(training=False):
+        moved = study.moved[node]
+        if node.overwrites or not moved:
             continue
-        size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
+        size = moved - row.parameters - row.buffers
         if type(layer).scratch is not Layer.scratch:
-            scratch = layer.scratch([y.shape for y in node.inputs], output.shape)
+            scratch = layer.scratch(row.inputs, row.output)
             size += sum(extra.elements for extra in scratch.forward)
         if size > held.get(first, 0):
             held[first] = size

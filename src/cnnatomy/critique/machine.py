@@ -148,7 +148,8 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
 
 def _groups(node: Node) -> int:
     """Of a grouped convolution; 1 for a depthwise one."""
-    return node.layer.groups if isinstance(node.layer, Conv) and not depthwise(node) else 1
+    layer = node.layer
+    return layer.groups if isinstance(layer, Conv) and layer.groups > 1 and not depthwise(node) else 1
 
 
 def _channel_by_channel(node: Node) -> bool:

@@ -279,7 +279,7 @@ def _takes_multiples_only(study: Study) -> Iterator[Case]:
     channels, rows, columns = study.account.input
     if study.remedy("", input=(channels, rows + 1, columns + 1)).after is not None:
         return
-    stride = ceil(max(max(study.account.fields[node.output].stride) for node in study.downsamplings))
+    stride = max(_whole_stride(study))
     yield Case(
         where=tuple(node.path for node in enlarging),
         text=f"enlarged maps meet others only for inputs that are multiples of {stride}",
