@@ -34,12 +34,12 @@ def balance(study: Study) -> Iterator[Case]:
 
     "Pay attention to compute at the beginning and memory at the end": large maps of weak features are where MACs go,
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
-    is all that is larger than the last map by more than two halvings, the end what is no larger; a network without
-    such a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end
-    nine tenths of the weights (in a vectorised head they are a matter of their own): which is for those who ask for
-    this rule, but for four fifths of the MACs, and for ends that an input too small for the network makes heavy. For a
-    given device it fires where either takes half of the time of all layers with weights at batch 1, by the device's
-    roofline or this machine's calibration.
+    is all that is larger than the last map by more than two halvings, the end what is no larger; a network without such
+    a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end nine
+    tenths of the weights (in a vectorised head they are a matter of their own). Less than four fifths of the MACs, and
+    weights, are for those who ask for this rule, unless they have a cause, such as a too small input. For a given
+    device it fires where either takes half of the time of all layers with weights at batch 1, by the device's roofline
+    or this machine's calibration.
     """
     ends = _ends(study)
     if ends is None:
@@ -165,9 +165,9 @@ def single_peak(study: Study) -> Iterator[Case]:
 
     Memory is paid for the largest moment, and what one layer alone needs the rest of the network leaves unused. Fires
     where a layer, with the normalisation and activation after it, holds half as much again as any other does: make it
-    smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
-    concern where memory is plenty: where neither a device nor a budget of memory is given, for those who ask for this
-    rule, nor is it told with its cause where the peak is below a MiB, or the input has 64 pixels a side at most.
+    smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Where
+    neither a device nor a budget of memory is given, it is for those who ask for this rule; with a peak below a MiB, or
+    an input of at most 64 pixels a side, it is then not told with a cause either.
     """
     held, maker = _held(study)
     if len(held) < 2:

@@ -34,12 +34,11 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     first layer after it grows with the size of the map, needs dropout and binds the network to one input size. Global
     average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
     What it averages must have been found before it: where the last map sees less than half of the input, it takes more
-    convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3. A
-    head with less than half of the parameters is left alone, and one of less than 4 MiB, as those of networks for
-    digits, is a matter for those who ask for this rule: of digits it knows where each stroke is. Up to 8 MiB it is a
-    note, and from a MiB on where the body before it has next to no parameters. Not concerned are
-    autoencoders and others whose output has pixels, nor a map that a stride or a kernel happens to cover, on the way to
-    further blocks: there the input is too small.
+    convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3.
+    What the remedy saves decides: a warning from 8 MiB of weights on, a note from 4 MiB, and from 1 MiB where the body
+    has next to no parameters; less, as in networks for digits, is for those who ask for this rule. Left out are heads
+    with less than half of the parameters, autoencoders and others whose output has pixels, and maps that a stride or a
+    kernel happens to cover on the way to further blocks: there the input is too small.
     """
     head = head_of_vectors(study)
     total = study.account.totals.parameters

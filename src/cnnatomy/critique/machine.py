@@ -22,12 +22,11 @@ LANES = 8
 def weights_read_once(study: Study) -> Iterator[Case]:
     """Layers that use each weight once, whose weights are most of what one image moves.
 
-    "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer
-    is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
-    So does a convolution on a map of one pixel. With more than half of all
-    traffic in such weights, no faster arithmetic helps. Large batches reuse them; less than a MiB stays in a cache, and
-    is a matter of those who ask for this rule, as are networks whose output has pixels, and vectorised heads that are
-    no larger than a network for digits has.
+    "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer,
+    or of a convolution on a map of one pixel, is read for a single multiply-accumulate, half a FLOP a byte in float32,
+    where other convolutions use it at every pixel. With more than half of all traffic in such weights, no faster
+    arithmetic helps. Large batches reuse them. Less than a MiB stays in a cache, and is for those who ask for this
+    rule, as are networks whose output has pixels, and vectorised heads of which rule C1 does not speak by itself.
     """
     once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
     moved = sum(row.weights for row in once)

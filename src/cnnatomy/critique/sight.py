@@ -29,16 +29,16 @@ SEVERAL = 2
 def small_receptive_field(study: Study) -> Iterator[Case]:
     """The last map sees less than the objects to recognise, or than half of the input.
 
-    "What does the classifier have to work with when making a decision: idea of looking at the input through a screen
-    of that size", which is the most that can matter: weights in the middle of the field count most, so the effective
-    field is smaller. Where objects are given, what counts is whether they are larger. Where they are not, a warning if
-    an element sees less than half of the shorter side of the input, before a global average or in a map that is
-    enlarged to what it says of each pixel (fields are odd: a pixel less than half is half); if it sees less than the
-    whole, that is for those who ask for this rule:
-    objects seldom fill an image, a vectorised head puts together what positions see, and networks that work on the
-    texture of an image, as for super-resolution, need no more. Objects smaller than the stride of the last map can
-    share a position: a warning where the output has pixels, a note for a classifier. Networks with gates, attention or
-    pooled context, which bring the whole image to every position, are left out.
+    "What does the classifier have to work with when making a decision: idea of looking at the input through a screen of
+    that size", which is the most that can matter: weights in the middle of the field count most, so the effective field
+    is smaller. Where objects are given, the field has to be as large as the largest of them. Where they are not, it is
+    a warning if an element sees less than half of the shorter side of the input, before a global average or in a map
+    that is enlarged to the size of the output (fields are odd: a pixel less than half is half). Less than the whole
+    input is for those who ask for this rule: objects seldom fill an image, a vectorised head puts together what
+    positions see, and networks that work on the texture of an image, as for super-resolution, need no more. Objects
+    smaller than the stride of the last map can share a position: a warning where the output has pixels, a note for a
+    classifier. Networks with gates, attention or pooled context, which bring the whole image to every position, are
+    left out.
     """
     field = study.account.fields[study.last_map]
     sequence = any(len(x.shape) == 2 for x in study.spine)
@@ -247,8 +247,8 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     weights meet padding. Not counted are 1x1 convolutions, which look for no context, and networks whose output has
     pixels. There are two usual causes, and the objection is told with them: an input smaller than what the network was
     designed for, and a long chain without shortcuts. By themselves such layers are for those who ask for this rule:
-    the last ones of VGG-like networks on 32 pixels do no harm, and a note are those with less than a tenth of
-    parameters and MACs; less than a hundredth is not told with a cause either.
+    the last ones of VGG-like networks on 32 pixels do no harm. With less than a tenth of the parameters and of the MACs
+    they are a note; with less than a hundredth they are not told with a cause either.
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
