@@ -254,7 +254,7 @@ def unequal_branches(study: Study) -> Iterator[Case]:
     position = {node: i for i, node in enumerate(study.graph.nodes)}
     found: list[tuple[Node, list[int]]] = []
     for join in study.graph.nodes:
-        if not isinstance(join.layer, (Add, Concat)) or len(join.inputs) < 3:
+        if len(join.inputs) < 3 or not isinstance(join.layer, (Add, Concat)):
             continue
         costs = []
         for branch in branches(study, join, position):
