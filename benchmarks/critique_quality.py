@@ -5,7 +5,8 @@ python benchmarks/critique_quality.py --details  and what is noise, what is miss
 
 Precision: of what is printed by default, the part that was judged right. Recall: of what the reviewer calls a warning
 or an error, the part that some finding says, by itself or as the consequence of another. The reviewers wrote before the
-list was seen, and had not written the rules. The designs of `held-out` were not looked at while the rules were made.
+list was seen, and had not written the rules. The designs of `second` and `third` were judged by others, and not looked
+at before they were first measured.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def graph_of(network: str) -> Graph:
 
         return cn.read(*on_meta(network))
     file = ROOT / network
-    graph, _ = read_graph(str(file) if file.is_file() else network, None, None)
+    graph, _ = read_graph(str(file) if file.is_file() else network)
     return graph
 
 

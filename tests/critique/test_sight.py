@@ -1,4 +1,4 @@
-"""What layers see: fields against objects and input, layers after the border, dropped rows, grids of dilation."""
+"""What layers see: fields against objects and input, and layers after the border."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from cnnatomy.analysis import Account, Row, account
 from cnnatomy.analysis.memory.footprint import inference
@@ -10,12 +11,12 @@ from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.critique.cost import BYTES, head_of_vectors, pooled_head
 from cnnatomy.critique.machine import intensity, number_type, ridge
 from cnnatomy.critique.rule import Case, Evidence, in_bytes, rule
-from cnnatomy.critique.study import Study, depthwise, pixels
+from cnnatomy.critique.study import Study, by_element, depthwise, pixels
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.edits.change import Change, Remedy, changed
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Conv, Derived, Each, Foreign, FullyConnected
-from cnnatomy.layers.layer import ELEMENT, TRAINING, UNKNOWN, Layer, Shape, dimensions, elements
+from cnnatomy.layers.layer import UNKNOWN, Layer, Shape, dimensions
 
 MAX_LISTED = 5
 """Layers that a finding over budget names."""
@@ -26,8 +27,6 @@ MIB, TINY = 2**20, 64
 GLARING = 0.8
 """A share of the MACs that is too much for the first layers on any device."""
 
-_PASSED_ON = (ELEMENT, TRAINING)
-
 
 @rule("B1", "balance", "note", "lecture 001, 'Network Size' and 'Personal Notes For Vision Optimized CNNs'")
 def balance(study: Study) -> Iterator[Case]:
@@ -35,77 +34,86 @@ def balance(study: Study) -> Iterator[Case]:
 
     "Pay attention to compute at the beginning and memory at the end": large maps of weak features are where MACs go,
     the last and smallest maps where weights go; between them is a "good balance of compute and memory". The beginning
-    is all that is larger than the last map by more than two halvings, the end what is no larger; a network without
-    such a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end
-    nine tenths of the weights (in a vectorised head they are a matter of their own): which is for those who ask for
-    this rule, but for four fifths of the MACs, and for ends that an input too small for the network makes heavy. For a
-    given device it fires where either takes half of the time of all layers with weights at batch 1, by the device's
-    roofline or this machine's calibration.
+    is all that is larger than the last map by more than two halvings, the end what is no larger; a network without such
+    a beginning has too few scales to be out of balance. Fires where the beginning has half of the MACs, or the end nine
+    tenths of the weights (in a vectorised head they are a matter of their own). Less than four fifths of the MACs, and
+    weights, are for those who ask for this rule, unless they have a cause, such as a too small input. For a given
+    device it fires where either takes half of the time of all layers with weights at batch 1, by the device's roofline
+    or this machine's calibration.
     """
-    if study.collapse is None:
-        return  # no end of small maps
-    last = pixels(study.last_map.shape)
-    size = f"the last{_of_several(study)}, {dimensions(study.last_map.shape[1:])}"
-    rows = [study.rows[node] for node in study.convolutions]
-    rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
-    early = [row for row in rows if pixels(row.output) >= 32 * last]
-    if not early:
-        return  # too few scales
-    small = [row for row in rows if pixels(row.output) <= last]
-    end = study.depth(study.last_map)
-    late = [row for row in small if pixels(row.output) == last or row.weight_layers > end]  # no gates of larger maps
-    macs, weights = study.account.totals.macs, study.account.totals.weights
-    if 10 * sum(row.macs for row in rows) < 9 * macs or 10 * sum(row.weights for row in rows) < 9 * weights:
-        return  # not much of a convolutional network
-    spent, stored = sum(row.macs for row in early), sum(row.weights for row in late)
-    head = head_of_vectors(study)
-    if study.device is None:
-        times: dict[str, float] = {}
-        slow = 2 * spent > macs, 10 * stored > 9 * weights and head is None
-    else:
-        times = _shares_of_time(study, rows, early, late)
-        slow = times["share_of_time_early"] > 0.5, times["share_of_time_late"] > 0.5
-    if not any(slow):
+    ends = _ends(study)
+    if ends is None:
+        return
+    spent, stored = sum(row.macs for row in ends.early), sum(row.weights for row in ends.late)
+    macs, weights, head = study.account.totals.macs, study.account.totals.weights, head_of_vectors(study)
+    times = {} if study.device is None else _shares_of_time(study, ends)
+    heavy_early = times["share_of_time_early"] > 0.5 if times else 2 * spent > macs
+    heavy_late = times["share_of_time_late"] > 0.5 if times else 10 * stored > 9 * weights and head is None
+    if not (heavy_early or heavy_late):
         return
     evidence: dict[str, Evidence] = {
-        "levels": _levels(rows),
-        "share_of_macs_early": spent / macs if macs else 0.0,
-        "share_of_weights_late": stored / weights if weights else 0.0,
+        "levels": _levels(ends.rows),
+        "share_of_macs_early": spent / macs,
+        "share_of_weights_late": stored / weights,
         "last": study.last_map.shape[1:],
         **times,
     }
-    if early and slow[0]:
+    size = _last_size(study)
+    if heavy_early:
         text = f"{spent / macs:.0%} of the MACs are on maps more than two halvings larger than {size}"
-        if times:
-            text += f", {times['share_of_time_early']:.0%} of the time"
         yield Case(
-            tuple(row.path for row in early),
-            text,
-            evidence,
-            _less_early(study, early, spent),
+            where=tuple(row.path for row in ends.early),
+            text=text + (f", {times['share_of_time_early']:.0%} of the time" if times else ""),
+            evidence=evidence,
+            remedy=_less_early(study, ends.early, spent),
             quiet=not times and spent < GLARING * macs,
             under=("C6", "I3", "I8"),
         )
-    if late and slow[1] and weights:
+    if heavy_late:
         text = f"{stored / weights:.0%} of the weights are in layers with maps no larger than {size}"
-        if times:
-            text += f", {times['share_of_time_late']:.0%} of the time"
         yield Case(
-            tuple(row.path for row in late),
-            text,
-            evidence,
-            pooled_head(study, head) if head else _less_late(study, late),
+            where=tuple(row.path for row in ends.late),
+            text=text + (f", {times['share_of_time_late']:.0%} of the time" if times else ""),
+            evidence=evidence,
+            remedy=pooled_head(study, head)
+            if head
+            else [Remedy("move blocks from there to the stages before"), *_cheaper(study, ends.late)],
             quiet=not times,
             under=("C1", "I3"),
         )
 
 
-def _of_several(study: Study) -> str:
-    """What sets the last map with more than one pixel apart, where convolutions go on with one pixel."""
+class _Ends(NamedTuple):
+    """The convolutions and linear layers of a network, and those with maps of its beginning and of its end."""
+
+    rows: list[Row]
+    early: list[Row]
+    late: list[Row]
+
+
+def _ends(study: Study) -> _Ends | None:
+    """None for a network without small maps at its end, of too few scales, or of mostly other layers."""
+    if study.collapse is None:
+        return None
+    last, end = pixels(study.last_map.shape), study.depth(study.last_map)
+    rows = [study.rows[node] for node in study.convolutions]
+    rows += [row for row in study.account.rows if row.weights and len(row.output) == 1]
+    sized = [(row, pixels(row.output)) for row in rows]
+    early = [row for row, size in sized if size >= 32 * last]
+    late = [row for row, size in sized if size == last or (size < last and row.weight_layers > end)]  # no earlier gates
+    totals = study.account.totals
+    macs, weights = sum(row.macs for row in rows), sum(row.weights for row in rows)
+    if not early or 10 * macs < 9 * totals.macs or 10 * weights < 9 * totals.weights:
+        return None
+    return _Ends(rows, early, late)
+
+
+def _last_size(study: Study) -> str:
+    """The last map in words: where convolutions go on with one pixel it is the last of more than one."""
     end = study.depth(study.last_map)
     single = [node for node in study.convolutions if len(node.output.shape) == 3 and pixels(node.output.shape) == 1]
     goes_on = any(pixels(node.inputs[0].shape) > 1 and study.depth(node.output) > end for node in single)
-    return " of more than one pixel" if goes_on else ""
+    return f"the last{' of more than one pixel' if goes_on else ''}, {dimensions(study.last_map.shape[1:])}"
 
 
 def _less_early(study: Study, early: list[Row], spent: int) -> list[Remedy]:
@@ -117,26 +125,24 @@ def _less_early(study: Study, early: list[Row], spent: int) -> list[Remedy]:
             f"{first.macs + rest // 4:,}"
         ),
         Remedy("move blocks from there to the stages of the last two or three sizes"),
-        Remedy("compute there with bottlenecks, or with depthwise or grouped convolutions"),
-        study.remedy("halve the channels of these layers, which narrows what they find", _halved(study, early)),
+        *_cheaper(study, early),
     ]
 
 
-def _less_late(study: Study, late: list[Row]) -> list[Remedy]:
-    """Ways to store less in the last layers, the mildest first."""
+def _cheaper(study: Study, rows: list[Row]) -> list[Remedy]:
+    """Ways to compute and to store less in these layers, the mildest first."""
     return [
-        Remedy("move blocks from there to the stages before"),
         Remedy("compute there with bottlenecks, or with depthwise or grouped convolutions"),
-        study.remedy("halve the channels of these layers, which narrows what they find", _halved(study, late)),
+        study.remedy("halve the channels of these layers, which narrows what they find", _halved(study, rows)),
     ]
 
 
-def _shares_of_time(study: Study, rows: list[Row], early: list[Row], late: list[Row]) -> dict[str, float]:
-    """The part of the time of these layers that the first and the last of them take, and FLOPs a byte of both."""
+def _shares_of_time(study: Study, ends: _Ends) -> dict[str, float]:
+    """The part of the time of these layers that those of the beginning and the end take, and FLOPs a byte of both."""
     seconds = dict(zip((row.node for row in study.account.rows), _timer(study)(study.account), strict=False))
-    total = sum(seconds[row.node] for row in rows) or 1.0
+    total = sum(seconds[row.node] for row in ends.rows) or 1.0
     found = ridge(study)
-    for name, some in (("early", early), ("late", late)):
+    for name, some in (("early", ends.early), ("late", ends.late)):
         found[f"share_of_time_{name}"] = sum(seconds[row.node] for row in some) / total
         moved = sum(study.moved[row.node] for row in some)
         found[f"flops_per_byte_{name}"] = intensity(sum(row.macs for row in some), moved)
@@ -159,11 +165,11 @@ def single_peak(study: Study) -> Iterator[Case]:
 
     Memory is paid for the largest moment, and what one layer alone needs the rest of the network leaves unused. Fires
     where a layer, with the normalisation and activation after it, holds half as much again as any other does: make it
-    smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Of no
-    concern where memory is plenty: where neither a device nor a budget of memory is given, for those who ask for this
-    rule, nor is it told with its cause where the peak is below a MiB, or the input has 64 pixels a side at most.
+    smaller, or compute it in patches. A layer holds what it reads, what it writes, and what it needs meanwhile. Where
+    neither a device nor a budget of memory is given, it is for those who ask for this rule; with a peak below a MiB, or
+    an input of at most 64 pixels a side, it is then not told with a cause either.
     """
-    held, maker = _held(study.graph)
+    held, maker = _held(study)
     if len(held) < 2:
         return
     first, second = sorted(held, key=lambda node: -held[node])[:2]
@@ -171,19 +177,19 @@ def single_peak(study: Study) -> Iterator[Case]:
         return
     memory = study.account.inference_memory
     plenty = study.purpose.device is None and study.purpose.memory is None
-    after = [x.node for x in maker if maker[x] is first and x.node is not None]
-    if memory.at not in [node.path for node in after]:
+    after = tuple(x.node.path for x in maker if maker[x] is first and x.node is not None)
+    if memory.at not in after:
         return
     yield Case(
-        where=tuple(node.path for node in after),
+        where=after,
         text=f"the peak of {in_bytes(memory.peak)} is at {memory.at}: {first.path} holds "
-        f"{in_bytes(4 * held[first])}, the next, {second.path}, {in_bytes(4 * held[second])}",
+        f"{in_bytes(BYTES * held[first])}, the next, {second.path}, {in_bytes(BYTES * held[second])}",
         evidence={
             "peak": memory.peak,
             "at": memory.at,
-            "bytes": 4 * held[first],
+            "bytes": BYTES * held[first],
             "next": second.path,
-            "next_bytes": 4 * held[second],
+            "next_bytes": BYTES * held[second],
         },
         remedy=_lower_peak(study, first),
         quiet=plenty,
@@ -193,30 +199,26 @@ def single_peak(study: Study) -> Iterator[Case]:
 
 def _lower_peak(study: Study, first: Node) -> list[Remedy]:
     """Ways to hold less at the layer that holds the most, the mildest first."""
-    ways = [Remedy(f"compute {first.path} and what follows it in patches, whose borders are computed twice")]
+    patches = Remedy(f"compute {first.path} and what follows it in patches, whose borders are computed twice")
     if half := _halved(study, [study.rows[first]]):
-        return [*ways, study.remedy(f"halve the channels of {first.path}", half)]
-    return [*ways, Remedy(f"leave {first.path} out, or make what it reads smaller")]
+        return [patches, study.remedy(f"halve the channels of {first.path}", half)]
+    return [patches, Remedy(f"leave {first.path} out, or make what it reads smaller")]
 
 
-def _held(graph: Graph) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
-    """Elements that layers hold at the most, with the elementwise ones after them that pass on what they make.
-
-    And the layer that made each map, in this sense.
-    """
+def _held(study: Study) -> tuple[dict[Node, int], dict[FeatureMap, Node]]:
+    """Elements that layers hold at the most, each with the elementwise ones after it, and that layer for each map."""
     held: dict[Node, int] = {}
     maker: dict[FeatureMap, Node] = {}
-    sizes = {x: elements(x.shape) for x in graph.inputs}
-    for node in graph.nodes:
-        layer, x, output = node.layer, node.inputs[0], node.output
-        size = sizes[output] = elements(output.shape)
-        passed = layer.kind in _PASSED_ON and len(node.inputs) == 1 and x.shape == output.shape
+    for row in study.account.rows:
+        node, layer, x, output = row.node, row.node.layer, row.node.inputs[0], row.node.output
+        passed = by_element(node) and x.shape == output.shape
         first = maker[output] = maker.get(x, node) if passed else node
-        if node.overwrites or layer.is_view(training=False):
+        moved = study.moved[node]
+        if node.overwrites or not moved:
             continue
-        size += sizes[x] if len(node.inputs) == 1 else sum([sizes[y] for y in node.inputs])
+        size = moved - row.parameters - row.buffers
         if type(layer).scratch is not Layer.scratch:
-            scratch = layer.scratch([y.shape for y in node.inputs], output.shape)
+            scratch = layer.scratch(row.inputs, row.output)
             size += sum(extra.elements for extra in scratch.forward)
         if size > held.get(first, 0):
             held[first] = size
@@ -235,13 +237,9 @@ def over_memory(study: Study) -> Iterator[Case]:
         return
     memory = study.account.inference_memory
     weights = memory.parameters + memory.buffers
-    pieces = [(row.path, "weights", 4 * (row.parameters + row.buffers)) for row in study.account.rows]
+    pieces = [(row.path, "weights", BYTES * (row.parameters + row.buffers)) for row in study.account.rows]
     pieces += [(piece.path, piece.what, piece.bytes) for piece in memory.alive]
     largest = sorted(pieces, key=lambda piece: -piece[2])[:MAX_LISTED]
-
-    def needs(graph: Graph) -> float:
-        return inference(graph).total
-
     half = inference(study.graph, Setting(dtype="float16")).total
     yield Case(
         where=tuple(dict.fromkeys(path for path, _, _ in largest)),
@@ -257,7 +255,9 @@ def over_memory(study: Study) -> Iterator[Case]:
         },
         remedy=[
             *_pooled(study, memory.total),
-            _cut(study, needs, budget, in_bytes, [f"in 16 bits it takes {in_bytes(half)}"]),
+            _cut(
+                study, lambda graph: inference(graph).total, budget, in_bytes, [f"in 16 bits it takes {in_bytes(half)}"]
+            ),
         ],
     )
 

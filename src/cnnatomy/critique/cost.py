@@ -34,12 +34,11 @@ def vectorised_head(study: Study) -> Iterator[Case]:
     first layer after it grows with the size of the map, needs dropout and binds the network to one input size. Global
     average pooling, "most popular right now", has no weights and is a subset of it (Network in Network, section 3.2).
     What it averages must have been found before it: where the last map sees less than half of the input, it takes more
-    convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3. A
-    head with less than half of the parameters is left alone, and one of less than 4 MiB, as those of networks for
-    digits, is a matter for those who ask for this rule: of digits it knows where each stroke is. Up to 8 MiB it is a
-    note, and from a MiB on where the body before it has next to no parameters. Not concerned are
-    autoencoders and others whose output has pixels, nor a map that a stride or a kernel happens to cover, on the way to
-    further blocks: there the input is too small.
+    convolutions; where the place of things is asked for, as by landmarks, a coarser map keeps it: pool to 2x2 or 3x3.
+    What the remedy saves decides: a warning from 8 MiB of weights on, a note from 4 MiB, and from 1 MiB where the body
+    has next to no parameters; less, as in networks for digits, is for those who ask for this rule. Left out are heads
+    with less than half of the parameters, autoencoders and others whose output has pixels, and maps that a stride or a
+    kernel happens to cover on the way to further blocks: there the input is too small.
     """
     head = head_of_vectors(study)
     total = study.account.totals.parameters
@@ -166,7 +165,14 @@ SMALL = 7
 """Positions a side of a map that is not sampled down before a global average."""
 
 
-def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
+def convolution(study: Study, channels: int, kernel: int) -> tuple[Layer, ...]:
+    """A convolution that keeps the size of its map, with ReLU, and with batch norm if the network has it."""
+    normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
+    conv = Conv(channels, kernel, padding=kernel // 2, bias=not normalised)
+    return (conv, BatchNorm(), ReLU()) if normalised else (conv, ReLU())
+
+
+def _seeing_half(study: Study, x: FeatureMap) -> list[Layer]:
     """3x3 convolutions, each with twice the channels, until an element sees half of the input; `MORE` at most.
 
     A pool follows each, down to a map of `SMALL` positions a side.
@@ -177,8 +183,7 @@ def _seeing_half(study: Study, x: FeatureMap, normalised: bool) -> list[Layer]:
     for i in range(1, MORE + 1):
         if all(2 * seen >= n for seen, n in zip(size, whole, strict=True)):
             break
-        conv = Conv(x.shape[0] * 2**i, 3, padding=1, bias=not normalised)
-        layers += [conv, BatchNorm(), ReLU()] if normalised else [conv, ReLU()]
+        layers += convolution(study, x.shape[0] * 2**i, 3)
         size = [seen + int(2 * step) for seen, step in zip(size, stride, strict=True)]
         if side >= 2 * SMALL:
             layers.append(MaxPool(2))
@@ -203,14 +208,13 @@ def pooled_head(study: Study, head: VectorisedHead, fix: Fix | None = None) -> R
     if head.hidden is None:
         return Remedy(text)
     classes = study.classes or 0
-    normalised = any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
-    deeper = _seeing_half(study, before, normalised)
+    deeper = _seeing_half(study, before)
     channels = before.shape[0] * 2 ** sum(isinstance(layer, Conv) for layer in deeper)
     after = list(deeper)
     widened = channels < classes
     if widened:
         channels = -(-classes // 64) * 64
-        after += [Conv(channels, 1, bias=False), BatchNorm(), ReLU()] if normalised else [Conv(channels, 1), ReLU()]
+        after += convolution(study, channels, 1)
     flatten = () if isinstance(head.collapse.layer, Conv) else (Flatten(),)
     layers = {head.collapse: (*after, GlobalAvgPool(), *flatten), **dict.fromkeys(head.hidden, ())}
     remedy = study.remedy(text, layers, fix=fix)
@@ -250,14 +254,14 @@ def unequal_branches(study: Study) -> Iterator[Case]:
     position = {node: i for i, node in enumerate(study.graph.nodes)}
     found: list[tuple[Node, list[int]]] = []
     for join in study.graph.nodes:
-        if not isinstance(join.layer, (Add, Concat)):
+        if len(join.inputs) < 3 or not isinstance(join.layer, (Add, Concat)):
             continue
         costs = []
         for branch in branches(study, join, position):
             weighted = [study.rows[node] for node in branch if study.rows[node].weights]
             if weighted and (len(weighted) > 1 or isinstance(join.layer, Concat)):
                 costs.append(sum(row.macs for row in weighted))
-        if len(costs) > 1 and 2 * sum(costs) < len(costs) * max(costs):
+        if costs and 2 * sum(costs) < len(costs) * max(costs):
             found.append((join, costs))
     total, spent = study.account.totals.macs, sum(sum(costs) for _, costs in found)
     if not found or 10 * spent < total:

@@ -39,7 +39,7 @@ def gridding(study: Study) -> Iterator[Case]:
     if not any(getattr(getattr(node.layer, "layer", node.layer), "dilation", 1) != 1 for node in study.graph.nodes):
         return
     told: set[Node] = set()
-    for first, last, coverage in runs_with_holes(study.graph):
+    for first, last, coverage in _runs_with_holes(study):
         run = _in_a_row(study.graph, _dilated(study.graph, last, first))
         if not told.issuperset(run):
             told.update(run)
@@ -75,7 +75,8 @@ class _Run(NamedTuple):
     Attributes:
         coverage: the positions.
         dense: layers without dilation on the way to its beginning.
-        rate: its first dilation; `repeated` says that one no larger, with a common factor, follows another.
+        rate: its first dilation.
+        repeated: whether in it a dilation follows one that is no smaller and has a factor in common with it.
     """
 
     coverage: Coverage
@@ -85,9 +86,13 @@ class _Run(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """What lies before a map, since the map became smaller or larger: layers, those without dilation, and the runs.
+    """What lies before a map, since the map became smaller or larger.
 
-    `rates` are the last dilations along rows and columns.
+    Attributes:
+        steps: layers with a window of several pixels.
+        dense: those of them without dilation.
+        rates: the last dilations along rows and columns.
+        runs: the runs that are not filled yet, by their first layers.
     """
 
     steps: int = 0
@@ -96,15 +101,12 @@ class _Way(NamedTuple):
     runs: Mapping[Node, _Run] = {}
 
 
-def runs_with_holes(graph: Graph) -> list[tuple[Node, Node, Coverage]]:
-    """The runs of one dilation that end with holes: their first layer, the last that reads on, and what is read."""
+def _runs_with_holes(study: Study) -> list[tuple[Node, Node, Coverage]]:
+    """The runs of dilated layers that end with holes: their first layer, the last that reads on, and what is read."""
+    graph = study.graph
     ways: dict[FeatureMap, _Way] = dict.fromkeys(graph.inputs, _Way())
     filled: set[Node] = set()
     ends: dict[Node, tuple[FeatureMap, Coverage]] = {}
-    readers: dict[FeatureMap, int] = {}
-    for node in graph.nodes:
-        for x in node.inputs:
-            readers[x] = readers.get(x, 0) + 1
 
     def end(x: FeatureMap, way: _Way, window: Window | None) -> None:
         for first, run in way.runs.items():
@@ -117,10 +119,12 @@ def runs_with_holes(graph: Graph) -> list[tuple[Node, Node, Coverage]]:
     for node in graph.nodes:
         x, window = node.inputs[0], node.layer.window(*[y.shape for y in node.inputs])
         way = _joined([ways[y] for y in node.inputs], filled)
-        if window is GLOBAL or (window is not None and (max(window.stride) > 1 or max(window.upsample) > 1)):
-            down = window is not GLOBAL and max(window.upsample) == 1
-            if down or window is not GLOBAL or readers[x] == 1:
-                end(x, way, window if down else None)
+        if window is GLOBAL:
+            if len(study.readers[x]) == 1:
+                end(x, way, None)
+            way = _Way()
+        elif window is not None and (max(window.stride) > 1 or max(window.upsample) > 1):
+            end(x, way, window if max(window.upsample) == 1 else None)
             way = _Way()
         elif window is not None and max(window.kernel) > 1:
             way = _through(way, node, window, filled)

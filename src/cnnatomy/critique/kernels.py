@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnatomy.critique.rule import Case, rule
-from cnnatomy.critique.study import Study, depthwise, paths
+from cnnatomy.critique.study import Study, by_element, depthwise, paths
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Fix
 from cnnatomy.errors import ShapeError
 from cnnatomy.layers import Conv, Dropout, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Shape, elements
+from cnnatomy.layers.layer import ELEMENT, Layer, Shape, elements
 
 
 @rule("C2", "large-kernel", "warning", "lecture 001, 'Chains – VGG', notes; Simonyan and Zisserman 2014, section 2.3")
@@ -29,12 +29,13 @@ def large_kernel(study: Study) -> Iterator[Case]:
     if not stacks:
         return
     fix: Fix | None = "unsafe" if all(s.fits for s in stacks) else None
-    case = _in_threes(study, stacks, f"replace {paths([s.node for s in stacks])} by 3x3 convolutions", fix)
-    totals = study.account.totals
-    before, after = _macs(study, stacks)
-    weights, weights_after = _weights(study, stacks)
-    saved = max((before - after) / max(1, totals.macs), (weights - weights_after) / max(1, totals.parameters))
-    yield case._replace(severity=None if saved >= 0.25 else "note", quiet=saved < 0.025 or before - after < 1_000_000)
+    remedy = f"replace {paths([s.node for s in stacks])} by 3x3 convolutions"
+    costs, totals = _costs(study, stacks), study.account.totals
+    weights, macs = costs.weights - costs.weights_stacked, costs.macs - costs.macs_stacked
+    saved = max(macs / max(1, totals.macs), weights / max(1, totals.parameters))
+    yield _in_threes(study, stacks, costs, remedy, fix)._replace(
+        severity=None if saved >= 0.25 else "note", quiet=saved < 0.025 or macs < 1_000_000
+    )
 
 
 @rule("C10", "large-stem-kernel", "note", "He et al. 2018, section 4.2 and table 5; Szegedy et al. 2015, section 6")
@@ -51,9 +52,9 @@ def large_stem_kernel(study: Study) -> Iterator[Case]:
     stems = [node for node in study.convolutions if _is_first(study, node) and getattr(node.layer, "stride", 1) != 1]
     stacks = [stack for node in stems if (stack := _stack(study, node))]
     if stacks:
-        before, after = _macs(study, stacks)
-        if 4 * (after - before) <= study.account.totals.macs:
-            case = _in_threes(study, stacks, "replace it by the 3x3 convolutions of ResNet-C", None)
+        costs = _costs(study, stacks)
+        if 4 * (costs.macs_stacked - costs.macs) <= study.account.totals.macs:
+            case = _in_threes(study, stacks, costs, "replace it by the 3x3 convolutions of ResNet-C", None)
             yield case._replace(quiet=study.device is None, under=("I3",))
 
 
@@ -70,38 +71,35 @@ def _is_first(study: Study, node: Node) -> bool:
     return study.rows[node].weight_layers == 1
 
 
-def _macs(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
-    """MACs of the large kernels, and of the stacks in their places."""
+class _Costs(NamedTuple):
+    """What large kernels take, and what the stacks in their places take."""
+
+    weights: int
+    weights_stacked: int
+    macs: int
+    macs_stacked: int
+
+
+def _costs(study: Study, stacks: Sequence[_Stack]) -> _Costs:
     rows = [study.rows[stack.node] for stack in stacks]
-    after = [_cost(stack.layers, row.inputs[0])[1] for stack, row in zip(stacks, rows, strict=True)]
-    return sum(row.macs for row in rows), sum(after)
+    after = [_cost(stack.layers, row.inputs[0]) for stack, row in zip(stacks, rows, strict=True)]
+    weights, macs = sum(row.weights for row in rows), sum(row.macs for row in rows)
+    return _Costs(weights, sum(w for w, _ in after), macs, sum(m for _, m in after))
 
 
-def _weights(study: Study, stacks: Sequence[_Stack]) -> tuple[int, int]:
-    """Weights of the large kernels, and of the stacks in their places."""
-    rows = [study.rows[stack.node] for stack in stacks]
-    after = [_cost(stack.layers, row.inputs[0])[0] for stack, row in zip(stacks, rows, strict=True)]
-    return sum(row.weights for row in rows), sum(after)
-
-
-def _in_threes(study: Study, stacks: Sequence[_Stack], remedy: str, fix: Fix | None) -> Case:
-    rows = [study.rows[stack.node] for stack in stacks]
+def _in_threes(study: Study, stacks: Sequence[_Stack], costs: _Costs, remedy: str, fix: Fix | None) -> Case:
     sizes = sorted({stack.kernel for stack in stacks})
-    macs, macs_after = _macs(study, stacks)
-    weights, weights_after = _weights(study, stacks)
     layers = sum(isinstance(layer, Conv) for stack in stacks for layer in stack.layers)
     kernels = " and ".join(f"{k}x{k}" for k in sizes)
-    counts = f"{weights:,} weights become {weights_after:,}, and {macs:,} MACs {macs_after:,}"
+    weights, weights_stacked, macs, macs_stacked = costs
+    counts = f"{weights:,} weights become {weights_stacked:,}, and {macs:,} MACs {macs_stacked:,}"
     return Case(
-        where=tuple(row.path for row in rows),
-        text=f"{kernels} as stacks of 3x3: {counts}, with {layers} nonlinearities for {len(rows)}",
+        where=tuple(stack.node.path for stack in stacks),
+        text=f"{kernels} as stacks of 3x3: {counts}, with {layers} nonlinearities for {len(stacks)}",
         evidence={
             "kernels": sizes,
-            "weights": weights,
-            "weights_stacked": weights_after,
-            "macs": macs,
-            "macs_stacked": macs_after,
-            "nonlinearities": len(rows),
+            **costs._asdict(),
+            "nonlinearities": len(stacks),
             "nonlinearities_stacked": layers,
         },
         remedy=study.remedy(remedy, {stack.node: stack.layers for stack in stacks}, fix=fix),
@@ -153,7 +151,7 @@ def _following(study: Study, node: Node) -> tuple[Layer, ...]:
     """Normalisation and activation after a convolution, which a stack has between its layers too."""
     found: list[Layer] = []
     reader = study.only_reader(node.output)
-    while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):
+    while reader is not None and by_element(reader):
         if not isinstance(reader.layer, Dropout):
             found.append(reader.layer)
         if reader.layer.kind == ELEMENT:

@@ -22,12 +22,11 @@ LANES = 8
 def weights_read_once(study: Study) -> Iterator[Case]:
     """Layers that use each weight once, whose weights are most of what one image moves.
 
-    "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer
-    is read for a single multiply-accumulate, half a FLOP a byte in float32, where a convolution uses it at every pixel.
-    So does a convolution on a map of one pixel. With more than half of all
-    traffic in such weights, no faster arithmetic helps. Large batches reuse them; less than a MiB stays in a cache, and
-    is a matter of those who ask for this rule, as are networks whose output has pixels, and vectorised heads that are
-    no larger than a network for digits has.
+    "Real time implementation is implicitly a memory bandwidth test": at batch 1 each weight of a fully connected layer,
+    or of a convolution on a map of one pixel, is read for a single multiply-accumulate, half a FLOP a byte in float32,
+    where other convolutions use it at every pixel. With more than half of all traffic in such weights, no faster
+    arithmetic helps. Large batches reuse them. Less than a MiB stays in a cache, and is for those who ask for this
+    rule, as are networks whose output has pixels, and vectorised heads of which rule C1 does not speak by itself.
     """
     once = [row for row in study.account.rows if 0 < row.macs <= row.weights]
     moved = sum(row.weights for row in once)
@@ -47,14 +46,14 @@ def weights_read_once(study: Study) -> Iterator[Case]:
     yield Case(
         where=tuple(row.path for row in once),
         text=f"{in_bytes(BYTES * moved)} of weights are read for {macs:,} of {total:,} MACs ({macs / total:.1%}): "
-        f"{moved / everything:.0%} of all traffic at {2 * macs / (BYTES * moved):.1f} FLOPs a byte, "
+        f"{moved / everything:.0%} of all traffic at {intensity(macs, moved):.1f} FLOPs a byte, "
         f"the rest at {intensity(total - macs, rest):.1f}{_waits(study)}",
         evidence={
             "bytes": BYTES * moved,
             "share_of_traffic": moved / everything,
             "macs": macs,
             "share_of_macs": macs / total,
-            "flops_per_byte": 2 * macs / (BYTES * moved),
+            "flops_per_byte": intensity(macs, moved),
             "flops_per_byte_of_the_rest": intensity(total - macs, rest),
             **ridge(study),
         },
@@ -96,7 +95,7 @@ def depthwise_reuse(study: Study) -> Iterator[Case]:
             "flops_per_byte_of_the_rest": intensity(total - macs, everything - moved),
             **ridge(study),
         },
-        remedy=_in_groups(study, deep, "on a matrix machine, convolve {} channels together: the same traffic"),
+        remedy=_in_groups(study, deep, f"on a matrix machine, convolve {LANES} channels together: the same traffic"),
         quiet=study.device is None,
     )
 
@@ -110,7 +109,7 @@ def _in_groups(study: Study, rows: Sequence[Row], text: str) -> Remedy:
             if isinstance(layer, DepthwiseConv):
                 layer = layer.grouped(row.inputs[0])
             layers[row.node] = (layer.replace(groups=channels // LANES),)
-    return study.remedy(text.format(LANES), layers) if layers else Remedy(text.format(LANES))
+    return study.remedy(text, layers) if layers else Remedy(text)
 
 
 @rule("C5", "groups-never-mix", "warning", "lecture 001, 'Residual – ShuffleNet'; Zhang et al. 2017, section 3.1")
@@ -148,7 +147,8 @@ def groups_never_mix(study: Study) -> Iterator[Case]:
 
 def _groups(node: Node) -> int:
     """Of a grouped convolution; 1 for a depthwise one."""
-    return node.layer.groups if isinstance(node.layer, Conv) and not depthwise(node) else 1
+    layer = node.layer
+    return layer.groups if isinstance(layer, Conv) and layer.groups > 1 and not depthwise(node) else 1
 
 
 def _channel_by_channel(node: Node) -> bool:
@@ -257,7 +257,7 @@ def narrow_groups(study: Study) -> Iterator[Case]:
         text=f"{several(len(found), 'convolution')} with {share:.1%} of the MACs, whose groups have "
         f"{' or '.join(several(width, 'channel') for width in widths)}",
         evidence={"layers": len(found), "widths": widths, "macs": macs, "share_of_macs": share},
-        remedy=_in_groups(study, found, "on a matrix machine, make groups of {} channels, or of more"),
+        remedy=_in_groups(study, found, f"on a matrix machine, make groups of {LANES} channels, or of more"),
         quiet=study.device is None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnnatomy.critique.rule import Case, rule, several
-from cnnatomy.critique.study import Study, depthwise
+from cnnatomy.critique.study import SPATIAL, Study, depthwise
 from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import Remedy
 from cnnatomy.layers import Multiply
@@ -33,7 +33,7 @@ def no_shortcuts(study: Study) -> Iterator[Case]:
         node = x.node
         if node is None or (len(node.inputs) > 1 and not isinstance(node.layer, Multiply)):
             chains.append([])
-        elif node in study.convolutions and not depthwise(node):
+        elif isinstance(node.layer, SPATIAL) and not depthwise(node):
             chains[-1].append(node)
     chain = max(chains, key=len)
     if len(chain) < LONG:

@@ -7,15 +7,16 @@ from itertools import groupby
 from math import ceil, log2
 
 from cnnatomy.analysis import account
+from cnnatomy.critique.cost import convolution
 from cnnatomy.critique.information import MIN_SIDE
 from cnnatomy.critique.rule import Case, rule, several
 from cnnatomy.critique.strides import fewer_stages
-from cnnatomy.critique.study import SPATIAL, Study, depthwise, paths, pixels
-from cnnatomy.design.graph import FeatureMap, Node
+from cnnatomy.critique.study import SPATIAL, Study, by_element, depthwise, paths, pixels
+from cnnatomy.design.graph import Node
 from cnnatomy.edits.change import DEAR, Change, Remedy, changed
 from cnnatomy.errors import LimitError, ShapeError
-from cnnatomy.layers import BatchNorm, Conv, MaxPool, ReLU
-from cnnatomy.layers.layer import ELEMENT, TRAINING, Layer, Pair, dimensions, pair
+from cnnatomy.layers import Conv, MaxPool
+from cnnatomy.layers.layer import Layer, Pair, dimensions, pair
 
 MORE = 4
 """Convolutions that are worth adding for a larger field; with more, dilation or pooled context is what people use."""
@@ -28,16 +29,16 @@ SEVERAL = 2
 def small_receptive_field(study: Study) -> Iterator[Case]:
     """The last map sees less than the objects to recognise, or than half of the input.
 
-    "What does the classifier have to work with when making a decision: idea of looking at the input through a screen
-    of that size", which is the most that can matter: weights in the middle of the field count most, so the effective
-    field is smaller. Where objects are given, what counts is whether they are larger. Where they are not, a warning if
-    an element sees less than half of the shorter side of the input, before a global average or in a map that is
-    enlarged to what it says of each pixel (fields are odd: a pixel less than half is half); if it sees less than the
-    whole, that is for those who ask for this rule:
-    objects seldom fill an image, a vectorised head puts together what positions see, and networks that work on the
-    texture of an image, as for super-resolution, need no more. Objects smaller than the stride of the last map can
-    share a position: a warning where the output has pixels, a note for a classifier. Networks with gates, attention or
-    pooled context, which bring the whole image to every position, are left out.
+    "What does the classifier have to work with when making a decision: idea of looking at the input through a screen of
+    that size", which is the most that can matter: weights in the middle of the field count most, so the effective field
+    is smaller. Where objects are given, the field has to be as large as the largest of them. Where they are not, it is
+    a warning if an element sees less than half of the shorter side of the input, before a global average or in a map
+    that is enlarged to the size of the output (fields are odd: a pixel less than half is half). Less than the whole
+    input is for those who ask for this rule: objects seldom fill an image, a vectorised head puts together what
+    positions see, and networks that work on the texture of an image, as for super-resolution, need no more. Objects
+    smaller than the stride of the last map can share a position: a warning where the output has pixels, a note for a
+    classifier. Networks with gates, attention or pooled context, which bring the whole image to every position, are
+    left out.
     """
     field = study.account.fields[study.last_map]
     sequence = any(len(x.shape) == 2 for x in study.spine)
@@ -98,19 +99,17 @@ def _larger(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     ways = _see_more(study, wanted)
     if study.task != "classification":
         return ways
-    found = _sample_down_more(study, wanted)
-    several_last = sum(
-        max(_kernel(node)) > 1 and node.output.shape[1:] == study.last_map.shape[1:] for node in study.convolutions
-    )
-    if not study.downsamplings or several_last <= SEVERAL:  # the first of them has the stride
-        ways = [way for way in ways if not way.text.startswith(_DILATE)]
+    size = study.last_map.shape[1:]
+    spatial = sum(max(_kernel(node)) > 1 and node.output.shape[1:] == size for node in study.convolutions)
+    if not study.downsamplings or spatial <= SEVERAL:  # the first of them has the stride
+        ways = [way for way in ways if way != _DILATE]
     light = DEAR * study.account.totals.parameters
     heavy = [way for way in ways if way.after is not None and way.after.parameters > light]
-    rest = [*found, *(way for way in ways if way not in heavy)]
-    rest = [*_spatial_in_place(study, wanted), *rest]
-    local = [way for way in rest if way.text != _POOLED] or heavy  # a pooled classifier has its context
+    rest = [*_spatial_in_place(study, wanted), *_sample_down_more(study, wanted)]
+    rest += [way for way in ways if way not in heavy]
+    local = [way for way in rest if way != _POOLED] or heavy  # a pooled classifier has its context
     if not local and study.downsamplings:
-        local = [way for way in _see_more(study, [(n + 1) // 2 - 1 for n in wanted]) if way.text != _POOLED]
+        local = [way for way in _see_more(study, [(n + 1) // 2 - 1 for n in wanted]) if way != _POOLED]
     return local or [Remedy("sample down earlier, and put 3x3 convolutions at the coarser maps")]
 
 
@@ -143,16 +142,16 @@ def _spatial_in_place(study: Study, wanted: Sequence[int]) -> list[Remedy]:
 def _beside_depthwise(study: Study, node: Node) -> bool:
     """Whether the layer with weights before or after a convolution is depthwise."""
     before = node.inputs[0].node
-    while before is not None and len(before.inputs) == 1 and before.layer.kind in (ELEMENT, TRAINING):
+    while before is not None and by_element(before):
         before = before.inputs[0].node
     reader = study.only_reader(node.output)
-    while reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING):
+    while reader is not None and by_element(reader):
         reader = study.only_reader(reader.output)
     return any(one is not None and depthwise(one) for one in (before, reader))
 
 
-_DILATE = "dilate the last 3x3 convolutions"
-_POOLED = "add pooled context at the last resolution: pyramid pooling, or a gate after each block"
+_DILATE = Remedy("dilate the last 3x3 convolutions, with rates that grow from 1: no more weights, no more MACs")
+_POOLED = Remedy("add pooled context at the last resolution: pyramid pooling, or a gate after each block")
 
 
 def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
@@ -162,7 +161,7 @@ def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
     more = max(ceil((n - size) / (2 * stride)) for n, size, stride in lacking)
     size = tuple(int(size + 2 * more * stride) for size, stride in zip(field.size, field.stride, strict=True))
     if more > MORE:
-        return [Remedy(f"{_DILATE}, with rates that grow from 1: no more weights, no more MACs"), Remedy(_POOLED)]
+        return [_DILATE, _POOLED]
     text = f"put {several(more, 'more 3x3 convolution')} at the last resolution, to see {dimensions(size)} pixels"
     layers = _convolutions(study, more)
     return [study.remedy(text, layers) if layers else Remedy(text)]
@@ -170,14 +169,13 @@ def _see_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
 
 def _convolutions(study: Study, more: int) -> dict[Node, tuple[Layer, ...]]:
     """3x3 convolutions after the last map; where each pixel of it is classified, before the classifier."""
-    classifier, normalised = study.classifier, any(isinstance(node.layer, BatchNorm) for node in study.graph.nodes)
+    classifier = study.classifier
     before = classifier is not None and pixels(classifier.output.shape) > 1
     node = classifier if before else study.last_map.node
     if node is None:
         return {}
     channels = (node.inputs[0] if before else node.output).shape[0]
-    conv = Conv(channels, 3, padding=1, bias=not normalised)
-    steps: tuple[Layer, ...] = ((conv, BatchNorm(), ReLU()) if normalised else (conv, ReLU())) * more
+    steps = convolution(study, channels, 3) * more
     return {node: (*steps, node.layer) if before else (node.layer, *steps)}
 
 
@@ -226,14 +224,12 @@ def _sample_down_more(study: Study, wanted: Sequence[int]) -> list[Remedy]:
 
 def _ends_of_steps(study: Study) -> list[Node]:
     """The nodes that all passes where a convolution with its normalisation and nonlinearity, or a block, ends."""
-    maps = [x for x in study.spine[1:] if study.depth(x) and pixels(x.shape) > 1 and len(x.shape) == 3]
-    return [x.node for x in maps if x.node is not None and not _goes_on_by_element(study, x)]
-
-
-def _goes_on_by_element(study: Study, x: FeatureMap) -> bool:
-    """Whether the only reader of a map normalises it or acts on each element."""
-    reader = study.only_reader(x)
-    return reader is not None and len(reader.inputs) == 1 and reader.layer.kind in (ELEMENT, TRAINING)
+    found = []
+    for x in study.spine[1:]:
+        reader = study.only_reader(x)
+        if x.node and study.depth(x) and pixels(x.shape) > 1 and not (reader and by_element(reader)):
+            found.append(x.node)
+    return found
 
 
 MUCH, LITTLE = 0.1, 0.01
@@ -251,8 +247,8 @@ def unproductive_layers(study: Study) -> Iterator[Case]:
     weights meet padding. Not counted are 1x1 convolutions, which look for no context, and networks whose output has
     pixels. There are two usual causes, and the objection is told with them: an input smaller than what the network was
     designed for, and a long chain without shortcuts. By themselves such layers are for those who ask for this rule:
-    the last ones of VGG-like networks on 32 pixels do no harm, and a note are those with less than a tenth of
-    parameters and MACs; less than a hundredth is not told with a cause either.
+    the last ones of VGG-like networks on 32 pixels do no harm. With less than a tenth of the parameters and of the MACs
+    they are a note; with less than a hundredth they are not told with a cause either.
     """
     if study.task != "classification" or len(study.account.input) != 3 or max(study.account.input[1:]) == 1:
         return
@@ -317,7 +313,7 @@ def _left_out(study: Study, marked: Sequence[Node]) -> Remedy:
         while reader is not None and reader.output.shape == node.inputs[0].shape:
             layers[reader] = ()
             reader = study.only_reader(reader.output)
-            if reader is not None and (len(reader.inputs) > 1 or reader.layer.kind not in (ELEMENT, TRAINING)):
+            if reader is not None and not by_element(reader):
                 reader = None
     text = f"leave {several(len(marked), 'convolution')} out"
     if any(node not in layers for node in marked):

@@ -20,16 +20,17 @@ from cnnatomy.layers.sliding import sides
 def undivided_sizes(study: Study) -> Iterator[Case]:
     """Rows and columns that a stride drops, or sizes that do not divide by it.
 
-    "Use padding with convolutions and pooling layers to keep input and output feature sizes integer multiples":
-    each stage then has the size of the input over a power of 2. "This will help in later designs with more complex
-    heads. Note that this also applies to the tail design." Without padding, what lies after the last window of a
-    stride is never read; with it an odd size is rounded up. Where the output has pixels, maps that come down and go
-    up again then do not meet, or give an output of another size than the input: a warning. A classifier loses
-    little: a warning where the input or two sizes on the way do not divide and rows are dropped; a note where they
-    are rounded up, or where one layer drops 3 % of its rows; else nothing but for those who ask for this rule. 28
-    pixels are halved to 7 and then to 4, and networks that begin without padding have other sizes anyway: AlexNet's
-    windows fit 227 pixels exactly, Inception's 299. The frames and bands of a spectrogram, one channel of unlike
-    sides, are no choice of size, nor are 10 rows of anything. A stride larger than its kernel is another matter.
+    "Use padding with convolutions and pooling layers to keep input and output feature sizes integer multiples": each
+    stage then has the size of the input over a power of 2. "This will help in later designs with more complex heads.
+    Note that this also applies to the tail design." Without padding, what lies after the last window of a stride is
+    never read; with it an odd size is rounded up. Where the output has pixels, maps that come down and go up again then
+    do not meet, or give an output of another size than the input: a warning. A classifier loses little: a warning where
+    rows are dropped and the input or two sizes on the way do not divide, or where one layer drops 3 % of its rows; a
+    note where layers without padding lose borders anyway, or where sizes are rounded up; all else is for those who ask
+    for this rule. 28 pixels are halved to 7 and then to 4, and networks that begin without padding have other sizes
+    anyway: AlexNet's windows fit 227 pixels exactly, Inception's 299. The frames and bands of a spectrogram, one
+    channel of unlike sides, are no choice of size, nor are 10 rows of anything. A stride larger than its kernel is
+    another matter.
     """
     if len(study.account.input) != 3:
         return
@@ -279,7 +280,7 @@ def _takes_multiples_only(study: Study) -> Iterator[Case]:
     channels, rows, columns = study.account.input
     if study.remedy("", input=(channels, rows + 1, columns + 1)).after is not None:
         return
-    stride = ceil(max(max(study.account.fields[node.output].stride) for node in study.downsamplings))
+    stride = max(_whole_stride(study))
     yield Case(
         where=tuple(node.path for node in enlarging),
         text=f"enlarged maps meet others only for inputs that are multiples of {stride}",

@@ -17,7 +17,7 @@ from cnnatomy.edits.change import Change, Cost, Fix, Remedy, cost_after
 from cnnatomy.errors import LimitError, ShapeError, UserError, nearest
 from cnnatomy.layers import BatchNorm, Conv, DepthwiseConv
 from cnnatomy.layers.interval import Interval
-from cnnatomy.layers.layer import GLOBAL, Layer, Shape, elements, pair
+from cnnatomy.layers.layer import ELEMENT, GLOBAL, TRAINING, Layer, Shape, elements, pair
 
 if TYPE_CHECKING:
     from cnnatomy.analysis.time.latency import Calibration
@@ -315,6 +315,11 @@ def made_by(x: FeatureMap, *kinds: type[Layer]) -> Node | None:
     while node is not None and not isinstance(node.layer, kinds):
         node = node.inputs[0].node if len(node.inputs) == 1 else None
     return node
+
+
+def by_element(node: Node) -> bool:
+    """Whether a layer normalises its only input or acts on each element of it."""
+    return len(node.inputs) == 1 and node.layer.kind in (ELEMENT, TRAINING)
 
 
 def _look_up(device: str) -> tuple[Device, Calibration | None]:
