@@ -30,7 +30,7 @@ MIN_SIDE, USUAL_SIDE, MAX_SIDE = 6, 7, 8
 FEW_FEATURES = 6
 """Classes for each feature with which a classifier is too narrow; with fewer than that it is a matter of taste."""
 
-FEW_ENOUGH, FEWEST = 4, 3
+SMALL_SIDE, SMALLEST_SIDE = 4, 3
 """Positions a side with which many a network for small inputs does well, and with which some still do."""
 
 SMALL_INPUT = 192
@@ -170,8 +170,8 @@ def last_map_size(study: Study) -> Iterator[Case]:
         f"{MIN_SIDE} to {MAX_SIDE} a side are usual",
         evidence={"rows": last.map.shape[1], "columns": last.map.shape[2], "positions": positions},
         remedy=_more_positions(study, last) if few else _one_more_stage(study, last),
-        severity=None if least < FEWEST else "note",
-        quiet=exits(study) if least < FEW_ENOUGH else least < 4 * MAX_SIDE or _stays(study),
+        severity=None if least < SMALLEST_SIDE else "note",
+        quiet=exits(study) if least < SMALL_SIDE else least < 4 * MAX_SIDE or _stays(study),
         under=("I3",) if few else ("C6", "S1"),
     )
 
@@ -256,8 +256,8 @@ def down_samplings(study: Study) -> Iterator[Case]:
         text=f"{text}, these leave {last.size}",
         evidence=evidence,
         remedy=less_often(study, together(study, [a - b for a, b in zip(strides, rooms, strict=True)]), first=room < 5),
-        severity="note" if least >= FEWEST else None,
-        quiet=(least >= FEW_ENOUGH and n < SMALL_INPUT) or exits(study),
+        severity="note" if least >= SMALLEST_SIDE else None,
+        quiet=(least >= SMALL_SIDE and n < SMALL_INPUT) or exits(study),
     )
 
 

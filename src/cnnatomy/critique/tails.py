@@ -17,10 +17,10 @@ from cnnatomy.layers.layer import GLOBAL, Layer, dimensions, elements, pair
 
 POOLS = (MaxPool, AvgPool)
 
-LARGE = 80 * 80
+LARGE_MAP = 80 * 80
 """Positions of a map that are not many, whatever the input: three halvings lead from there to the 8 of a last map."""
 
-FAT, WHOLE = 1.5, 128 * 128
+FAT, MIN_FAT_INPUT = 1.5, 128 * 128
 """Times as large as any map after it: what sets the peak of memory; and pixels of inputs of which that is asked."""
 
 PATCH, PATCHES = 4 * 4, 12 * 12
@@ -75,7 +75,7 @@ def _timid(study: Study) -> Iterator[Case]:
         return
     end = study.depth(coarsest)
     rows = [study.rows[node] for node in study.convolutions if classifies or study.depth(node.output) <= end]
-    large = [row for row in rows if pixels(row.output) > max(quarter, LARGE)]
+    large = [row for row in rows if pixels(row.output) > max(quarter, LARGE_MAP)]
     spent = sum(row.macs for row in large)
     if spent <= macs * (0.2 if classifies else 0.5):
         return
@@ -97,7 +97,7 @@ def _timid(study: Study) -> Iterator[Case]:
 def _fat(study: Study) -> Iterator[Case]:
     """First layers that are far wider than the next level, and whose map is by far the largest."""
     shape, inside = study.graph.inputs[0].shape, expansions(study)
-    if len(shape) != 3 or pixels(shape) < WHOLE or study.task != "classification" or study.collapse is None:
+    if len(shape) != 3 or pixels(shape) < MIN_FAT_INPUT or study.task != "classification" or study.collapse is None:
         return
     made = [x.node for x in study.spine if x.node and x not in inside and study.rows[x.node].weights]
     maps = [node for node in made if len(node.output.shape) == 3 and isinstance(node.layer, Conv)]
