@@ -126,6 +126,15 @@ def test_suppressed_findings_are_counted_and_the_rest_is_said(here):
     assert (one["code"], one["where"], one["reason"]) == ("N4", ["tail.norm1", "body.norm2"], "the paper has it")
 
 
+def test_after_a_fix_suppressed_findings_are_counted_too(here):
+    settings(SUPPRESSED.format("*"))
+    assert run("critique alexnet --rule N4 --fix new.yaml").stdout.endswith("nothing to object to; 1 suppressed\n")
+    printed = json.loads(run("critique alexnet --rule N4 --fix new.yaml --format json").stdout)
+    assert [one["code"] for one in printed["suppressed"]] == ["N4"]
+    log = json.loads(run("critique alexnet --rule N4 --fix new.yaml --format sarif").stdout)
+    assert [len(one["suppressions"]) for one in log["runs"][0]["results"]] == [1]
+
+
 def test_what_suppresses_nothing_is_told_once(here):
     settings(SUPPRESSED.format("head"))
     told = f"note: {here / 'pyproject.toml'}: the suppression of N4 at head suppresses nothing here\n"

@@ -51,31 +51,20 @@ def critique(
     cnnatomy critique my.yaml --fix better.yaml
     cnnatomy critique alexnet --unsafe-fixes --diff
     """
-    from cnnatomy.readers.folders import is_folder
     from cnnatomy.report import linting
     from cnnatomy.report.critique import reaches, review
     from cnnatomy.report.settings import typed
 
     asked = typed(**settings)
-    if unsafe_fixes and fix is None and not diff:
-        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
     if fix is not None or diff:
-        option = "--diff" if diff else "--fix"
-        if len(networks) > 1:
-            raise UserError(f"{option} is for one network, got {len(networks)}: fix one after the other")
-        if is_folder(networks[0]):
-            raise UserError(f"{option} is for one design, {networks[0]} is a folder")
         if statistics or designs_only or write_baseline or asked.baseline:
             others = "--statistics, --designs-only, --baseline and --write-baseline"
-            raise UserError(f"{option} looks at all of one network: leave out {others}")
-        if diff and format != "table":
-            raise UserError(f"--diff prints the difference of two texts, which is not {format}: leave out --format")
-        text, findings = review(
-            networks[0], asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format
-        )
-        errors: list[str] = []
+            raise UserError(f"{'--diff' if diff else '--fix'} looks at all of one network: leave out {others}")
+        done = review(networks, asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format)
+    elif unsafe_fixes:
+        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
     else:
-        text, remarks, errors, findings = linting.lint(
+        done = linting.lint(
             networks,
             asked,
             input=input,
@@ -84,15 +73,15 @@ def critique(
             designs_only=designs_only,
             write_baseline=write_baseline,
         )
-        for line in remarks:
-            click.echo(line, err=True)
-    if text:
-        click.echo(text)
-    for message in errors:
+    for line in done.remarks:
+        click.echo(line, err=True)
+    if done.text:
+        click.echo(done.text)
+    for message in done.errors:
         say(message)
-    if errors:
+    if done.errors:
         sys.exit(2)
-    if strict and reaches(findings, strict):
+    if strict and reaches(done.findings, strict):
         sys.exit(1)
 
 

@@ -7,10 +7,9 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from cnnatomy.analysis import Account, account
-from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applicable, fixing
+from cnnatomy.analysis import account
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, applicable, fixing
 from cnnatomy.critique.settings import Settings, chosen
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
@@ -18,33 +17,17 @@ from cnnatomy.files import check_place, read_bytes, read_text, write_new, writin
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers import design_file, in_catalogue, is_run, resolve
-from cnnatomy.readers.yaml import lines, listed
+from cnnatomy.readers.folders import is_folder
+from cnnatomy.readers.yaml import listed
 from cnnatomy.readers.yaml.kept import rewritten
 from cnnatomy.report import findings as shown
-from cnnatomy.report import fixes, workflow
-from cnnatomy.report.sarif import sarif
+from cnnatomy.report import fixes, linting
+from cnnatomy.report.linting import Criticised, Linted
 from cnnatomy.report.settings import settings_of
 
 
-class Reviewed(NamedTuple):
-    """What is said of one network.
-
-    Attributes:
-        file: what it was read from, or was written to by `--fix`.
-        account: what it costs; after the remedies that were applied.
-        findings: what the rules find in it.
-        done: the remedies that were applied.
-    """
-
-    file: str
-    account: Account
-    purpose: Purpose
-    findings: list[Finding]
-    done: fixes.Done
-
-
 def review(
-    name: str,
+    names: Sequence[str],
     typed: Settings,
     *,
     input: Shape | None,
@@ -52,43 +35,52 @@ def review(
     diff: bool,
     unsafe_fixes: bool,
     format: str,
-) -> tuple[str, list[Finding]]:
-    """What `--fix` makes of whatever a command line names, and the critique of that, as text; with its findings.
+) -> Linted:
+    """What `--fix` makes of whatever a command line names, which is one network, and the critique of that.
 
     `diff` gives the difference that the remedies make to the design in place of all that, and writes nothing.
 
     Raises:
-        UserError: if there is no such network, rule or device, or the design cannot be written.
+        UserError: if there is no such network, rule or device, more than one, or the design cannot be written.
     """
+    name = _one(names, "--diff" if diff else "--fix")
+    if diff and format != "table":
+        raise UserError(f"--diff prints the difference of two texts, which is not {format}: leave out --format")
     settings = typed.over(settings_of(name))
-    rules, meant = settings.rules(), settings.purpose(trained=is_run(name))
+    rules, watched = settings.rules(), chosen((), settings.ignore)
+    purpose = settings.purpose(trained=is_run(name))
     if fix is not None:
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)
     before = account(network.graph(), network.name)
-    watched = chosen((), settings.ignore)
-    fixed = fixing.fix(network, meant, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
+    fixed = fixing.fix(network, purpose, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
     write = fix is not None and fixed.steps and not diff
     written = write_design(network, fixed, fix, design_file(name)) if write and fix is not None else None
     left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
     done = fixes.Done(fixed, before, written, 0 if unsafe_fixes else left_unsafe)
     if diff:
-        return difference(network, done, design_file(name)), fixed.left
+        return Linted(difference(network, done, design_file(name)), [], [], fixed.left)
     after = account(fixed.network.graph(), network.name)
-    reviewed = Reviewed(str(written or name), after, meant, fixed.left, done)
-    return text_of(reviewed, rules, format), reviewed.findings
+    one = linting.criticised(str(written or name), after, settings, trained=purpose.trained)
+    return Linted(_text(one, done, format), [], [], one.findings)
 
 
-def text_of(reviewed: Reviewed, rules: Sequence[Rule], format: str) -> str:
-    """What is said of one network in one of the formats for it."""
-    file, design, purpose, findings, done = reviewed
-    if format == "sarif":
-        return sarif(findings, rules, design, lines.of_network(file, design.input))
+def _one(names: Sequence[str], option: str) -> str:
+    name, *others = names
+    if others:
+        raise UserError(f"{option} is for one network, got {len(names)}: fix one after the other")
+    if is_folder(name):
+        raise UserError(f"{option} is for one design, {name} is a folder")
+    return name
+
+
+def _text(one: Criticised, done: fixes.Done, format: str) -> str:
+    """What was done, and the critique of what became of the design; for programs other than ours that one alone."""
     if format == "json":
-        return json.dumps(shown.record(design, purpose, findings) | {"fix": fixes.fix_record(done)}, indent=2)
-    if format == "github":
-        return workflow.commands(findings, design.name, lines.of_network(file, design.input))
-    said = shown.report(design, purpose, findings, format)
+        return json.dumps(linting.record(one) | {"fix": fixes.fix_record(done)}, indent=2)
+    said = linting.text([one], format)
+    if format not in ("table", "markdown"):
+        return said
     return f"{(fixes.markdown if format == 'markdown' else fixes.plain)(done)}\n\n{said}"
 
 

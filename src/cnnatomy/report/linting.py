@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,14 @@ class Criticised(NamedTuple):
 
 
 class Linted(NamedTuple):
-    """The critique of all: its text, what is said beside it, which networks cannot be read, and what was found."""
+    """The critique of all networks.
+
+    Attributes:
+        text: what it says.
+        remarks: what is said beside it.
+        errors: which networks cannot be read, and why.
+        findings: those of all networks.
+    """
 
     text: str
     remarks: list[str]
@@ -93,8 +100,7 @@ def lint(
     known = functools.cache(baseline.read)
     project = functools.cache(of_project)
     done: list[Criticised] = []
-    errors: list[str] = []
-    annotations: list[str] = []
+    errors: dict[str, Path | None] = {}  # each message once, with the file that it is about
     for name in networks:
         try:
             settings = typed.over(settings_of(name, project))
@@ -105,16 +111,16 @@ def lint(
         except UserError as error:
             if not several and (format != "github" or write_baseline is not None):
                 raise
-            errors.append(str(error))
-            annotations.append(workflow.failure(str(error), file_of(name)))
+            errors[str(error)] = file_of(name)
     remarks += _remarks(done)
     found = [finding for one in done for finding in one.findings]
     if write_baseline is not None:
-        return Linted(_written(write_baseline, done, errors), remarks, list(dict.fromkeys(errors)), [])
-    text = counts(done, format) if statistics else _text(done, format, several)
+        return Linted(_written(write_baseline, done, bool(errors)), remarks, list(errors), [])
+    said = counts(done, format) if statistics else text(done, format, several)
     if format == "github":
-        text = "\n".join([*([text] if text else []), *dict.fromkeys(annotations)])
-    return Linted(text, remarks, list(dict.fromkeys(errors)), found)
+        failures = [workflow.failure(message, file) for message, file in errors.items()]
+        said = "\n".join([*([said] if said else []), *failures])
+    return Linted(said, remarks, list(errors), found)
 
 
 def criticise(name: str, settings: Settings, input: Shape | None = None) -> Criticised:
@@ -125,8 +131,17 @@ def criticise(name: str, settings: Settings, input: Shape | None = None) -> Crit
     Raises:
         UserError: if there is no such network, rule or device.
     """
-    rules, purpose = settings.rules(), settings.purpose(trained=is_run(name))
     design = account(*read_graph(name, settings.classes if in_catalogue(name) else None, input))
+    return criticised(name, design, settings, trained=is_run(name))
+
+
+def criticised(name: str, design: Account, settings: Settings, trained: bool = False) -> Criticised:
+    """The critique of a network that is counted already, with what is accepted left out; `name` is where it lies.
+
+    Raises:
+        UserError: if there is no such rule or device.
+    """
+    rules, purpose = settings.rules(), settings.purpose(trained)
     left, accepted, idle = suppressed(critique(design, purpose, rules, settings.loud()), settings.suppress)
     asked = {rule.code for rule in rules}
     idle = [one for one in idle if asked.intersection(one.codes)]
@@ -144,9 +159,9 @@ def _compared(
     return one._replace(findings=new, known=hidden, gone=gone)
 
 
-def _written(path: Path, done: Sequence[Criticised], errors: Sequence[str]) -> str:
+def _written(path: Path, done: Sequence[Criticised], failed: bool) -> str:
     """Writes the baseline, and says so; nothing is written where a network could not be criticised."""
-    if errors:
+    if failed:
         return f"{path} is not written: not every network could be criticised"
     number = baseline.write(path, [(one.name, one.findings) for one in done])
     return f"wrote {path}: {counted(number, 'finding')} of {counted(len(done), 'network')}"
@@ -163,37 +178,30 @@ def _remarks(done: Sequence[Criticised]) -> list[str]:
     return said
 
 
-def _text(done: Sequence[Criticised], format: str, several: bool) -> str:
+def text(done: Sequence[Criticised], format: str, several: bool = False) -> str:
     """The critiques in a format: one after the other, a list, or one log."""
     if format == "json":
-        records = [_record(one) for one in done]
+        records = [record(one) for one in done]
         return json.dumps(records if several else records[0], indent=2)
     if format == "sarif":
         return _log(done)
     if format == "github":
         told = [one for one in done if one.findings]
         return "\n".join(workflow.commands(one.findings, one.account.name, _lines(one)) for one in told)
-    blocks = [_said(one, format) for one in done]
+    blocks = [shown.report(one.account, one.purpose, one.findings, format) + _unsaid([one]) for one in done]
     if len(done) > 1:
         findings = [finding for one in done for finding in one.findings]
         blocks.append(f"{counted(len(done), 'network')}: {shown.summary(findings)}{_unsaid(done)}")
     return "\n\n".join(blocks)
 
 
-def _said(one: Criticised, format: str) -> str:
-    """The critique of one network for people."""
-    text = shown.report(one.account, one.purpose, one.findings, format)
-    return f"{text}{_unsaid([one])}"
-
-
-def _unsaid(done: Iterable[Criticised]) -> str:
+def _unsaid(done: Sequence[Criticised]) -> str:
     """How much is not said, and why."""
-    ones = list(done)
-    counts = {"suppressed": sum(len(one.accepted) for one in ones), "in the baseline": sum(one.known for one in ones)}
+    counts = {"suppressed": sum(len(one.accepted) for one in done), "in the baseline": sum(one.known for one in done)}
     return "".join(f"; {number:,} {what}" for what, number in counts.items() if number)
 
 
-def _record(one: Criticised) -> dict[str, Any]:
+def record(one: Criticised) -> dict[str, Any]:
     """The critique of one network as plain data."""
     accepted = [
         {
@@ -207,8 +215,7 @@ def _record(one: Criticised) -> dict[str, Any]:
         }
         for finding, suppression in one.accepted
     ]
-    record: dict[str, Any] = shown.record(one.account, one.purpose, one.findings)
-    return record | {"suppressed": accepted, "known": one.known}
+    return shown.record(one.account, one.purpose, one.findings) | {"suppressed": accepted, "known": one.known}
 
 
 def _lines(one: Criticised) -> lines.Lines | None:
