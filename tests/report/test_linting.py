@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.critique import Finding, Purpose, Rule, fix
+from cnnatomy.critique import Finding, Purpose, Remedy, Rule, fix
 from cnnatomy.critique.settings import chosen
+from cnnatomy.edits.change import Cost
 from cnnatomy.readers.yaml import listed
 from cnnatomy.report import fixes, rules, sarif
 from cnnatomy.report.critique import difference, write_design
@@ -359,6 +360,15 @@ def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):
         assert "\n#   brings in note N2 bias-before-batch-norm: it is\\nso\n" in text
         assert "\n# not applied: N2 bias-before-batch-norm: tail: it would undo what another remedy did\n---" in text
     assert "#   brings in note N2" in write_design(network, fixed, Path("new.yaml"), Path("twice.yaml")).read_text()
+
+
+def test_what_is_refused_is_dear_beside_the_design_that_is_left():
+    fixed = fix(cn.network("vgg-16"), Purpose(), chosen(["C1"], []), unsafe=True)
+    as_before = Remedy("as it was", None, Cost.of(fixed.steps[0].before))
+    refused = [(Finding(*chosen(["N2"], []), "note", (), "it is", {}, (as_before,)), "it is not wanted")]
+    done = fixes.Done(fixed._replace(refused=refused), fixed.network.account(), None, 0)
+    (record,) = fixes.fix_record(done)["not_applied"]
+    assert record["remedy"]["dear"]  # 8 times as many parameters
 
 
 def test_where_nothing_is_applied_the_difference_is_a_comment(here):

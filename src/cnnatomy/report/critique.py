@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnatomy.analysis import account
-from cnnatomy.critique import SEVERITIES, Finding, Fixed, applicable, fixing
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, fixing
 from cnnatomy.critique.settings import Settings, chosen
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
@@ -52,15 +52,13 @@ def review(
     if fix is not None:
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)
-    before = account(network.graph(), network.name)
     fixed = fixing.fix(network, purpose, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
     write = fix is not None and fixed.steps and not diff
     written = write_design(network, fixed, fix, design_file(name)) if write and fix is not None else None
-    left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
-    done = fixes.Done(fixed, before, written, 0 if unsafe_fixes else left_unsafe)
+    after = account(fixed.network.graph(), network.name)
+    done = fixes.Done(fixed, after, written, 0 if unsafe_fixes else shown.applied_by_fix(fixed.left)[1])
     if diff:
         return Linted(difference(network, done, design_file(name)), [], [], fixed.left)
-    after = account(fixed.network.graph(), network.name)
     one = linting.criticised(str(written or name), after, settings, trained=purpose.trained)
     return Linted(_text(one, done, format), [], [], one.findings)
 

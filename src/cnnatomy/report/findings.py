@@ -146,13 +146,20 @@ def title(account: Account) -> str:
 def _last_line(findings: Sequence[Finding]) -> str:
     if not findings:
         return summary(findings)
-    safe, every = (len(applicable(findings, unsafe)) for unsafe in (False, True))
-    ready = [
-        f"{number} remed{'y' if number == 1 else 'ies'} by --fix NEW.yaml{option}"
-        for number, option in ((safe, ""), (every - safe, " --unsafe-fixes"))
-        if number
-    ]
+    options = zip(applied_by_fix(findings), ("", " --unsafe-fixes"), strict=True)
+    ready = [f"{counted_remedies(number)} by --fix NEW.yaml{option}" for number, option in options if number]
     return f"{summary(findings)} ({'; '.join([*ready, 'more about a rule: cnnatomy rules NAME'])})"
+
+
+def applied_by_fix(findings: Sequence[Finding]) -> tuple[int, int]:
+    """How many findings have a remedy for `--fix`, and how many more for `--unsafe-fixes`."""
+    safe, every = (len(applicable(findings, unsafe)) for unsafe in (False, True))
+    return safe, every - safe
+
+
+def counted_remedies(number: int) -> str:
+    """`1 remedy`, `2 remedies`."""
+    return "1 remedy" if number == 1 else f"{number} remedies"
 
 
 def _advice(finding: Finding, before: Cost) -> FindingLines:

@@ -10,7 +10,7 @@ from cnnatomy.analysis import Account
 from cnnatomy.critique import Fixed, FixStep
 from cnnatomy.edits.change import Cost
 from cnnatomy.layers.layer import dimensions
-from cnnatomy.report.findings import change_of_cost, costs, filled, finding_record, title, where
+from cnnatomy.report.findings import change_of_cost, costs, counted_remedies, filled, finding_record, title, where
 from cnnatomy.report.records import peak_record
 from cnnatomy.report.tables import Column, mebibytes, paragraphs, render
 
@@ -28,15 +28,20 @@ class Done(NamedTuple):
 
     Attributes:
         fixed: the steps, and what they made of it.
-        before: the account of the design as it was.
+        after: the account of the design after all steps.
         file: the file that was written; None where there was nothing to do, or only the difference was asked for.
         unsafe: findings that an unsafe remedy is left for, which was not asked for.
     """
 
     fixed: Fixed
-    before: Account
+    after: Account
     file: Path | None
     unsafe: int
+
+    @property
+    def before(self) -> Account:
+        """The account of the design as it was."""
+        return self.fixed.steps[0].before if self.fixed.steps else self.after
 
 
 def fix_record(done: Done) -> dict[str, Any]:
@@ -45,8 +50,7 @@ def fix_record(done: Done) -> dict[str, Any]:
         "file": str(done.file) if done.file else None,
         "applied": [_step_record(step) for step in done.fixed.steps],
         "not_applied": [
-            {**finding_record(finding, Cost.of(done.before)), "reason": reason}
-            for finding, reason in done.fixed.refused
+            {**finding_record(finding, Cost.of(done.after)), "reason": reason} for finding, reason in done.fixed.refused
         ],
         "unsafe": done.unsafe,
     }
@@ -107,16 +111,15 @@ def outcome(done: Done, format: str = "table") -> str:
     """The account of the whole network before the first step and after the last."""
     more = ""
     if done.unsafe:
-        remedies = "1 remedy" if done.unsafe == 1 else f"{done.unsafe} remedies"
-        more = f"{remedies} more by --unsafe-fixes: they change what the network can learn, or what it costs."
-    steps = done.fixed.steps
-    if not steps:
+        effect = "they change what the network can learn, or what it costs."
+        more = f"{counted_remedies(done.unsafe)} more by --unsafe-fixes: {effect}"
+    if not done.fixed.steps:
         safe = "There is nothing that a program may apply: no file is written."
         return filled(f"{safe} {more}".rstrip())
     columns = [Column("what", ""), *[Column(key, key, number=True) for key in ("before", "after", "ratio")]]
     records = []
     for name, read in _FIGURES.items():
-        before, after = (read(account) for account in (steps[0].before, steps[-1].after))
+        before, after = (read(account) for account in (done.before, done.after))
         ratio = f"{after / before:.2f}" if before else ""
         records.append({"what": name, "before": f"{before:,}", "after": f"{after:,}", "ratio": ratio})
     said = [f"wrote {done.file}"] if done.file else []
