@@ -97,7 +97,7 @@ def lint(
     remarks = [f"{counted(passed, 'YAML file')} passed over: no design"] if passed else []
     if write_baseline is not None:
         baseline.check_place(write_baseline)
-    known = functools.cache(baseline.read)
+    read = functools.cache(baseline.read)
     project = functools.cache(of_project)
     done: list[Criticised] = []
     errors: dict[str, Path | None] = {}  # each message once, with the file that it is about
@@ -106,7 +106,7 @@ def lint(
             settings = typed.over(settings_of(name, project))
             one = criticise(name, settings, input)
             if write_baseline is None and settings.baseline is not None:
-                one = _compared(one, settings.baseline, known)
+                one = compared(one, settings.baseline, read)
             done.append(one)
         except UserError as error:
             if not several and (format != "github" or write_baseline is not None):
@@ -150,11 +150,15 @@ def criticised(name: str, design: Account, settings: Settings, trained: bool = F
     return Criticised(name, design, purpose, rules, left, accepted, idle)
 
 
-def _compared(
-    one: Criticised, path: Path, known: Callable[[Path], dict[str, list[baseline.KnownFinding]]]
+def compared(
+    one: Criticised, path: Path, read: Callable[[Path], dict[str, list[baseline.KnownFinding]]] = baseline.read
 ) -> Criticised:
-    """The same without what a baseline has."""
-    there = known(path).get(baseline.network_key(one.name, path), [])
+    """The same without what the baseline at `path` has; `read` may be one that remembers.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    there = read(path).get(baseline.network_key(one.name, path), [])
     new, hidden, gone = baseline.compared(one.findings, there, [rule.code for rule in one.rules])
     return one._replace(findings=new, known=hidden, gone=gone)
 

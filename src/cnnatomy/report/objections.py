@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, critique
+from cnnatomy.critique import Finding
 from cnnatomy.critique.settings import Settings
-from cnnatomy.critique.suppression import suppressed
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, counted, printable
 from cnnatomy.layers.layer import Shape
-from cnnatomy.report import baseline
+from cnnatomy.report.linting import compared, criticised
 from cnnatomy.report.settings import settings_of
 
 MAX_LINES = 10
@@ -29,12 +28,10 @@ def before_training(
     """
     try:
         settings = Settings(classes=classes or None).over(settings_of(name))
-        found = critique(account(design.graph(input), design.name), settings.purpose(), settings.rules())
-        left = suppressed(found, settings.suppress).left
+        said = criticised(name, account(design.graph(input), design.name), settings)
         if settings.baseline is not None:
-            known = baseline.read(settings.baseline).get(baseline.network_key(name, settings.baseline), [])
-            left = baseline.compared(left, known, [rule.code for rule in settings.rules()]).new
-        errors = [one for one in left if one.severity == "error"]
+            said = compared(said, settings.baseline)
+        errors = [one for one in said.findings if one.severity == "error"]
     except UserError as error:
         return [f"critique: {error}"]
     if not errors:
