@@ -115,7 +115,7 @@ def fix(
         if changed in seen:
             refused.append((finding, "it would undo what another remedy did"))
         elif harm is not None:
-            named = f"{harm.severity} {harm.rule.code} {harm.rule.name}"
+            named = f"{harm.severity} {harm.rule}"
             refused.append((finding, f"it would bring in {named}: {harm.text}"))
         else:
             steps.append(FixStep(finding, remedy, _gone(counted, change), counted, after, tuple(introduced)))

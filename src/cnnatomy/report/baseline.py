@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from cnnatomy import catalogue
 from cnnatomy.critique import SEVERITIES, Finding, flat
@@ -94,8 +94,7 @@ def compared(findings: Sequence[Finding], known: Iterable[KnownFinding], asked: 
 
 
 def _known(finding: Finding, network: str) -> KnownFinding:
-    first = finding.where[0] if finding.where else ""
-    return KnownFinding(network, finding.rule.code, first, len(finding.where), finding.severity)
+    return KnownFinding(network, finding.rule.code, finding.place, len(finding.where), finding.severity)
 
 
 def read(path: Path) -> dict[str, list[KnownFinding]]:
@@ -125,7 +124,7 @@ def read(path: Path) -> dict[str, list[KnownFinding]]:
     return by_network
 
 
-_FIELDS: dict[str, Any] = {"network": str, "rule": str, "where": str, "places": int, "severity": str}
+_FIELDS = get_type_hints(KnownFinding)
 
 
 def check_place(path: Path) -> None:

@@ -109,15 +109,11 @@ def _comments(fixed: Fixed, kept: bool = True) -> list[str]:
     said: list[str] = []
     for step in fixed.steps:
         gone = f"; gone: {', '.join(step.gone)}" if step.gone else ""
-        said.append(f"{_name(step.finding)} ({step.remedy.fix}): {shown.where(step.finding)}{gone}")
-        said += [f"  brings in {one.severity} {_name(one)}: {one.text}" for one in step.introduced]
-    said += [f"not applied: {_name(one)}: {shown.where(one)}: {reason}" for one, reason in fixed.refused]
+        said.append(f"{step.finding.rule} ({step.remedy.fix}): {shown.where(step.finding)}{gone}")
+        said += [f"  brings in {one.severity} {one.rule}: {one.text}" for one in step.introduced]
+    said += [f"not applied: {one.rule}: {shown.where(one)}: {reason}" for one, reason in fixed.refused]
     said += [] if kept else ["the whole file is written again: its comments are lost"]
     return [f"# {printable(line)}\n" for line in said]
-
-
-def _name(finding: Finding) -> str:
-    return f"{finding.rule.code} {finding.rule.name}"
 
 
 def reaches(findings: Iterable[Finding], severity: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Purpose, Rule, applicable, critique
 from cnnatomy.edits.change import Cost, Remedy
+from cnnatomy.errors import counted
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.report.tables import paragraphs, short, terminal_width
 
@@ -48,7 +49,7 @@ def record(account: Account, purpose: Purpose, findings: Sequence[Finding]) -> d
         "input": list(account.input),
         "purpose": dataclasses.asdict(purpose),
         "totals": costs(cost),
-        "count": dict(_counted(findings)),
+        "count": dict(_by_severity(findings)),
         "findings": [finding_record(finding, cost) for finding in findings],
     }
 
@@ -88,14 +89,14 @@ def costs(cost: Cost) -> dict[str, int]:
     return {"parameters": cost.parameters, "macs": cost.macs, "feature_map_elements": cost.maps}
 
 
-def _counted(findings: Sequence[Finding]) -> list[tuple[str, int]]:
+def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
     counts = Counter(finding.severity for finding in findings)
     return [(severity, counts[severity]) for severity in reversed(SEVERITIES)]
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """`2 warnings, 3 notes`."""
-    return ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in _counted(findings) if n) or NOTHING
+    return ", ".join(counted(n, severity) for severity, n in _by_severity(findings) if n) or NOTHING
 
 
 def _grouped(findings: Sequence[Finding]) -> Iterator[tuple[Rule, str, list[Finding]]]:
@@ -111,7 +112,7 @@ def first_thing(findings: Sequence[Finding]) -> str:
         return ""
     first, *_ = findings
     what = first.remedy.text if first.remedy else f"look at {where(first)}"
-    return f"First: {what}. Why: {first.text} ({first.rule.code} {first.rule.name})."
+    return f"First: {what}. Why: {first.text} ({first.rule})."
 
 
 def plain(account: Account, findings: Sequence[Finding]) -> str:
@@ -120,11 +121,11 @@ def plain(account: Account, findings: Sequence[Finding]) -> str:
     first = first_thing(findings)
     blocks = [*([filled(first)] if first else []), filled(title(account))]
     for rule, severity, alike in _grouped(findings):
-        heading = filled(f"{severity} {rule.code} {rule.name}: {rule.title}")
+        heading = filled(f"{severity} {rule}: {rule.title}")
         lines: FindingLines = []
         for finding in alike:
             lines += [("  where", where(finding)), ("  found", finding.text), *_advice(finding, before)]
-            lines += [("  so", f"{one.rule.code} {one.rule.name}: {one.text}") for one in finding.consequences]
+            lines += [("  so", f"{one.rule}: {one.text}") for one in finding.consequences]
         lines += [("  why", _first_sentence(rule.why)), ("  source", rule.source)]
         blocks.append(_coloured(heading, severity) + "\n" + paragraphs(lines))
     blocks.append(filled(_last_line(findings)))
@@ -187,6 +188,11 @@ def change_of_cost(before: Cost, after: Cost) -> str:
     return ", ".join(changes) or "as before"
 
 
+def with_remedy(finding: Finding) -> str:
+    """What is found, and what to do first."""
+    return finding.text + (f". Remedy: {finding.remedy.text}" if finding.remedy else "")
+
+
 def where(finding: Finding, mark: str = "") -> str:
     """The first of the layers that a finding concerns, and how many more there are."""
     named = ", ".join(f"{mark}{path}{mark}" for path in finding.where[:_MAX_PATHS])
@@ -221,8 +227,8 @@ def markdown(account: Account, findings: Sequence[Finding]) -> str:
         for finding in alike:
             lines += [("where", where(finding, "`")), ("found", finding.text)]
             lines += [(name.strip() or "and", text) for name, text in _advice(finding, before)]
-            lines += [("so", f"{one.rule.code} {one.rule.name}: {one.text}") for one in finding.consequences]
+            lines += [("so", f"{one.rule}: {one.text}") for one in finding.consequences]
         lines += [("why", flat_text(rule.why)), ("source", rule.source)]
         items = "\n".join(f"- **{name}**: {text}" for name, text in lines)
-        blocks.append(f"### {severity} {rule.code} {rule.name}\n\n{rule.title}\n\n{items}")
+        blocks.append(f"### {severity} {rule}\n\n{rule.title}\n\n{items}")
     return "\n\n".join([*blocks, summary(findings)])

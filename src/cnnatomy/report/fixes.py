@@ -80,10 +80,10 @@ def plain(done: Done) -> str:
     blocks = [filled(title(done.before))]
     for number, step in enumerate(done.fixed.steps, start=1):
         rule = step.finding.rule
-        blocks.append(f"{number}. {rule.code} {rule.name} ({step.remedy.fix})\n{paragraphs(_lines(step, '  '))}")
+        blocks.append(f"{number}. {rule} ({step.remedy.fix})\n{paragraphs(_lines(step, '  '))}")
     for finding, reason in done.fixed.refused:
         lines = [("  where", where(finding)), ("  because", reason)]
-        blocks.append(f"not applied: {finding.rule.code} {finding.rule.name}\n{paragraphs(lines)}")
+        blocks.append(f"not applied: {finding.rule}\n{paragraphs(lines)}")
     return "\n\n".join([*blocks, outcome(done)])
 
 
@@ -92,8 +92,8 @@ def markdown(done: Done) -> str:
     blocks = [f"## {title(done.before)}"]
     for step in done.fixed.steps:
         items = "\n".join(f"- **{name}**: {text}" for name, text in _lines(step))
-        blocks.append(f"### {step.finding.rule.code} {step.finding.rule.name} ({step.remedy.fix})\n\n{items}")
-    refused = [f"- not applied: {f.rule.code} {f.rule.name}: {reason}" for f, reason in done.fixed.refused]
+        blocks.append(f"### {step.finding.rule} ({step.remedy.fix})\n\n{items}")
+    refused = [f"- not applied: {f.rule}: {reason}" for f, reason in done.fixed.refused]
     return "\n\n".join([*blocks, *(["\n".join(refused)] if refused else []), outcome(done, "markdown")])
 
 
@@ -103,7 +103,7 @@ def _lines(step: FixStep, indent: str = "") -> list[tuple[str, str]]:
     if step.gone:
         lines.append(("gone", ", ".join(step.gone)))
     lines.append(("cost", _step_change(step)))
-    lines += [("brings", f"note {one.rule.code} {one.rule.name}: {one.text}") for one in step.introduced]
+    lines += [("brings", f"note {one.rule}: {one.text}") for one in step.introduced]
     return [(indent + name, text) for name, text in lines]
 
 

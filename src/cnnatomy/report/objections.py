@@ -10,6 +10,7 @@ from cnnatomy.critique.settings import Settings
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, counted, printable
 from cnnatomy.layers.layer import Shape
+from cnnatomy.report.findings import with_remedy
 from cnnatomy.report.linting import compared, criticised
 from cnnatomy.report.settings import settings_of
 
@@ -45,9 +46,7 @@ def before_training(
 
 def _line(finding: Finding, there: set[str]) -> str:
     """An error with its remedy, and whether it is about what this training leaves out of the design."""
-    text = f"error {finding.rule.code} {finding.rule.name}: {finding.text}"
-    if finding.remedy:
-        text += f". Remedy: {finding.remedy.text}"
+    text = f"error {finding.rule}: {with_remedy(finding)}"
     parts = [path for path in finding.where if not any(one == path or one.startswith(f"{path}.") for one in there)]
     if finding.where and len(parts) == len(finding.where):
         text += ". The design has it, this training leaves it out"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from cnnatomy.analysis import Account
 from cnnatomy.critique import Finding, Rule
 from cnnatomy.edits.change import Cost
-from cnnatomy.report.findings import finding_record
+from cnnatomy.report.findings import finding_record, with_remedy
 
 if TYPE_CHECKING:
     from cnnatomy.readers.yaml.lines import Lines
@@ -81,20 +81,17 @@ def _rule(rule: Rule, address: str) -> dict[str, Any]:
 
 def _result(finding: Finding, index: int, account: Account, lines: Lines | None) -> dict[str, Any]:
     record, name = finding_record(finding, Cost.of(account)), account.name
-    message = finding.text[:1].upper() + finding.text[1:]
-    if finding.remedy:
-        message += f". Remedy: {finding.remedy.text}"
+    message = with_remedy(finding)
+    message = message[:1].upper() + message[1:]
     if finding.consequences:
         message += f". So: {'; '.join(f'{one.rule.name}: {one.text}' for one in finding.consequences)}"
     location: dict[str, Any] = {
-        "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where]
-        or [{"fullyQualifiedName": name, "kind": "module"}]
+        "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where or (name,)]
     }
     if lines:
-        file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": uri_of(file)},
-            "region": {"startLine": line},
+            "artifactLocation": {"uri": uri_of(lines.file)},
+            "region": {"startLine": lines.of(finding.place)},
         }
     return {
         "ruleId": finding.rule.code,
@@ -102,8 +99,6 @@ def _result(finding: Finding, index: int, account: Account, lines: Lines | None)
         "level": finding.severity,
         "message": {"text": message + "."},
         "locations": [location],
-        "partialFingerprints": {
-            "ruleAndPlace/v1": f"{finding.rule.code}:{finding.where[0] if finding.where else name}"
-        },
+        "partialFingerprints": {"ruleAndPlace/v1": f"{finding.rule.code}:{finding.place or name}"},
         "properties": {key: record[key] for key in ("evidence", "remedy", "alternatives", "consequences")},
     }
