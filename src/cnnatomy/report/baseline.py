@@ -14,7 +14,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.files import read_text, write_json, writing_to
 from cnnatomy.limits import MAX_RECORD_BYTES
 from cnnatomy.plain import checked
-from cnnatomy.report.settings import file_of
+from cnnatomy.readers import file_of
 
 FORMAT = 1
 _WHAT = "the baseline"

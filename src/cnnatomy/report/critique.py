@@ -16,7 +16,7 @@ from cnnatomy.errors import UserError, printable
 from cnnatomy.files import check_place, read_bytes, read_text, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
-from cnnatomy.readers import design_file, in_catalogue, is_run, resolve
+from cnnatomy.readers import YAML, design_file, in_catalogue, is_run, resolve
 from cnnatomy.readers.folders import is_folder
 from cnnatomy.readers.yaml import listed
 from cnnatomy.readers.yaml.kept import rewritten
@@ -123,7 +123,7 @@ def reaches(findings: Iterable[Finding], severity: str) -> bool:
 
 def check_design(path: Path) -> None:
     """Raises `UserError` where a design cannot be written: no YAML, no folder for it, or a file that is there."""
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    if path.suffix.lower() not in YAML:
         raise UserError(f"--fix {path}: a design is written to a file that ends in .yaml")
     check_place(path)
 

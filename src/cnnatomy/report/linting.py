@@ -17,12 +17,12 @@ from cnnatomy.errors import UserError, counted
 from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
-from cnnatomy.readers import in_catalogue, is_run, read_graph
+from cnnatomy.readers import file_of, in_catalogue, is_run, read_graph
 from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import file_of, of_project, settings_of
+from cnnatomy.report.settings import of_project, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")

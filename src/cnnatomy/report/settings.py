@@ -16,7 +16,7 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_CLASSES, MAX_DESIGN_BYTES, MAX_PATTERN_LENGTH, MAX_SETTINGS_BYTES
 from cnnatomy.plain import checked, seconds, sides
-from cnnatomy.readers import OTHERS, design_file
+from cnnatomy.readers import design_file, file_of
 from cnnatomy.readers.yaml import aside
 from cnnatomy.report.memory import parse_size
 
@@ -53,12 +53,6 @@ def settings_of(name: str, project: Callable[[Path], Settings] | None = None) ->
     folder = _folder(file)
     around = (project or of_project)(folder) if folder else Settings()
     return of_design(file).over(around) if file and file == design_file(name) else around
-
-
-def file_of(name: str) -> Path | None:
-    """The file that a command line names, if it is no network of the catalogue and no module."""
-    other = name.lower().endswith(tuple(OTHERS)) and not name.startswith(tuple(OTHERS)) and "\0" not in name
-    return Path(name) if other else design_file(name)
 
 
 def _folder(file: Path | None) -> Path | None:
