@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -186,20 +186,13 @@ def _codes(name: str, source: str) -> tuple[str, ...]:
         raise UserError(f"{source}: {error}") from None
 
 
-def typed(only: Iterable[str], ignore: Iterable[str], memory: str | None, **others: Any) -> Settings:
-    """The settings of a command line.
+def typed(memory: str | None, **options: Any) -> Settings:
+    """The settings of a command line, each by its name.
 
     Raises:
         UserError: if there is no such rule or device, or the memory is no size.
     """
-    pedantic = others.pop("pedantic", None) or None
-    settings = Settings(
-        select=tuple(only),
-        ignore=tuple(ignore),
-        memory=parse_size(memory) if memory is not None else None,
-        pedantic=pedantic,
-        **others,
-    )
+    settings = Settings(memory=parse_size(memory) if memory is not None else None, **options)
     settings.rules()
     replace(settings, latency=None).purpose()
     return settings
