@@ -18,6 +18,7 @@ from cnnatomy.limits import MAX_CLASSES, MAX_DESIGN_BYTES, MAX_PATTERN_LENGTH, M
 from cnnatomy.plain import checked, seconds, sides
 from cnnatomy.readers import design_file, file_of
 from cnnatomy.readers.yaml import aside
+from cnnatomy.readers.yaml.design import CRITIQUE
 from cnnatomy.report.memory import parse_size
 
 PROJECT = "pyproject.toml"
@@ -70,11 +71,11 @@ def of_design(file: Path) -> Settings:
         UserError: with file and key, if there is no such file or they are not valid.
     """
     text = read_text(file, MAX_DESIGN_BYTES, "the design")
-    found = aside.settings_record(text, str(file)) if aside.CRITIQUE in text else None
+    found = aside.settings_record(text, str(file)) if CRITIQUE in text else None
     if found is None:
         return Settings()
     record, line = found
-    return read(record, f"{file}, line {line}: {aside.CRITIQUE}", file, in_design=True)
+    return read(record, f"{file}, line {line}: {CRITIQUE}", file, in_design=True)
 
 
 def of_project(folder: Path) -> Settings:

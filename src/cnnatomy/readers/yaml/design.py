@@ -24,8 +24,8 @@ from cnnatomy.readers.yaml import source as yaml_source
 PARTS, TIMES = ("tail", "body", "head"), "times"
 """Words of the format."""
 
-ASIDE = ("critique",)
-"""Keys that say nothing of the network: see `aside`."""
+CRITIQUE = "critique"
+"""A key that says nothing of the network: see `aside`."""
 
 Types = dict[str, type[Value]]
 
@@ -122,7 +122,7 @@ class Reader:
         root = self.root
         if not isinstance(root, yaml.MappingNode):
             self.fail(root, "a design is a mapping with the keys tail, body and head (and input, name)")
-        items = self.mapping(root, [*(f.name for f in dataclasses.fields(Network)), *ASIDE], "a design")
+        items = self.mapping(root, [*(f.name for f in dataclasses.fields(Network)), CRITIQUE], "a design")
         for name in PARTS:
             if name not in items:
                 self.fail(root, f"the key {name!r} is missing; a network is a tail, a body and a head")

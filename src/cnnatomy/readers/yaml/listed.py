@@ -64,7 +64,7 @@ def read_lines(text: str, source: str) -> tuple[Design, dict[int, int]]:
 
 
 def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
-    items = reader.mapping(root, ("name", "input", "nodes", *design.ASIDE), "a design by nodes")
+    items = reader.mapping(root, ("name", "input", "nodes", design.CRITIQUE), "a design by nodes")
     nodes = items["nodes"]
     if "input" not in items or not isinstance(nodes, yaml.SequenceNode) or not nodes.value:
         reader.fail(nodes, "a design by nodes has an input, and a list of at least one node")
