@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -46,6 +47,12 @@ def write(network: Network) -> str:
 def dump(design: dict[str, Any] | list[Any]) -> str:
     """A design, or a list of its parts, as YAML."""
     return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+
+
+def inline(value: Any) -> str:
+    """Plain data as YAML on one line."""
+    said: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=sys.maxsize)
+    return said.removesuffix("...\n").strip()
 
 
 class _Dumper(yaml.SafeDumper):
