@@ -53,8 +53,9 @@ def review(
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)
     fixed = fixing.fix(network, purpose, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
-    write = fix is not None and fixed.steps and not diff
-    written = write_design(network, fixed, fix, design_file(name)) if write and fix is not None else None
+    written = None
+    if fix is not None and fixed.steps and not diff:
+        written = write_design(network, fixed, fix, design_file(name))
     after = account(fixed.network.graph(), network.name)
     done = fixes.Done(fixed, after, written, 0 if unsafe_fixes else shown.applied_by_fix(fixed.left)[1])
     if diff:

@@ -260,8 +260,12 @@ def _with_fixes(one: Criticised, file: Path, results: Sequence[dict[str, Any]]) 
 
 def counts(done: Sequence[Criticised], format: str) -> str:
     """How often each rule objects, over all networks, those that do most first; consequences count by themselves."""
-    every = [(one.name, finding) for one in done for finding in flat(one.findings)]
-    times = Counter((finding.rule.code, finding.severity) for _, finding in every)
+    times: Counter[tuple[str, str]] = Counter()
+    networks: Counter[tuple[str, str]] = Counter()
+    for one in done:
+        found = [(finding.rule.code, finding.severity) for finding in flat(one.findings)]
+        times.update(found)
+        networks.update(set(found))
     names = {rule.code: rule.name for rule in RULES}
     records = [
         {
@@ -269,7 +273,7 @@ def counts(done: Sequence[Criticised], format: str) -> str:
             "severity": severity,
             "code": code,
             "rule": names[code],
-            "networks": len({name for name, f in every if (f.rule.code, f.severity) == (code, severity)}),
+            "networks": networks[code, severity],
         }
         for (code, severity), number in sorted(times.items(), key=lambda item: (-item[1], item[0]))
     ]

@@ -47,7 +47,7 @@ def before_training(
 def _line(finding: Finding, there: set[str]) -> str:
     """An error with its remedy, and whether it is about what this training leaves out of the design."""
     text = f"error {finding.rule}: {with_remedy(finding)}"
-    parts = [path for path in finding.where if not any(one == path or one.startswith(f"{path}.") for one in there)]
-    if finding.where and len(parts) == len(finding.where):
+    left = any(one == path or one.startswith(f"{path}.") for path in finding.where for one in there)
+    if finding.where and not left:
         text += ". The design has it, this training leaves it out"
     return text
