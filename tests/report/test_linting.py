@@ -316,8 +316,8 @@ head:
 @pytest.mark.parametrize("end", ["", "\n", "\ncritique: {ignore: [S]}  # small\n", "\nname: other\n"])
 def test_a_difference_is_one_of_the_file_which_patch_applies(here, path, end):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    for ends in ("\n", "\r\n"):
-        text = (TWICE + end).replace("\n", ends)
+    for ends, mark in (("\n", ""), ("\r\n", ""), ("\r\n", "\ufeff")):
+        text = mark + (TWICE + end).replace("\n", ends)
         Path(path).write_text(text, newline="")
         Path("fix.diff").write_bytes(run(f"critique '{path}' --rule W6 --diff").stdout_bytes)
         assert f"\n--- {path}" in Path("fix.diff").read_text()
@@ -345,6 +345,14 @@ def test_a_fix_keeps_the_text_of_the_design(here):
     assert "name: " + rest == f"name: once # so far\n{TWICE}\n".replace("- ReLU   # once more\n", "")
     assert head.startswith("# twice after `cnnatomy critique --fix`:\n# W6 idle-nonlinearity (safe): ")
     listed.read(Path("once.yaml").read_text())
+
+
+def test_a_byte_order_mark_is_no_part_of_a_design(here):
+    Path("twice.yaml").write_text(f"\ufeff{TWICE}\n")
+    log = json.loads(run("critique twice.yaml --rule W6 --format sarif").stdout)
+    (fixed,) = log["runs"][0]["results"][0]["fixes"]
+    (replacement,) = fixed["artifactChanges"][0]["replacements"]
+    assert replacement == {"deletedRegion": {"startLine": 7, "startColumn": 1, "endLine": 8, "endColumn": 1}}
 
 
 def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):

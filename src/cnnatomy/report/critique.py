@@ -97,7 +97,9 @@ def difference(network: Design, done: fixes.Done, file: Path | None) -> str:
     else:
         names = [str(file)] * 2
         before = read_bytes(file, MAX_DESIGN_BYTES, "the design").decode()  # with its ends of lines
-        after, kept = rewritten(before, fixed.network.replace(name=listed.read(before).name))
+        text = before.removeprefix("\ufeff")
+        after, kept = rewritten(text, fixed.network.replace(name=listed.read(text).name))
+        after = before[: -len(text)] + after
     old, new = (list(io.StringIO(text)) for text in (before, after))
     marked = [f"{name}\t" if " " in name else name for name in names]  # `patch` reads up to the tab
     changes = difflib.unified_diff(old, new, marked[0], marked[1])
@@ -140,7 +142,7 @@ def write_design(network: Design, fixed: Fixed, path: Path, file: Path | None = 
     after = fixed.network.replace(name=path.stem)
     text, kept = listed.write(after), True
     if file is not None:
-        text, kept = rewritten(read_text(file, MAX_DESIGN_BYTES, "the design").removeprefix("\ufeff"), after)
+        text, kept = rewritten(read_text(file, MAX_DESIGN_BYTES, "the design"), after)
     head = f"# {network.name or 'a design'} after `cnnatomy critique --fix`:\n" + "".join(_comments(fixed, kept))
     if listed.read(head + text) != after:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")
