@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import textwrap
@@ -28,10 +27,8 @@ _MAX_PATHS = 6
 FindingLines = list[tuple[str, str]]
 
 
-def report(account: Account, purpose: Purpose, findings: Sequence[Finding], format: str) -> str:
-    """The critique of a network in one of the formats for it."""
-    if format == "json":
-        return json.dumps(record(account, purpose, findings), indent=2)
+def report(account: Account, findings: Sequence[Finding], format: str) -> str:
+    """The critique of a network for people."""
     return (markdown if format == "markdown" else plain)(account, findings)
 
 
@@ -122,14 +119,20 @@ def plain(account: Account, findings: Sequence[Finding]) -> str:
     blocks = [*([filled(first)] if first else []), filled(title(account))]
     for rule, severity, alike in _grouped(findings):
         heading = filled(f"{severity} {rule}: {rule.title}")
-        lines: FindingLines = []
-        for finding in alike:
-            lines += [("  where", where(finding)), ("  found", finding.text), *_advice(finding, before)]
-            lines += [("  so", f"{one.rule}: {one.text}") for one in finding.consequences]
-        lines += [("  why", _first_sentence(rule.why)), ("  source", rule.source)]
-        blocks.append(_coloured(heading, severity) + "\n" + paragraphs(lines))
+        lines = [*_lines(alike, before), ("why", _first_sentence(rule.why)), ("source", rule.source)]
+        indented = [(f"  {name}", text) for name, text in lines]
+        blocks.append(_coloured(heading, severity) + "\n" + paragraphs(indented))
     blocks.append(filled(_last_line(findings)))
     return "\n\n".join(blocks)
+
+
+def _lines(findings: Sequence[Finding], before: Cost, mark: str = "") -> FindingLines:
+    """What is said of findings of one rule, without the rule."""
+    lines = []
+    for finding in findings:
+        lines += [("where", where(finding, mark)), ("found", finding.text), *_advice(finding, before)]
+        lines += [("so", f"{one.rule}: {one.text}") for one in finding.consequences]
+    return lines
 
 
 def filled(text: str) -> str:
@@ -167,9 +170,9 @@ def _advice(finding: Finding, before: Cost) -> FindingLines:
     """The remedies of a finding with what they cost, the best first."""
     lines = []
     for i, remedy in enumerate(finding.remedies):
-        lines.append(("  or" if i else "  remedy", remedy.text))
+        lines.append(("or" if i else "remedy", remedy.text))
         if remedy.after:
-            lines.append(("  cost", change_of_cost(before, remedy.after)))
+            lines.append(("cost", change_of_cost(before, remedy.after)))
     if finding.remedies and all(remedy.is_dear(before) for remedy in finding.remedies):
         lines.append(("", "dear: no cheaper remedy is known"))
     return lines
@@ -223,12 +226,7 @@ def markdown(account: Account, findings: Sequence[Finding]) -> str:
     first = first_thing(findings)
     blocks = [*([first] if first else []), f"## {title(account)}"]
     for rule, severity, alike in _grouped(findings):
-        lines = []
-        for finding in alike:
-            lines += [("where", where(finding, "`")), ("found", finding.text)]
-            lines += [(name.strip() or "and", text) for name, text in _advice(finding, before)]
-            lines += [("so", f"{one.rule}: {one.text}") for one in finding.consequences]
-        lines += [("why", flat_text(rule.why)), ("source", rule.source)]
-        items = "\n".join(f"- **{name}**: {text}" for name, text in lines)
+        lines = [*_lines(alike, before, "`"), ("why", flat_text(rule.why)), ("source", rule.source)]
+        items = "\n".join(f"- **{name or 'and'}**: {text}" for name, text in lines)
         blocks.append(f"### {severity} {rule}\n\n{rule.title}\n\n{items}")
     return "\n\n".join([*blocks, summary(findings)])

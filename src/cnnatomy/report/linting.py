@@ -192,7 +192,7 @@ def text(done: Sequence[Criticised], format: str, several: bool = False) -> str:
     if format == "github":
         told = [one for one in done if one.findings]
         return "\n".join(workflow.commands(one.findings, one.account.name, _lines(one)) for one in told)
-    blocks = [shown.report(one.account, one.purpose, one.findings, format) + _unsaid([one]) for one in done]
+    blocks = [shown.report(one.account, one.findings, format) + _unsaid([one]) for one in done]
     if len(done) > 1:
         findings = [finding for one in done for finding in one.findings]
         blocks.append(f"{counted(len(done), 'network')}: {shown.summary(findings)}{_unsaid(done)}")

@@ -22,15 +22,13 @@ PAGE = "blob/main/docs/rules.md"
 """Of the rules, from the address of the project."""
 
 
-def sarif(findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None) -> str:
-    """A log of one run over a network. `lines` are those of the design that was read, if there is one."""
-    return log(rules, results(findings, rules, account, lines))
-
-
 def results(
-    findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None
+    findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None
 ) -> list[dict[str, Any]]:
-    """The findings in one network as results of a run that asked these rules."""
+    """The findings in one network as results of a run that asked these rules.
+
+    `lines` are those of the design that was read, if there is one.
+    """
     numbers = {rule.code: i for i, rule in enumerate(rules)}
     return [_result(finding, numbers[finding.rule.code], account, lines) for finding in findings]
 
