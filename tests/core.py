@@ -91,7 +91,7 @@ def check_records() -> None:
     found = critique(vgg, purpose)
     record = json.loads(json.dumps(findings.record(vgg, purpose, found)))
     assert "C1" in {finding["code"] for finding in record["findings"]}
-    log = json.loads(sarif.sarif(found, RULES, vgg))
+    log = json.loads(sarif.log(RULES, sarif.results(found, RULES, vgg)))
     assert len(log["runs"][0]["results"]) == len(found)
     assert [rule["code"] for rule in json.loads(rules.explain((), "json"))] == [rule.code for rule in RULES]
 

@@ -81,13 +81,13 @@ def _too_large(path: Path, limit: int, what: str, size: int) -> UserError:
 
 
 def read_text(path: Path, limit: int, what: str) -> str:
-    """`read_bytes` as text in UTF-8, with the ends of lines as Python has them.
+    """`read_bytes` as text in UTF-8, without a byte order mark, and with the ends of lines as Python has them.
 
     Raises:
         UserError: as `read_bytes` does, and where it is no text.
     """
     try:
-        return read_bytes(path, limit, what).decode().replace("\r\n", "\n")
+        return read_bytes(path, limit, what).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: cannot read {what}: not a text file") from None
 

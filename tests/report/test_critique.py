@@ -19,7 +19,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.readers.yaml import design, listed
 from cnnatomy.report import findings as shown
 from cnnatomy.report import rules as explained
-from cnnatomy.report.sarif import sarif
+from cnnatomy.report import sarif
 from kinds import DEPTH, QUICK, others_in_full
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -61,7 +61,7 @@ def worse(study):
 
 def plain(name: str = "lenet-5", rules=(made_up, worse)) -> str:
     account = cn.network(name).account()
-    return shown.report(account, Purpose(), critique(account, rules=rules), "table")
+    return shown.report(account, critique(account, rules=rules), "table")
 
 
 def test_the_worst_comes_first_and_cases_of_one_rule_stand_together(monkeypatch):
@@ -341,8 +341,8 @@ def test_a_fix_of_sarif_makes_the_design_that_the_remedy_announces(run, tmp_path
 
 
 def test_a_finding_about_the_whole_network_has_its_name_for_a_place():
-    finding = Finding(worse, "error", (), "all of it", {})
-    log = json.loads(sarif([finding], [worse], cn.network("lenet-5").replace(name="mine").account()))
+    finding, mine = Finding(worse, "error", (), "all of it", {}), cn.network("lenet-5").replace(name="mine").account()
+    log = json.loads(sarif.log([worse], sarif.results([finding], [worse], mine)))
     schema_of_sarif().validate(log)
     assert log["runs"][0]["results"][0]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "mine"
 
@@ -423,10 +423,10 @@ def test_the_python_of_the_documentation_runs(capsys):
 def test_the_whole_catalogue_can_be_printed_in_every_format(purpose, name):
     account = cn.network(name).account()
     found = critique(account, purpose)
-    texts = [shown.report(account, purpose, found, format) for format in ("table", "markdown")]
+    texts = [shown.report(account, found, format) for format in ("table", "markdown")]
     texts += [finding.text for finding in found]
     assert not [text for text in texts if "None" in text or "nan" in text]
-    assert len(json.loads(shown.report(account, purpose, found, "json"))["findings"]) == len(found)
-    log = json.loads(sarif(found, RULES, account))
+    assert len(json.loads(json.dumps(shown.record(account, purpose, found)))["findings"]) == len(found)
+    log = json.loads(sarif.log(RULES, sarif.results(found, RULES, account)))
     assert len(log["runs"][0]["results"]) == len(found)
     schema_of_sarif().validate(log)

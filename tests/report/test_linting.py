@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 
 import cnnatomy as cn
 from cnnatomy.cli import main
-from cnnatomy.critique import Finding, Purpose, Rule, fix
+from cnnatomy.critique import Finding, Purpose, Remedy, Rule, fix
 from cnnatomy.critique.settings import chosen
+from cnnatomy.edits.change import Cost
 from cnnatomy.readers.yaml import listed
 from cnnatomy.report import fixes, rules, sarif
 from cnnatomy.report.critique import difference, write_design
@@ -124,6 +125,15 @@ def test_suppressed_findings_are_counted_and_the_rest_is_said(here):
     assert run("critique alexnet --rule N4 --strict").stdout.endswith("nothing to object to; 1 suppressed\n")
     (one,) = json.loads(run("critique alexnet --rule N4 --format json").stdout)["suppressed"]
     assert (one["code"], one["where"], one["reason"]) == ("N4", ["tail.norm1", "body.norm2"], "the paper has it")
+
+
+def test_after_a_fix_suppressed_findings_are_counted_too(here):
+    settings(SUPPRESSED.format("*"))
+    assert run("critique alexnet --rule N4 --fix new.yaml").stdout.endswith("nothing to object to; 1 suppressed\n")
+    printed = json.loads(run("critique alexnet --rule N4 --fix new.yaml --format json").stdout)
+    assert [one["code"] for one in printed["suppressed"]] == ["N4"]
+    log = json.loads(run("critique alexnet --rule N4 --fix new.yaml --format sarif").stdout)
+    assert [len(one["suppressions"]) for one in log["runs"][0]["results"]] == [1]
 
 
 def test_what_suppresses_nothing_is_told_once(here):
@@ -306,8 +316,8 @@ head:
 @pytest.mark.parametrize("end", ["", "\n", "\ncritique: {ignore: [S]}  # small\n", "\nname: other\n"])
 def test_a_difference_is_one_of_the_file_which_patch_applies(here, path, end):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    for ends in ("\n", "\r\n"):
-        text = (TWICE + end).replace("\n", ends)
+    for ends, mark in (("\n", ""), ("\r\n", ""), ("\r\n", "\ufeff")):
+        text = mark + (TWICE + end).replace("\n", ends)
         Path(path).write_text(text, newline="")
         Path("fix.diff").write_bytes(run(f"critique '{path}' --rule W6 --diff").stdout_bytes)
         assert f"\n--- {path}" in Path("fix.diff").read_text()
@@ -337,6 +347,14 @@ def test_a_fix_keeps_the_text_of_the_design(here):
     listed.read(Path("once.yaml").read_text())
 
 
+def test_a_byte_order_mark_is_no_part_of_a_design(here):
+    Path("twice.yaml").write_text(f"\ufeff{TWICE}\n")
+    log = json.loads(run("critique twice.yaml --rule W6 --format sarif").stdout)
+    (fixed,) = log["runs"][0]["results"][0]["fixes"]
+    (replacement,) = fixed["artifactChanges"][0]["replacements"]
+    assert replacement == {"deletedRegion": {"startLine": 7, "startColumn": 1, "endLine": 8, "endColumn": 1}}
+
+
 def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):
     (step,) = chosen(["N2"], [])
     introduced = Finding(step, "note", ("tail",), "it is\nso", {})
@@ -350,6 +368,15 @@ def test_what_a_step_brings_in_and_what_is_refused_are_comments(here):
         assert "\n#   brings in note N2 bias-before-batch-norm: it is\\nso\n" in text
         assert "\n# not applied: N2 bias-before-batch-norm: tail: it would undo what another remedy did\n---" in text
     assert "#   brings in note N2" in write_design(network, fixed, Path("new.yaml"), Path("twice.yaml")).read_text()
+
+
+def test_what_is_refused_is_dear_beside_the_design_that_is_left():
+    fixed = fix(cn.network("vgg-16"), Purpose(), chosen(["C1"], []), unsafe=True)
+    as_before = Remedy("as it was", None, Cost.of(fixed.steps[0].before))
+    refused = [(Finding(*chosen(["N2"], []), "note", (), "it is", {}, (as_before,)), "it is not wanted")]
+    done = fixes.Done(fixed._replace(refused=refused), fixed.network.account(), None, 0)
+    (record,) = fixes.fix_record(done)["not_applied"]
+    assert record["remedy"]["dear"]  # 8 times as many parameters
 
 
 def test_where_nothing_is_applied_the_difference_is_a_comment(here):

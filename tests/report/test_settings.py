@@ -139,7 +139,7 @@ def test_a_table_that_is_something_else_is_none(here):
 
 def test_what_is_typed_goes_before_all_else(here):
     project(here, 'select = ["N"]\nignore = ["C1"]\nmemory = "1GiB"\npedantic = true')
-    asked = typed(["C1"], [], "2GiB", pedantic=False, task=None).over(settings_of("alexnet"))
+    asked = typed(select=("C1",), memory="2GiB", pedantic=None, task=None).over(settings_of("alexnet"))
     assert [rule.code for rule in asked.rules()] == ["C1"]
     assert asked.memory == 2 * 2**30
     assert asked.pedantic  # an option that was not given says nothing

@@ -10,10 +10,11 @@ import click
 
 from cnnatomy.commands.ending import say
 from cnnatomy.commands.options import (
+    FILE,
+    SECONDS,
+    SIDES,
     classes_option,
-    critique_options,
     input_option,
-    lint_options,
     report_format_option,
 )
 from cnnatomy.errors import UserError
@@ -24,8 +25,39 @@ from cnnatomy.layers.layer import Shape
 @click.argument("networks", metavar="NETWORK...", nargs=-1, required=True)
 @input_option
 @classes_option
-@critique_options
-@lint_options
+@click.option(
+    "--task",
+    type=click.Choice(("classification", "segmentation", "detection")),
+    help="What it is for.  [default: by its output]",
+)
+@click.option(
+    "--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels: 24:400, or 24 for one size."
+)
+@click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated).")
+@click.option("--memory", help="What there is at inference, such as 8GiB.")
+@click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms.")
+@click.option("--rule", "select", multiple=True, metavar="RULE", help="Only these rules: by name, code or letter.")
+@click.option("--ignore", multiple=True, metavar="RULE", help="Not these rules; both can be repeated.")
+@click.option("--pedantic", is_flag=True, default=None, help="Say also what seldom matters.")
+@click.option(
+    "--fix",
+    type=FILE,
+    help="Apply the safe remedies and write this new .yaml file; a design keeps its comments where it can.",
+)
+@click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more.")
+@click.option("--diff", is_flag=True, help="Print what --fix would change, for `patch`; write nothing.")
+@click.option(
+    "--strict",
+    type=click.Choice(("note", "warning", "error")),
+    is_flag=False,
+    flag_value="warning",
+    help="Exit 1 on findings of this severity or a worse one; `NETWORK --strict` alone means warning.",
+)
+@report_format_option("json", "markdown", "sarif", "github")
+@click.option("--baseline", type=FILE, help="Say only what is not in this file, which --write-baseline wrote.")
+@click.option("--write-baseline", type=FILE, help="Write all findings to this file, for --baseline.")
+@click.option("--statistics", is_flag=True, help="How often each rule objects, in place of the findings.")
+@click.option("--designs-only", is_flag=True, help="Pass over YAML files that are no designs.")
 def critique(
     networks: tuple[str, ...],
     strict: str | None,
@@ -51,31 +83,20 @@ def critique(
     cnnatomy critique my.yaml --fix better.yaml
     cnnatomy critique alexnet --unsafe-fixes --diff
     """
-    from cnnatomy.readers.folders import is_folder
     from cnnatomy.report import linting
     from cnnatomy.report.critique import reaches, review
     from cnnatomy.report.settings import typed
 
     asked = typed(**settings)
-    if unsafe_fixes and fix is None and not diff:
-        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
     if fix is not None or diff:
-        option = "--diff" if diff else "--fix"
-        if len(networks) > 1:
-            raise UserError(f"{option} is for one network, got {len(networks)}: fix one after the other")
-        if is_folder(networks[0]):
-            raise UserError(f"{option} is for one design, {networks[0]} is a folder")
         if statistics or designs_only or write_baseline or asked.baseline:
             others = "--statistics, --designs-only, --baseline and --write-baseline"
-            raise UserError(f"{option} looks at all of one network: leave out {others}")
-        if diff and format != "table":
-            raise UserError(f"--diff prints the difference of two texts, which is not {format}: leave out --format")
-        text, findings = review(
-            networks[0], asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format
-        )
-        errors: list[str] = []
+            raise UserError(f"{'--diff' if diff else '--fix'} looks at all of one network: leave out {others}")
+        done = review(networks, asked, input=input, fix=fix, diff=diff, unsafe_fixes=unsafe_fixes, format=format)
+    elif unsafe_fixes:
+        raise UserError("--unsafe-fixes says what --fix NEW.yaml, or --diff, may do: give one of them, too")
     else:
-        text, remarks, errors, findings = linting.lint(
+        done = linting.lint(
             networks,
             asked,
             input=input,
@@ -84,15 +105,15 @@ def critique(
             designs_only=designs_only,
             write_baseline=write_baseline,
         )
-        for line in remarks:
-            click.echo(line, err=True)
-    if text:
-        click.echo(text)
-    for message in errors:
+    for line in done.remarks:
+        click.echo(line, err=True)
+    if done.text:
+        click.echo(done.text)
+    for message in done.errors:
         say(message)
-    if errors:
+    if done.errors:
         sys.exit(2)
-    if strict and reaches(findings, strict):
+    if strict and reaches(done.findings, strict):
         sys.exit(1)
 
 

@@ -156,54 +156,6 @@ def report_format_option(*others: str) -> Callable[[Any], Any]:
     return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")
 
 
-_TASKS = ("classification", "segmentation", "detection")
-_CRITIQUE = (
-    click.option("--task", type=click.Choice(_TASKS), help="What it is for.  [default: by its output]"),
-    click.option(
-        "--objects", type=SIDES, help="Sides of what is to be recognised, in input pixels: 24:400, or 24 for one size."
-    ),
-    click.option("--device", help="What it runs on: a name of devices.yaml, or `here` (calibrated)."),
-    click.option("--memory", help="What there is at inference, such as 8GiB."),
-    click.option("--latency", type=SECONDS, help="What one image may take on the device, such as 20ms."),
-    click.option("--rule", "only", multiple=True, metavar="RULE", help="Only these: by name, code or letter."),
-    click.option("--ignore", multiple=True, metavar="RULE", help="Not these; both can be repeated."),
-    click.option("--pedantic", is_flag=True, help="Say also what seldom matters."),
-    click.option(
-        "--fix", type=FILE, help="Apply what is safe, to this new .yaml file; a design keeps its comments where it can."
-    ),
-    click.option("--unsafe-fixes", is_flag=True, help="Apply also what changes what is learned, or costs more."),
-    click.option("--diff", is_flag=True, help="Print what --fix would change, for `patch`; write nothing."),
-    click.option(
-        "--strict",
-        type=click.Choice(("note", "warning", "error")),
-        is_flag=False,
-        flag_value="warning",
-        help="Exit 1 on findings of this severity or a worse one; alone, after NETWORK: warning.",
-    ),
-    report_format_option("json", "markdown", "sarif", "github"),
-)
-_LINT = (
-    click.option("--baseline", type=FILE, help="Say only what this file has not."),
-    click.option("--write-baseline", type=FILE, help="Keep all findings in this file."),
-    click.option("--statistics", is_flag=True, help="How often each rule objects, in place of the findings."),
-    click.option("--designs-only", is_flag=True, help="Pass over YAML files that are no designs."),
-)
-
-
-def critique_options(command: Any) -> Any:
-    """What a network is for, which rules to ask, and what to do about it."""
-    for option in reversed(_CRITIQUE):
-        command = option(command)
-    return command
-
-
-def lint_options(command: Any) -> Any:
-    """What is said of many networks."""
-    for option in reversed(_LINT):
-        command = option(command)
-    return command
-
-
 def account_of(network: str, classes: int | None = None, input: Any = None) -> Account:
     """The account of whatever NETWORK names."""
     from cnnatomy.analysis import account

@@ -143,7 +143,7 @@ def _refusal(after: _State, states: Sequence[_State], introduced: Sequence[Findi
         return "it would undo what another remedy did"
     if introduced and introduced[0].severity != "note":
         harm = introduced[0]
-        return f"it would bring in {harm.severity} {harm.rule.code} {harm.rule.name}: {harm.text}"
+        return f"it would bring in {harm.severity} {harm.rule}: {harm.text}"
     return None
 
 

@@ -67,6 +67,11 @@ class Finding(NamedTuple):
     consequences: tuple[Finding, ...] = ()
 
     @property
+    def place(self) -> str:
+        """The first of the places; nothing where it is the whole network."""
+        return self.where[0] if self.where else ""
+
+    @property
     def remedy(self) -> Remedy | None:
         """What to do first."""
         return self.remedies[0] if self.remedies else None
@@ -92,6 +97,10 @@ class Rule:
     severity: Severity
     source: str
     check: Check
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        return f"{self.code} {self.name}"
 
     @property
     def title(self) -> str:

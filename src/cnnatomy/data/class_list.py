@@ -34,9 +34,7 @@ def class_list(folder: Path) -> ClassList | None:
         return None
     names: dict[str, int] = {}
     colours: dict[Colour, int] = {}
-    for number, line in enumerate(
-        read_text(path, MAX_NAMES_BYTES, "the classes").removeprefix("\ufeff").split("\n"), 1
-    ):
+    for number, line in enumerate(read_text(path, MAX_NAMES_BYTES, "the classes").split("\n"), 1):
         if not line.strip():
             continue
         name, colour = _parsed(line.strip())

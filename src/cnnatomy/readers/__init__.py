@@ -17,8 +17,11 @@ from cnnatomy.limits import MAX_DESIGN_BYTES
 OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
-RUN_DESIGN = "design.yaml"
-"""The design in a run folder."""
+YAML = (".yaml", ".yml")
+"""How the name of a design ends."""
+
+RUN_DESIGN, RUN_RECORD = "design.yaml", "run.json"
+"""The design in a run folder, and what makes the folder one."""
 
 WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".h5")
 """Files that people take for networks."""
@@ -30,6 +33,13 @@ def _other(name: str) -> str | None:
     )
 
 
+def file_of(name: str) -> Path | None:
+    """The file that a command line names, if it is no network of the catalogue and no module."""
+    if _other(name) is None:
+        return design_file(name)
+    return None if name.startswith(tuple(OTHERS)) or "\0" in name else Path(name)
+
+
 def in_catalogue(name: str) -> bool:
     """Whether a command line names a network of the catalogue, rather than a file or a module."""
     return _other(name) is None and design_file(name) is None
@@ -39,7 +49,7 @@ def design_file(name: str) -> Path | None:
     """The file of the YAML design that a command line names, if it names one: by its path, or by its run folder."""
     if _other(name) is not None or "\0" in name:
         return None
-    if name.lower().endswith((".yaml", ".yml")):
+    if name.lower().endswith(YAML):
         return Path(name)
     folder = Path(name)
     return folder / RUN_DESIGN if _exists(folder / RUN_DESIGN) and not catalogue.knows(name) else None
@@ -145,4 +155,4 @@ def _exists(path: Path) -> bool:
         return False
 
 
-__all__ = ["OTHERS", "design_file", "in_catalogue", "read_graph", "resolve"]
+__all__ = ["OTHERS", "design_file", "file_of", "in_catalogue", "is_run", "read_graph", "resolve"]

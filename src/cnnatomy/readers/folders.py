@@ -11,12 +11,10 @@ from cnnatomy import catalogue
 from cnnatomy.errors import UserError, counted, shown
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_CRITICISED, MAX_DESIGN_BYTES, MAX_FOLDERS
-from cnnatomy.readers import OTHERS, RUN_DESIGN
+from cnnatomy.readers import OTHERS, RUN_DESIGN, RUN_RECORD, YAML
 from cnnatomy.readers.yaml.aside import is_design
 
-YAML = (".yaml", ".yml")
 _OTHER_FILES = tuple(mark for mark in OTHERS if mark.startswith("."))
-_RUN = "run.json"
 
 
 class InFolders(NamedTuple):
@@ -68,7 +66,7 @@ def is_folder(name: str) -> bool:
     """Whether a name is that of a folder to look into: not of a run, nor of a network of the catalogue."""
     if "\0" in name or not os.path.isdir(name):
         return False
-    run = os.path.isfile(os.path.join(name, RUN_DESIGN)) and os.path.isfile(os.path.join(name, _RUN))
+    run = os.path.isfile(os.path.join(name, RUN_DESIGN)) and os.path.isfile(os.path.join(name, RUN_RECORD))
     return not run and (name.endswith(("/", os.sep)) or not catalogue.knows(name))
 
 

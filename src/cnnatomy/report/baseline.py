@@ -6,15 +6,16 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from cnnatomy import catalogue
 from cnnatomy.critique import SEVERITIES, Finding, flat
+from cnnatomy.critique.rule import Severity
 from cnnatomy.errors import UserError
 from cnnatomy.files import read_text, write_json, writing_to
 from cnnatomy.limits import MAX_RECORD_BYTES
 from cnnatomy.plain import checked
-from cnnatomy.report.settings import file_of
+from cnnatomy.readers import file_of
 
 FORMAT = 1
 _WHAT = "the baseline"
@@ -28,14 +29,14 @@ class KnownFinding(NamedTuple):
         rule: its code.
         where: the first of its places; nothing for the whole network.
         places: how many it has.
-        severity: note, warning or error.
+        severity: as that of the finding.
     """
 
     network: str
     rule: str
     where: str
     places: int
-    severity: str
+    severity: Severity
 
     def holds(self, other: KnownFinding) -> bool:
         """Whether a finding of the same rule is no worse, and has no more places."""
@@ -94,8 +95,7 @@ def compared(findings: Sequence[Finding], known: Iterable[KnownFinding], asked: 
 
 
 def _known(finding: Finding, network: str) -> KnownFinding:
-    first = finding.where[0] if finding.where else ""
-    return KnownFinding(network, finding.rule.code, first, len(finding.where), finding.severity)
+    return KnownFinding(network, finding.rule.code, finding.place, len(finding.where), finding.severity)
 
 
 def read(path: Path) -> dict[str, list[KnownFinding]]:
@@ -113,9 +113,6 @@ def read(path: Path) -> dict[str, list[KnownFinding]]:
         found = [
             KnownFinding(**{key: checked(row.get(key), kind, key) for key, kind in _FIELDS.items()}) for row in rows
         ]
-        wrong = next((one.severity for one in found if one.severity not in SEVERITIES), None)
-        if wrong is not None:
-            raise UserError(f"severity: one of {', '.join(SEVERITIES)}")
     except (ValueError, RecursionError, UserError) as error:
         reason = error if isinstance(error, UserError) else "not valid JSON"
         raise UserError(f"{path} is no baseline, which `--write-baseline` writes: {reason}") from None
@@ -125,7 +122,7 @@ def read(path: Path) -> dict[str, list[KnownFinding]]:
     return by_network
 
 
-_FIELDS: dict[str, Any] = {"network": str, "rule": str, "where": str, "places": int, "severity": str}
+_FIELDS = get_type_hints(KnownFinding)
 
 
 def check_place(path: Path) -> None:

@@ -7,44 +7,27 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from cnnatomy.analysis import Account, account
-from cnnatomy.critique import SEVERITIES, Finding, Fixed, Purpose, Rule, applicable, fixing
+from cnnatomy.analysis import account
+from cnnatomy.critique import SEVERITIES, Finding, Fixed, fixing
 from cnnatomy.critique.settings import Settings, chosen
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
 from cnnatomy.files import check_place, read_bytes, read_text, write_new, writing_to
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
-from cnnatomy.readers import design_file, in_catalogue, is_run, resolve
-from cnnatomy.readers.yaml import lines, listed
+from cnnatomy.readers import YAML, design_file, in_catalogue, is_run, resolve
+from cnnatomy.readers.folders import is_folder
+from cnnatomy.readers.yaml import listed
 from cnnatomy.readers.yaml.kept import rewritten
 from cnnatomy.report import findings as shown
-from cnnatomy.report import fixes, workflow
-from cnnatomy.report.sarif import sarif
+from cnnatomy.report import fixes, linting
+from cnnatomy.report.linting import Criticised, Linted
 from cnnatomy.report.settings import settings_of
 
 
-class Reviewed(NamedTuple):
-    """What is said of one network.
-
-    Attributes:
-        file: what it was read from, or was written to by `--fix`.
-        account: what it costs; after the remedies that were applied.
-        findings: what the rules find in it.
-        done: the remedies that were applied.
-    """
-
-    file: str
-    account: Account
-    purpose: Purpose
-    findings: list[Finding]
-    done: fixes.Done
-
-
 def review(
-    name: str,
+    names: Sequence[str],
     typed: Settings,
     *,
     input: Shape | None,
@@ -52,43 +35,51 @@ def review(
     diff: bool,
     unsafe_fixes: bool,
     format: str,
-) -> tuple[str, list[Finding]]:
-    """What `--fix` makes of whatever a command line names, and the critique of that, as text; with its findings.
+) -> Linted:
+    """What `--fix` makes of whatever a command line names, which is one network, and the critique of that.
 
     `diff` gives the difference that the remedies make to the design in place of all that, and writes nothing.
 
     Raises:
-        UserError: if there is no such network, rule or device, or the design cannot be written.
+        UserError: if there is no such network, rule or device, more than one, or the design cannot be written.
     """
+    name = _one(names, "--diff" if diff else "--fix")
+    if diff and format != "table":
+        raise UserError(f"--diff prints the difference of two texts, which is not {format}: leave out --format")
     settings = typed.over(settings_of(name))
-    rules, meant = settings.rules(), settings.purpose(trained=is_run(name))
+    rules, watched = settings.rules(), chosen((), settings.ignore)
+    purpose = settings.purpose(trained=is_run(name))
     if fix is not None:
         check_design(fix)
     network = resolve(name, settings.classes if in_catalogue(name) else None, input)
-    before = account(network.graph(), network.name)
-    watched = chosen((), settings.ignore)
-    fixed = fixing.fix(network, meant, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
-    write = fix is not None and fixed.steps and not diff
-    written = write_design(network, fixed, fix, design_file(name)) if write and fix is not None else None
-    left_unsafe = len(applicable(fixed.left, unsafe=True)) - len(applicable(fixed.left, unsafe=False))
-    done = fixes.Done(fixed, before, written, 0 if unsafe_fixes else left_unsafe)
-    if diff:
-        return difference(network, done, design_file(name)), fixed.left
+    fixed = fixing.fix(network, purpose, rules, settings.loud(), unsafe_fixes, settings.suppress, watched)
+    written = None
+    if fix is not None and fixed.steps and not diff:
+        written = write_design(network, fixed, fix, design_file(name))
     after = account(fixed.network.graph(), network.name)
-    reviewed = Reviewed(str(written or name), after, meant, fixed.left, done)
-    return text_of(reviewed, rules, format), reviewed.findings
+    done = fixes.Done(fixed, after, written, 0 if unsafe_fixes else shown.applied_by_fix(fixed.left)[1])
+    if diff:
+        return Linted(difference(network, done, design_file(name)), [], [], fixed.left)
+    one = linting.criticised(str(written or name), after, settings, trained=purpose.trained)
+    return Linted(_text(one, done, format), [], [], one.findings)
 
 
-def text_of(reviewed: Reviewed, rules: Sequence[Rule], format: str) -> str:
-    """What is said of one network in one of the formats for it."""
-    file, design, purpose, findings, done = reviewed
-    if format == "sarif":
-        return sarif(findings, rules, design, lines.of_network(file, design.input))
+def _one(names: Sequence[str], option: str) -> str:
+    name, *others = names
+    if others:
+        raise UserError(f"{option} is for one network, got {len(names)}: fix one after the other")
+    if is_folder(name):
+        raise UserError(f"{option} is for one design, {name} is a folder")
+    return name
+
+
+def _text(one: Criticised, done: fixes.Done, format: str) -> str:
+    """What was done, and the critique of what became of the design; for programs other than ours that one alone."""
     if format == "json":
-        return json.dumps(shown.record(design, purpose, findings) | {"fix": fixes.fix_record(done)}, indent=2)
-    if format == "github":
-        return workflow.commands(findings, design.name, lines.of_network(file, design.input))
-    said = shown.report(design, purpose, findings, format)
+        return json.dumps(linting.record(one) | {"fix": fixes.fix_record(done)}, indent=2)
+    said = linting.text([one], format)
+    if format not in ("table", "markdown"):
+        return said
     return f"{(fixes.markdown if format == 'markdown' else fixes.plain)(done)}\n\n{said}"
 
 
@@ -106,7 +97,9 @@ def difference(network: Design, done: fixes.Done, file: Path | None) -> str:
     else:
         names = [str(file)] * 2
         before = read_bytes(file, MAX_DESIGN_BYTES, "the design").decode()  # with its ends of lines
-        after, kept = rewritten(before, fixed.network.replace(name=listed.read(before).name))
+        text = before.removeprefix("\ufeff")
+        after, kept = rewritten(text, fixed.network.replace(name=listed.read(text).name))
+        after = before[: -len(text)] + after
     old, new = (list(io.StringIO(text)) for text in (before, after))
     marked = [f"{name}\t" if " " in name else name for name in names]  # `patch` reads up to the tab
     changes = difflib.unified_diff(old, new, marked[0], marked[1])
@@ -119,15 +112,11 @@ def _comments(fixed: Fixed, kept: bool = True) -> list[str]:
     said: list[str] = []
     for step in fixed.steps:
         gone = f"; gone: {', '.join(step.gone)}" if step.gone else ""
-        said.append(f"{_name(step.finding)} ({step.remedy.fix}): {shown.where(step.finding)}{gone}")
-        said += [f"  brings in {one.severity} {_name(one)}: {one.text}" for one in step.introduced]
-    said += [f"not applied: {_name(one)}: {shown.where(one)}: {reason}" for one, reason in fixed.refused]
+        said.append(f"{step.finding.rule} ({step.remedy.fix}): {shown.where(step.finding)}{gone}")
+        said += [f"  brings in {one.severity} {one.rule}: {one.text}" for one in step.introduced]
+    said += [f"not applied: {one.rule}: {shown.where(one)}: {reason}" for one, reason in fixed.refused]
     said += [] if kept else ["the whole file is written again: its comments are lost"]
     return [f"# {printable(line)}\n" for line in said]
-
-
-def _name(finding: Finding) -> str:
-    return f"{finding.rule.code} {finding.rule.name}"
 
 
 def reaches(findings: Iterable[Finding], severity: str) -> bool:
@@ -137,7 +126,7 @@ def reaches(findings: Iterable[Finding], severity: str) -> bool:
 
 def check_design(path: Path) -> None:
     """Raises `UserError` where a design cannot be written: no YAML, no folder for it, or a file that is there."""
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    if path.suffix.lower() not in YAML:
         raise UserError(f"--fix {path}: a design is written to a file that ends in .yaml")
     check_place(path)
 
@@ -153,7 +142,7 @@ def write_design(network: Design, fixed: Fixed, path: Path, file: Path | None = 
     after = fixed.network.replace(name=path.stem)
     text, kept = listed.write(after), True
     if file is not None:
-        text, kept = rewritten(read_text(file, MAX_DESIGN_BYTES, "the design").removeprefix("\ufeff"), after)
+        text, kept = rewritten(read_text(file, MAX_DESIGN_BYTES, "the design"), after)
     head = f"# {network.name or 'a design'} after `cnnatomy critique --fix`:\n" + "".join(_comments(fixed, kept))
     if listed.read(head + text) != after:
         raise UserError(f"{path}: the design after the remedies cannot be said in YAML")

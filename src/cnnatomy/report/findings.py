@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import textwrap
@@ -15,6 +14,7 @@ from typing import Any
 from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Purpose, Rule, applicable, critique
 from cnnatomy.edits.change import Cost, Remedy
+from cnnatomy.errors import counted
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.report.tables import paragraphs, short, terminal_width
 
@@ -27,10 +27,8 @@ _MAX_PATHS = 6
 FindingLines = list[tuple[str, str]]
 
 
-def report(account: Account, purpose: Purpose, findings: Sequence[Finding], format: str) -> str:
-    """The critique of a network in one of the formats for it."""
-    if format == "json":
-        return json.dumps(record(account, purpose, findings), indent=2)
+def report(account: Account, findings: Sequence[Finding], format: str) -> str:
+    """The critique of a network for people."""
     return (markdown if format == "markdown" else plain)(account, findings)
 
 
@@ -48,7 +46,7 @@ def record(account: Account, purpose: Purpose, findings: Sequence[Finding]) -> d
         "input": list(account.input),
         "purpose": dataclasses.asdict(purpose),
         "totals": costs(cost),
-        "count": dict(_counted(findings)),
+        "count": dict(_by_severity(findings)),
         "findings": [finding_record(finding, cost) for finding in findings],
     }
 
@@ -88,14 +86,14 @@ def costs(cost: Cost) -> dict[str, int]:
     return {"parameters": cost.parameters, "macs": cost.macs, "feature_map_elements": cost.maps}
 
 
-def _counted(findings: Sequence[Finding]) -> list[tuple[str, int]]:
+def _by_severity(findings: Sequence[Finding]) -> list[tuple[str, int]]:
     counts = Counter(finding.severity for finding in findings)
     return [(severity, counts[severity]) for severity in reversed(SEVERITIES)]
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """`2 warnings, 3 notes`."""
-    return ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in _counted(findings) if n) or NOTHING
+    return ", ".join(counted(n, severity) for severity, n in _by_severity(findings) if n) or NOTHING
 
 
 def _grouped(findings: Sequence[Finding]) -> Iterator[tuple[Rule, str, list[Finding]]]:
@@ -111,7 +109,7 @@ def first_thing(findings: Sequence[Finding]) -> str:
         return ""
     first, *_ = findings
     what = first.remedy.text if first.remedy else f"look at {where(first)}"
-    return f"First: {what}. Why: {first.text} ({first.rule.code} {first.rule.name})."
+    return f"First: {what}. Why: {first.text} ({first.rule})."
 
 
 def plain(account: Account, findings: Sequence[Finding]) -> str:
@@ -120,15 +118,21 @@ def plain(account: Account, findings: Sequence[Finding]) -> str:
     first = first_thing(findings)
     blocks = [*([filled(first)] if first else []), filled(title(account))]
     for rule, severity, alike in _grouped(findings):
-        heading = filled(f"{severity} {rule.code} {rule.name}: {rule.title}")
-        lines: FindingLines = []
-        for finding in alike:
-            lines += [("  where", where(finding)), ("  found", finding.text), *_advice(finding, before)]
-            lines += [("  so", f"{one.rule.code} {one.rule.name}: {one.text}") for one in finding.consequences]
-        lines += [("  why", _first_sentence(rule.why)), ("  source", rule.source)]
-        blocks.append(_coloured(heading, severity) + "\n" + paragraphs(lines))
+        heading = filled(f"{severity} {rule}: {rule.title}")
+        lines = [*_lines(alike, before), ("why", _first_sentence(rule.why)), ("source", rule.source)]
+        indented = [(f"  {name}", text) for name, text in lines]
+        blocks.append(_coloured(heading, severity) + "\n" + paragraphs(indented))
     blocks.append(filled(_last_line(findings)))
     return "\n\n".join(blocks)
+
+
+def _lines(findings: Sequence[Finding], before: Cost, mark: str = "") -> FindingLines:
+    """What is said of findings of one rule, without the rule."""
+    lines = []
+    for finding in findings:
+        lines += [("where", where(finding, mark)), ("found", finding.text), *_advice(finding, before)]
+        lines += [("so", f"{one.rule}: {one.text}") for one in finding.consequences]
+    return lines
 
 
 def filled(text: str) -> str:
@@ -146,22 +150,29 @@ def title(account: Account) -> str:
 def _last_line(findings: Sequence[Finding]) -> str:
     if not findings:
         return summary(findings)
-    safe, every = (len(applicable(findings, unsafe)) for unsafe in (False, True))
-    ready = [
-        f"{number} remed{'y' if number == 1 else 'ies'} by --fix NEW.yaml{option}"
-        for number, option in ((safe, ""), (every - safe, " --unsafe-fixes"))
-        if number
-    ]
+    options = zip(applied_by_fix(findings), ("", " --unsafe-fixes"), strict=True)
+    ready = [f"{counted_remedies(number)} by --fix NEW.yaml{option}" for number, option in options if number]
     return f"{summary(findings)} ({'; '.join([*ready, 'more about a rule: cnnatomy rules NAME'])})"
+
+
+def applied_by_fix(findings: Sequence[Finding]) -> tuple[int, int]:
+    """How many findings have a remedy for `--fix`, and how many more for `--unsafe-fixes`."""
+    safe, every = (len(applicable(findings, unsafe)) for unsafe in (False, True))
+    return safe, every - safe
+
+
+def counted_remedies(number: int) -> str:
+    """`1 remedy`, `2 remedies`."""
+    return "1 remedy" if number == 1 else f"{number} remedies"
 
 
 def _advice(finding: Finding, before: Cost) -> FindingLines:
     """The remedies of a finding with what they cost, the best first."""
     lines = []
     for i, remedy in enumerate(finding.remedies):
-        lines.append(("  or" if i else "  remedy", remedy.text))
+        lines.append(("or" if i else "remedy", remedy.text))
         if remedy.after:
-            lines.append(("  cost", change_of_cost(before, remedy.after)))
+            lines.append(("cost", change_of_cost(before, remedy.after)))
     if finding.remedies and all(remedy.is_dear(before) for remedy in finding.remedies):
         lines.append(("", "dear: no cheaper remedy is known"))
     return lines
@@ -178,6 +189,11 @@ def change_of_cost(before: Cost, after: Cost) -> str:
         elif old != new:
             changes.append(f"{short(old)} -> {short(new)} {name}{f' ({ratio}x)' if ratio else ''}")
     return ", ".join(changes) or "as before"
+
+
+def with_remedy(finding: Finding) -> str:
+    """What is found, and what to do first."""
+    return finding.text + (f". Remedy: {finding.remedy.text}" if finding.remedy else "")
 
 
 def where(finding: Finding, mark: str = "") -> str:
@@ -210,12 +226,7 @@ def markdown(account: Account, findings: Sequence[Finding]) -> str:
     first = first_thing(findings)
     blocks = [*([first] if first else []), f"## {title(account)}"]
     for rule, severity, alike in _grouped(findings):
-        lines = []
-        for finding in alike:
-            lines += [("where", where(finding, "`")), ("found", finding.text)]
-            lines += [(name.strip() or "and", text) for name, text in _advice(finding, before)]
-            lines += [("so", f"{one.rule.code} {one.rule.name}: {one.text}") for one in finding.consequences]
-        lines += [("why", flat_text(rule.why)), ("source", rule.source)]
-        items = "\n".join(f"- **{name}**: {text}" for name, text in lines)
-        blocks.append(f"### {severity} {rule.code} {rule.name}\n\n{rule.title}\n\n{items}")
+        lines = [*_lines(alike, before, "`"), ("why", flat_text(rule.why)), ("source", rule.source)]
+        items = "\n".join(f"- **{name or 'and'}**: {text}" for name, text in lines)
+        blocks.append(f"### {severity} {rule}\n\n{rule.title}\n\n{items}")
     return "\n\n".join([*blocks, summary(findings)])

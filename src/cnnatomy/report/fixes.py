@@ -10,7 +10,7 @@ from cnnatomy.analysis import Account
 from cnnatomy.critique import Fixed, FixStep
 from cnnatomy.edits.change import Cost
 from cnnatomy.layers.layer import dimensions
-from cnnatomy.report.findings import change_of_cost, costs, filled, finding_record, title, where
+from cnnatomy.report.findings import change_of_cost, costs, counted_remedies, filled, finding_record, title, where
 from cnnatomy.report.records import peak_record
 from cnnatomy.report.tables import Column, mebibytes, paragraphs, render
 
@@ -28,15 +28,20 @@ class Done(NamedTuple):
 
     Attributes:
         fixed: the steps, and what they made of it.
-        before: the account of the design as it was.
+        after: the account of the design after all steps.
         file: the file that was written; None where there was nothing to do, or only the difference was asked for.
         unsafe: findings that an unsafe remedy is left for, which was not asked for.
     """
 
     fixed: Fixed
-    before: Account
+    after: Account
     file: Path | None
     unsafe: int
+
+    @property
+    def before(self) -> Account:
+        """The account of the design as it was."""
+        return self.fixed.steps[0].before if self.fixed.steps else self.after
 
 
 def fix_record(done: Done) -> dict[str, Any]:
@@ -45,8 +50,7 @@ def fix_record(done: Done) -> dict[str, Any]:
         "file": str(done.file) if done.file else None,
         "applied": [_step_record(step) for step in done.fixed.steps],
         "not_applied": [
-            {**finding_record(finding, Cost.of(done.before)), "reason": reason}
-            for finding, reason in done.fixed.refused
+            {**finding_record(finding, Cost.of(done.after)), "reason": reason} for finding, reason in done.fixed.refused
         ],
         "unsafe": done.unsafe,
     }
@@ -76,10 +80,10 @@ def plain(done: Done) -> str:
     blocks = [filled(title(done.before))]
     for number, step in enumerate(done.fixed.steps, start=1):
         rule = step.finding.rule
-        blocks.append(f"{number}. {rule.code} {rule.name} ({step.remedy.fix})\n{paragraphs(_lines(step, '  '))}")
+        blocks.append(f"{number}. {rule} ({step.remedy.fix})\n{paragraphs(_lines(step, '  '))}")
     for finding, reason in done.fixed.refused:
         lines = [("  where", where(finding)), ("  because", reason)]
-        blocks.append(f"not applied: {finding.rule.code} {finding.rule.name}\n{paragraphs(lines)}")
+        blocks.append(f"not applied: {finding.rule}\n{paragraphs(lines)}")
     return "\n\n".join([*blocks, outcome(done)])
 
 
@@ -88,8 +92,8 @@ def markdown(done: Done) -> str:
     blocks = [f"## {title(done.before)}"]
     for step in done.fixed.steps:
         items = "\n".join(f"- **{name}**: {text}" for name, text in _lines(step))
-        blocks.append(f"### {step.finding.rule.code} {step.finding.rule.name} ({step.remedy.fix})\n\n{items}")
-    refused = [f"- not applied: {f.rule.code} {f.rule.name}: {reason}" for f, reason in done.fixed.refused]
+        blocks.append(f"### {step.finding.rule} ({step.remedy.fix})\n\n{items}")
+    refused = [f"- not applied: {f.rule}: {reason}" for f, reason in done.fixed.refused]
     return "\n\n".join([*blocks, *(["\n".join(refused)] if refused else []), outcome(done, "markdown")])
 
 
@@ -99,7 +103,7 @@ def _lines(step: FixStep, indent: str = "") -> list[tuple[str, str]]:
     if step.gone:
         lines.append(("gone", ", ".join(step.gone)))
     lines.append(("cost", _step_change(step)))
-    lines += [("brings", f"note {one.rule.code} {one.rule.name}: {one.text}") for one in step.introduced]
+    lines += [("brings", f"note {one.rule}: {one.text}") for one in step.introduced]
     return [(indent + name, text) for name, text in lines]
 
 
@@ -107,16 +111,15 @@ def outcome(done: Done, format: str = "table") -> str:
     """The account of the whole network before the first step and after the last."""
     more = ""
     if done.unsafe:
-        remedies = "1 remedy" if done.unsafe == 1 else f"{done.unsafe} remedies"
-        more = f"{remedies} more by --unsafe-fixes: they change what the network can learn, or what it costs."
-    steps = done.fixed.steps
-    if not steps:
+        effect = "they change what the network can learn, or what it costs."
+        more = f"{counted_remedies(done.unsafe)} more by --unsafe-fixes: {effect}"
+    if not done.fixed.steps:
         safe = "There is nothing that a program may apply: no file is written."
         return filled(f"{safe} {more}".rstrip())
     columns = [Column("what", ""), *[Column(key, key, number=True) for key in ("before", "after", "ratio")]]
     records = []
     for name, read in _FIGURES.items():
-        before, after = (read(account) for account in (steps[0].before, steps[-1].after))
+        before, after = (read(account) for account in (done.before, done.after))
         ratio = f"{after / before:.2f}" if before else ""
         records.append({"what": name, "before": f"{before:,}", "after": f"{after:,}", "ratio": ratio})
     said = [f"wrote {done.file}"] if done.file else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,12 @@ from cnnatomy.errors import UserError, counted
 from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_DESIGN_BYTES
-from cnnatomy.readers import in_catalogue, is_run, read_graph
+from cnnatomy.readers import file_of, in_catalogue, is_run, read_graph
 from cnnatomy.readers.folders import networks_of
 from cnnatomy.readers.yaml import lines, listed
 from cnnatomy.report import baseline, sarif, sarif_fixes, workflow
 from cnnatomy.report import findings as shown
-from cnnatomy.report.settings import file_of, of_project, settings_of
+from cnnatomy.report.settings import of_project, settings_of
 from cnnatomy.report.tables import Column, render
 
 STATISTICS = ("table", "json", "markdown")
@@ -56,7 +56,14 @@ class Criticised(NamedTuple):
 
 
 class Linted(NamedTuple):
-    """The critique of all: its text, what is said beside it, which networks cannot be read, and what was found."""
+    """The critique of all networks.
+
+    Attributes:
+        text: what it says.
+        remarks: what is said beside it.
+        errors: which networks cannot be read, and why.
+        findings: those of all networks.
+    """
 
     text: str
     remarks: list[str]
@@ -90,31 +97,30 @@ def lint(
     remarks = [f"{counted(passed, 'YAML file')} passed over: no design"] if passed else []
     if write_baseline is not None:
         baseline.check_place(write_baseline)
-    known = functools.cache(baseline.read)
+    read = functools.cache(baseline.read)
     project = functools.cache(of_project)
     done: list[Criticised] = []
-    errors: list[str] = []
-    annotations: list[str] = []
+    errors: dict[str, Path | None] = {}  # each message once, with the file that it is about
     for name in networks:
         try:
             settings = typed.over(settings_of(name, project))
             one = criticise(name, settings, input)
             if write_baseline is None and settings.baseline is not None:
-                one = _compared(one, settings.baseline, known)
+                one = compared(one, settings.baseline, read)
             done.append(one)
         except UserError as error:
             if not several and (format != "github" or write_baseline is not None):
                 raise
-            errors.append(str(error))
-            annotations.append(workflow.failure(str(error), file_of(name)))
+            errors[str(error)] = file_of(name)
     remarks += _remarks(done)
     found = [finding for one in done for finding in one.findings]
     if write_baseline is not None:
-        return Linted(_written(write_baseline, done, errors), remarks, list(dict.fromkeys(errors)), [])
-    text = counts(done, format) if statistics else _text(done, format, several)
+        return Linted(_written(write_baseline, done, bool(errors)), remarks, list(errors), [])
+    said = counts(done, format) if statistics else text(done, format, several)
     if format == "github":
-        text = "\n".join([*([text] if text else []), *dict.fromkeys(annotations)])
-    return Linted(text, remarks, list(dict.fromkeys(errors)), found)
+        failures = [workflow.failure(message, file) for message, file in errors.items()]
+        said = "\n".join([*([said] if said else []), *failures])
+    return Linted(said, remarks, list(errors), found)
 
 
 def criticise(name: str, settings: Settings, input: Shape | None = None) -> Criticised:
@@ -125,8 +131,17 @@ def criticise(name: str, settings: Settings, input: Shape | None = None) -> Crit
     Raises:
         UserError: if there is no such network, rule or device.
     """
-    rules, purpose = settings.rules(), settings.purpose(trained=is_run(name))
     design = account(*read_graph(name, settings.classes if in_catalogue(name) else None, input))
+    return criticised(name, design, settings, trained=is_run(name))
+
+
+def criticised(name: str, design: Account, settings: Settings, trained: bool = False) -> Criticised:
+    """The critique of a network that is counted already, with what is accepted left out; `name` is where it lies.
+
+    Raises:
+        UserError: if there is no such rule or device.
+    """
+    rules, purpose = settings.rules(), settings.purpose(trained)
     left, accepted, idle = suppressed(critique(design, purpose, rules, settings.loud()), settings.suppress)
     asked = {rule.code for rule in rules}
     idle = [one for one in idle if asked.intersection(one.codes)]
@@ -135,18 +150,22 @@ def criticise(name: str, settings: Settings, input: Shape | None = None) -> Crit
     return Criticised(name, design, purpose, rules, left, accepted, idle)
 
 
-def _compared(
-    one: Criticised, path: Path, known: Callable[[Path], dict[str, list[baseline.KnownFinding]]]
+def compared(
+    one: Criticised, path: Path, read: Callable[[Path], dict[str, list[baseline.KnownFinding]]] = baseline.read
 ) -> Criticised:
-    """The same without what a baseline has."""
-    there = known(path).get(baseline.network_key(one.name, path), [])
+    """The same without what the baseline at `path` has; `read` may be one that remembers.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    there = read(path).get(baseline.network_key(one.name, path), [])
     new, hidden, gone = baseline.compared(one.findings, there, [rule.code for rule in one.rules])
     return one._replace(findings=new, known=hidden, gone=gone)
 
 
-def _written(path: Path, done: Sequence[Criticised], errors: Sequence[str]) -> str:
+def _written(path: Path, done: Sequence[Criticised], failed: bool) -> str:
     """Writes the baseline, and says so; nothing is written where a network could not be criticised."""
-    if errors:
+    if failed:
         return f"{path} is not written: not every network could be criticised"
     number = baseline.write(path, [(one.name, one.findings) for one in done])
     return f"wrote {path}: {counted(number, 'finding')} of {counted(len(done), 'network')}"
@@ -163,37 +182,30 @@ def _remarks(done: Sequence[Criticised]) -> list[str]:
     return said
 
 
-def _text(done: Sequence[Criticised], format: str, several: bool) -> str:
+def text(done: Sequence[Criticised], format: str, several: bool = False) -> str:
     """The critiques in a format: one after the other, a list, or one log."""
     if format == "json":
-        records = [_record(one) for one in done]
+        records = [record(one) for one in done]
         return json.dumps(records if several else records[0], indent=2)
     if format == "sarif":
         return _log(done)
     if format == "github":
         told = [one for one in done if one.findings]
         return "\n".join(workflow.commands(one.findings, one.account.name, _lines(one)) for one in told)
-    blocks = [_said(one, format) for one in done]
+    blocks = [shown.report(one.account, one.findings, format) + _unsaid([one]) for one in done]
     if len(done) > 1:
         findings = [finding for one in done for finding in one.findings]
         blocks.append(f"{counted(len(done), 'network')}: {shown.summary(findings)}{_unsaid(done)}")
     return "\n\n".join(blocks)
 
 
-def _said(one: Criticised, format: str) -> str:
-    """The critique of one network for people."""
-    text = shown.report(one.account, one.purpose, one.findings, format)
-    return f"{text}{_unsaid([one])}"
-
-
-def _unsaid(done: Iterable[Criticised]) -> str:
+def _unsaid(done: Sequence[Criticised]) -> str:
     """How much is not said, and why."""
-    ones = list(done)
-    counts = {"suppressed": sum(len(one.accepted) for one in ones), "in the baseline": sum(one.known for one in ones)}
+    counts = {"suppressed": sum(len(one.accepted) for one in done), "in the baseline": sum(one.known for one in done)}
     return "".join(f"; {number:,} {what}" for what, number in counts.items() if number)
 
 
-def _record(one: Criticised) -> dict[str, Any]:
+def record(one: Criticised) -> dict[str, Any]:
     """The critique of one network as plain data."""
     accepted = [
         {
@@ -207,8 +219,7 @@ def _record(one: Criticised) -> dict[str, Any]:
         }
         for finding, suppression in one.accepted
     ]
-    record: dict[str, Any] = shown.record(one.account, one.purpose, one.findings)
-    return record | {"suppressed": accepted, "known": one.known}
+    return shown.record(one.account, one.purpose, one.findings) | {"suppressed": accepted, "known": one.known}
 
 
 def _lines(one: Criticised) -> lines.Lines | None:
@@ -249,8 +260,12 @@ def _with_fixes(one: Criticised, file: Path, results: Sequence[dict[str, Any]]) 
 
 def counts(done: Sequence[Criticised], format: str) -> str:
     """How often each rule objects, over all networks, those that do most first; consequences count by themselves."""
-    every = [(one.name, finding) for one in done for finding in flat(one.findings)]
-    times = Counter((finding.rule.code, finding.severity) for _, finding in every)
+    times: Counter[tuple[str, str]] = Counter()
+    networks: Counter[tuple[str, str]] = Counter()
+    for one in done:
+        found = [(finding.rule.code, finding.severity) for finding in flat(one.findings)]
+        times.update(found)
+        networks.update(set(found))
     names = {rule.code: rule.name for rule in RULES}
     records = [
         {
@@ -258,7 +273,7 @@ def counts(done: Sequence[Criticised], format: str) -> str:
             "severity": severity,
             "code": code,
             "rule": names[code],
-            "networks": len({name for name, f in every if (f.rule.code, f.severity) == (code, severity)}),
+            "networks": networks[code, severity],
         }
         for (code, severity), number in sorted(times.items(), key=lambda item: (-item[1], item[0]))
     ]

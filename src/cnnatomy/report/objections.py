@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 
 from cnnatomy.analysis import account
-from cnnatomy.critique import Finding, critique
+from cnnatomy.critique import Finding
 from cnnatomy.critique.settings import Settings
-from cnnatomy.critique.suppression import suppressed
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, counted, printable
 from cnnatomy.layers.layer import Shape
-from cnnatomy.report import baseline
+from cnnatomy.report.findings import with_remedy
+from cnnatomy.report.linting import compared, criticised
 from cnnatomy.report.settings import settings_of
 
 MAX_LINES = 10
@@ -29,12 +29,10 @@ def before_training(
     """
     try:
         settings = Settings(classes=classes or None).over(settings_of(name))
-        found = critique(account(design.graph(input), design.name), settings.purpose(), settings.rules())
-        left = suppressed(found, settings.suppress).left
+        said = criticised(name, account(design.graph(input), design.name), settings)
         if settings.baseline is not None:
-            known = baseline.read(settings.baseline).get(baseline.network_key(name, settings.baseline), [])
-            left = baseline.compared(left, known, [rule.code for rule in settings.rules()]).new
-        errors = [one for one in left if one.severity == "error"]
+            said = compared(said, settings.baseline)
+        errors = [one for one in said.findings if one.severity == "error"]
     except UserError as error:
         return [f"critique: {error}"]
     if not errors:
@@ -48,10 +46,8 @@ def before_training(
 
 def _line(finding: Finding, there: set[str]) -> str:
     """An error with its remedy, and whether it is about what this training leaves out of the design."""
-    text = f"error {finding.rule.code} {finding.rule.name}: {finding.text}"
-    if finding.remedy:
-        text += f". Remedy: {finding.remedy.text}"
-    parts = [path for path in finding.where if not any(one == path or one.startswith(f"{path}.") for one in there)]
-    if finding.where and len(parts) == len(finding.where):
+    text = f"error {finding.rule}: {with_remedy(finding)}"
+    left = any(one == path or one.startswith(f"{path}.") for path in finding.where for one in there)
+    if finding.where and not left:
         text += ". The design has it, this training leaves it out"
     return text

@@ -48,14 +48,14 @@ def explain(names: Sequence[str], format: str) -> str:
 
 def _explained(rule: Rule) -> str:
     width = terminal_width()
-    heading = textwrap.fill(f"{rule.code} {rule.name} ({rule.severity}): {rule.title}", width)
+    heading = textwrap.fill(f"{rule} ({rule.severity}): {rule.title}", width)
     why = [textwrap.fill(" ".join(paragraph.split()), width) for paragraph in rule.why.split("\n\n")]
     examples = [f"{says}\n\n{textwrap.indent(design, '    ')}".rstrip() for says, design in _examples(rule)]
     return "\n\n".join([heading, *why, *examples, paragraphs([("source", rule.source)])])
 
 
 def _section(rule: Rule) -> str:
-    heading = f"### {rule.code} {rule.name}\n\n**{rule.title}** ({rule.severity})"
+    heading = f"### {rule}\n\n**{rule.title}** ({rule.severity})"
     examples = [f"{says}\n\n```yaml\n{design}```" for says, design in _examples(rule)]
     return "\n\n".join([heading, rule.why, *examples, f"Source: {rule.source}."])
 

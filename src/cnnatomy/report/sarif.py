@@ -12,7 +12,7 @@ from urllib.parse import quote
 from cnnatomy.analysis import Account
 from cnnatomy.critique import Finding, Rule
 from cnnatomy.edits.change import Cost
-from cnnatomy.report.findings import finding_record
+from cnnatomy.report.findings import finding_record, with_remedy
 
 if TYPE_CHECKING:
     from cnnatomy.readers.yaml.lines import Lines
@@ -22,15 +22,13 @@ PAGE = "blob/main/docs/rules.md"
 """Of the rules, from the address of the project."""
 
 
-def sarif(findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None) -> str:
-    """A log of one run over a network. `lines` are those of the design that was read, if there is one."""
-    return log(rules, results(findings, rules, account, lines))
-
-
 def results(
-    findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None
+    findings: Sequence[Finding], rules: Sequence[Rule], account: Account, lines: Lines | None = None
 ) -> list[dict[str, Any]]:
-    """The findings in one network as results of a run that asked these rules."""
+    """The findings in one network as results of a run that asked these rules.
+
+    `lines` are those of the design that was read, if there is one.
+    """
     numbers = {rule.code: i for i, rule in enumerate(rules)}
     return [_result(finding, numbers[finding.rule.code], account, lines) for finding in findings]
 
@@ -81,20 +79,17 @@ def _rule(rule: Rule, address: str) -> dict[str, Any]:
 
 def _result(finding: Finding, index: int, account: Account, lines: Lines | None) -> dict[str, Any]:
     record, name = finding_record(finding, Cost.of(account)), account.name
-    message = finding.text[:1].upper() + finding.text[1:]
-    if finding.remedy:
-        message += f". Remedy: {finding.remedy.text}"
+    message = with_remedy(finding)
+    message = message[:1].upper() + message[1:]
     if finding.consequences:
         message += f". So: {'; '.join(f'{one.rule.name}: {one.text}' for one in finding.consequences)}"
     location: dict[str, Any] = {
-        "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where]
-        or [{"fullyQualifiedName": name, "kind": "module"}]
+        "logicalLocations": [{"fullyQualifiedName": path, "kind": "module"} for path in finding.where or (name,)]
     }
     if lines:
-        file, line = lines.file, lines.of(finding.where[0]) if finding.where else 1
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": uri_of(file)},
-            "region": {"startLine": line},
+            "artifactLocation": {"uri": uri_of(lines.file)},
+            "region": {"startLine": lines.of(finding.place)},
         }
     return {
         "ruleId": finding.rule.code,
@@ -102,8 +97,6 @@ def _result(finding: Finding, index: int, account: Account, lines: Lines | None)
         "level": finding.severity,
         "message": {"text": message + "."},
         "locations": [location],
-        "partialFingerprints": {
-            "ruleAndPlace/v1": f"{finding.rule.code}:{finding.where[0] if finding.where else name}"
-        },
+        "partialFingerprints": {"ruleAndPlace/v1": f"{finding.rule.code}:{finding.place or name}"},
         "properties": {key: record[key] for key in ("evidence", "remedy", "alternatives", "consequences")},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import io
 from contextlib import suppress
 from difflib import SequenceMatcher
 from typing import Any
@@ -37,7 +37,7 @@ def proposals(finding: Finding, design: Design, graph: Graph, text: str, uri: st
 
 def fix(before: str, after: str, uri: str, description: str) -> dict[str, Any]:
     """What turns `before`, the text at `uri`, into `after`: whole lines that go, and what comes in their place."""
-    old, new = _lines(before), _lines(after)
+    old, new = (list(io.StringIO(text)) for text in (before, after))  # only `\n` ends a line
     changes = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     replacements = [
         {
@@ -49,11 +49,6 @@ def fix(before: str, after: str, uri: str, description: str) -> dict[str, Any]:
     ]
     change = {"artifactLocation": {"uri": uri}, "replacements": replacements}
     return {"description": {"text": description}, "artifactChanges": [change]}
-
-
-def _lines(text: str) -> list[str]:
-    """The lines of a text, with their ends; only `\\n` ends one."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _region(lines: list[str], first: int, last: int) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,8 +16,9 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_CLASSES, MAX_DESIGN_BYTES, MAX_PATTERN_LENGTH, MAX_SETTINGS_BYTES
 from cnnatomy.plain import checked, seconds, sides
-from cnnatomy.readers import OTHERS, design_file
+from cnnatomy.readers import design_file, file_of
 from cnnatomy.readers.yaml import aside
+from cnnatomy.readers.yaml.design import CRITIQUE
 from cnnatomy.report.memory import parse_size
 
 PROJECT = "pyproject.toml"
@@ -55,12 +56,6 @@ def settings_of(name: str, project: Callable[[Path], Settings] | None = None) ->
     return of_design(file).over(around) if file and file == design_file(name) else around
 
 
-def file_of(name: str) -> Path | None:
-    """The file that a command line names, if it is no network of the catalogue and no module."""
-    other = name.lower().endswith(tuple(OTHERS)) and not name.startswith(tuple(OTHERS)) and "\0" not in name
-    return Path(name) if other else design_file(name)
-
-
 def _folder(file: Path | None) -> Path | None:
     """The folder of a file, or the one that we are in; None if that was removed."""
     try:
@@ -76,11 +71,11 @@ def of_design(file: Path) -> Settings:
         UserError: with file and key, if there is no such file or they are not valid.
     """
     text = read_text(file, MAX_DESIGN_BYTES, "the design")
-    found = aside.settings_record(text, str(file)) if aside.CRITIQUE in text else None
+    found = aside.settings_record(text, str(file)) if CRITIQUE in text else None
     if found is None:
         return Settings()
     record, line = found
-    return read(record, f"{file}, line {line}: {aside.CRITIQUE}", file, in_design=True)
+    return read(record, f"{file}, line {line}: {CRITIQUE}", file, in_design=True)
 
 
 def of_project(folder: Path) -> Settings:
@@ -192,20 +187,13 @@ def _codes(name: str, source: str) -> tuple[str, ...]:
         raise UserError(f"{source}: {error}") from None
 
 
-def typed(only: Iterable[str], ignore: Iterable[str], memory: str | None, **others: Any) -> Settings:
-    """The settings of a command line.
+def typed(memory: str | None, **options: Any) -> Settings:
+    """The settings of a command line, each by its name.
 
     Raises:
         UserError: if there is no such rule or device, or the memory is no size.
     """
-    pedantic = others.pop("pedantic", None) or None
-    settings = Settings(
-        select=tuple(only),
-        ignore=tuple(ignore),
-        memory=parse_size(memory) if memory is not None else None,
-        pedantic=pedantic,
-        **others,
-    )
+    settings = Settings(memory=parse_size(memory) if memory is not None else None, **options)
     settings.rules()
     replace(settings, latency=None).purpose()
     return settings

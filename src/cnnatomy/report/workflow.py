@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnatomy.critique import Finding
+from cnnatomy.errors import some_of
+from cnnatomy.report.findings import with_remedy
 
 if TYPE_CHECKING:
     from cnnatomy.readers.yaml.lines import Lines
@@ -36,15 +38,12 @@ def failure(message: str, file: Path | None) -> str:
 
 
 def _command(finding: Finding, name: str, lines: Lines | None) -> str:
-    properties = {"title": f"{finding.rule.code} {finding.rule.name}"}
-    place = ", ".join(finding.where[:3]) + (", ..." if len(finding.where) > 3 else "")
+    properties = {"title": str(finding.rule)}
+    place = some_of(finding.where, 3)
     if lines:
-        line = lines.of(finding.where[0]) if finding.where else 1
-        properties = {"file": lines.file.as_posix(), "line": str(line)} | properties
-    message = f"{place or name}: {finding.text}" if lines else f"{name}: {place + ': ' if place else ''}{finding.text}"
-    if finding.remedy:
-        message += f". Remedy: {finding.remedy.text}"
-    return _written(_COMMANDS[finding.severity], properties, message)
+        properties = {"file": lines.file.as_posix(), "line": str(lines.of(finding.place))} | properties
+    about = [place or name] if lines else [name, place] if place else [name]
+    return _written(_COMMANDS[finding.severity], properties, ": ".join([*about, with_remedy(finding)]))
 
 
 def _written(command: str, properties: Mapping[str, str], message: str) -> str:

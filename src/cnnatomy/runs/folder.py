@@ -31,7 +31,7 @@ from torch import nn
 from cnnatomy.errors import UserError, shown
 from cnnatomy.files import read_bytes, read_text, write_json, write_text, write_whole, writing_to
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_RECORD_BYTES, MAX_WEIGHTS_BYTES
-from cnnatomy.readers import RUN_DESIGN
+from cnnatomy.readers import RUN_DESIGN, RUN_RECORD
 from cnnatomy.readers.yaml import listed
 from cnnatomy.runs.archives import digest
 from cnnatomy.runs.run import FORMAT, Run, field
@@ -51,7 +51,7 @@ class RunFolder:
     @property
     def run(self) -> Path:
         """Data, normalisation and recipe."""
-        return self.path / "run.json"
+        return self.path / RUN_RECORD
 
     @property
     def model(self) -> Path:
@@ -189,7 +189,7 @@ def read_run(path: str | Path) -> tuple[RunFolder, Run]:
     """The run in a folder; raises `UserError` naming the file, and the key, that is missing or broken."""
     folder = RunFolder(Path(path))
     if not is_run(folder):
-        problem = "is not a run folder (it has no run.json)" if folder.path.is_dir() else "does not exist"
+        problem = f"is not a run folder (it has no {RUN_RECORD})" if folder.path.is_dir() else "does not exist"
         raise UserError(f"{path} {problem}. Runs are made by `cnnatomy train ... --out {path}`")
     record = read_json(folder.run, "the run")
     version = field(record, "format", int, folder.run)

@@ -16,6 +16,7 @@ from typing import Any
 from cnnatomy.errors import UserError
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_FOLDERS, MAX_RECORD_BYTES
+from cnnatomy.readers import RUN_RECORD
 from cnnatomy.readers.yaml import listed
 from cnnatomy.runs import folder as run_folder
 from cnnatomy.runs.folder import RunFolder
@@ -92,7 +93,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         if count >= MAX_FOLDERS:
             raise UserError(f"{folder} has more than {MAX_FOLDERS:,} folders in it: name one with fewer")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if "run.json" in files:
+        if RUN_RECORD in files:
             yield Path(place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -14,8 +15,6 @@ from cnnatomy.errors import UserError, literal, quoted, shown
 from cnnatomy.files import read_text, regular_file
 from cnnatomy.limits import MAX_COLUMNS, MAX_DATA_IMAGES, MAX_MANIFEST_BYTES
 
-BOM = "\ufeff"
-"""What some programs begin a text with."""
 _BEGINNING = 2**16
 """Bytes in which the first character of a JSON file must be."""
 
@@ -55,7 +54,7 @@ def is_list(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     with file:
-        return file.read(_BEGINNING).removeprefix(BOM.encode()).lstrip().startswith(b"[")
+        return file.read(_BEGINNING).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
 
 
 def read_rows(path: Path) -> Rows:
@@ -64,7 +63,7 @@ def read_rows(path: Path) -> Rows:
     Raises:
         UserError: naming the file, and the line or record that is not as it should be.
     """
-    text = read_text(path, MAX_MANIFEST_BYTES, "the manifest").removeprefix(BOM)
+    text = read_text(path, MAX_MANIFEST_BYTES, "the manifest")
     suffix = path.suffix.lower()
     try:
         if suffix in (".csv", ".tsv"):

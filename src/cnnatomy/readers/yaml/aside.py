@@ -10,9 +10,7 @@ import yaml
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers.yaml import source as yaml_source
-from cnnatomy.readers.yaml.design import ASIDE, PARTS, dump
-
-CRITIQUE = ASIDE[0]
+from cnnatomy.readers.yaml.design import CRITIQUE, PARTS, dump
 
 _AT_LINE_START = re.compile(r"^([a-z]+) *:", re.M)
 

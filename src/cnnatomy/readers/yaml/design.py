@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,8 +25,8 @@ from cnnatomy.readers.yaml import source as yaml_source
 PARTS, TIMES = ("tail", "body", "head"), "times"
 """Words of the format."""
 
-ASIDE = ("critique",)
-"""Keys that say nothing of the network: see `aside`."""
+CRITIQUE = "critique"
+"""A key that says nothing of the network: see `aside`."""
 
 Types = dict[str, type[Value]]
 
@@ -46,6 +47,12 @@ def write(network: Network) -> str:
 def dump(design: dict[str, Any] | list[Any]) -> str:
     """A design, or a list of its parts, as YAML."""
     return yaml.dump(design, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+
+
+def inline(value: Any) -> str:
+    """Plain data as YAML on one line."""
+    said: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=sys.maxsize)
+    return said.removesuffix("...\n").strip()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -122,7 +129,7 @@ class Reader:
         root = self.root
         if not isinstance(root, yaml.MappingNode):
             self.fail(root, "a design is a mapping with the keys tail, body and head (and input, name)")
-        items = self.mapping(root, [*(f.name for f in dataclasses.fields(Network)), *ASIDE], "a design")
+        items = self.mapping(root, [*(f.name for f in dataclasses.fields(Network)), CRITIQUE], "a design")
         for name in PARTS:
             if name not in items:
                 self.fail(root, f"the key {name!r} is missing; a network is a tail, a body and a head")

@@ -10,7 +10,7 @@ import yaml
 from cnnatomy.design.graph import check_name
 from cnnatomy.errors import UserError, quoted
 from cnnatomy.files import check_new, write_new, writing_to
-from cnnatomy.readers import resolve
+from cnnatomy.readers import YAML, resolve
 from cnnatomy.readers.yaml import listed, schema
 
 EDITORS = f"# yaml-language-server: $schema={schema.FILE}\n"
@@ -90,7 +90,7 @@ def create(name: str, source: str | None = None, with_schema: bool = False) -> s
     path = Path(name)
     if name.endswith(("/", os.sep)) or not path.name or path.name == "..":
         raise UserError(f"a design needs a name, such as mine or designs/mine.yaml, got {quoted(name)}")
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    if path.suffix.lower() not in YAML:
         path = path.with_name(path.name + ".yaml")
     check_name(path.stem, "the name of a design")
     content = text(path.stem, str(path), source)

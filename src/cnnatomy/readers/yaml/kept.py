@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -98,7 +97,7 @@ class _Text:
         if pair is None:
             raise _UnlikeError
         key, item = pair
-        return _Edit(key.start_mark.index, self.end(item), f"{name}: {_inline(value)}")
+        return _Edit(key.start_mark.index, self.end(item), f"{name}: {design.inline(value)}")
 
     def part(self, node: yaml.Node, before: Any, after: Any) -> list[_Edit]:
         """Those for a layer or block."""
@@ -132,7 +131,7 @@ class _Text:
             old, new = getattr(before, name), getattr(after, name)
             if old == new:
                 continue
-            value = _inline(design.written(new))
+            value = design.inline(design.written(new))
             item = pairs.get(name)
             if item is not None and isinstance(old, (Layer, Block)) and not isinstance(item, yaml.ScalarNode):
                 found += self.part(item, old, new)
@@ -235,12 +234,6 @@ def _named(parts: Sequence[Named]) -> str:
     """Parts as a mapping of their names."""
     items = [(part.name, design.written(part.part)) for part in parts]
     return "".join(f"{name}: {one}\n" if isinstance(one, str) else design.dump({name: one}) for name, one in items)
-
-
-def _inline(value: Any) -> str:
-    """Plain data on one line."""
-    said: str = yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize)
-    return said.removesuffix("...\n").strip()
 
 
 def _kind(part: Any) -> Any:

@@ -6,7 +6,6 @@ the network). `read` and `write` are for designs of either form.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import yaml
@@ -37,7 +36,7 @@ def lines_of(network: ListedNetwork) -> list[str]:
     for i, entry in enumerate(network.entries):
         node = {entry.path: design.written(entry.layer)}
         node |= {} if entry.reads == (i,) else {READS: [paths[n] for n in entry.reads]}
-        lines.append("- " + yaml.safe_dump(node, sort_keys=False, default_flow_style=True, width=sys.maxsize))
+        lines.append(f"- {design.inline(node)}\n")
     return lines
 
 
@@ -64,7 +63,7 @@ def read_lines(text: str, source: str) -> tuple[Design, dict[int, int]]:
 
 
 def _listed(reader: design.Reader, root: yaml.MappingNode) -> ListedNetwork:
-    items = reader.mapping(root, ("name", "input", "nodes", *design.ASIDE), "a design by nodes")
+    items = reader.mapping(root, ("name", "input", "nodes", design.CRITIQUE), "a design by nodes")
     nodes = items["nodes"]
     if "input" not in items or not isinstance(nodes, yaml.SequenceNode) or not nodes.value:
         reader.fail(nodes, "a design by nodes has an input, and a list of at least one node")

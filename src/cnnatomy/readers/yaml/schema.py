@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnatomy.design import Composition
 from cnnatomy.layers.layer import Value
-from cnnatomy.readers.yaml.design import hints, holds_parts, known_types
+from cnnatomy.readers.yaml.design import CRITIQUE, hints, holds_parts, known_types
 
 FILE = "design.schema.json"
 
@@ -41,7 +41,7 @@ def schema() -> Schema:
             "input": {"description": "Channels, rows, columns.", "type": "array", "items": {"type": "integer"}},
             **{name: {"description": what, **_PART} for name, what in sections.items()},
             "nodes": {"description": "In place of these: the layers by path.", "type": "array", "items": _NODE},
-            "critique": {"description": "Settings of `cnnatomy critique`; see docs/critique.md.", "type": "object"},
+            CRITIQUE: {"description": "Settings of `cnnatomy critique`; see docs/critique.md.", "type": "object"},
         },
         "anyOf": [{"required": list(sections)}, {"required": ["input", "nodes"]}],
         "additionalProperties": False,
