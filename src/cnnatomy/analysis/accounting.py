@@ -30,6 +30,7 @@ class Row(NamedTuple):
         operations: exact counts by kind.
         receptive_field: what one element of the output sees.
         weight_layers: layers with weights on the longest path from the input to here, this one included.
+        rests_on: what a reader took its sizes to be, which only running the network can tell: "300 regions".
     """
 
     node: Node
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     operations: Operations
     receptive_field: ReceptiveField
     weight_layers: int
+    rests_on: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -72,7 +74,8 @@ class Row(NamedTuple):
 class Totals:
     """Sums over some rows; `feature_map_elements` counts the output of every node once.
 
-    `not_counted` layers came from a reader that has no rule for them: their operations are missing in the sums.
+    `not_counted` layers came from a reader that has no rule for them: their operations are missing in the sums. Sizes
+    and operations of `assumed` layers rest on what their rows say, and on nothing that the file or module says.
     """
 
     layers: int
@@ -87,11 +90,12 @@ class Totals:
     exponentials: int
     feature_map_elements: int
     not_counted: int
+    assumed: int
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Totals:
         """The sums over these rows."""
-        layers = parameters = weights = buffers = maps = unknown = 0
+        layers = parameters = weights = buffers = maps = unknown = assumed = 0
         mac = multiply = add = compare = divide = exponential = 0
         for row in rows:
             layers += 1
@@ -100,6 +104,7 @@ class Totals:
             buffers += row.buffers
             maps += elements(row.output)
             unknown += row.kind == UNKNOWN
+            assumed += row.rests_on != ()
             operations = row.operations
             mac += operations[0]
             multiply += operations[1]
@@ -108,7 +113,7 @@ class Totals:
             divide += operations[4]
             exponential += operations[5]
         operations = Operations(mac, multiply, add, compare, divide, exponential)
-        return cls(layers, parameters, weights, buffers, *operations, maps, unknown)
+        return cls(layers, parameters, weights, buffers, *operations, maps, unknown, assumed)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,11 @@ class Account:
     def totals(self) -> Totals:
         """Sums over the whole network."""
         return Totals.of(self.rows)
+
+    @cached_property
+    def rests_on(self) -> tuple[str, ...]:
+        """What sums of the network rest on that only running it can tell; empty for most networks."""
+        return tuple(dict.fromkeys(what for row in self.rows for what in row.rests_on))
 
     @cached_property
     def depth(self) -> int:
@@ -235,6 +245,7 @@ def account(graph: Graph, name: str = "") -> Account:
     except LimitError as error:
         raise LimitError(f"{name}: {error}" if name else str(error)) from None
     depths: dict[FeatureMap, int] = dict.fromkeys(graph.inputs, 0)
+    resting = graph.resting()
     rows: list[Row] = []
     for node in graph.nodes:
         output = node.output
@@ -244,7 +255,7 @@ def account(graph: Graph, name: str = "") -> Account:
         depth = max([depths[x] for x in node.inputs]) + (1 if weights else 0)
         depths[output] = depth
         row = (node, inputs, shape, parameters, weights, buffers, operations, fields[output], depth)
-        rows.append(Row(*row))
+        rows.append(Row(*row, resting.get(node, ())))
     return Account(name, graph, tuple(rows), fields)
 
 

@@ -47,9 +47,14 @@ class Builder:
         self._scopes = 0
 
     def put(
-        self, layer: Layer, inputs: Sequence[FeatureMap], path: NodePath, shared: frozenset[str] = frozenset()
+        self,
+        layer: Layer,
+        inputs: Sequence[FeatureMap],
+        path: NodePath,
+        shared: frozenset[str] = frozenset(),
+        assumed: str = "",
     ) -> FeatureMap:
-        """Adds a node; `shared` names its tensors that an earlier node has already.
+        """Adds a node; `shared` names its tensors that an earlier node has already; for `assumed` see `Graph`.
 
         Raises:
             UserError: naming the path, where a map does not fit or would be larger than a tensor can be.
@@ -59,6 +64,8 @@ class Builder:
         output = self.graph.add(layer, inputs)
         node = self.graph.nodes[-1]
         node.shared = shared
+        if assumed:
+            self.graph.assumed[node] = assumed
         self._paths[node] = path
         return output
 

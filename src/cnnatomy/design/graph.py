@@ -141,6 +141,8 @@ class Graph:
     `unused` are learned tensors, by name, that a module read from elsewhere has and does not use; no node owns them.
     `held` says, of such a module's maps, which node was the last to run before the module released the map.
     `deployed` says that it was exported to be run, not trained, as most ONNX files are.
+    `assumed` says of nodes that a reader made what it took their sizes to be, which only running the network can tell:
+    "300 regions (--regions)", "at most 10 boxes". What reads their outputs rests on that, too: see `resting`.
     """
 
     inputs: tuple[FeatureMap, ...] = ()
@@ -150,6 +152,7 @@ class Graph:
     unused: tuple[tuple[str, Shape], ...] = ()
     held: dict[FeatureMap, Node] = field(default_factory=dict)
     deployed: bool = False
+    assumed: dict[Node, str] = field(default_factory=dict)
     _scope: Scope = field(init=False)
     _asked: str = field(default="", init=False)
     _entered: int = field(default=0, init=False)
@@ -222,6 +225,16 @@ class Graph:
     def ask(self, name: str) -> None:
         """The name that the next layer or block shall have in its scope."""
         self._asked = name
+
+    def resting(self) -> dict[Node, tuple[str, ...]]:
+        """The nodes whose sizes rest on what a reader `assumed`, by themselves or by what they read, and on what."""
+        found: dict[Node, tuple[str, ...]] = {}
+        for node in self.nodes if self.assumed else ():
+            own = (self.assumed[node],) if node in self.assumed else ()
+            before = [what for x in node.inputs if x.node is not None for what in found.get(x.node, ())]
+            if own or before:
+                found[node] = tuple(dict.fromkeys((*before, *own)))
+        return found
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

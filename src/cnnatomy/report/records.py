@@ -31,7 +31,9 @@ def account_record(account: Account, depth: int | None = None, lines: Lines | No
     return {
         "name": account.name,
         "input": list(account.input),
-        "totals": totals_record(account.totals) | {"depth": account.depth} | peak_record(account),
+        "totals": totals_record(account.totals)
+        | {"rests_on": list(account.rests_on), "depth": account.depth}
+        | peak_record(account),
         "conventions": conventions(account),
         "receptive_field": list(field.size),
         "stride": [_number(s) for s in field.stride],
@@ -85,6 +87,8 @@ def row_record(row: Row) -> dict[str, Any]:
         "feature_map_elements": row.feature_map_elements,
         "feature_map_bytes": row.feature_map_elements * BYTES,
         "not_counted": int(row.kind == UNKNOWN),
+        "assumed": int(row.rests_on != ()),
+        "rests_on": list(row.rests_on),
         **_sight(row.receptive_field),
     }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 def shape_text(shape: Any) -> str:
     """A shape as tables print it; nothing for none."""
     return dimensions(tuple(shape)) if shape else ""
+
+
+class Assumed(NamedTuple):
+    """A value of a table that rests on what a reader assumed."""
+
+    value: Any
+
+
+def _marked(text: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The text of a value, with `~` before one that rests on what a reader assumed."""
+
+    def marked(value: Any) -> str:
+        found = text(value.value if isinstance(value, Assumed) else value)
+        return f"~{found}" if found and isinstance(value, Assumed) else found
+
+    return marked
 
 
 def _sight(size: Any) -> str:
@@ -44,14 +60,16 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
     columns = [
         Column("path", "path", shortest=16, short="middle"),
         Column("layer", "layer", shortest=8),
-        Column("output", "output", shape_text),
+        Column("output", "output", _marked(shape_text)),
         Column("parameters", "parameters", count, number=True),
-        Column("macs", "MACs", macs, number=True),
+        Column("macs", "MACs", _marked(macs), number=True),
         Column("sees" if format != "csv" else "receptive_field", "sees", number=True),
     ]
     for node in record["nodes"]:
         pooled = node["sees_all"] and node["output"][1:] in ([], [1, 1])
         node["sees"] = "all" if pooled else _sight(node["receptive_field"])
+        if node["assumed"] and format != "csv":
+            node |= {key: Assumed(node[key]) for key in ("output", "macs")}
     if format == "csv":
         hidden = {"path", "layer", "output", "parameters", "macs", "receptive_field", "sees"}
         columns += [Column(key, key) for key in record["nodes"][0] if key not in hidden] if record["nodes"] else []
@@ -92,6 +110,7 @@ def _summary(account: Account, format: str) -> str:
         named = ", ".join(f"{row.path} ({getattr(row.node.layer, 'what', '')})" for row in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         lines.append(("NOT COUNTED", f"operations of {len(unknown)} layers: {named}{more}"))
+    lines += [("RESTS ON", text) for text in resting_lines(account)]
     unused = account.graph.unused
     if unused:
         size = sum(elements(shape) for _, shape in unused)
@@ -100,6 +119,16 @@ def _summary(account: Account, format: str) -> str:
     if format == "markdown":
         return "\n".join(f"- **{name}**: {text}" for name, text in lines)
     return paragraphs(lines)
+
+
+def resting_lines(account: Account) -> list[str]:
+    """For each thing that only running the network can tell: what was assumed, and how much rests on that."""
+    lines = []
+    for what in account.rests_on:
+        rows = [row for row in account.rows if what in row.rests_on]
+        macs = sum(row.macs for row in rows)
+        lines.append(f"{what}: {len(rows):,} layers and {macs:,} of the MACs (marked ~), from {rows[0].path} on")
+    return lines
 
 
 def _percent(accuracy: float | None) -> str:
