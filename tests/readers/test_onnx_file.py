@@ -160,6 +160,7 @@ def test_a_chain_of_shape_arithmetic_is_folded():
 def test_an_operator_without_a_rule_is_kept_named_with_its_tensors_and_said_to_be_not_counted():
     proto = one("GRUish", (4, 6), [random(3, 6, 6)], domain="some.where")
     proto.opset_import.append(helper.make_opsetid("some.where", 1))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4, 6]))
     (row,) = account(graph_of(proto))
     assert (row.kind, row.parameters, row.output, row.node.layer.what) == ("not counted", 108, (4, 6), "GRUish")
 
@@ -406,6 +407,7 @@ def test_what_is_too_much_is_refused(said):
 
 def test_names_with_control_characters_reach_no_table_and_no_message():
     proto = model([node("R\x1b[31m", "x", "y", name="a\x1b\u202eb")], INPUT)
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, INPUT[0][1]))
     (row,) = account(graph_of(proto))
     assert (row.path, row.node.layer.what) == ("a__b", "R\\x1b[31m")
 

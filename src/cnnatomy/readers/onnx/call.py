@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.errors import UserError, printable
+from cnnatomy.errors import UserError, printable, quoted
 from cnnatomy.layers import Derived, Flatten, Foreign
-from cnnatomy.layers.layer import Layer, Shape, elements
+from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Operations, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
 from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.checks import node_text
-from cnnatomy.readers.onnx.inference import infer
-from cnnatomy.readers.onnx.model import Known, Mapped, OnnxModel, TensorValue
+from cnnatomy.readers.onnx.inference import Inferred, infer
+from cnnatomy.readers.onnx.model import OnnxModel, Source
+from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Mapped, TensorValue, after_others, for_one
+
+OnnxResult = FeatureMap | Mapped | Known | Sequence[FeatureMap | Mapped | Known | None]
+"""What a rule gives for the outputs of a node: a layer's map, whose images are where they were, or with its sizes."""
 
 
 class NodeCall:
@@ -28,7 +33,6 @@ class NodeCall:
         empty = next((name for name, got in self.attributes.items() if got is None), None)
         if empty is not None:
             raise self.refusal(f"the attribute {printable(empty)} has no value")
-        self._inferred: dict[str, Shape] | None = None
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
 
     @property
@@ -49,6 +53,11 @@ class NodeCall:
     def given(self, position: int) -> bool:
         """Whether there is an input at a position."""
         return position < len(self.inputs) and self.inputs[position] is not None
+
+    def output(self, position: int) -> str:
+        """The name of an output that some node, or the network, gives out; else empty."""
+        name = self.node.output[position] if position < len(self.node.output) else ""
+        return name if name and (self.model.readers[name] or name in self.model.outputs) else ""
 
     def number(self, name: str, default: float, position: int | None = None) -> float:
         """A number from an attribute, or in later versions of ONNX from an input."""
@@ -98,35 +107,60 @@ class NodeCall:
 
     def inferred(self, name: str) -> Shape | None:
         """All sizes of an output, as onnx infers them or else the file declares them; None where neither does."""
-        if self._inferred is None:
-            self._inferred = infer(self.node, self._sized, self.model.proto.opset_import)
-        return self._inferred.get(name) or self.model.declared.get(name)
+        found = self._of_onnx.get(name)
+        return found.dims if found else self.model.declared.get(name)
 
-    def _sized(self, name: str) -> tuple[Shape, Any] | None:
-        """The sizes of a tensor, and its values where they are known."""
+    @cached_property
+    def _of_onnx(self) -> dict[str, Inferred]:
+        return infer(self.node, self._sized, self.model.proto.opset_import)
+
+    def _sized(self, name: str) -> tuple[Shape, int, Any] | None:
+        """The sizes of a tensor, its type, and its values where they are known."""
         value = self.model.env.get(name)
-        return None if value is None else (self.dims(value), getattr(value, "value", None))
+        return None if value is None else (value.dims, value.type, getattr(value, "value", None))
 
-    def dims(self, value: TensorValue) -> Shape:
-        """All sizes of a tensor, the batch too."""
-        if isinstance(value, Known):
-            return value.dims
-        batch = self.model.batch
-        return (batch, *value.shape) if value.batched else (batch * value.shape[0], *value.shape[1:])
+    def sizes_of(self, output: int) -> Shape:
+        """All sizes of an output.
 
-    def without_batch(self, dims: Shape) -> tuple[Shape, bool]:
-        """The shape for one image, and whether the first of the sizes was the batch."""
-        batch = self.model.batch
-        if dims and dims[0] == batch:
-            return dims[1:] or (1,), True
-        if dims and dims[0] % batch == 0:
-            return (dims[0] // batch, *dims[1:]), False
-        return dims or (1,), False
+        Raises:
+            UserError: if neither onnx nor the file says them: nothing is guessed.
+        """
+        dims = self.inferred(self.node.output[output])
+        if dims is None:
+            raise self.refusal(
+                f"the sizes of its output {quoted(self.node.output[output])} are not known: there is no rule for this"
+                " operator that gives them, onnx infers none, and the file says none. Write them into the file"
+                " (`value_info` of its graph, by onnx.helper.make_tensor_value_info)"
+            )
+        return dims
+
+    def type_of(self, output: int = 0) -> int:
+        """The number of the type of an output: that of the first map, unless the operator makes another."""
+        if self.op == "Cast":
+            return self.integer("to", FLOAT)
+        if self.op == "CastLike" and len(self.inputs) > 1 and self.inputs[1] is not None:
+            return self.inputs[1].type
+        if self.op in TYPES:
+            return TYPES[self.op]
+        found = self._of_onnx.get(self.node.output[output]) if "_of_onnx" in self.__dict__ else None
+        first = self.maps[0] if self.maps else self.known(0)
+        return found.type if found and found.type else first.type if first else FLOAT
 
     def axis(self, axis: int, value: Mapped) -> int:
-        """An axis of the shape, from 0; -1 for the batch."""
-        axis = self.axis_of(axis, len(self.dims(value)))
-        return axis - 1 if value.batched else axis
+        """An axis of the shape for one image, from 0; -1 for that of the images."""
+        axis = self.axis_of(axis, len(value.dims))
+        batch = value.batch
+        if batch is None or value.dims[batch.axis] != self.model.images:
+            return axis
+        return -1 if axis == batch.axis else axis - (axis > batch.axis)
+
+    def shape_of(self, dims: Shape, batch: Batch | None) -> Shape:
+        """The shape for one image of a tensor of these sizes."""
+        return for_one(dims, batch, self.model.images)
+
+    def batch_of(self, dims: Shape) -> Batch | None:
+        """Where the images most likely lie in an output of these sizes."""
+        return after_others(dims, self.maps, self.model.images)
 
     def axis_of(self, axis: int, rank: int) -> int:
         """An axis from 0; negative ones count from the end.
@@ -139,28 +173,72 @@ class NodeCall:
         return axis % rank
 
     def put(
-        self, layer: Layer, *inputs: FeatureMap, part: str = "", tensors: Mapping[str, Known | None] | None = None
+        self,
+        layer: Layer,
+        *inputs: FeatureMap,
+        part: str = "",
+        tensors: Mapping[str, Known | Source | None] | None = None,
     ) -> FeatureMap:
         """Adds a node, by default on all feature maps. `tensors` are those of the file that the layer's own are.
 
         Where they are computed from several, or from one of another size, the layer is `Derived` from those.
         """
-        owned, derived = self.model.owned, False
-        sources: dict[str, tuple[str, Shape]] = {}
-        for name, known in (tensors or {}).items():
-            if known is None:
-                continue
+        model, derived = self.model, False
+        found = {
+            name: one if isinstance(one, Source) else Source(one)
+            for name, one in (tensors or {}).items()
+            if one is not None
+        }
+        read: dict[str, tuple[str, Shape]] = {}
+        for name, (known, _) in found.items():
             tensors_read = known.learned or ((known.root, known.dims),)
             derived = derived or len(tensors_read) > 1 or elements(tensors_read[0][1]) != elements(known.dims)
-            sources |= {f"{name}_{i}" if i else name: tensor for i, tensor in enumerate(tensors_read)}
-        shared = {name for name, (root, _) in sources.items() if root in owned}
-        owned |= {root for root, _ in sources.values()}
+            read |= {f"{name}_{i}" if i else name: tensor for i, tensor in enumerate(tensors_read)}
+        shared = {name for name, (root, _) in read.items() if root in model.owned}
+        model.owned |= {root for root, _ in read.values()}
         if derived and not isinstance(layer, (Foreign, NotCounted)):
-            layer = Derived(layer, tuple((name, dims) for name, (_, dims) in sources.items()))
-        path = self.model.path(self.node)
+            layer = Derived(layer, tuple((name, dims) for name, (_, dims) in read.items()))
+        path = model.path(self.node)
         if part:
             path = (*path[:-1], f"{path[-1]}_{part}")
-        return self.model.builder.put(layer, inputs or [m.map for m in self.maps], path, frozenset(shared))
+        made = model.builder.put(layer, inputs or [m.map for m in self.maps], path, frozenset(shared), self.assumed)
+        if found and made.node is not None:
+            model.sources[made.node] = found
+        return made
+
+    @property
+    def assumed(self) -> str:
+        """What the sizes and values of the known inputs rest on."""
+        return "; ".join(dict.fromkeys(k.assumed for k in self.inputs if isinstance(k, Known) and k.assumed))
+
+    def foreign(
+        self,
+        dims: Shape,
+        costs: Operations = NO_OPERATIONS,
+        mixes: str = REARRANGEMENT,
+        *inputs: FeatureMap,
+        batch: Batch | Literal["found"] | None = "found",
+        learns: bool = True,
+        output: int = 0,
+    ) -> Mapped | Known:
+        """Adds a node that is none of our layers: its output has these sizes, and one image costs so much.
+
+        `learns` says that the known tensors that it reads may be learned. An empty tensor is no map: it is known.
+        """
+        if 0 in dims:
+            return self.empty(dims, output)
+        where = self.batch_of(dims) if batch == "found" else batch
+        tensors = self.learned() if learns else {}
+        named = tuple((name, known.dims) for name, known in tensors.items())
+        layer = Foreign(self.op, self.shape_of(dims, where), costs, mixes, named)
+        part = f"output{output + 1}" if output else ""
+        return Mapped(self.put(layer, *inputs, part=part, tensors=tensors), dims, where, self.type_of(output))
+
+    def empty(self, dims: Shape, output: int = 0) -> Known:
+        """A tensor without elements."""
+        kind = self.type_of(output)
+        value = np.zeros(dims, onnx.helper.tensor_dtype_to_np_dtype(kind))
+        return Known(dims, self.node.output[output], value, type=kind)
 
     def put_flat(self, x: FeatureMap) -> FeatureMap:
         """Adds a node that makes a vector of a map."""
@@ -173,16 +251,38 @@ class NodeCall:
         large = [(root, dims) for root, dims in tensors.items() if elements(dims) > 1]
         return {f"input{i}": Known(dims, root) for i, (root, dims) in enumerate(large, 1)}
 
-    def unknown(self, learns: bool = True) -> list[Mapped]:
-        """Keeps the node as not counted. The shapes of its outputs are those that onnx infers, or that of its input.
+    def unknown(self, learns: bool = True) -> list[Mapped | Known | None]:
+        """Keeps the node as not counted, with the sizes that onnx infers or the file says.
 
         `learns` says that the tensors that it reads may be learned.
+
+        Raises:
+            UserError: if the sizes of an output are not known.
         """
-        outputs = []
+        outputs: list[Mapped | Known | None] = []
         for i, name in enumerate(self.node.output):
-            inferred = self.inferred(name)
-            shape, batched = self.without_batch(inferred) if inferred else (self.x.shape, self.x.batched)
-            tensors = {} if i or not learns else self.learned()
-            layer = NotCounted(self.op, shape, tuple((key, known.dims) for key, known in tensors.items()))
-            outputs.append(Mapped(self.put(layer, part=f"output{i + 1}" if i else "", tensors=tensors), batched))
+            if not name:
+                outputs.append(None)
+                continue
+            dims = self.sizes_of(i)
+            if 0 in dims:
+                outputs.append(self.empty(dims, i))
+                continue
+            batch = self.batch_of(dims)
+            tensors = {} if any(outputs) or not learns else self.learned()
+            named = tuple((key, known.dims) for key, known in tensors.items())
+            layer = NotCounted(self.op, self.shape_of(dims, batch), named)
+            made = self.put(layer, part=f"output{i + 1}" if i else "", tensors=tensors)
+            outputs.append(Mapped(made, dims, batch, self.type_of(i)))
         return outputs
+
+
+TYPES: dict[str, int] = {
+    **dict.fromkeys(
+        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf"),
+        int(onnx.TensorProto.BOOL),
+    ),
+    **dict.fromkeys(("Shape", "Size", "NonZero", "ArgMax", "ArgMin"), int(onnx.TensorProto.INT64)),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), int(onnx.TensorProto.INT32)),
+}
+"""Types of the outputs of operators that make others than they read."""

@@ -12,19 +12,23 @@ from onnx.reference.ops import load_op
 from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.model import Known
+from cnnatomy.readers.onnx.checks import OFFICIAL
 from cnnatomy.readers.onnx.moves import moved
+from cnnatomy.readers.onnx.values import FLOAT, Known
 
-SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout", "CastLike"}
+SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
 """The first output is the first input, as far as shapes go."""
 
-FOLDED = set(
-    """Abs Add And Ceil Clip Concat Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND Greater
-    GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMean ReduceMin
-    ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape Size Slice Split Sqrt Squeeze Sub Sum Tile TopK
-    Transpose Trilu Unsqueeze Where""".split()  # noqa: SIM905 - a table of words
+BOUNDED = set(
+    """Abs Add And Ceil Clip Concat Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Greater
+    GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape Sign Size Slice Sqrt Squeeze Sub Sum
+    Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()  # noqa: SIM905 - a table of words
 )
-"""Computed with onnx's reference implementation, where all inputs and the output are small."""
+"""Operators of which `_most` says how large their outputs can be; of others onnx has to."""
+
+CHANCE = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+"""What they make is new each time."""
 
 _FEW = 2 * MAX_AXES
 """Elements of what shapes are computed with: they cost no more than the node itself."""
@@ -37,26 +41,29 @@ def fold(call: NodeCall) -> list[Known]:
         return [_constant(call)]
     if op == "ConstantOfShape":
         return [_filled(call)]
-    values = [value for value in call.inputs if value is not None]
     first = call.known(0)
     if op == "Cast" and first is not None:
-        return [_cast(call, first)]
+        return [_cast(call, first, call.integer("to", FLOAT))]
+    if op == "CastLike" and first is not None and call.inputs[1] is not None:
+        return [_cast(call, first, call.inputs[1].type)]
     if first is not None and op in SAME:
-        return [first, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
-    small = all(getattr(value, "value", None) is not None for value in values)
-    if small and op in FOLDED and _affordable(call):
+        return [replace(first, name=""), *(_inferred(call, i) for i in range(1, len(call.node.output)))]
+    small = all(getattr(value, "value", None) is not None for value in call.inputs if value is not None)
+    if small and call.inputs and op not in CHANCE and call.node.domain in OFFICIAL and _affordable(call):
         return _computed(call)
     if first is not None and op in ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten"):
         dims = moved(call, first.dims)
         if dims is not None:
-            return [Known(dims, first.root, None, first.learned)]
+            return [Known(dims, first.root, None, first.learned, first.type)]
     return [_inferred(call, i) for i in range(len(call.node.output))]
 
 
-def _cast(call: NodeCall, tensor: Known) -> Known:
+def _cast(call: NodeCall, tensor: Known, to: int) -> Known:
     """The same tensor; real numbers become whole ones by dropping what stands after the point."""
-    kind = onnx.helper.tensor_dtype_to_np_dtype(call.integer("to", onnx.TensorProto.FLOAT))
-    return replace(tensor, value=None if tensor.value is None else tensor.value.astype(kind))
+    kind = onnx.helper.tensor_dtype_to_np_dtype(to)
+    with np.errstate(all="ignore"):
+        value = None if tensor.value is None else tensor.value.astype(kind)
+    return replace(tensor, value=value, type=to, name="")
 
 
 def _affordable(call: NodeCall) -> bool:
@@ -76,6 +83,11 @@ def _most(call: NodeCall) -> float:
     sizes = [elements(value.dims) for value in known]
     if not known:
         return 0
+    if call.op not in BOUNDED:
+        made = [call.inferred(name) for name in call.node.output if name]
+        return float(sum(elements(dims) for dims in made if dims is not None)) if None not in made else inf
+    if call.op == "Concat":
+        return sum(sizes)
     if call.op in ("Gather", "GatherND"):
         axis = call.integer("axis", 0) if call.op == "Gather" else 0
         along = known[0].dims[axis] if -len(known[0].dims) <= axis < len(known[0].dims) else 1
@@ -100,11 +112,11 @@ def _learned(call: NodeCall) -> tuple[tuple[str, Shape], ...]:
 
 
 def _inferred(call: NodeCall, i: int) -> Known:
-    """An output of which only the shape is known: as onnx infers it, or that of the first input."""
+    """An output of which only the shape is known: as onnx infers it, or the file says."""
     name = call.node.output[i]
-    first = call.known(0)
-    dims = call.inferred(name) or (first.dims if first else ())
-    return Known(dims, name, None, _learned(call))
+    if not name:
+        return Known((), "")
+    return Known(call.sizes_of(i), name, None, _learned(call), call.type_of(i), name)
 
 
 def _constant(call: NodeCall) -> Known:
@@ -113,11 +125,11 @@ def _constant(call: NodeCall) -> Known:
         if name == "value":
             return call.model.constant(got, root)
         if name == "sparse_value":
-            return Known(tuple(got.dims), root)
+            return Known(tuple(got.dims), root, type=got.values.data_type)
         kind = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
         if name in kind:
             value = np.asarray(got, dtype=kind[name])
-            return Known(value.shape, root, value)
+            return Known(value.shape, root, value, type=onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
     return Known((), root)
 
 
@@ -133,7 +145,8 @@ def _filled(call: NodeCall) -> Known:
     if fill is None or fill.size != 1:
         raise call.refusal("the attribute value must be one number")
     learned = ((root, sizes),) if np.issubdtype(fill.dtype, np.floating) else ()
-    known = Known(sizes, root, None, learned)  # which refuses what numpy cannot hold
+    kind = onnx.helper.np_dtype_to_tensor_dtype(fill.dtype)
+    known = Known(sizes, root, None, learned, kind)  # which refuses what numpy cannot hold
     return replace(known, value=np.broadcast_to(fill.reshape(()), sizes))  # no memory of its own
 
 
@@ -150,5 +163,6 @@ def _computed(call: NodeCall) -> list[Known]:
     for name, result in zip(node.output, results, strict=False):
         value = np.asarray(result)
         learned = _learned(call) if np.issubdtype(value.dtype, np.floating) else ()
-        computed.append(Known(value.shape, name, value, learned))
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype) if value.dtype.kind not in "OSU" else 0
+        computed.append(Known(value.shape, name, value, learned, kind, name))
     return computed

@@ -6,8 +6,8 @@ following of them has no bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -21,8 +21,17 @@ _MAX_WORK = 2_000_000
 """Nodes in the graphs of a node, times its bytes: onnx may keep a list of sizes for each of them."""
 
 
-def infer(node: Any, known: Callable[[str], tuple[Shape, Any] | None], imports: Iterable[Any]) -> dict[str, Shape]:
-    """The sizes of the outputs whose sizes follow; `known` gives the sizes of a tensor, and its values or None."""
+class Inferred(NamedTuple):
+    """All sizes of an output, and the number of its type (0 where onnx does not say)."""
+
+    dims: Shape
+    type: int
+
+
+def infer(
+    node: Any, known: Callable[[str], tuple[Shape, int, Any] | None], imports: Iterable[Any]
+) -> dict[str, Inferred]:
+    """The outputs whose sizes follow; `known` gives the sizes of a tensor, its type, and its values or None."""
     graphs = list(graphs_of(node))
     if sum(map(_nodes, graphs)) * node.ByteSize() > _MAX_WORK:
         return {}
@@ -32,11 +41,10 @@ def infer(node: Any, known: Callable[[str], tuple[Shape, Any] | None], imports: 
             found = known(name)
             if found is None:
                 continue
-            dims, value = found
+            dims, kind, value = found
             if value is not None and value.size <= 2 * MAX_AXES:
                 tensors.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(dims), name))
             else:
-                kind = onnx.TensorProto.FLOAT if value is None else helper.np_dtype_to_tensor_dtype(value.dtype)
                 infos.append(helper.make_tensor_value_info(name, kind, dims))
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = helper.make_graph([node], "one", infos, outputs, tensors)
@@ -44,13 +52,17 @@ def infer(node: Any, known: Callable[[str], tuple[Shape, Any] | None], imports: 
         inferred = shape_inference.infer_shapes(model).graph.output
     except Exception:  # whatever a strange node makes of it
         return {}
-    return {info.name: dims for info in inferred if (dims := sizes(info))}
+    found_sizes = {info.name: (resolved(info, {}), info.type.tensor_type.elem_type) for info in inferred}
+    return {name: Inferred(dims, kind) for name, (dims, kind) in found_sizes.items() if dims is not None}
 
 
-def sizes(info: Any) -> Shape:
-    """All sizes of a value that is described; () where some are open."""
-    dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
-    return dims if 0 < len(dims) <= MAX_AXES and min(dims) > 0 else ()
+def resolved(info: Any, known: Mapping[str, int]) -> Shape | None:
+    """All sizes of a value that is described; None where it says none, or some are open and have no known name."""
+    kind = info.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    dims = tuple(d.dim_value if d.HasField("dim_value") else known.get(d.dim_param, -1) for d in kind.shape.dim)
+    return dims if len(dims) <= MAX_AXES and min(dims, default=0) >= 0 else None
 
 
 def reads(graph: Any) -> Iterator[str]:

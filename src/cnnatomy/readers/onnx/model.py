@@ -1,79 +1,50 @@
-"""What is known of an ONNX model: its nodes, tensors, inputs and names, and what has been made of them so far.
-
-A tensor is either `Known`, which no input changes, or `Mapped`, a feature map. The batch is the first axis of a map; a
-map that has lost it, as where windows are cut out and stacked, says so.
-"""
+"""What is known of an ONNX model: its nodes, tensors, inputs and names, and what has been made of them so far."""
 
 from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import onnx
 from onnx import numpy_helper
 
 from cnnatomy.design.builder import Builder
-from cnnatomy.design.graph import FeatureMap
+from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.layers.layer import Shape, elements
-from cnnatomy.limits import MAX_AXES, MAX_ELEMENTS, MAX_FOLDED_TENSORS, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
-from cnnatomy.readers.onnx.inference import reads, sizes
-
-REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-"""Types of the tensors that may be learned."""
+from cnnatomy.limits import MAX_AXES, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
+from cnnatomy.readers.onnx.inference import reads, resolved
+from cnnatomy.readers.onnx.values import FIRST, REAL, Batch, Known, Mapped, TensorValue, for_one
 
 STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
 
+WEIGHTS = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "LayerNormalization", "InstanceNormalization"), (1, 2)),
+    **dict.fromkeys(("GRU", "RNN", "GroupNormalization"), (1, 2, 3)),
+    "BatchNormalization": (1, 2, 3, 4),
+    "LSTM": (1, 2, 3, 7),
+    "PRelu": (1,),
+    "RMSNormalization": (1,),
+}
+"""Where operators read what is learned: an input of the file that only these read is a weight that it was given."""
 
-@dataclass(frozen=True)
-class Known:
-    """A tensor that does not depend on the input: its sizes, its name, its values if they are few and are numbers.
+TIME_FIRST = ("LSTM", "GRU", "RNN")
+"""Operators that by default read the steps first, and the images on the second axis."""
 
-    `learned` are the tensors of the file that it is, or is computed from, and that may be learned: the file does not
-    say which are, so all are that hold real numbers and are no constants in the middle of the graph.
-    """
 
+class _Input(NamedTuple):
     dims: Shape
-    root: str
-    value: Any = None
-    learned: tuple[tuple[str, Shape], ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.dims) > MAX_AXES or elements(self.dims) > MAX_ELEMENTS:
-            raise UserError(
-                f"the tensor {quoted(self.root)} would have {len(self.dims):,} axes; "
-                f"at most {MAX_AXES}, and 2^63 - 1 elements, are possible"
-            )
-        if len(self.learned) > MAX_FOLDED_TENSORS:
-            raise UserError(
-                f"the tensor {quoted(self.root)} is computed from more than {MAX_FOLDED_TENSORS:,} tensors of the file"
-            )
-        if self.value is not None and (self.value.size > MAX_VALUES or self.value.dtype.kind in "OSU"):
-            object.__setattr__(self, "value", None)
-
-    @property
-    def number(self) -> float | None:
-        """The value of a single number."""
-        return float(self.value.reshape(-1)[0]) if self.value is not None and elements(self.dims) == 1 else None
+    type: int
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """A feature map; `batched` unless its first axis is one of its own."""
+class Source(NamedTuple):
+    """What a tensor of a layer is in the file, and what is done to its values: `prepare` gets and gives an array."""
 
-    map: FeatureMap
-    batched: bool = True
-
-    @property
-    def shape(self) -> Shape:
-        """Without the batch."""
-        return self.map.shape
-
-
-TensorValue = Known | Mapped
+    known: Known
+    prepare: Callable[[Any], Any] | None = None
 
 
 class OnnxModel:
@@ -88,19 +59,23 @@ class OnnxModel:
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, TensorValue] = {}
         self.initialise(proto.graph)
+        self.sizes: dict[str, int] = {}  # names of open sizes, and what they are
         inputs = self._inputs(input)
-        self.batch = next((dims[0] for dims in inputs.values() if len(dims) > 1), 1)
-        infos = [*proto.graph.value_info, *proto.graph.output]
-        self.declared = {} if input is not None else {info.name: dims for info in infos if (dims := sizes(info))}
+        self.images = next((info.dims[batch.axis] for info, batch in inputs.values() if batch), 1)
+        self.declared = {} if self.resized else self._declared()
         self.outputs = {output.name for output in proto.graph.output}
         self.foldable = MAX_FOLDED_VALUES  # elements that may still be computed
         self.owned: set[str] = set()
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
+        self.sources: dict[Node, dict[str, Source]] = {}
         self.paths = self.name_nodes(self.nodes)
-        shapes = [dims[1:] if len(dims) > 1 else dims for dims in inputs.values()]
-        self.builder = Builder(shapes)
-        for (name, dims), x in zip(inputs.items(), self.builder.graph.inputs, strict=True):
-            self.env[name] = Mapped(x, len(dims) > 1)
+        found = {
+            name: (dims, batch if batch and dims[batch.axis] == self.images else None, kind)
+            for name, ((dims, kind), batch) in inputs.items()
+        }
+        self.builder = Builder([for_one(dims, batch, self.images) for dims, batch, _ in found.values()])
+        for (name, (dims, batch, kind)), x in zip(found.items(), self.builder.graph.inputs, strict=True):
+            self.env[name] = Mapped(x, dims, batch, kind)
 
     def initialise(self, graph: Any) -> None:
         """Takes over the tensors of a graph, and who reads which."""
@@ -108,14 +83,13 @@ class OnnxModel:
             for name in node.input:
                 self.readers[name].append(node)
         for tensor in graph.initializer:
-            known = self.constant(tensor, tensor.name)
-            learned = ((tensor.name, known.dims),) if tensor.data_type in REAL else ()
-            self.env[tensor.name] = replace(known, learned=learned)
+            self.env[tensor.name] = self.constant(tensor, tensor.name, tensor.data_type in REAL)
         for sparse in graph.sparse_initializer:
-            self.env[sparse.values.name] = Known(tuple(sparse.dims), sparse.values.name)
+            name = sparse.values.name
+            self.env[name] = Known(tuple(sparse.dims), name, type=sparse.values.data_type, name=name)
 
-    def constant(self, tensor: Any, root: str) -> Known:
-        """A tensor of the file, with its values if they are few and in the file."""
+    def constant(self, tensor: Any, root: str, learned: bool = False) -> Known:
+        """A tensor of the file, with its values if they are few and in the file; `learned` if it may be."""
         dims, value = tuple(tensor.dims), None
         numbers = tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING
         if numbers and elements(dims) <= MAX_VALUES:
@@ -123,30 +97,85 @@ class OnnxModel:
                 value = numpy_helper.to_array(tensor)
             except (*STRANGE, RuntimeError) as error:
                 raise UserError(f"the tensor {quoted(tensor.name)} is damaged: {shown(error)}") from None
-        return Known(dims, root, value)
+        return Known(dims, root, value, ((root, dims),) if learned else (), tensor.data_type, root)
 
-    def _inputs(self, input: Shape | None) -> dict[str, Shape]:
-        """The inputs that some node reads, with all sizes."""
+    def _inputs(self, input: Shape | None) -> dict[str, tuple[_Input, Batch | None]]:
+        """The inputs that some node reads, with all sizes, and where their images are."""
         names = set(reads(self.proto.graph))
         read = [info for info in self.proto.graph.input if info.name not in self.env and info.name in names]
-        found: dict[str, Shape] = {}
-        for i, info in enumerate(read):
+        for info in read[1:]:
+            if self._is_weight(info):
+                dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+                kind = info.type.tensor_type.elem_type
+                learned = ((info.name, dims),) if kind in REAL else ()
+                self.env[info.name] = Known(dims, info.name, learned=learned, type=kind, name=info.name)
+        found: dict[str, tuple[_Input, Batch | None]] = {}
+        self.resized = False
+        for i, info in enumerate(info for info in read if info.name not in self.env):
             dims = info.type.tensor_type.shape.dim
             if len(dims) > MAX_AXES:
                 raise UserError(
                     f"the input {quoted(info.name)} has {len(dims):,} axes; at most {MAX_AXES} are possible"
                 )
-            sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in dims]
+            batch = self._batch(info.name, len(dims))
+            sizes = [d.dim_value if d.HasField("dim_value") else self.sizes.get(d.dim_param, 0) for d in dims]
             if input is not None and not i:
-                sizes = [(sizes or [1])[0], *input]
-            if sizes and sizes[0] < 1:  # the batch is open
-                sizes[0] = 1
-            if not sizes or min(sizes) < 1 or max(sizes) > MAX_INPUT_SIZE:
+                sizes = self._given(info, batch, input)
+            if batch and sizes[batch.axis] < 1:  # open
+                sizes[batch.axis] = 1
+            if min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
                 raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in 3x224x224")
-            found[info.name] = tuple(sizes)
+            self.sizes |= {d.dim_param: n for d, n in zip(dims, sizes, strict=False) if d.dim_param}
+            found[info.name] = _Input(tuple(sizes), info.type.tensor_type.elem_type), batch
         if not found:
             raise UserError("no node of it reads an input")
         return found
+
+    def _given(self, info: Any, batch: Batch | None, input: Shape) -> list[int]:
+        """The sizes of an input for which a shape is given, which has no batch."""
+        dims = info.type.tensor_type.shape.dim
+        old = [d.dim_value for d in dims]
+        at = batch.axis if batch else 0
+        new = [*input[:at], (old or [1])[min(at, len(old) - 1)], *input[at:]]
+        self.resized = len(old) != len(new) or any(o > 0 and o != n for o, n in zip(old, new, strict=True))
+        return new
+
+    def _batch(self, name: str, axes: int) -> Batch | None:
+        """The axis of an input on which its images are: the first of several."""
+        if axes > 2 and any(
+            node.op_type in TIME_FIRST
+            and node.input[0] == name
+            and not any(a.name == "layout" and a.i for a in node.attribute)
+            for node in self.readers[name]
+        ):
+            return Batch(1)
+        return FIRST if axes > 1 else None
+
+    def _is_weight(self, info: Any) -> bool:
+        """Whether an input of the file is a weight: its sizes are fixed and all that read it read it as one."""
+        places = [
+            i in WEIGHTS.get(node.op_type, ())
+            for node in self.readers[info.name]
+            for i, name in enumerate(node.input)
+            if name == info.name
+        ]
+        return bool(places) and all(places) and all(d.dim_value > 0 for d in info.type.tensor_type.shape.dim)
+
+    def _declared(self) -> dict[str, Shape]:
+        """The sizes of tensors that the file says, all of them."""
+        infos = [*self.proto.graph.value_info, *self.proto.graph.output]
+        found = {info.name: resolved(info, self.sizes) for info in infos}
+        return {name: dims for name, dims in found.items() if dims is not None}
+
+    def value(self, made: FeatureMap, like: Mapped, kind: int) -> Mapped:
+        """What a layer of ours made of a map: its images are where they were."""
+        if like.batched:
+            return Mapped(made, (self.images, *made.shape), FIRST, kind)
+        if made.shape == like.shape:
+            return Mapped(made, like.dims, like.batch, kind)
+        if like.batch is None:
+            return Mapped(made, made.shape, None, kind)
+        raise ValueError(f"a map of {like.dims} became one of {made.shape}")
 
     def name_nodes(self, nodes: list[Any]) -> dict[int, tuple[str, ...]]:
         named = [(node, _path(node)) for node in nodes]

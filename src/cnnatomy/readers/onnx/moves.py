@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import (
     ChannelToSpace,
     Concat,
     Flatten,
-    Foreign,
     Interpolate,
     PadChannels,
     Permute,
@@ -18,9 +16,9 @@ from cnnatomy.layers import (
     Subsample,
     ZeroPad,
 )
-from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, Shape, elements
-from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.model import Mapped
+from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, Shape, dimensions, elements
+from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.values import Known, Mapped, after_reshape
 
 
 def moved(call: NodeCall, dims: Shape) -> Shape | None:
@@ -71,108 +69,122 @@ def _reshaped(dims: Shape, wanted: Shape, allow_zero: int) -> Shape:
     return result
 
 
-def move(call: NodeCall) -> Mapped | list[Mapped]:
+def move(call: NodeCall) -> OnnxResult:
     """Reshape, Flatten, Squeeze, Unsqueeze and Transpose of a feature map."""
-    x = call.x
-    dims = call.dims(x)
-    target = moved(call, dims) or call.inferred(call.node.output[0])
-    if target is None or len(call.maps) > 1:
-        return call.unknown()
-    shape, batched = call.without_batch(target)
+    x = call.inputs[0]
+    if not isinstance(x, Mapped):
+        return rearranged(call)
     if call.op == "Transpose":
-        order = _order(call, len(dims))
-        if x.batched and order[0] == 0:
-            return Mapped(call.put(Permute(tuple(axis - 1 for axis in order[1:]))))
-        if not x.batched:
-            return Mapped(call.put(Permute(order)), batched=False)
-        return _foreign(call, target)
+        return _transposed(call, x)
+    target = moved(call, x.dims)
+    if target is None:  # its sizes are computed from what is not known here
+        target = call.sizes_of(0)
+    batch = after_reshape(x.dims, x.batch, target, call.model.images)
+    if elements(target) != elements(x.dims) or 0 in target:
+        return call.foreign(target, batch=batch)
+    if batch is None and x.batch is not None:  # the images are no more on an axis of their own: each has its part
+        batch = call.batch_of(target)
+    shape = call.shape_of(target, batch)
     if shape == x.shape:
-        return Mapped(x.map, batched)
+        return Mapped(x.map, target, batch, x.type)
     if elements(shape) != elements(x.shape):
-        return _foreign(call, target)
+        return call.foreign(target, batch=batch)
     layer = Flatten() if len(shape) == 1 and len(x.shape) > 1 else Reshape(shape)
-    return Mapped(call.put(layer), batched)
+    return Mapped(call.put(layer, x.map), target, batch, x.type)
 
 
-def _foreign(
-    call: NodeCall,
-    dims: Shape,
-    costs: Operations = NO_OPERATIONS,
-    mixes: str = REARRANGEMENT,
-    learns: bool = True,
-) -> Mapped:
-    """A node whose elements are only moved, or whose cost is given; `learns`: what it reads may be learned."""
-    shape, batched = call.without_batch(dims)
-    tensors = call.learned() if learns else {}
-    layer = Foreign(call.op, shape, costs, mixes, tuple((name, known.dims) for name, known in tensors.items()))
-    return Mapped(call.put(layer, tensors=tensors), batched)
+def _transposed(call: NodeCall, x: Mapped) -> OnnxResult:
+    """Transpose: of the axes of one image, and of where the images lie."""
+    order = _order(call, len(x.dims))
+    dims = tuple(x.dims[axis] for axis in order)
+    batch = x.batch and x.batch._replace(axis=order.index(x.batch.axis))
+    inner = [at for axis in order if (at := call.axis(axis, x)) >= 0]
+    if inner == sorted(inner):
+        return Mapped(x.map, dims, batch, x.type)
+    return Mapped(call.put(Permute(tuple(inner)), x.map), dims, batch, x.type)
 
 
-def rearranged(call: NodeCall) -> Mapped | list[Mapped]:
-    """Any other operator that only moves elements: its shape is what onnx infers."""
-    dims = call.inferred(call.node.output[0])
-    return _foreign(call, dims) if dims else call.unknown()
+def rearranged(call: NodeCall) -> Mapped | Known:
+    """Any other operator that only moves elements: its shape is what onnx infers, or the file says."""
+    return call.foreign(call.sizes_of(0))
 
 
-def concat(call: NodeCall) -> FeatureMap | list[Mapped] | Mapped:
+def concat(call: NodeCall) -> OnnxResult:
     """Concatenation of feature maps; with known tensors among them it is counted by its shape."""
-    axis = call.axis(call.integer("axis", 1), call.x)
-    alike = len(call.maps) == len(call.inputs) and len({m.batched for m in call.maps}) == 1
-    if alike and 0 <= axis <= 2:
-        return call.put(Concat(axis))
-    every = [call.dims(value) for value in call.inputs if value is not None]
-    target = list(every[0])
+    every = [value for value in call.inputs if value is not None and elements(value.dims)] or call.maps[:1]
+    target = list(every[0].dims)
     at = call.axis_of(call.integer("axis", 1), len(target))
-    if any(len(dims) != len(target) for dims in every):
-        raise call.refusal(
-            f"its inputs have {' and '.join(sorted({str(len(d)) for d in every}))} axes, as many are needed"
-        )
-    target[at] = sum(dims[at] for dims in every)
-    return _foreign(call, tuple(target))
+    for value in every:
+        if len(value.dims) != len(target) or any(
+            n != m for i, (n, m) in enumerate(zip(value.dims, target, strict=True)) if i != at
+        ):
+            raise call.refusal(
+                f"its inputs have the sizes {' and '.join(dimensions(v.dims) for v in every[:9])}; "
+                f"on all axes but {at} they must be the same"
+            )
+    target[at] = sum(value.dims[at] for value in every)
+    maps = [value for value in every if isinstance(value, Mapped)]
+    if len(maps) == len(every) == 1:
+        return maps[0]
+    axis = call.axis(at, maps[0])
+    if len(maps) == len(every) and len({m.batch for m in maps}) == 1 and 0 <= axis <= 2:
+        made = call.put(Concat(axis), *[m.map for m in maps])
+        return Mapped(made, tuple(target), maps[0].batch, maps[0].type)
+    return call.foreign(tuple(target))
 
 
-def split(call: NodeCall) -> list[FeatureMap] | list[Mapped]:
+def split(call: NodeCall) -> list[Mapped | Known]:
     """Split into parts along one axis."""
     x = call.x
-    axis, parts = call.axis(call.integer("axis", 0), x), len(call.node.output)
-    if not 0 <= axis <= 2 or len(call.maps) > 1:
-        return call.unknown()
-    size = x.shape[axis]
+    along = call.axis_of(call.integer("axis", 0), len(x.dims))
+    axis, parts, size = call.axis(along, x), len(call.node.output), x.dims[along]
     sizes = call.integers("split", 1, most=parts)
-    sizes = sizes or tuple(min(-(-size // parts), size - i * -(-size // parts)) for i in range(parts))
+    if sizes is None and call.given(1):  # computed from what is not known here
+        sizes = tuple(call.sizes_of(i)[along] for i in range(parts))
+    each = -(-size // parts)
+    sizes = sizes or tuple(min(each, size - i * each) for i in range(parts))
     edges = [0, *accumulate(sizes)]
-    if len(edges) != parts + 1 or min(sizes) < 1 or edges[-1] != size:
-        raise call.refusal(f"{size} along axis {axis} cannot be split into {parts:,} outputs of sizes {sizes[:9]}")
-    return [call.put(Slice(edges[i], edges[i + 1], axis), x.map, part=str(i + 1)) for i in range(parts)]
+    if len(edges) != parts + 1 or min(sizes) < 0 or edges[-1] != size:
+        raise call.refusal(f"{size} along axis {along} cannot be split into {parts:,} outputs of sizes {sizes[:9]}")
+    made: list[Mapped | Known] = []
+    for i in range(parts):
+        dims = (*x.dims[:along], sizes[i], *x.dims[along + 1 :])
+        if not 0 <= axis <= 2 or not sizes[i]:
+            made.append(call.foreign(dims, NO_OPERATIONS, REARRANGEMENT, x.map, output=i))
+        else:
+            part = call.put(Slice(edges[i], edges[i + 1], axis), x.map, part=str(i + 1))
+            made.append(Mapped(part, dims, x.batch, x.type))
+    return made
 
 
-def cut(call: NodeCall) -> Mapped | list[Mapped]:
+def cut(call: NodeCall) -> OnnxResult:
     """Slice: a range along each of some axes; with a step it is counted by its shape."""
     starts, ends, axes = call.integers("starts", 1), call.integers("ends", 2), call.integers("axes", 3)
-    steps = call.integers("steps", 4)
-    if starts is None or ends is None or len(call.maps) > 1:
+    steps, x = call.integers("steps", 4), call.inputs[0]
+    computed = (call.given(3) and axes is None) or (call.given(4) and steps is None)
+    if not isinstance(x, Mapped) or starts is None or ends is None or computed:
         return rearranged(call)
-    x, dims = call.x, call.dims(call.x)
     axes = tuple(range(len(starts))) if axes is None else axes
-    if len({len(starts), len(ends), len(axes), len(steps or axes)}) > 1 or len(axes) > len(dims) or 0 in (steps or ()):
+    if (
+        len({len(starts), len(ends), len(axes), len(steps or axes)}) > 1
+        or len(axes) > len(x.dims)
+        or 0 in (steps or ())
+    ):
         raise call.refusal(
-            f"starts {starts}, ends {ends}, axes {axes} and steps {steps or 1} do not cut a map of {len(dims)} axes"
+            f"starts {starts}, ends {ends}, axes {axes} and steps {steps or 1} do not cut a map of {len(x.dims)} axes"
         )
-    spans = []
+    target, spans = list(x.dims), []
     for i, (start, end, axis) in enumerate(zip(starts, ends, axes, strict=True)):
-        step = steps[i] if steps else 1
-        span = range(dims[call.axis_of(axis, len(dims))])[slice(start, end, step)]
-        spans.append((call.axis(axis, x), span))
+        at = call.axis_of(axis, len(x.dims))
+        span = _span(x.dims[at], start, end, steps[i] if steps else 1)
+        target[at] = len(span)
+        if span != range(x.dims[at]):
+            spans.append((call.axis(at, x), span))
     pixels = (1, 2) if x.batched and len(x.shape) == 3 else ()
     if not all(
         span and 0 <= axis <= 2 and (span.step == 1 or (span.step > 1 and axis in pixels)) for axis, span in spans
     ):
-        target = list(dims)
-        for axis, span in spans:
-            target[axis + x.batched] = len(span)
-        if not all(target):
-            raise call.refusal("nothing remains of the map")
-        return _foreign(call, tuple(target))
+        return call.foreign(tuple(target), NO_OPERATIONS, REARRANGEMENT, x.map)
     result = x.map
     for axis, span in spans:
         number = str(axis) if len(spans) > 1 else ""
@@ -181,15 +193,26 @@ def cut(call: NodeCall) -> Mapped | list[Mapped]:
         if span.step > 1:
             stride = (span.step, 1) if axis == 1 else (1, span.step)
             result = call.put(Subsample(stride), result, part=f"{number}step")
-    return Mapped(result, x.batched)
+    return Mapped(result, tuple(target), x.batch, x.type)
 
 
-def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
+def _span(size: int, start: int, end: int, step: int) -> range:
+    """What ONNX cuts out: as Python does, but that an end far below zero is before the first element."""
+    start = start + size if start < 0 else start
+    end = end + size if end < 0 else end
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
+
+
+def pad(call: NodeCall) -> OnnxResult:
     """Zeros around a map; other fillings are counted by their shape, having no operations either."""
-    x, sides = call.x, call.integers("pads", 1)
-    if sides is None or len(call.maps) > 1:
+    x, sides = call.inputs[0], call.integers("pads", 1)
+    sides = call.integers("paddings") if sides is None else sides  # its name in the first version
+    axes = call.integers("axes", 3)
+    if sides is None or not isinstance(x, Mapped) or (call.given(3) and axes is None):
         return rearranged(call)
-    rank, axes = len(call.dims(x)), call.integers("axes", 3)
+    rank = len(x.dims)
     axes = tuple(range(rank)) if axes is None else axes
     if len(sides) != 2 * len(axes):
         raise call.refusal(f"pads is {sides}; {2 * len(axes)} numbers are needed")
@@ -201,31 +224,26 @@ def pad(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     zeros = call.text("mode", "constant") == "constant" and call.number("value", 0.0, 2) == 0
     if zeros and x.batched and rank == 4 and min(min(amount) for amount in amounts) >= 0 and not any(amounts[0]):
         if not any(amounts[1]):
-            return call.put(ZeroPad((*amounts[2], *amounts[3])))
+            return call.put(ZeroPad((*amounts[2], *amounts[3])), x.map)
         if amounts[1:] == [(0, amounts[1][1]), (0, 0), (0, 0)]:
-            return call.put(PadChannels(x.shape[0] + amounts[1][1]))
-    target = tuple(n + sum(more) for n, more in zip(call.dims(x), amounts, strict=True))
-    if min(target) < 1:
-        raise call.refusal(f"nothing remains of the map with pads {sides}")
-    return _foreign(call, target)
+            return call.put(PadChannels(x.shape[0] + amounts[1][1]), x.map)
+    target = tuple(n + sum(more) for n, more in zip(x.dims, amounts, strict=True))
+    if min(target) < 0:
+        raise call.refusal(f"less than nothing remains of the map with pads {sides}")
+    return call.foreign(target, NO_OPERATIONS, REARRANGEMENT, x.map)
 
 
-def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
+def resize(call: NodeCall) -> OnnxResult:
     """Resize and Upsample by whole factors, nearest or bilinear; others are counted by the shape of their output.
 
     What they read besides the map, scales and sizes, is not learned.
     """
-    x, dims, mode = call.x, call.dims(call.x), call.text("mode", "nearest")
-    place = {"Upsample": 1}.get(call.op, 2 if call.model.opset >= 11 else 1)
-    scales = [float(s) for s in call.attributes.get("scales", ())]
-    known = call.known(place)
-    if known is not None and known.value is not None and known.value.size:
-        scales = [float(s) for s in known.value.reshape(-1)]
-    target = tuple(int(n * s) for n, s in zip(dims, scales, strict=False)) if len(scales) == len(dims) else None
-    target = target or call.integers("", 3) or call.inferred(call.node.output[0])
-    if target is None or len(target) != len(dims):
-        return call.unknown(learns=False)
-    if min(target) < 1:
+    x, mode = call.inputs[0], call.text("mode", "nearest")
+    if not isinstance(x, Mapped):
+        return rearranged(call)
+    dims = x.dims
+    target = _resized(call, dims) or call.sizes_of(0)
+    if len(target) != len(dims) or min(target) < 1:
         raise call.refusal(f"a map of {dims} cannot become {target}")
     whole = (
         len(dims) == 4
@@ -236,15 +254,37 @@ def resize(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
     where = call.text("coordinate_transformation_mode", "half_pixel" if call.op == "Resize" else "asymmetric")
     if whole and (mode == "nearest" or (mode == "linear" and where in ("half_pixel", "pytorch_half_pixel"))):
         factor = (target[2] // dims[2], target[3] // dims[3])
-        return call.put(Interpolate(factor, "nearest" if mode == "nearest" else "bilinear"))
+        return call.put(Interpolate(factor, "nearest" if mode == "nearest" else "bilinear"), x.map)
     if mode == "cubic":
         return call.unknown(learns=False)
-    n = elements(target) // call.model.batch if mode == "linear" else 0
-    return _foreign(call, target, Operations(multiply=4 * n, add=3 * n), SPACE, learns=False)
+    n = elements(target) // call.model.images if mode == "linear" else 0
+    return call.foreign(target, Operations(multiply=4 * n, add=3 * n), SPACE, x.map, learns=False)
+
+
+def _resized(call: NodeCall, dims: Shape) -> Shape | None:
+    """The sizes after a Resize or Upsample; None where its options are not known."""
+    axes = call.integers("axes")
+    at = [call.axis_of(axis, len(dims)) for axis in axes] if axes is not None else list(range(len(dims)))
+    place = {"Upsample": 1}.get(call.op, 2 if call.model.opset >= 11 else 1)
+    scales = [float(s) for s in call.attributes.get("scales", ())]
+    known = call.known(place)
+    if known is not None and known.value is not None and known.value.size:
+        scales = [float(s) for s in known.value.reshape(-1)]
+    sizes = call.integers("", 3) if call.op == "Resize" else None
+    target = list(dims)
+    if len(scales) == len(at):
+        for axis, scale in zip(at, scales, strict=True):
+            target[axis] = int(dims[axis] * scale)
+        return tuple(target)
+    if sizes is not None and len(sizes) == len(at) and call.text("keep_aspect_ratio_policy", "stretch") == "stretch":
+        for axis, size in zip(at, sizes, strict=True):
+            target[axis] = size
+        return tuple(target)
+    return None
 
 
 def _block(call: NodeCall) -> int:
-    size, dims = call.integer("blocksize", 1), call.dims(call.x)
+    size, dims = call.integer("blocksize", 1), call.x.dims
     divided = dims[1:2] if call.op == "DepthToSpace" else dims[2:]
     unit = size**2 if call.op == "DepthToSpace" else size
     if len(dims) != 4 or size < 1 or any(n % unit for n in divided):
@@ -252,15 +292,15 @@ def _block(call: NodeCall) -> int:
     return size
 
 
-def depth_to_space(call: NodeCall) -> FeatureMap | Mapped:
+def depth_to_space(call: NodeCall) -> OnnxResult:
     """Pixel shuffle; the other order of channels (DCR) is counted by its shape."""
-    size, dims = _block(call), call.dims(call.x)
+    size, dims = _block(call), call.x.dims
     if call.text("mode", "DCR") == "CRD" and call.x.batched:
         return call.put(ChannelToSpace(size))
-    return _foreign(call, (dims[0], dims[1] // size**2, dims[2] * size, dims[3] * size))
+    return call.foreign((dims[0], dims[1] // size**2, dims[2] * size, dims[3] * size))
 
 
-def space_to_depth(call: NodeCall) -> Mapped:
+def space_to_depth(call: NodeCall) -> OnnxResult:
     """Blocks of pixels as channels, in ONNX's order, which is none of torch's."""
-    size, dims = _block(call), call.dims(call.x)
-    return _foreign(call, (dims[0], dims[1] * size**2, dims[2] // size, dims[3] // size))
+    size, dims = _block(call), call.x.dims
+    return call.foreign((dims[0], dims[1] * size**2, dims[2] // size, dims[3] // size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cnnatomy.design.graph import FeatureMap, Graph
@@ -10,8 +11,9 @@ from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, node_text
 from cnnatomy.readers.onnx.constants import fold
-from cnnatomy.readers.onnx.model import STRANGE, Mapped, OnnxModel, TensorValue
+from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
 from cnnatomy.readers.onnx.ops import RULES
+from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
 
 
 def walk(model: OnnxModel) -> Graph:
@@ -28,7 +30,7 @@ def walk(model: OnnxModel) -> Graph:
             _read(model, node)
     outputs = [model.env.get(output.name) for output in model.proto.graph.output]
     maps = [value.map for value in outputs if isinstance(value, Mapped)]
-    if not maps or not model.builder.graph.nodes:
+    if not maps:
         raise UserError("no output of it depends on an input")
     model.builder.graph.deployed = not any(map(_is_in_training_mode, model.nodes))
     return model.builder.finish(maps)
@@ -52,11 +54,14 @@ def _read(model: OnnxModel, node: Any) -> None:
             made = rule(call) if rule else call.unknown()
     except STRANGE as error:
         raise UserError(f"{node_text(node)} is not valid: {shown(error)}") from error
-    outputs = made if isinstance(made, list) else [made]
-    for name, value in zip(node.output, outputs, strict=False):
-        if name:
-            batched = call.x.batched if call.maps else True
-            model.env[name] = Mapped(value, batched) if isinstance(value, FeatureMap) else value
+    for i, (name, value) in enumerate(zip(node.output, made if isinstance(made, list) else [made], strict=False)):
+        if not name or value is None:
+            continue
+        if isinstance(value, FeatureMap):
+            value = model.value(value, call.x, call.type_of(i))
+        elif isinstance(value, Known) and (value.name != name or call.assumed):
+            value = replace(value, name=name, assumed=value.assumed or call.assumed)
+        model.env[name] = value
 
 
 def _is_in_training_mode(node: Any) -> bool:

@@ -9,8 +9,8 @@ from cnnatomy.errors import UserError, quoted
 from cnnatomy.layers import AvgPool, Conv, Crop, DepthwiseConv, Foreign, MaxPool, TransposedConv
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, SPACE, Layer, Operations, Shape, dimensions, elements
 from cnnatomy.layers.sliding import Pool, positions
-from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.model import Known, Mapped
+from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.values import Known
 
 WEIGHT_AND_BIAS = {"Conv": (1, 2), "ConvInteger": (1, 99), "QLinearConv": (3, 8)}
 """Where the weight and the bias are among the inputs."""
@@ -68,7 +68,7 @@ def _windows(call: NodeCall, size: Shape, kernel: Shape) -> _Windows2D:
     return _Windows2D(kernel, stride, dilation, tuple(before), tuple(after))
 
 
-def convolution(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
+def convolution(call: NodeCall) -> OnnxResult:
     """Conv, also quantised, with a known weight; along one axis or three it is counted and cannot be built."""
     at, bias_at = WEIGHT_AND_BIAS[call.op]
     weight, bias, x = call.known(at), call.known(bias_at), call.x
@@ -101,17 +101,19 @@ def _check_bias(call: NodeCall, bias: Known | None, channels: int) -> None:
         raise call.refusal(f"its bias has the sizes {bias.dims}, ({channels},) is needed")
 
 
-def _other_convolution(call: NodeCall, windows: _Windows2D, channels: int, tensors: dict[str, Known | None]) -> Mapped:
+def _other_convolution(
+    call: NodeCall, windows: _Windows2D, channels: int, tensors: dict[str, Known | None]
+) -> FeatureMap:
     shape = (channels, *windows.positions(call.x.shape[1:]))
     found = {name: known for name, known in tensors.items() if known is not None}
     outputs = elements(shape)
     costs = Operations(outputs * elements(found["weight"].dims[1:]), add=outputs if "bias" in found else 0)
     learned = tuple((name, known.dims) for name, known in found.items())
     layer = Foreign(call.op, shape, costs, CHANNEL_AND_SPACE, learned)
-    return Mapped(call.put(layer, call.x.map, tensors=tensors))
+    return call.put(layer, call.x.map, tensors=tensors)
 
 
-def transposed_convolution(call: NodeCall) -> FeatureMap | list[Mapped]:
+def transposed_convolution(call: NodeCall) -> OnnxResult:
     """ConvTranspose; what is padded more at the end than at the start is cropped after it."""
     weight, bias, x = call.known(1), call.known(2), call.x
     if weight is None or len(weight.dims) != 4 or len(x.shape) != 3 or not x.batched:
@@ -144,7 +146,7 @@ def transposed_convolution(call: NodeCall) -> FeatureMap | list[Mapped]:
     return call.put(Crop((crops[0], crops[1], crops[2], crops[3])), made, part="crop") if any(crops) else made
 
 
-def pool(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
+def pool(call: NodeCall) -> OnnxResult:
     """MaxPool and AveragePool. Where the maxima were, if anything reads that, is not counted.
 
     Padding that differs at both ends is that of a window which hangs over the end, if it means the same; otherwise, and
@@ -169,4 +171,4 @@ def pool(call: NodeCall) -> FeatureMap | Mapped | list[Mapped]:
                 break
     reads = elements(shape) * elements(windows.kernel)
     costs = Operations(compare=reads) if largest else Operations(add=reads, divide=elements(shape))
-    return Mapped(call.put(Foreign(call.op, shape, costs, SPACE), x.map))
+    return call.put(Foreign(call.op, shape, costs, SPACE), x.map)

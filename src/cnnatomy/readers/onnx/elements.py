@@ -1,0 +1,180 @@
+"""ONNX operators on each element: nonlinearities, sums, products and comparisons of maps and known tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cnnatomy.layers import (
+    ELU,
+    GELU,
+    SELU,
+    Add,
+    Bias,
+    Constant,
+    Dropout,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    Maximum,
+    Mish,
+    Multiply,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Scale,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from cnnatomy.layers.layer import ELEMENT, Layer, Operations, elements
+from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.constants import fold
+from cnnatomy.readers.onnx.values import Known, Mapped
+
+
+def passed(call: NodeCall) -> OnnxResult:
+    """Identity, casts and (de)quantisation: the same map."""
+    x = call.inputs[0]
+    return replace(x, type=call.type_of()) if isinstance(x, Mapped) else fold(call)
+
+
+def _nonlinearity(call: NodeCall) -> Layer | None:
+    op, number = call.op, call.number
+    layer = NONLINEAR.get(op)
+    if op == "LeakyRelu":
+        layer = LeakyReLU(number("alpha", 0.01))
+    elif op == "Elu":
+        layer = ELU(number("alpha", 1.0))
+    elif op == "Gelu":
+        layer = GELU("tanh" if call.text("approximate", "none") == "tanh" else "none")
+    elif op == "HardSigmoid" and (abs(number("alpha", 0.2) - 1 / 6) < 1e-4 and number("beta", 0.5) == 0.5):
+        layer = Hardsigmoid()
+    elif op == "Clip":
+        least, most = number("min", -np.inf, 1), number("max", np.inf, 2)
+        layer = {(0.0, 6.0): ReLU6(), (0.0, np.inf): ReLU()}.get((least, most), Hardtanh(least, most))
+    return layer
+
+
+def activation(call: NodeCall) -> OnnxResult:
+    """A nonlinearity of ours; one that is none is counted."""
+    layer = _nonlinearity(call)
+    return call.put(layer, call.x.map) if layer else elementwise(call)
+
+
+def prelu(call: NodeCall) -> OnnxResult:
+    """A slope for each channel."""
+    slope, x = call.known(1), call.x
+    if slope is None or not _per_channel(slope, x):
+        return elementwise(call)
+    return call.put(PReLU(), x.map, tensors={"weight": slope})
+
+
+def softmax(call: NodeCall) -> OnnxResult:
+    """Softmax along an axis of the shape."""
+    axis = call.axis(call.integer("axis", 1 if call.model.opset < 13 else -1), call.x)
+    return call.put(Softmax(axis)) if axis >= 0 else call.unknown()
+
+
+def _per_channel(known: Known, x: Mapped) -> bool:
+    """Whether a tensor has a number for each channel, to be repeated over all pixels."""
+    sizes = list(known.dims)
+    while len(sizes) > 1 and sizes[0] == 1:
+        sizes.pop(0)
+    return x.batched and sizes == [x.shape[0], *[1] * (len(x.shape) - 1)] and elements(known.dims) > 1
+
+
+def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
+    """The sum or product of a map and a known tensor."""
+    if known.number is not None and call.op in ("Mul", "Div"):
+        factor = known.number
+        return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)
+    if known.learned and _per_channel(known, x):
+        if call.op == "Mul":
+            return call.put(Scale(), x.map, tensors={"weight": known})
+        if call.op == "Add":
+            return call.put(Bias(), x.map, tensors={"bias": known})
+    return elementwise(call)
+
+
+JOINS: dict[str, Layer] = {"Add": Add(), "Sum": Add(), "Max": Maximum(), "Mul": Multiply()}
+
+
+def arithmetic(call: NodeCall) -> OnnxResult:
+    """Two or more inputs, element by element: a layer of ours where it has one."""
+    maps, known = call.maps, [value for value in call.inputs if isinstance(value, Known)]
+    if len(call.inputs) == 1:
+        return call.x
+    if len(maps) == 1 and len(known) == 1:
+        first = call.inputs[0] is known[0]
+        return elementwise(call) if first and call.op == "Div" else _with_known(call, maps[0], known[0])
+    layer = JOINS.get(call.op)
+    if layer is None or known or len({m.batch for m in maps}) > 1 or len({len(m.dims) for m in maps}) > 1:
+        return elementwise(call)
+    shapes = [m.shape for m in maps]
+    alike = len(set(shapes)) == 1 and (call.op != "Mul" or len(maps) == 2)
+    repeats = len(maps) == 2 and len(shapes[0]) == len(shapes[1])
+    if not alike and not (call.op == "Mul" and repeats):
+        return elementwise(call)
+    dims = tuple(int(n) for n in np.broadcast_shapes(*(m.dims for m in maps)))
+    return Mapped(call.put(layer), dims, maps[0].batch, maps[0].type)
+
+
+def elementwise(call: NodeCall) -> OnnxResult:
+    """Any operator on each element; the inputs are repeated where a size is 1."""
+    dims = tuple(int(n) for n in np.broadcast_shapes(*(v.dims for v in call.inputs if v is not None)))
+    shape = call.shape_of(dims, call.batch_of(dims))
+    per = COSTS[call.op]
+    joined = max(1, len(call.inputs) - 1) if call.op in ("Sum", "Max", "Min", "Mean") else 1
+    if call.op == "Pow" and (exponent := call.known(1)) is not None and exponent.number in (2.0, 3.0):
+        per = Operations(multiply=int(exponent.number or 2) - 1)
+    costs = Operations(*(n * joined * elements(shape) for n in per))
+    return call.foreign(dims, costs, ELEMENT)
+
+
+def dropout(call: NodeCall) -> OnnxResult:
+    """Dropout, and its mask where that is read."""
+    rate = call.number("ratio", 0.5, 1)
+    made = replace(call.x, map=call.put(Dropout(rate), call.x.map)) if rate else call.x
+    return [made, call.foreign(call.x.dims, output=1)] if call.output(1) else made
+
+
+def shape(call: NodeCall) -> Known:
+    """The sizes of a map are known, whatever the input is: with them other sizes are computed."""
+    dims = call.x.dims[slice(call.integer("start", 0), call.attributes.get("end"))]
+    if call.op == "Size":
+        return Known((), call.node.output[0], np.asarray(elements(dims), np.int64))
+    return Known((len(dims),), call.node.output[0], np.asarray(dims, np.int64))
+
+
+NONLINEAR: dict[str, Layer] = {
+    "Relu": ReLU(),
+    "Selu": SELU(),
+    "Sigmoid": Sigmoid(),
+    "Tanh": Tanh(),
+    "HardSwish": Hardswish(),
+    "Mish": Mish(),
+    "Softplus": Softplus(),
+    "Softsign": Softsign(),
+}
+
+
+COSTS: dict[str, Operations] = {
+    **dict.fromkeys(("Add", "Sum", "Sub", "Mean"), Operations(add=1)),
+    **dict.fromkeys(("Mul", "Neg"), Operations(multiply=1)),
+    **dict.fromkeys(("Div", "Reciprocal"), Operations(divide=1)),
+    **dict.fromkeys(("Max", "Min", "Abs", "Sign", "Floor", "Ceil", "Round"), Operations(compare=1)),
+    **dict.fromkeys(
+        ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Where", "Not"), Operations(compare=1)
+    ),
+    **dict.fromkeys(("And", "Or", "Xor"), Operations(compare=1)),
+    **dict.fromkeys(("Exp", "Log", "Sqrt", "Erf", "Pow", "Sin", "Cos"), Operations(exponential=1)),
+    "HardSigmoid": Operations(multiply=1, add=1, compare=2),
+    "PRelu": Operations(compare=1, multiply=1),
+    "ThresholdedRelu": Operations(compare=1),
+}
+"""What one element of the output costs, for operators on elements."""
