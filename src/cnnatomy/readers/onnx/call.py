@@ -17,7 +17,7 @@ from cnnatomy.layers.unknown import NotCounted
 from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.checks import node_text
 from cnnatomy.readers.onnx.inference import Inferred, infer
-from cnnatomy.readers.onnx.model import OnnxModel, Source
+from cnnatomy.readers.onnx.model import OnnxModel, StoredTensor
 from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Mapped, TensorValue, after_others, for_one
 
 OnnxResult = FeatureMap | Mapped | Known | Sequence[FeatureMap | Mapped | Known | None]
@@ -177,7 +177,7 @@ class NodeCall:
         layer: Layer,
         *inputs: FeatureMap,
         part: str = "",
-        tensors: Mapping[str, Known | Source | None] | None = None,
+        tensors: Mapping[str, Known | StoredTensor | None] | None = None,
     ) -> FeatureMap:
         """Adds a node, by default on all feature maps. `tensors` are those of the file that the layer's own are.
 
@@ -185,7 +185,7 @@ class NodeCall:
         """
         model, derived = self.model, False
         found = {
-            name: one if isinstance(one, Source) else Source(one)
+            name: one if isinstance(one, StoredTensor) else StoredTensor(one)
             for name, one in (tensors or {}).items()
             if one is not None
         }

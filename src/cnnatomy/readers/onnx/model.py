@@ -40,7 +40,7 @@ class _Input(NamedTuple):
     type: int
 
 
-class Source(NamedTuple):
+class StoredTensor(NamedTuple):
     """What a tensor of a layer is in the file, and what is done to its values: `prepare` gets and gives an array."""
 
     known: Known
@@ -67,7 +67,7 @@ class OnnxModel:
         self.foldable = MAX_FOLDED_VALUES  # elements that may still be computed
         self.owned: set[str] = set()
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
-        self.sources: dict[Node, dict[str, Source]] = {}
+        self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.paths = self.name_nodes(self.nodes)
         found = {
             name: (dims, batch if batch and dims[batch.axis] == self.images else None, kind)
