@@ -49,9 +49,14 @@ def explain(names: Sequence[str], format: str) -> str:
 def _explained(rule: Rule) -> str:
     width = terminal_width()
     heading = textwrap.fill(f"{rule} ({rule.severity}): {rule.title}", width)
-    why = [textwrap.fill(" ".join(paragraph.split()), width) for paragraph in rule.why.split("\n\n")]
+    why = [_filled(paragraph, width) for paragraph in rule.why.split("\n\n")]
     examples = [f"{says}\n\n{textwrap.indent(design, '    ')}".rstrip() for says, design in _examples(rule)]
     return "\n\n".join([heading, *why, *examples, paragraphs([("source", rule.source)])])
+
+
+def _filled(paragraph: str, width: int) -> str:
+    """A paragraph in lines of so many characters; a table keeps its lines."""
+    return paragraph if paragraph.lstrip().startswith("|") else textwrap.fill(" ".join(paragraph.split()), width)
 
 
 def _section(rule: Rule) -> str:
@@ -62,8 +67,8 @@ def _section(rule: Rule) -> str:
 
 def _examples(rule: Rule) -> list[tuple[str, str]]:
     """What it says of two designs, and the designs."""
-    bad, good, options, _ = rule.example
-    asked = f", asked with `{options}`" if options else ""
+    bad, good, options, trained = rule.example
+    asked = f", asked with `{options}`" if options else ", if it is a trained run" if trained else ""
     return [(f"It objects to{asked}:", bad), ("It is content with:", good)]
 
 
