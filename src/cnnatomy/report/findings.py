@@ -204,8 +204,11 @@ def where(finding: Finding, mark: str = "") -> str:
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the first full stop that ends one: not that of `et al.` or `e.g.`."""
-    return re.split(r"(?<!\.[a-z])(?<!\bal)\.\s+(?=[A-Z])", flat_text(text), maxsplit=1)[0].rstrip(".") + "."
+    """Up to the first full stop that ends one: not that of `et al.` or `e.g.`, nor one inside a quotation."""
+    whole = flat_text(text)
+    ends = (m.start() for m in re.finditer(r"(?<!\.[a-z])(?<!\bal)\.\s+(?=[A-Z])", whole))
+    end = next((end for end in ends if whole[:end].count('"') % 2 == 0), len(whole))
+    return whole[:end].rstrip(".") + "."
 
 
 def flat_text(text: str) -> str:
