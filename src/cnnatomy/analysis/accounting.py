@@ -187,7 +187,7 @@ class Account:
 
     def __repr__(self) -> str:
         lines = {
-            "input": " and ".join(dimensions(x.shape) for x in self.graph.inputs),
+            "input": self.graph.takes,
             "parameters": f"{self.totals.parameters:,}",
             "MACs": f"{self.totals.macs:,}",
             "layers": f"{self.totals.layers:,}",

@@ -73,7 +73,7 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
     if format == "csv":
         hidden = {"path", "layer", "output", "parameters", "macs", "receptive_field", "sees"}
         columns += [Column(key, key) for key in record["nodes"][0] if key not in hidden] if record["nodes"] else []
-    title = f"{account.name or 'network'}, input {shape_text(account.input)}"
+    title = f"{account.name or 'network'}, input {account.graph.takes}"
     text = render(columns, record["nodes"], format, title)
     return text if format == "csv" else text + "\n\n" + _summary(account, format)
 
