@@ -120,12 +120,12 @@ def _leaves(names: dict[nn.Module, str]) -> Leaves:
     return leaves
 
 
-Arguments = tuple[list[Any], dict[str, Any]]
+CallArguments = tuple[list[Any], dict[str, Any]]
 """Of a call, by position and by name."""
 
 
 def _run(
-    module: nn.Module, names: dict[nn.Module, str], arguments: Arguments, batch: int | None, for_real: bool
+    module: nn.Module, names: dict[nn.Module, str], arguments: CallArguments, batch: int | None, for_real: bool
 ) -> Graph:
     leaves = _leaves(names)
     first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
