@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, field
@@ -198,6 +199,24 @@ def test_commands_take_inputs_that_are_no_images(command: str, network: str, giv
     code, output = ran(command, f"python:unusual_nets:{network}", "--input", given)
     assert code == 0
     assert f"python:unusual_nets:{network}, input {title}" in output or command == "compare"
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(("network", "given"), [("audio", "1x16000"), ("vector", "7"), ("video", "3x16x112x112")])
+def test_what_is_no_image_has_no_field_in_pixels(network: str, given: str) -> None:
+    shown = json.loads(ran("show", f"python:unusual_nets:{network}", "--input", given, "--format", "json")[1])
+    assert shown["receptive_field"] is None
+    assert shown["stride"] is None
+    assert {node["receptive_field"] for node in shown["nodes"]} == {None}
+    assert "pixels every" not in ran("show", f"python:unusual_nets:{network}", "--input", given)[1]
+    assert "receptive field" not in ran("compare", f"python:unusual_nets:{network}", "--input", given)[1]
+
+
+@pytest.mark.usefixtures("nets")
+def test_without_an_input_the_error_says_what_was_tried() -> None:
+    code, output = ran("show", "python:unusual_nets:vector")
+    assert code == 2
+    assert "No --input was given, so one image of 3x224x224 was tried." in output
 
 
 @pytest.mark.usefixtures("nets")

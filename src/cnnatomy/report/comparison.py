@@ -143,7 +143,8 @@ def _figures(account: Account) -> dict[str, Any]:
     totals = totals_record(account.totals) | {"depth": account.depth}
     field = account.receptive_field
     totals |= peak_record(account) | {"training_bytes": account.training_memory.total}
-    totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
+    seen = (field.size[0], field.stride[0]) if account.has_pixels else (None, None)
+    totals |= dict(zip(("receptive_field", "stride"), seen, strict=True))  # type: ignore[arg-type]
     return {figure: totals[figure] for figure, _ in COUNTED}
 
 

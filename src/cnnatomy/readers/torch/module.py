@@ -17,6 +17,7 @@ from torch import nn
 
 from cnnatomy.design.graph import Graph, no_garbage_collection
 from cnnatomy.errors import UserError
+from cnnatomy.layers.layer import dimensions
 from cnnatomy.readers.inputs import AskedInput
 from cnnatomy.readers.torch import resize as torch_resize  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch.calls import noted_calls
@@ -233,7 +234,16 @@ def open(name: str, input: AskedInput | None) -> Graph:
 
     with contextlib.redirect_stdout(sys.stderr):
         module = load(name)
-        return _read(module, *placed(module, input or (3, 224, 224)))
+        if input is not None:
+            return _read(module, *placed(module, input))
+        try:
+            return _read(module, (IMAGE,), {})
+        except UserError as error:
+            raise UserError(f"{error}\nNo --input was given, so one image of {dimensions(IMAGE)} was tried.") from None
+
+
+IMAGE = (3, 224, 224)
+"""The input of a module of which a command line says none."""
 
 
 __all__ = ["open", "read"]
