@@ -12,6 +12,7 @@ from cnnatomy.cli import main
 from cnnatomy.errors import UserError
 from cnnatomy.limits import MAX_NESTING
 from cnnatomy.readers.yaml.source import plain_document
+from cnnatomy.training import runfile
 
 WRONG = {
     "2020-13-45": "for a date",
@@ -116,3 +117,36 @@ def test_anchors_nest_no_deeper_than_brackets() -> None:
 def test_json_is_yaml() -> None:
     value = {"a": [1, 2.5e-3, True, None, {"b": "ü\n"}]}
     assert plain_document(json.dumps(value), "x.yaml") == value
+
+
+OF_ANOTHER_TYPE = {
+    "recipe": [
+        ("base: default\nmomentum: yes\n", "line 2: momentum: expected float, got 'yes'"),
+        ("base: default\n\nmomentu: 1\n", "line 3: momentu: no recipe has this field. Did you mean momentum"),
+        ("epochs: 1:30\n", "line 1: epochs: expected"),
+    ],
+    "train": [
+        ("design: lenet-5\ndata: [digits]\n", "line 2: data: expected"),
+        ("design: lenet-5\nrecipe:\n  momentum: 1_0\n", "line 3: momentum: expected float, got '1_0'"),
+        ("data: digits\ndesign:\n  tail: []\n  body: [Cnv]\n  head: ReLU\n", "line 4: there is no layer or block"),
+        ("data: digits\ndesign: {tail: [],\n  body: [Cnv], head: ReLU}\n", "line 3: there is no layer or block"),
+        ("design: lenet-5\ndate: digits\n", "line 2: date: a run file has no 'date'. Did you mean data"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("command", "text", "message"), [(c, *x) for c, all_ in OF_ANOTHER_TYPE.items() for x in all_])
+def test_what_is_of_another_type_is_named_with_its_line(command: str, text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "it.yaml"
+    file.write_text(text)
+    done = CliRunner().invoke(main, [command, str(file)])
+    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == 2
+    assert f"{file}, {message}" in done.output
+
+
+def test_a_design_in_a_run_file_may_use_anchors_of_what_stands_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "it.yaml"
+    file.write_text("groups: {a: &names [x]}\ndesign: {tail: [], body: *names, head: ReLU}\n")
+    with pytest.raises(UserError, match="no layer or block called 'x'"):
+        runfile.read(str(file))

@@ -74,8 +74,31 @@ def plain_document(text: str, source: str) -> Any:
     Raises:
         UserError: with the line, if `parse` or `plain_part` objects to it.
     """
+    return plain_places(text, source)[0]
+
+
+class KeyLines:
+    """Where the keys of a mapping stand: `mine.yaml, line 3: epochs`, for messages about what they say."""
+
+    def __init__(self, source: str, node: yaml.Node | None) -> None:
+        self.source = source
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        self.items: dict[str, tuple[yaml.Node, yaml.Node]] = {key.value: (key, item) for key, item in pairs}
+
+    def __call__(self, key: str = "") -> str:
+        """Of a key; of the mapping, where none is given."""
+        line = f", line {self.items[key][0].start_mark.line + 1}" if key in self.items else ""
+        return f"{self.source}{line}" + (f": {shown(key)}" if key else "")
+
+    def below(self, key: str) -> KeyLines:
+        """Of the mapping that a key has."""
+        return KeyLines(self.source, self.items[key][1] if key in self.items else None)
+
+
+def plain_places(text: str, source: str) -> tuple[Any, KeyLines]:
+    """`plain_document`, and where the keys of the text stand."""
     node = parse(text, source)
-    return "" if node is None else plain_part(node, text, source)
+    return ("" if node is None else plain_part(node, text, source)), KeyLines(source, node)
 
 
 def plain_part(node: yaml.Node, text: str, source: str) -> Any:
