@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnatomy.errors import UserError
+from cnnatomy.readers.caffe import prototxt
 from cnnatomy.readers.inputs import TYPES, GivenInput, InputShapes, asked_text, assigned, one_shape, parse
 
 
@@ -92,3 +93,28 @@ def test_a_network_with_one_input_takes_one_shape() -> None:
     for text, message in [("7 8", "has one input"), ("a:7", "has no name"), ("7:int64", "real numbers")]:
         with pytest.raises(UserError, match=message):
             one_shape("lenet-5", parse(text))
+
+
+TWO_INPUTS = """
+input: "image" input: "extra"
+input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+layer { name: "sum" type: "Eltwise" bottom: "image" bottom: "extra" top: "sum" }
+"""
+
+
+def test_the_inputs_of_a_prototxt_are_given_by_name_or_in_order() -> None:
+    for text in ("3x9x9 3x9x9", "extra:3x9x9 image:3x9x9", "extra:3x9x9 3x9x9"):
+        graph = prototxt.read(TWO_INPUTS, "net.prototxt", parse(text))
+        assert [x.shape for x in (*graph.inputs, *graph.outputs)] == [(3, 9, 9)] * 3
+    for text, message in [
+        ("imag:3x9x9", r"net.prototxt: --input imag:3x9x9: the network has 2 inputs: .* Did you mean image"),
+        ("9x9", r"net.prototxt: the input 'image' has 3 axes without the batch; --input 9x9 gives 2 axes"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            prototxt.read(TWO_INPUTS, "net.prototxt", parse(text))
+
+
+def test_a_prototxt_whose_input_has_no_size_takes_any_number_of_axes() -> None:
+    text = 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }'
+    assert prototxt.read(text, "net.prototxt", parse("7")).inputs[0].shape == (7,)

@@ -111,7 +111,7 @@ def _resolve(
 
     network, lines = listed.read_lines(read_text(file, MAX_DESIGN_BYTES, "the design"), str(file))
     stem = file.parent.name if file.name == RUN_DESIGN else file.stem
-    network = network.replace(name=network.name or printable(stem), input=shape or network.input)
+    network = network.replace(name=network.name or printable(stem), input=network.input if shape is None else shape)
     try:
         graph = network.graph()
     except UserError as error:

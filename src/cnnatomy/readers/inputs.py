@@ -123,7 +123,7 @@ def one_shape(what: str, asked: AskedInput | None) -> Shape | None:
     if one.name:
         raise UserError(f"{what} has one input, which has no name: leave out {quoted(one.name + ':')} of {quoted(one)}")
     if one.type not in ("", TYPES[0]):
-        raise UserError(f"{what} takes an image of real numbers, not of {one.type}: leave out the type")
+        raise UserError(f"the input of {what} is of real numbers, not of {one.type}: leave out the type")
     return one.shape
 
 

@@ -91,7 +91,10 @@ def _inputs(net: Message, layers: list[CaffeLayer], input: AskedInput | None) ->
     read = {name for layer in layers if not _only_watches(layer) for name in layer.bottoms}
     shapes = {name: shape for name, shape in shapes.items() if name in read}
     axes = {name: len(shape) if shape else None for name, shape in shapes.items()}
-    return shapes | {name: one.shape for name, one in assigned(input, axes).items()}
+    try:
+        return shapes | {name: one.shape for name, one in assigned(input, axes).items()}
+    except UserError as error:
+        raise UserError(f"{net.source}: {error}") from None
 
 
 def _declared(net: Message) -> Iterator[tuple[str, Shape | None]]:
