@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, UserDict, namedtuple
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,21 @@ class Features:
 Named = namedtuple("Named", "one two")
 
 
+class Batch(UserDict[str, Any]):
+    """As tokenizers give it."""
+
+
+@dataclass
+class Output(OrderedDict[str, Any]):
+    """As transformers has it: a dataclass that is a dictionary."""
+
+    one: Any = None
+    two: Any = None
+
+    def __post_init__(self) -> None:
+        self.update(one=self.one, two=self.two)
+
+
 class Same(nn.Module):
     """One convolution on every tensor of whatever it gets, in the same structure."""
 
@@ -53,7 +68,9 @@ class Same(nn.Module):
     def forward(self, x: Any) -> Any:
         if isinstance(x, torch.Tensor):
             return self.conv(x)
-        if isinstance(x, dict):
+        if isinstance(x, Output):
+            return Output(*map(self, x.values()))
+        if isinstance(x, (dict, Batch)):
             return type(x)({key: self(inside) for key, inside in x.items()})
         if isinstance(x, Named):
             return Named(*map(self, x))
@@ -90,6 +107,8 @@ def test_inputs_have_names_or_places() -> None:
         Named([3, 8, 8], (3, 9, 9)),
         Features((3, 8, 8), {"deep": torch.Size((3, 9, 9))}),
         OrderedDict(a=(3, 8, 8), b=(3, 9, 9)),
+        Batch(a=(3, 8, 8), b=(3, 9, 9)),
+        Output((3, 8, 8), (3, 9, 9)),
     ],
 )
 def test_inputs_and_outputs_are_nested(structure: Any) -> None:

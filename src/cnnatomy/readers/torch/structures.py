@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -40,15 +41,24 @@ def _leaf(value: Any) -> Any:
         return GivenInput(tuple(value))
     if isinstance(value, (torch.Tensor, GivenInput, *_AS_IT_IS)):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(value, **{key: checked(inside) for key, inside in _fields(value)})
+    if (again := _rebuilt(value, checked)) is not None:
+        return again
     raise UserError(
         f"read: an input is a shape without the batch, such as (3, 224, 224), or a tensor, not {shown(value)}"
     )
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    return ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.init)
+def _rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A mapping of another class or a dataclass, with what is in it changed; None for anything else."""
+    if isinstance(value, MutableMapping):
+        again = copy(value)
+        for key in value:
+            again[key] = change(value[key])
+        return again
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inside = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        return dataclasses.replace(value, **{name: change(part) for name, part in inside.items()})
+    return None
 
 
 def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
@@ -57,9 +67,8 @@ def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
     def one(value: Any) -> Any:
         if isinstance(value, (torch.Tensor, GivenInput)):
             return change(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return dataclasses.replace(value, **{key: mapped(inside, change) for key, inside in _fields(value)})
-        return value
+        again = _rebuilt(value, lambda inside: mapped(inside, change))
+        return value if again is None else again
 
     return tree_map(one, structure)
 
@@ -67,7 +76,12 @@ def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
 def found_in(structure: Any) -> list[Any]:
     """The shapes and tensors of a checked structure, in order."""
     found: list[Any] = []
-    mapped(structure, found.append)
+
+    def note(value: Any) -> Any:
+        found.append(value)
+        return value
+
+    mapped(structure, note)
     return found
 
 
