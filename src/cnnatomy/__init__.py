@@ -11,12 +11,13 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing's, without the time that importing it takes: see `__getattr__`
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import torch
 
     from cnnatomy.catalogue import ENTRIES, network
     from cnnatomy.design import Block, Chain, Dense, FeatureMap, Graph, Heads, Named, Network, Parallel, Residual
     from cnnatomy.errors import ShapeError, UserError
-    from cnnatomy.layers.layer import Shape
 
 __version__ = "0.1.0"
 
@@ -54,12 +55,13 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-def read(module: torch.nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0) -> Graph:
+def read(module: torch.nn.Module, /, *inputs: Any, batch: int | None = 0, **named: Any) -> Graph:
     """Any torch module as a graph; see `cnnatomy.readers.torch.module.read`.
 
-    `inputs` are the shapes of its inputs without the batch, such as (3, 224, 224), or example tensors, whose axis
-    `batch` is the batch. `cnnatomy.analysis.accounting` counts the graph.
+    `inputs` and `named` are what its forward takes, by position and by name: shapes without the batch, such as
+    (3, 224, 224), or example tensors, whose axis `batch` is the batch; also in lists, tuples, dicts and dataclasses.
+    `cnnatomy.analysis.accounting` counts the graph.
     """
     from cnnatomy.readers.torch.module import read
 
-    return read(module, *inputs, batch=batch)
+    return read(module, *inputs, batch=batch, **named)

@@ -32,6 +32,9 @@ MAX_ONNX_BYTES = 2**31
 MAX_INPUT_SIZE = 1_000_000
 """Channels, rows or columns of an input."""
 
+MAX_INPUTS = 1_000
+"""Inputs of a network that a user gives the shapes of."""
+
 MAX_IMAGE_PIXELS = 62_500_000
 """Of an image before it is scaled: as many as the largest cameras for film-sized frames have; decoded, half a GB."""
 

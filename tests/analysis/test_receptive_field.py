@@ -28,6 +28,7 @@ from cnnatomy.layers import (
     Interpolate,
     Layer,
     MaxPool,
+    Multiply,
     RankFilter,
     Shift,
     Slice,
@@ -48,16 +49,16 @@ def predicted(describe: Layer | Block, shape: tuple[int, ...]) -> ReceptiveField
 SHAPE = (1, 46, 55)
 
 
-def ran_on_ones(describe: Layer | Block) -> tuple[torch.Tensor, torch.Tensor]:
+def ran_on_ones(describe: Any, shape: tuple[int, ...] = SHAPE) -> tuple[torch.Tensor, torch.Tensor]:
     """An image and what becomes of it, in double precision, for gradients between them.
 
     All weights are 1, so that nothing cancels; max pools are described as average pools, which read the same pixels.
     """
-    module = built(describe, SHAPE).double().eval()
+    module = built(describe, shape).double().eval()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    x = torch.ones(1, *SHAPE, dtype=torch.float64, requires_grad=True)
+    x = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
     return x, module(x)[0]
 
 
@@ -342,3 +343,101 @@ def test_in_a_residual_network_the_smallest_field_is_that_of_the_shortcuts() -> 
     for name, pixels in (("resnet-18", 11), ("vgg-16", 212)):
         account = cn.network(name).account()
         assert receptive_fields(account.graph, smallest_path)[account.features].size == (pixels, pixels)
+
+
+@st.composite
+def graphs_whose_strides_meet(draw: st.DrawFn) -> Any:
+    """Convolutions, pools, margins and additions of maps that were cropped or padded to one size, as a description."""
+    steps = draw(st.lists(st.tuples(*[st.integers(0, 99)] * 6), min_size=3, max_size=8))
+
+    def describe(x: FeatureMap) -> FeatureMap:
+        maps = [x]
+        for kind, which, kernel, stride, padding, other in steps:
+            first, second = maps[which % len(maps)], maps[-1]
+            size = kernel % 3 + 1
+            if kind % 3 == 0 and first is not second:
+                fitted = first
+                for axis in (0, 1):
+                    more = second.shape[axis + 1] - fitted.shape[axis + 1]
+                    before = other % (abs(more) + 1)
+                    sides = (before, abs(more) - before)
+                    margin = (*sides, 0, 0) if axis == 0 else (0, 0, *sides)
+                    fitted = ZeroPad(margin)(fitted) if more > 0 else Crop(margin)(fitted) if more else fitted
+                maps.append(Add()(fitted, second))
+            elif min(second.shape[1:]) > 4:
+                layer: Layer = Conv(1, size, (stride % 3 + 1, 1 + stride % 2), padding % 3, bias=False)
+                maps.append((AvgPool(size, stride % 3 + 1) if kind % 3 == 1 else layer)(second if other % 3 else first))
+        return maps[-1]
+
+    return describe
+
+
+@pytest.mark.slow
+@settings(max_examples=150)
+@given(graphs_whose_strides_meet())
+def test_no_element_sees_more_than_is_said_where_paths_of_unlike_strides_meet(describe: Any) -> None:
+    shape = (1, 17, 14)
+    try:
+        graph = trace(describe, shape)
+    except ShapeError:
+        assume(False)
+    assume(graph.nodes and graph.outputs[0].node)
+    field = receptive_fields(graph)[graph.outputs[0]]
+    x, y = ran_on_ones(describe, shape)
+    for axis, sees in enumerate((field.rows, field.columns)):
+        found = seen(x, y, axis, list(range(y.shape[axis + 1])))
+        for element, span in enumerate(found):
+            if span is not None:
+                said = sees.span(element)
+                assert said is not None
+                assert said[0] <= span[0] <= span[1] <= said[1]
+        assert sees.extent >= max((span[1] - span[0] + 1 for span in found if span), default=0)
+
+
+def misaligned(x: FeatureMap) -> FeatureMap:
+    """The network with which google-research/receptive_field shows misaligned paths."""
+    coarse = Conv(1, 5, 2)(ZeroPad((2, 1, 2, 1))(x))
+    return Add()(coarse, Conv(1, 3)(Conv(1, 3)(x)))
+
+
+def test_what_an_element_sees_where_unlike_strides_meet_depends_on_where_it_lies() -> None:
+    """2 i - 2 to 2 i + 2 along one path, i to i + 4 along the other: 7 pixels of which 2 are padding, 6, and 5."""
+    graph = trace(misaligned, (1, 7, 7))
+    field = receptive_fields(graph)[graph.outputs[0]]
+    assert [field.rows.span(i) for i in range(3)] == [(-2, 4), (0, 5), (2, 6)]
+    assert (field.size, field.centre) == ((7, 7), (1.0, 1.0))
+    x, y = ran_on_ones(misaligned, (1, 7, 7))
+    assert seen(x, y, 0, [0, 1, 2]) == [(0, 4), (0, 5), (2, 6)]
+
+
+def test_a_window_after_unlike_strides_sees_what_its_elements_see() -> None:
+    def describe(x: FeatureMap) -> FeatureMap:
+        return Conv(1, 2)(misaligned(x))
+
+    graph = trace(describe, (1, 7, 7))
+    field = receptive_fields(graph)[graph.outputs[0]]
+    assert [field.columns.span(i) for i in range(2)] == [(-2, 5), (0, 6)]
+    assert field.size == (8, 8)
+
+
+def test_under_all_elements_lies_a_map_of_one_pixel() -> None:
+    """A gate made by a convolution over the whole map, of stride 2: every element sees all 8 pixels, and its own 3."""
+
+    def describe(x: FeatureMap) -> FeatureMap:
+        gate = Conv(1, 8, 2)(x)
+        return Multiply()(Conv(1, 3, padding=1)(x), gate)
+
+    graph = trace(describe, (1, 8, 8))
+    field = receptive_fields(graph)[graph.outputs[0]]
+    assert [field.rows.span(i) for i in (0, 4, 7)] == [(-1, 7), (0, 7), (0, 8)]
+    assert field.size == (9, 9)
+
+
+def test_a_pooled_gate_leaves_the_extent() -> None:
+    def describe(x: FeatureMap) -> FeatureMap:
+        y = Conv(1, 3, padding=1)(x)
+        return Multiply()(y, Interpolate(6)(GlobalAvgPool()(y)))
+
+    graph = trace(describe, (1, 6, 6))
+    field = receptive_fields(graph)[graph.outputs[0]]
+    assert (field.size, field.sees_all) == ((3, 3), True)

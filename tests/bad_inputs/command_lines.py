@@ -235,13 +235,22 @@ def inputs() -> Iterator[Case]:
         "١x٨x٨",
         "1x8x8\n",
         "NaNx8x8",
+        "image:1x8x8",
+        "1x8x8:int65",
+        "1x8x8:int64",
+        "1x8x8 7",
+        "a:7 a:8",
+        "a:b:c",
+        "scalar",
+        "\x1b[31m:8",
+        "x".join("1" * 40),
     ):
         for verb in ("show", "compare", "train", "fit"):
             if verb == "show" or len(value) < 20:
                 yield line(
                     f"{verb} {GOOD[verb]} --input={shlex.quote(value)}",
                     (0, 2) if value.endswith("\n") else 2,
-                    says="" if value.endswith("\n") else "input|shape|size",
+                    says="" if value.endswith("\n") else "input|shape|size|feature map",
                 )
     for value in ("1x100000x100000", "1x1000000x1000000", "1000000x1000000x1000000", "1x1x1", "3x8x8", "1x1x1000000"):
         for verb in NETWORKS[:5]:

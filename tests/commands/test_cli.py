@@ -155,7 +155,15 @@ def test_compare_gives_ratios_to_the_first(run):
 MISTAKES = [
     (["show", "resnet-51"], "no network called 'resnet-51'. Did you mean resnet-50"),
     (["shwo", "resnet-50"], "Did you mean 'show'"),
-    (["show", "lenet-5", "--input", "3x3"], "is not a shape; write channels x rows x columns"),
+    (
+        ["show", "lenet-5", "--input", "3x3x"],
+        "'3x3x' is no input: write its sizes without the batch, such as 3x224x224",
+    ),
+    (["show", "lenet-5", "--input", "3x3"], "tail.c1"),
+    (["show", "lenet-5", "--input", "image:1x32x32"], "lenet-5 has one input, which has no name"),
+    (["show", "lenet-5", "--input", "1x32x32", "--input", "7"], "lenet-5 has one input; 2 are given: 1x32x32 7"),
+    (["show", "lenet-5", "--input", "1x32x32:int64"], "the input of lenet-5 is of real numbers, not of int64"),
+    (["train", "lenet-5", "--input", "1x32"], "is not a shape; write channels x rows x columns"),
     (["show", "lenet-5", "--input", "1x0x3"], "every size must be from 1"),
     (["show", "lenet-5", "--input", "1x8x8"], "body.c3: Conv(16, 5) got 6x2x2, needs at least 5x5 pixels"),
     (["show", "lenet-5-1998", "--classes", "3"], "number of classes must be exactly 10"),

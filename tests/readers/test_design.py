@@ -85,7 +85,7 @@ MISTAKES = {
     HEADER + "  - Conv: {channels: !family x, kernel: 3}": "line 4: a design has no tags, got !family: remove it",
     HEADER + "  - LeakyReLU: {slope: 2020-13-45}": "line 4: slope: expected float, got 2020-13-45: most readers of",
     "name: 2020-13-45\n" + HEADER + "  ReLU": "line 1: name: expected text, got",
-    HEADER + "  - Conv: {channels: !!int eight, kernel: 3}": "channels: expected int, got !!int eight: that is no int",
+    HEADER + "  - Conv: {channels: !!int eight, kernel: 3}": "line 4: !!int stands before eight, which is no integer",
     HEADER + "  - Conv: {channels: 3}": "line 4: Conv needs kernel",
     HEADER + "  - Conv: {channels: 3, channels: 4, kernel: 1}": "line 4: the key 'channels' is given twice",
     HEADER + "  - Conv: {channels: 0, kernel: 3}": "line 4: Conv: channels must be a positive integer",
@@ -93,8 +93,8 @@ MISTAKES = {
     + "  - ReLU:\n    times: 1000000000": "line 4: times must be at least 1, and all parts together at most 20,000",
     HEADER + "  - !!python/object/apply:os.system [ls]": "line 4",
     HEADER + "  - {[a]: ReLU}": "line 4: a key is a word, not a list or mapping",
-    "a: &a [*a]\ntail: []": "x.yaml, line 1: a design has no key 'a'",
-    "tail: &a [*a, *a]\nbody: []\nhead: []": "nests deeper than 100 levels",
+    "a: &a [*a]\ntail: []": "x.yaml, line 1: *a stands within what &a marks",
+    "tail: &a [*a, *a]\nbody: []\nhead: []": "line 1: *a stands within what &a marks",
 }
 
 

@@ -66,7 +66,7 @@ def test_a_design_is_no_run_file(tmp_path: Path) -> None:
         ("design: lenet-5\nrecipe: {momentun: 1}\n", "Did you mean momentum"),
         ("design: lenet-5\nrecipe: {base: vg}\n", "Did you mean vgg?"),
         ("design: 3\n", "design: expected text, got 3"),
-        ("design: {tail: {Cnv: 3}}\n", "design"),
+        ("design: {tail: {Cnv: 3}}\n", "line 1: the key 'body' is missing"),
     ],
 )
 def test_what_is_wrong_in_a_run_file_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -143,6 +143,11 @@ class Account:
         """The shape of the (first) input."""
         return self.graph.inputs[0].shape
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether an input is an image, of whose rows and columns layers see a part: no sound, film or vector."""
+        return any(len(x.shape) == 3 for x in self.graph.inputs)
+
     @cached_property
     def totals(self) -> Totals:
         """Sums over the whole network."""
@@ -187,7 +192,7 @@ class Account:
 
     def __repr__(self) -> str:
         lines = {
-            "input": " and ".join(dimensions(x.shape) for x in self.graph.inputs),
+            "input": self.graph.takes,
             "parameters": f"{self.totals.parameters:,}",
             "MACs": f"{self.totals.macs:,}",
             "layers": f"{self.totals.layers:,}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -14,6 +14,7 @@ from cnnatomy.data.loading import FITS
 from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError, quoted
 from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE
+from cnnatomy.readers.inputs import AskedInput, given, joined, parse
 
 if TYPE_CHECKING:
     from cnnatomy.analysis import Account
@@ -39,6 +40,28 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         if min(shape) < 1 or max(shape) > MAX_INPUT_SIZE:
             self.fail(f"{quoted(value)}: every size must be from 1 to {MAX_INPUT_SIZE:,}", param, ctx)
         return shape
+
+
+class InputsType(click.ParamType[AskedInput]):
+    """`1x16000`, `tokens:77:int64 image:3x224x224`: what is given of the inputs of a network, of any number of axes."""
+
+    name = "[NAME:]SIZES[:TYPE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AskedInput:
+        if not isinstance(value, str):
+            return cast(AskedInput, value)
+        try:
+            return parse(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _all_inputs(ctx: click.Context, param: click.Parameter, values: tuple[AskedInput, ...]) -> AskedInput | None:
+    """What several options say is what one says with spaces between."""
+    try:
+        return joined([one for asked in values for one in given(asked)]) if values else None
+    except UserError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 class SidesType(click.ParamType[tuple[int, int]]):
@@ -85,7 +108,15 @@ FILE = FileType()
 SECONDS = TimeType(plain.SECONDS, "s, ms or us, such as 20ms")
 DURATION = TimeType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}, "s, m, h or d, such as 20m")
 network_argument = click.argument("network")
-input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
+image_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
+input_option = click.option(
+    "--input",
+    type=InputsType(),
+    multiple=True,
+    callback=_all_inputs,
+    help="Sizes of the input without the batch, such as 3x224x224, 1x16000 or 7; of several: --input 'tokens:77:int64"
+    " image:3x224x224', or the option once for each.  [default: the network's own]",
+)
 classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")
 
 

@@ -16,7 +16,7 @@ from cnnatomy.commands.options import (
     fit_option,
     group_option,
     hold_option,
-    input_option,
+    image_option,
     needs_training,
     network_argument,
     workers_option,
@@ -52,7 +52,7 @@ def _recipe_options(command: Any) -> Any:
                 metavar="FIELD=VALUE",
                 help="Any field of the recipe; can be repeated.",
             ),
-            input_option,
+            image_option,
             device_option,
         )
     ):

@@ -11,6 +11,9 @@ from torch import nn
 from cnnatomy.design.blocks import Heads
 from cnnatomy.design.graph import FeatureMap, Graph, Node, Scope
 from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.layers import LAYERS
+from cnnatomy.layers.activation import OfOneNumber
+from cnnatomy.layers.checking import check_activation
 from cnnatomy.layers.layer import Layer, Shape, dimensions, elements
 from cnnatomy.machine import memory
 
@@ -216,6 +219,8 @@ def _module(child: Node | Scope) -> nn.Module:
     if isinstance(child, Node):
         built_for = BuiltFor(child.path, child.layer, tuple(x.shape for x in child.inputs))
         try:
+            if isinstance(child.layer, OfOneNumber) and type(child.layer) not in LAYERS:
+                check_activation(child.layer, gradient=False)
             module = child.layer.module(*built_for.shapes)
         except UserError as error:
             raise UserError(f"{child.path}: {error}") from None

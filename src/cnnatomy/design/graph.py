@@ -226,6 +226,11 @@ class Graph:
         """The name that the next layer or block shall have in its scope."""
         self._asked = name
 
+    @property
+    def takes(self) -> str:
+        """The shapes of its inputs as tables print them: `3x224x224`, or of several `77 and 3x224x224`."""
+        return " and ".join([dimensions(x.shape) for x in self.inputs])
+
     def resting(self) -> dict[Node, tuple[str, ...]]:
         """The nodes whose sizes rest on what a reader `assumed`, by themselves or by what they read, and on what."""
         found: dict[Node, tuple[str, ...]] = {}

@@ -20,7 +20,7 @@ _IN_PLACE = Memory(INPUT, in_place=True, copies=True)
 
 
 @value
-class _OfOneNumber(Elementwise):
+class OfOneNumber(Elementwise):
     """A given function of one number, which rises or falls all the way but for the places that `turns` names."""
 
     def at(self, x: float) -> float:
@@ -38,15 +38,18 @@ class _OfOneNumber(Elementwise):
 
 
 @value
-class Activation(_OfOneNumber):
+class Activation(OfOneNumber):
     """A function of one number for which torch has a module of the same name, with the same arguments."""
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
-        module: torch.nn.Module = getattr(nn, type(self).__name__)(
-            *(getattr(self, field.name) for field in dataclasses.fields(self))
-        )
+        name = type(self).__name__
+        kind = getattr(nn, name, None)
+        if kind is None:
+            remedy = f"say `module = Layer.module` in {name}, and write `compute`"
+            raise UserError(f"{name}: torch.nn has no module of this name: {remedy}")
+        module: torch.nn.Module = kind(*(getattr(self, field.name) for field in dataclasses.fields(self)))
         return module
 
 
@@ -153,7 +156,7 @@ class Sigmoid(Activation):
 
 
 @value
-class Tanh(_OfOneNumber):
+class Tanh(OfOneNumber):
     """amplitude * tanh(slope * x); LeNet-5 uses 1.7159 * tanh(2/3 x)."""
 
     amplitude: float = 1.0
@@ -184,7 +187,7 @@ class Tanh(_OfOneNumber):
 
 
 @value
-class Swish(_OfOneNumber):
+class Swish(OfOneNumber):
     """x * sigmoid(beta * x) (Ramachandran et al. 2017); beta 1 is also called SiLU."""
 
     beta: float = 1.0

@@ -11,8 +11,9 @@ from cnnatomy.design.listed import ListedNetwork, for_classes
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, printable
 from cnnatomy.files import read_text
-from cnnatomy.layers.layer import Shape, dimensions
+from cnnatomy.layers.layer import dimensions
 from cnnatomy.limits import MAX_DESIGN_BYTES
+from cnnatomy.readers.inputs import AskedInput, one_shape
 
 OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
@@ -60,7 +61,7 @@ def is_run(name: str) -> bool:
     return design_file(name) not in (None, Path(name))
 
 
-def read_graph(name: str, classes: int | None = None, input: Shape | None = None) -> tuple[Graph, str]:
+def read_graph(name: str, classes: int | None = None, input: AskedInput | None = None) -> tuple[Graph, str]:
     """The graph that a command line names, and what tables call it: anything of `resolve`, or of `OTHERS`.
 
     Raises:
@@ -75,12 +76,12 @@ def read_graph(name: str, classes: int | None = None, input: Shape | None = None
     return _open(module, name, input), printable(name)
 
 
-def _open(module: str, name: str, input: Shape | None) -> Graph:
+def _open(module: str, name: str, input: AskedInput | None) -> Graph:
     graph: Graph = import_module(f"cnnatomy.readers.{module}").open(name, input)
     return graph
 
 
-def resolve(name: str, classes: int | None = None, input: Shape | None = None, new_head: bool = False) -> Design:
+def resolve(name: str, classes: int | None = None, input: AskedInput | None = None, new_head: bool = False) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
     A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which the last layer gets
@@ -93,15 +94,16 @@ def resolve(name: str, classes: int | None = None, input: Shape | None = None, n
 
 
 def _resolve(
-    name: str, classes: int | None, input: Shape | None, new_head: bool = False
+    name: str, classes: int | None, input: AskedInput | None, new_head: bool = False
 ) -> tuple[Design, Graph | None]:
     """The network, and its graph where that was made on the way."""
     module, file = _other(name), design_file(name)
     if module is not None:
         return ListedNetwork.of(_open(module, name, input), name).for_classes(classes), None
+    shape = one_shape(name, input)
     if file is None:
         try:
-            return catalogue.network(name, classes=classes, input=input), None
+            return catalogue.network(name, classes=classes, input=shape), None
         except UserError as error:
             raise UserError(f"{error}{_beside(name)}") from None
 
@@ -109,7 +111,7 @@ def _resolve(
 
     network, lines = listed.read_lines(read_text(file, MAX_DESIGN_BYTES, "the design"), str(file))
     stem = file.parent.name if file.name == RUN_DESIGN else file.stem
-    network = network.replace(name=network.name or printable(stem), input=input or network.input)
+    network = network.replace(name=network.name or printable(stem), input=network.input if shape is None else shape)
     try:
         graph = network.graph()
     except UserError as error:

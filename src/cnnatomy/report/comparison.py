@@ -16,7 +16,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.report import plot
 from cnnatomy.report.records import peak_record, totals_record
-from cnnatomy.report.reports import NOT_PUBLISHED, shape_text
+from cnnatomy.report.reports import NOT_PUBLISHED
 from cnnatomy.report.tables import Column, render
 
 Changed = tuple[int | None, Shape | None]
@@ -131,8 +131,8 @@ def table(accounts: Sequence[Account], format: str, known: Sequence[dict[str, fl
         if any(got.get(figure) is not None for got in networks)
     ]
     columns = [Column("figure", "")]
-    for i, got in enumerate(networks):
-        key, heading = got["name"], f"{got['name']} {shape_text(got['input'])}"
+    for i, (got, account) in enumerate(zip(networks, accounts, strict=True)):
+        key, heading = got["name"], f"{got['name']} {account.graph.takes}"
         columns.append(Column(key, heading, _figure, number=True))
         if i:
             columns.append(Column(f"{key} ratio", "ratio", _ratio_text, number=True, beside=True))
@@ -143,7 +143,8 @@ def _figures(account: Account) -> dict[str, Any]:
     totals = totals_record(account.totals) | {"depth": account.depth}
     field = account.receptive_field
     totals |= peak_record(account) | {"training_bytes": account.training_memory.total}
-    totals |= {"receptive_field": field.size[0], "stride": field.stride[0]}  # type: ignore[dict-item]
+    seen = (field.size[0], field.stride[0]) if account.has_pixels else (None, None)
+    totals |= dict(zip(("receptive_field", "stride"), seen, strict=True))  # type: ignore[arg-type]
     return {figure: totals[figure] for figure, _ in COUNTED}
 
 

@@ -15,7 +15,6 @@ from cnnatomy.analysis import Account
 from cnnatomy.critique import SEVERITIES, Finding, Purpose, Rule, applicable, critique
 from cnnatomy.edits.change import Cost, Remedy
 from cnnatomy.errors import counted
-from cnnatomy.layers.layer import dimensions
 from cnnatomy.report.tables import paragraphs, short, terminal_width
 
 NOTHING = "nothing to object to"
@@ -143,7 +142,7 @@ def filled(text: str) -> str:
 def title(account: Account) -> str:
     """A network in a line: name, input, what it costs."""
     cost = Cost.of(account)
-    what = f"{account.name or 'network'}, input {dimensions(account.input)}"
+    what = f"{account.name or 'network'}, input {account.graph.takes}"
     return f"{what}: {cost.parameters:,} parameters, {cost.macs:,} MACs"
 
 

@@ -12,7 +12,6 @@ from cnnatomy.analysis.memory.footprint import Footprint, largest_batch
 from cnnatomy.analysis.memory.setting import Setting
 from cnnatomy.design import Graph
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.layers.layer import dimensions
 from cnnatomy.limits import MAX_BATCH
 from cnnatomy.report.tables import Column, mebibytes, render
 
@@ -82,7 +81,7 @@ def fit(graph: Graph, name: str, room: str, train: bool, options: dict[str, Any]
         Column("where", "where", shortest=20, short="middle"),
     ]
     records = [dict(zip(("what", "bytes", "where"), line, strict=True)) for line in lines]
-    title = f"{name}, input {dimensions(graph.inputs[0].shape)}, {_how(setting, train)}"
+    title = f"{name}, input {graph.takes}, {_how(setting, train)}"
     table = render(columns, records, format, title)
     return table if format == "csv" else f"{table}\n\n{_verdict(footprint, batch, limit)}"
 

@@ -26,6 +26,8 @@ def account_record(account: Account, depth: int | None = None, lines: Lines | No
     field = account.receptive_field
 
     def placed(record: dict[str, Any]) -> dict[str, Any]:
+        if not account.has_pixels and "centre" in record:
+            record |= NOTHING_SEEN
         return record | ({"line": lines.of(record["path"])} if lines else {})
 
     return {
@@ -35,8 +37,11 @@ def account_record(account: Account, depth: int | None = None, lines: Lines | No
         | {"rests_on": list(account.rests_on), "depth": account.depth}
         | peak_record(account),
         "conventions": conventions(account),
-        "receptive_field": list(field.size),
-        "stride": [_number(s) for s in field.stride],
+        **(
+            {key: got for key, got in _sight(field).items() if key in SEEN}
+            if account.has_pixels
+            else dict.fromkeys(SEEN)
+        ),
         "features": list(account.features.shape),
         "unused": [{"name": name, "shape": list(shape)} for name, shape in account.graph.unused],
         "inputs": [
@@ -49,6 +54,13 @@ def account_record(account: Account, depth: int | None = None, lines: Lines | No
             for node, reads in zip(nodes, edges.reads, strict=True)
         ],
     }
+
+
+SEEN = ("receptive_field", "stride")
+"""Keys of what a network sees of its input."""
+
+NOTHING_SEEN = dict.fromkeys((*SEEN, "centre"))
+"""The same of a layer, and where the middle of it is, where no input has rows and columns."""
 
 
 def totals_record(totals: Totals) -> dict[str, int]:

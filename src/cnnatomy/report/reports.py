@@ -42,7 +42,9 @@ def _marked(text: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 def _sight(size: Any) -> str:
-    """A receptive field: one number where it is square."""
+    """A receptive field: one number where it is square; nothing where there are no pixels."""
+    if size is None:
+        return ""
     return str(size[0]) if size[0] == size[1] else dimensions(tuple(size))
 
 
@@ -73,7 +75,7 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
     if format == "csv":
         hidden = {"path", "layer", "output", "parameters", "macs", "receptive_field", "sees"}
         columns += [Column(key, key) for key in record["nodes"][0] if key not in hidden] if record["nodes"] else []
-    title = f"{account.name or 'network'}, input {shape_text(account.input)}"
+    title = f"{account.name or 'network'}, input {account.graph.takes}"
     text = render(columns, record["nodes"], format, title)
     return text if format == "csv" else text + "\n\n" + _summary(account, format)
 
@@ -101,7 +103,8 @@ def _summary(account: Account, format: str) -> str:
         ),
         (
             "last feature map",
-            f"{shape_text(account.features.shape)}, sees {_sight(field.size)} pixels every {field.stride[0]}",
+            shape_text(account.features.shape)
+            + (f", sees {_sight(field.size)} pixels every {field.stride[0]}" if account.has_pixels else ""),
         ),
         ("depth", f"{account.depth} weight layers on the longest path, {totals['layers']} layers in all"),
     ]

@@ -11,7 +11,7 @@ from cnnatomy.errors import UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.plain import checked, type_text
-from cnnatomy.readers.yaml.source import plain_document
+from cnnatomy.readers.yaml.source import KeyLines, plain_places
 from cnnatomy.training.schema import Recipe, values_of
 from cnnatomy.training.shipped import SHIPPED, Shipped
 
@@ -43,15 +43,15 @@ def read(path: Path) -> Recipe:
     Raises:
         UserError: with the file and the field, if it is no such file.
     """
-    record = plain_document(read_text(path, MAX_DESIGN_BYTES, "the recipe"), str(path))
+    record, places = plain_places(read_text(path, MAX_DESIGN_BYTES, "the recipe"), str(path))
     if not isinstance(record, Mapping) or not record:
         raise UserError(f"{path}: expected a recipe, {type_text(dict[str, Any])} such as learning_rate: 0.1")
-    return from_record(record, str(path), recipe("default"))
+    return from_record(record, places, recipe("default"))
 
 
-def from_record(record: Mapping[str, Any], source: str, base: Recipe) -> Recipe:
+def from_record(record: Mapping[str, Any], places: KeyLines, base: Recipe) -> Recipe:
     """What a file says of a recipe: `base` may name one of cnnatomy's, and the fields change it."""
     values = dict(record)
     if "base" in values:
-        base = recipe(checked(values.pop("base"), str, f"{source}: base"))
-    return replace(base, **values_of(values, source))
+        base = recipe(checked(values.pop("base"), str, places("base")))
+    return replace(base, **values_of(values, places))

@@ -68,34 +68,42 @@ def read(name: str) -> RunFile:
         UserError: with the file and the key, if something is missing, unknown, or of another type.
     """
     path = Path(name)
-    record = checked(
-        yaml_source.plain_document(read_text(path, MAX_DESIGN_BYTES, "the run file"), name), dict[str, Any], name
-    )
+    text = read_text(path, MAX_DESIGN_BYTES, "the run file")
+    said, places = yaml_source.plain_places(text, name)
+    record = checked(said, dict[str, Any], name)
     for key in record:
         if key not in KEYS:
-            raise UserError(f"{name}: a run file has no {quoted(key)}.{nearest(key, KEYS)} It has {', '.join(KEYS)}")
+            known = f"It has {', '.join(KEYS)}"
+            raise UserError(f"{places(key)}: a run file has no {quoted(key)}.{nearest(key, KEYS)} {known}")
     if "design" not in record:
         raise UserError(f"{name}: a run file needs a design: the name of a network, the path of one, or one itself")
-    values = {key: checked(value, KEYS[key], f"{name}: {key}") for key, value in record.items()}
-    values["design"] = _design(values["design"], path)
+    values = {key: checked(value, KEYS[key], places(key)) for key, value in record.items()}
+    values["design"] = _design(values["design"], path, text, places)
     if "recipe" in values:
-        values["recipe"] = _recipe(values["recipe"], path)
+        values["recipe"] = _recipe(values["recipe"], path, places)
     for key in ("data", "start"):
         if key in values:
             values[key] = _beside(values[key], path)
     return RunFile(**values)
 
 
-def _design(said: Any, path: Path) -> str | Design:
-    if isinstance(said, Mapping):
+def _design(said: Any, path: Path, text: str, places: yaml_source.KeyLines) -> str | Design:
+    if not isinstance(said, Mapping):
+        return _beside(checked(said, str, places("design")), path)
+    node = places.items["design"][1]
+    begin, end = node.start_mark, node.end_mark
+    alone = "\n" * begin.line + " " * begin.column + text[begin.index : end.index]  # on its lines
+    try:
+        yaml_source.parse(alone, str(path))
+    except UserError:  # with anchors of what stands before it
         return listed.read(yaml.safe_dump(said, sort_keys=False), f"{path}: design")
-    return _beside(checked(said, str, f"{path}: design"), path)
+    return listed.read(alone, str(path))
 
 
-def _recipe(said: Any, path: Path) -> Recipe:
+def _recipe(said: Any, path: Path, places: yaml_source.KeyLines) -> Recipe:
     if isinstance(said, str):
         return find(_beside(said, path)).recipe
-    return from_record(checked(said, dict[str, Any], f"{path}: recipe"), f"{path}: recipe", recipe("default"))
+    return from_record(checked(said, dict[str, Any], places("recipe")), places.below("recipe"), recipe("default"))
 
 
 def _beside(name: str, path: Path) -> str:

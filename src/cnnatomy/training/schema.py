@@ -9,11 +9,11 @@ from typing import Any, Self
 import yaml
 
 from cnnatomy.data.augmentation.settings import NAMES, Augmentation
-from cnnatomy.errors import UserError, nearest, quoted, shown
+from cnnatomy.errors import UserError, nearest, shown
 from cnnatomy.fields import about as fields_about
 from cnnatomy.fields import choice, number, other, types
 from cnnatomy.plain import checked
-from cnnatomy.readers.yaml.source import plain_document
+from cnnatomy.readers.yaml.source import KeyLines, plain_document
 from cnnatomy.runs.run import Run
 from cnnatomy.tasks.losses import OWN
 
@@ -141,7 +141,7 @@ class Recipe(Augmentation):
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], source: str) -> Self:
         """The recipe with these fields, the others as they are by default; `source` is where they are from."""
-        return cls(**values_of(record, source))
+        return cls(**values_of(record, KeyLines(source, None)))
 
     def as_dict(self) -> dict[str, Any]:
         """The values by name, as JSON and YAML hold them."""
@@ -167,12 +167,12 @@ def about(name: str) -> str:
     return fields_about(FIELDS[name])
 
 
-def values_of(record: Mapping[str, Any], source: str) -> dict[str, Any]:
+def values_of(record: Mapping[str, Any], places: KeyLines) -> dict[str, Any]:
     """Fields of a recipe, checked against their types; raises `UserError` for one that no recipe has."""
     for name in record:
         if name not in HINTS:
-            raise UserError(f"{source} has a field {quoted(str(name))}, which none has.{nearest(str(name), HINTS)}")
-    return {name: checked(got, HINTS[name], f"{source}: {name}") for name, got in record.items()}
+            raise UserError(f"{places(str(name))}: no recipe has this field.{nearest(str(name), HINTS)}")
+    return {name: checked(got, HINTS[name], places(name)) for name, got in record.items()}
 
 
 def changed(base: Recipe, settings: Iterable[str], **values: Any) -> Recipe:

@@ -19,6 +19,7 @@ from cnnatomy.limits import MAX_AXES, MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_IN
 from cnnatomy.readers.caffe import text_format
 from cnnatomy.readers.caffe.layers import RULES, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.text_format import Message
+from cnnatomy.readers.inputs import AskedInput, assigned
 
 PHASE, STAGES = "TEST", {"deploy"}
 """The state of the net (Caffe's NetState) that decides which layers exist: inference, and DIGITS' stage `deploy`."""
@@ -27,8 +28,8 @@ WATCHES = {"accuracy", "silence", "hdf5output"}
 """Types that compute nothing of the network and are left out; so are losses, but for the softmax of a softmax loss."""
 
 
-def open(name: str, input: Shape | None = None) -> Graph:
-    """The graph of a prototxt file; `input` replaces the shape of its (first) input.
+def open(name: str, input: AskedInput | None = None) -> Graph:
+    """The graph of a prototxt file; `input` replaces the shapes of its (first) inputs.
 
     Raises:
         UserError: if it cannot be read, naming file and line.
@@ -36,7 +37,7 @@ def open(name: str, input: Shape | None = None) -> Graph:
     return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input)
 
 
-def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Graph:
+def read(text: str, source: str = "prototxt", input: AskedInput | None = None) -> Graph:
     """The graph of a prototxt; `source` is the file name for messages.
 
     Raises:
@@ -79,8 +80,8 @@ Inputs = dict[str, Shape | None]
 """Blobs that no layer computes, and their shapes where the file says so."""
 
 
-def _inputs(net: Message, layers: list[CaffeLayer], input: Shape | None) -> Inputs:
-    """The inputs that some layer reads; the first has the shape `input`, where it is given."""
+def _inputs(net: Message, layers: list[CaffeLayer], input: AskedInput | None) -> Inputs:
+    """The inputs that some layer reads; those that `input` gives have its shapes."""
     shapes: Inputs = dict(_declared(net))
     for layer in layers:
         if not layer.bottoms:
@@ -89,9 +90,11 @@ def _inputs(net: Message, layers: list[CaffeLayer], input: Shape | None) -> Inpu
         shapes |= {layer.bottoms[0]: None for layer in layers[:1]}
     read = {name for layer in layers if not _only_watches(layer) for name in layer.bottoms}
     shapes = {name: shape for name, shape in shapes.items() if name in read}
-    if input is not None and shapes:
-        shapes[next(iter(shapes))] = input
-    return shapes
+    axes = {name: len(shape) if shape else None for name, shape in shapes.items()}
+    try:
+        return shapes | {name: one.shape for name, one in assigned(input, axes).items()}
+    except UserError as error:
+        raise UserError(f"{net.source}: {error}") from None
 
 
 def _declared(net: Message) -> Iterator[tuple[str, Shape | None]]:

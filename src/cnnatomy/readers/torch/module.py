@@ -15,24 +15,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnatomy.design.graph import FeatureMap, Graph, no_garbage_collection
+from cnnatomy.design.graph import Graph, no_garbage_collection
 from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Shape
+from cnnatomy.layers.layer import dimensions
+from cnnatomy.readers.inputs import AskedInput
 from cnnatomy.readers.torch import resize as torch_resize  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
+from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, stand_in, tensors_in
 from cnnatomy.readers.torch.tensors import Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized", "torch.nn.intrinsic")
 
 
-def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0) -> Graph:
+def read(module: nn.Module, /, *inputs: Any, batch: int | None = 0, **named: Any) -> Graph:
     """The graph of a torch module, in the mode (training or evaluation) in which it is.
 
     Args:
-        inputs: what its forward takes: for each tensor its shape without the batch, such as (3, 224, 224), or an
-            example tensor, of which one image is used.
+        inputs, named: what its forward takes, by position and by name. In place of a tensor stands its shape without
+            the batch, such as (3, 224, 224), or `()` for one number for each image; or an example tensor, of which one
+            image is used, as where it holds integers. They may be in lists, tuples, dicts and dataclasses. Numbers,
+            words and None are given to forward as they are; but `read(module, 7)` is `read(module, (7,))`.
         batch: the axis of the batch in example tensors; None if they have none.
 
     No weight is allocated or read, and the module is left as it was. Only where it asks for the value of a tensor
@@ -41,32 +45,30 @@ def read(module: nn.Module, *inputs: Shape | torch.Tensor, batch: int | None = 0
     Raises:
         UserError: where the module cannot be read, with the file and line that were reached.
     """
+    alone = len(inputs) == 1 and not named and type(inputs[0]) is int
+    return _read(module, (tuple(inputs),) if alone else inputs, named, batch)
+
+
+def _read(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], batch: int | None = 0) -> Graph:
     if not isinstance(module, nn.Module):
         raise UserError(f"read: needs a torch.nn.Module, got {type(module).__name__}")
     module = getattr(module, "_orig_mod", module)
     names = _paths(module)
     _refuse(names)
-    examples = [_checked(x) for x in inputs]
+    arguments = ([checked(x) for x in inputs], {name: checked(x) for name, x in named.items()})
+    examples = found_in(arguments)
     if not examples:
         raise UserError("read: give the shape of each input without the batch, such as (3, 224, 224)")
     try:
         with no_garbage_collection():
-            return _run(module, names, examples, batch, for_real=False)
+            return _run(module, names, arguments, batch, for_real=False)
     except ValuesNeededError as error:
         if not all(isinstance(x, torch.Tensor) for x in examples):
             raise UserError(
                 f"{error}\nStand-ins for tensors have shapes and no values. Give an example tensor in place of a shape:"
                 " read(module, torch.rand(1, 3, 224, 224))"
             ) from None
-        return _run(module, names, examples, batch, for_real=True)
-
-
-def _checked(x: Any) -> Any:
-    if isinstance(x, torch.Tensor):
-        return x
-    if isinstance(x, (tuple, list)) and x and all(type(n) is int and n > 0 for n in x):
-        return tuple(x)
-    raise UserError(f"read: an input is a shape without the batch, such as (3, 224, 224), or a tensor, not {x!r}")
+        return _run(module, names, arguments, batch, for_real=True)
 
 
 def _paths(module: nn.Module) -> dict[nn.Module, str]:
@@ -119,17 +121,23 @@ def _leaves(names: dict[nn.Module, str]) -> Leaves:
     return leaves
 
 
-def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batch: int | None, for_real: bool) -> Graph:
+CallArguments = tuple[list[Any], dict[str, Any]]
+"""Of a call, by position and by name."""
+
+
+def _run(
+    module: nn.Module, names: dict[nn.Module, str], arguments: CallArguments, batch: int | None, for_real: bool
+) -> Graph:
     leaves = _leaves(names)
     first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
     device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
     tracer = Tracer(leaves, device, for_real)
-    tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
+    taken, named = mapped(arguments, lambda x: tracer.input(stand_in(x, batch, dtype, for_real)))
     scopes = Scopes(tracer, names)
     with _left_as_it_was(names), _eager(), torch.no_grad(), noted_calls(tracer, scopes):
         try:
             with tracer:
-                result = module(*tensors)
+                result = module(*taken, **named)
         except ValuesNeededError as error:
             raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
         except Exception as error:
@@ -139,37 +147,13 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
             line = f" at {where}" if (where := _where(error)) else ""
             raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
     graph = tracer.graph
-    graph.outputs = tuple(dict.fromkeys(_maps(result)))
+    graph.outputs = tuple(dict.fromkeys(x for x in map(map_of, tensors_in(result)) if x is not None))
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")
     graph.unused = tracer.tensors.unused()
     close_scopes(graph, without_idle(graph, scopes.spans) if tracer.idle else scopes.spans)
     graph.root.name_children()
     return graph
-
-
-def _stand_in(x: Any, batch: int | None, dtype: torch.dtype, for_real: bool) -> torch.Tensor:
-    """One image: of an example, or of a shape."""
-    if isinstance(x, tuple):
-        return torch.empty((1, *x), dtype=dtype, device="meta")
-    one = x.detach() if batch is None else x.detach().narrow(batch, 0, 1)
-    return one.clone() if for_real else torch.empty_like(one, device="meta")
-
-
-def _maps(result: Any) -> Iterator[FeatureMap]:
-    """The feature maps in whatever a module returns."""
-    if isinstance(result, torch.Tensor):
-        found = map_of(result)
-        if found is not None:
-            yield found
-    elif isinstance(result, dict):
-        for item in result.values():
-            yield from _maps(item)
-    elif isinstance(result, (tuple, list)):
-        for item in result:
-            yield from _maps(item)
-    elif hasattr(result, "__dict__"):  # a dataclass, as Hugging Face returns
-        yield from _maps(vars(result))
 
 
 def _restore(container: Any, before: Any) -> None:
@@ -238,7 +222,7 @@ def _where(error: BaseException) -> str:
     return f"{last.filename}:{last.lineno}: `{text}`"
 
 
-def open(name: str, input: Shape | None) -> Graph:
+def open(name: str, input: AskedInput | None) -> Graph:
     """The graph of `python:package.module:callable`, where calling gives a module, or `python:package.module:object`.
 
     It is read in evaluation mode. Python code is run: that of the package named; what it prints goes to standard error.
@@ -249,7 +233,17 @@ def open(name: str, input: Shape | None) -> Graph:
     from cnnatomy.readers.torch.names import load
 
     with contextlib.redirect_stdout(sys.stderr):
-        return read(load(name), input or (3, 224, 224))
+        module = load(name)
+        if input is not None:
+            return _read(module, *placed(module, input))
+        try:
+            return _read(module, (IMAGE,), {})
+        except UserError as error:
+            raise UserError(f"{error}\nNo --input was given, so one image of {dimensions(IMAGE)} was tried.") from None
+
+
+IMAGE = (3, 224, 224)
+"""The input of a module of which a command line says none."""
 
 
 __all__ = ["open", "read"]

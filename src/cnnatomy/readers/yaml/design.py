@@ -177,8 +177,6 @@ class Reader:
                     key,
                     f"{what} has no key {quoted(name)}.{nearest(name, known)} It knows: {', '.join(known) or 'none'}",
                 )
-            if name in items:
-                self.fail(key, f"the key {name!r} is given twice")
             items[name] = item
         return items
 

@@ -35,6 +35,7 @@ MAX_DIGITS = 100
 """Of a number, with zeros before it: Python takes the square of their count to read them."""
 
 KNOWN_TAGS = {TAG + name for name in (*CORE, "str", "seq", "map")}
+NOUNS = {"bool": "true or false", "int": "integer", "float": "number", "str": "text", "seq": "list", "map": "mapping"}
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -73,22 +74,43 @@ def plain_document(text: str, source: str) -> Any:
     Raises:
         UserError: with the line, if `parse` or `plain_part` objects to it.
     """
+    return plain_places(text, source)[0]
+
+
+class KeyLines:
+    """Where the keys of a mapping stand: `mine.yaml, line 3: epochs`, for messages about what they say."""
+
+    def __init__(self, source: str, node: yaml.Node | None) -> None:
+        self.source = source
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        self.items: dict[str, tuple[yaml.Node, yaml.Node]] = {key.value: (key, item) for key, item in pairs}
+
+    def __call__(self, key: str = "") -> str:
+        """Of a key; of the mapping, where none is given."""
+        line = f", line {self.items[key][0].start_mark.line + 1}" if key in self.items else ""
+        return f"{self.source}{line}" + (f": {shown(key)}" if key else "")
+
+    def below(self, key: str) -> KeyLines:
+        """Of the mapping that a key has."""
+        return KeyLines(self.source, self.items[key][1] if key in self.items else None)
+
+
+def plain_places(text: str, source: str) -> tuple[Any, KeyLines]:
+    """`plain_document`, and where the keys of the text stand."""
     node = parse(text, source)
-    return "" if node is None else plain_part(node, text, source)
+    return ("" if node is None else plain_part(node, text, source)), KeyLines(source, node)
 
 
 def plain_part(node: yaml.Node, text: str, source: str) -> Any:
     """A node of a text as plain data.
 
     Raises:
-        UserError: with the line, if `plain_value` objects to it, or a mapping has a key twice.
+        UserError: with the line, if `plain_value` objects to it.
     """
     one = node
     try:
         for one in _values(node):
-            if isinstance(one, yaml.MappingNode):
-                _no_key_twice(one, source)
-            elif isinstance(one, yaml.ScalarNode):
+            if isinstance(one, yaml.ScalarNode):
                 _plain(one)
     except ValueError as error:
         fail(source, one, f"{written(one, text)}: {error}")
@@ -110,22 +132,11 @@ def _values(node: yaml.Node) -> Iterator[yaml.Node]:
             waiting += [item for _, item in one.value]
 
 
-def _no_key_twice(node: yaml.MappingNode, source: str) -> None:
-    seen = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            fail(source, key, f"the key {quoted(key.value)} is given twice")
-        seen.add(key.value)
-
-
 def _plain(node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return list(map(_plain, node.value))
     if isinstance(node, yaml.MappingNode):
         return {key.value: _plain(item) for key, item in node.value}
-    name = node.tag.removeprefix(TAG)
-    if name in CORE and not CORE[name].fullmatch(node.value):
-        raise ValueError(f"that is no {name}")
     return SCALARS[node.tag](node.value)
 
 
@@ -188,6 +199,7 @@ class _Composer:
     def __init__(self, source: str) -> None:
         self.source = source
         self.anchors: dict[str, yaml.Node] = {}
+        self.depths: dict[int, int] = {}  # of lists and mappings, by identity: how deep they nest, aliases followed
         self.merged = 0
 
     def compose(self, events: Iterable[Any]) -> yaml.Node | None:
@@ -213,6 +225,8 @@ class _Composer:
                 node = self.anchors.get(str(event.anchor))
                 if node is None:
                     self.fail(event, f"no anchor &{shown(event.anchor)} stands before it")
+                if any(node is one for one in around):
+                    self.fail(event, f"*{shown(event.anchor)} stands within what &{shown(event.anchor)} marks")
             elif isinstance(event, yaml.DocumentStartEvent) and root:
                 self.fail(event, "a design is one document; `---` begins another")
             else:
@@ -240,19 +254,42 @@ class _Composer:
         if tag not in KNOWN_TAGS:
             short = "!!" + tag.removeprefix(TAG) if tag.startswith(TAG) else tag
             self.fail(event, f"a design has no tags, got {shown(short)}: remove it")
+        name = tag.removeprefix(TAG)
+        if isinstance(event, yaml.ScalarEvent):
+            fits = name == "str" or (name in CORE and CORE[name].fullmatch(event.value))
+            said = event.value
+        else:
+            said = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a mapping"
+            fits = name == ("seq" if isinstance(event, yaml.SequenceStartEvent) else "map")
+        if not fits:
+            self.fail(event, f"!!{name} stands before {shown(said) or 'nothing'}, which is no {NOUNS.get(name, name)}")
         return str(tag)
 
     def close(self, node: yaml.CollectionNode, parts: list[yaml.Node], event: Any) -> None:
         node.end_mark = event.end_mark
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for key in parts[::2]:
-            if not isinstance(key, yaml.ScalarNode):
-                fail(self.source, key, "a key is a word, not a list or mapping")
-        node.value = list(zip(parts[::2], parts[1::2], strict=True))
-        self.merged += _merge(node, self.source)
-        if self.merged > MAX_YAML_VALUES:
-            fail(self.source, node, f"merge keys (<<) stand for more than {MAX_YAML_VALUES:,} values")
+        inside = parts
+        if isinstance(node, yaml.MappingNode):
+            node.value = list(zip(parts[::2], parts[1::2], strict=True))
+            _check_keys(node, self.source)
+            self.merged += _merge(node, self.source)
+            if self.merged > MAX_YAML_VALUES:
+                fail(self.source, node, f"merge keys (<<) stand for more than {MAX_YAML_VALUES:,} values")
+            inside = [item for _, item in node.value]
+        depth = self.depths[id(node)] = 1 + max([self.depths.get(id(part), 0) for part in inside], default=0)
+        if depth > 2 * MAX_NESTING:
+            fail(self.source, node, f"lists and mappings nest deeper than {2 * MAX_NESTING} levels")
+
+
+def _check_keys(node: yaml.MappingNode, source: str) -> None:
+    """Refuses keys that are no words, and those that are given twice, but for `<<`."""
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            fail(source, key, "a key is a word, not a list or mapping")
+        if key.value in seen:
+            fail(source, key, f"the key {quoted(key.value)} is given twice")
+        if key.tag != MERGE:
+            seen.add(key.value)
 
 
 def _resolved(word: str) -> str:
