@@ -13,7 +13,7 @@ from cnnatomy import plain
 from cnnatomy.data.loading import FITS
 from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE
+from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE, MAX_REGIONS
 
 if TYPE_CHECKING:
     from cnnatomy.analysis import Account
@@ -86,6 +86,11 @@ SECONDS = TimeType(plain.SECONDS, "s, ms or us, such as 20ms")
 DURATION = TimeType({"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}, "s, m, h or d, such as 20m")
 network_argument = click.argument("network")
 input_option = click.option("--input", type=SHAPE, help="Input channels x rows x columns; default: the network's own.")
+regions_option = click.option(
+    "--regions",
+    type=click.IntRange(1, MAX_REGIONS),
+    help="Regions that a detector of a prototxt proposes for an image.  [default: 300]",
+)
 classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")
 
 
@@ -156,9 +161,9 @@ def report_format_option(*others: str) -> Callable[[Any], Any]:
     return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")
 
 
-def account_of(network: str, classes: int | None = None, input: Any = None) -> Account:
+def account_of(network: str, classes: int | None = None, input: Any = None, regions: int | None = None) -> Account:
     """The account of whatever NETWORK names."""
     from cnnatomy.analysis import account
     from cnnatomy.readers import read_graph
 
-    return account(*read_graph(network, classes, input))
+    return account(*read_graph(network, classes, input, regions))
