@@ -299,3 +299,85 @@ def test_a_preset_costs_what_the_network_of_the_catalogue_costs(name, ours, offs
     here = cn.network(ours).account(theirs.input)
     assert theirs.totals.macs == here.totals.macs + macs
     assert theirs.totals.parameters == here.totals.parameters + offsets
+
+
+def test_a_batch_norm_and_its_scale_are_shared_by_the_names_of_each():
+    twin = """layer {{ name: "c{0}" type: "Convolution" bottom: "data" top: "c{0}"
+      param {{ name: "w" }} convolution_param {{ num_output: 4 kernel_size: 1 bias_term: false }} }}
+    layer {{ name: "b{0}" type: "BatchNorm" bottom: "c{0}" top: "c{0}" param {{ name: "m" }} param {{ name: "v{0}" }} }}
+    layer {{ name: "s{0}" type: "Scale" bottom: "c{0}" top: "c{0}" param {{ name: "g" }} param {{ name: "o{0}" }}
+      scale_param {{ bias_term: true }} }}\n"""
+    got = account(prototxt.read(NET + twin.format(1) + twin.format(2))).totals
+    assert got.parameters == 3 * 4 + 4 + 2 * 4  # the weights and the scale once, each its own bias
+    assert got.buffers == 4 + 2 * 4
+
+
+def test_a_scale_alone_shares_its_bias_too():
+    twin = """layer {{ name: "s{0}" type: "Scale" bottom: "data" top: "s{0}" param {{ name: "g" }} param {{ name: "o" }}
+      scale_param {{ bias_term: true }} }}\n"""
+    assert account(prototxt.read(NET + twin.format(1) + twin.format(2))).totals.parameters == 3 + 3
+
+
+def test_a_convolution_of_two_blobs_has_one_set_of_weights():
+    text = """layer { name: "c" type: "Convolution" bottom: "data" bottom: "data" top: "a" top: "b"
+      convolution_param { num_output: 4 kernel_size: 1 } }"""
+    totals = account(prototxt.read(NET + text)).totals
+    assert (totals.parameters, totals.macs) == (3 * 4 + 4, 2 * 3 * 4 * 64)
+
+
+def test_the_format_of_2014_may_name_types_by_their_numbers():
+    assert list(read('layers { name: "l" type: 18 bottom: "data" } layers { name: "p" type: 23 bottom: "l" }')) == [
+        "l",
+        "p",
+    ]
+
+
+def test_that_a_file_is_in_the_format_of_2013_is_said():
+    with pytest.raises(cn.UserError, match=r"line 2: a layer needs a type; this is Caffe's format of 2013"):
+        prototxt.read(NET + 'layers { layer { name: "c" type: "relu" } bottom: "data" top: "c" }')
+
+
+DATA_LAYERS = {
+    'type: "Data" transform_param { crop_size: 20 }': (3, 20, 20),
+    'type: "Data" transform_param { crop_size: 20 force_gray: t }': (1, 20, 20),
+    "type: DATA data_param { crop_size: 20 }": (3, 20, 20),
+    'type: "ImageData" image_data_param { new_height: 20 new_width: 30 is_color: false }': (1, 20, 30),
+    'type: "ImageData" transform_param { crop_size: 16 } image_data_param { new_height: 20 new_width: 30 }': (
+        3,
+        16,
+        16,
+    ),
+    'type: "AnnotatedData" transform_param { resize_param { height: 30 width: 40 } }': (3, 30, 40),
+    'type: "DenseImageData" dense_image_data_param { crop_height: 10 crop_width: 12 }': (3, 10, 12),
+    'type: "WindowData" window_data_param { crop_size: 20 }': (3, 20, 20),
+    'type: "MemoryData" memory_data_param { batch_size: 5 channels: 2 height: 6 width: 7 }': (2, 6, 7),
+    'type: "DummyData" dummy_data_param { num: 4 channels: 2 height: 6 width: 7 }': (2, 6, 7),
+    'type: "Input" input_param { shape: { dim: 1 dim: 2 dim: 6 dim: 7 } }': (2, 6, 7),
+}
+
+
+@pytest.mark.parametrize("data", DATA_LAYERS)
+def test_a_data_layer_says_how_large_its_images_are(data):
+    text = (
+        f'layer {{ name: "d" {data} top: "d" top: "label" }}\nlayer {{ name: "r" type: "ReLU" bottom: "d" top: "r" }}'
+    )
+    (image,) = prototxt.read(text).inputs
+    assert image.shape == DATA_LAYERS[data]
+
+
+def test_the_crop_of_the_training_phase_is_taken_where_the_test_phase_says_none():
+    text = """layer { name: "d" type: "Data" top: "d" include { phase: 0 } transform_param { crop_size: 20 } }
+    layer { name: "d" type: "Data" top: "d" include { phase: 1 } }
+    layer { name: "r" type: "ReLU" bottom: "d" top: "r" }"""
+    assert prototxt.read(text).inputs[0].shape == (3, 20, 20)
+    with pytest.raises(cn.UserError, match="does not say how large the input 'd' is"):
+        prototxt.read(text.replace('"Data"', '"VideoData"'))  # whose channels depend on more
+
+
+def test_what_losses_make_and_what_reads_it_is_left_out():
+    text = """layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
+    layer { name: "loss" type: "EuclideanLoss" bottom: "r" bottom: "label" top: "loss" }
+    layer { name: "sum" type: "Eltwise" bottom: "loss" bottom: "loss" top: "sum" }
+    layer { name: "hard" type: "HardExamples" bottom: "r" top: "weights" }
+    layer { name: "other" type: "OtherLoss" bottom: "r" bottom: "weights" top: "other" }"""
+    assert list(read(text)) == ["r"]

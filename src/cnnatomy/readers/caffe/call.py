@@ -22,25 +22,52 @@ LearnedTensors = tuple[tuple[str, Shape], ...]
 """LearnedTensors tensors by name."""
 
 
+_OLD_TYPES = """
+NONE ACCURACY BNLL CONCAT CONVOLUTION DATA DROPOUT EUCLIDEAN_LOSS FLATTEN HDF5_DATA HDF5_OUTPUT IM2COL IMAGE_DATA
+INFOGAIN_LOSS INNER_PRODUCT LRN MULTINOMIAL_LOGISTIC_LOSS POOLING RELU SIGMOID SOFTMAX SOFTMAX_LOSS SPLIT TANH
+WINDOW_DATA ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA SLICE MVN
+ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION
+"""
+OLD_TYPES = _OLD_TYPES.split()
+"""Types of the format of 2014 by their numbers, by which a file may name them, too."""
+
+TENSORS = {
+    "bias": ("bias",),
+    "batchnorm": ("running_mean", "running_var"),
+    "bn": ("weight", "bias", "running_mean", "running_var"),
+    "lstm": ("W_xc", "b_c", "W_hc"),
+    "lstm static": ("W_xc", "b_c", "W_xc_static", "W_hc"),
+    "rnn": ("W_xh", "b_h", "W_hh", "W_ho", "b_o"),
+    "rnn static": ("W_xh", "b_h", "W_xh_static", "W_hh", "W_ho", "b_o"),
+}
+"""The tensors of a layer in Caffe's order, by our names; of other types weight and bias."""
+
+
 class CaffeLayer:
     """One layer of the file: its type without case and underscores, its name, and the blobs it reads and makes."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
-        self.kind = printable(message.string("type"))
+        kind = message.word("type", "")
+        self.kind = printable(OLD_TYPES[int(kind)] if kind.isdecimal() and int(kind) < len(OLD_TYPES) else kind)
         self.type = self.kind.replace("_", "").lower()
         self.name = message.string("name") or self.kind
         self.bottoms, self.tops = message.strings("bottom"), message.strings("top")
         if self.type.startswith("softmax"):  # the second that a loss reads is the label
             self.bottoms = self.bottoms[:1]
-        self.affine = False  # whether a BatchNorm has the scale and bias of the Scale after it
+        self.scale: CaffeLayer | None = None  # the Scale after a BatchNorm, whose scale and bias it has
         if not self.type:
-            message.fail("a layer needs a type")
+            old = "; this is Caffe's format of 2013, which its `upgrade_net_proto_text` brings up to date"
+            message.fail("a layer needs a type" + (old if message.has("layer") else ""))
 
-    def tensors(self) -> list[str]:
-        """The names by which layers share their learned tensors, in order: "" where none is given."""
+    def tensors(self) -> dict[str, str]:
+        """The tensors that have a name by which layers share them: theirs -> that name."""
         values = [value for value, _ in self.message.every("param")]
-        return [value.string("name") if isinstance(value, Message) else str(value) for value in values]
+        names = [value.string("name") if isinstance(value, Message) else str(value) for value in values]
+        static = len(self.bottoms) > 2 + self.message.message("recurrent_param").flag("expose_hidden", False)
+        own = TENSORS.get(f"{self.type} static" if static else self.type, ("weight", "bias"))
+        found = {tensor: name for tensor, name in zip(own, names, strict=False) if name}
+        return found | (self.scale.tensors() if self.scale else {})
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,17 @@ class Blob:
     def item(self) -> Shape:
         """What layers work on: the shape of the map, or of one of the things it holds."""
         return self.map.shape[1:] if self.leads else self.map.shape
+
+    @property
+    def channels(self) -> int:
+        """The first size of what layers work on.
+
+        Raises:
+            UserError: where there is none.
+        """
+        if not self.item:
+            raise UserError(f"it reads {dimensions(self.shape)}, needs channels beside what counts images")
+        return self.item[0]
 
     def axis(self, axis: int) -> int:
         """An axis of Caffe's shape, from the end where it is negative, as one of `item`; below 0 outside it.
@@ -119,7 +157,11 @@ class LayerCall:
         """Adds a node under the layer's name (and `part`, for a second node)."""
         *groups, name = [piece for piece in self.spec.name.split("/") if piece] or [self.spec.type]
         path = (*groups, f"{name}_{part}" if part else name)
-        return self.builder.put(layer, maps, path, frozenset() if part else self.shared, assumed)
+        made = self.builder.put(layer, maps, path, assumed=assumed)
+        if self.shared and made.node is not None:
+            shapes = [x.shape for x in maps]
+            made.node.shared = self.shared & {*layer.parameters(*shapes), *layer.buffers(*shapes)}
+        return made
 
     def put(self, layer: Layer, *blobs: Blob, part: str = "", assumed: str = "") -> Blob:
         """Applies a layer to each image, and to each region, frame or step of it; by default to all blobs."""

@@ -49,7 +49,7 @@ def _mvn(call: LayerCall) -> Blob:
     """Minus the mean, divided by the deviation, of each channel or of all; counted as `GroupNorm` without a scale."""
     options, n = call.param("mvn_param"), total(call.x.item)
     across = options.flag("across_channels", False)
-    groups = 1 if across else call.x.item[0]
+    groups = 1 if across else call.x.channels
     costs = Operations(add=2 * n, divide=groups)
     if options.flag("normalize_variance", True):
         costs = Operations(multiply=n, add=3 * n + groups, divide=n + 2 * groups, exponential=groups)
@@ -62,13 +62,13 @@ def _normalize(call: LayerCall) -> Blob:
     across = options.flag("across_spatial", True)
     n, vectors = total(item), 1 if across else total(item[1:])
     costs = Operations(multiply=2 * n, add=n + vectors, divide=n, exponential=vectors)
-    scale = (1,) if options.flag("channel_shared", True) else item[:1]
+    scale = (1 if options.flag("channel_shared", True) else call.x.channels,)
     return call.foreign(costs, mixes=CHANNEL_AND_SPACE if across else CHANNEL, learned=(("weight", scale),))
 
 
 def _batch_norm(call: LayerCall) -> Blob:
     options = call.param("batch_norm_param")
-    return call.put(BatchNorm(epsilon=options.number("eps", 1e-5), affine=call.spec.affine))
+    return call.put(BatchNorm(epsilon=options.number("eps", 1e-5), affine=call.spec.scale is not None))
 
 
 def _whole_batch_norm(call: LayerCall) -> Blob:

@@ -172,9 +172,9 @@ def _axpy(call: LayerCall) -> Blob:
     if len(call.blobs) != 3:
         raise UserError("Axpy reads three blobs: a number for each channel, a map, and the map that is added")
     gate, x, y = call.blobs
-    if gate.item[:1] != x.item[:1] or total(gate.item) != gate.item[0]:
+    if gate.channels != x.channels or total(gate.item) != gate.channels:
         raise UserError(f"a gate {dimensions(gate.shape)} has no number for each channel of {dimensions(x.shape)}")
-    wanted = (x.item[0], *(1,) * (len(x.item) - 1))
+    wanted = (x.channels, *(1,) * (len(x.item) - 1))
     if gate.item != wanted:
         gate = call.put(Reshape(wanted), gate, part="reshape")
     return call.put(Add(), call.put(Multiply(), x, gate, part="scale"), y)
@@ -206,6 +206,11 @@ def _softmax(call: LayerCall) -> Blob:
     if axis < 0:
         call.fail("softmax over the images of a batch is not read: each of them is independent here")
     return call.put(Softmax(axis))
+
+
+def _softmax_of_loss(call: LayerCall) -> list[Blob]:
+    """The softmax of a loss, which may give it as a second top."""
+    return [_softmax(call)] * max(1, len(call.spec.tops))
 
 
 def _dropout(call: LayerCall) -> Blob:
@@ -240,8 +245,8 @@ RULES: dict[str, CaffeRule] = {
     "axpy": _axpy,
     "eltwise": _eltwise,
     "softmax": _softmax,
-    "softmaxwithloss": _softmax,
-    "softmaxloss": _softmax,
+    "softmaxwithloss": _softmax_of_loss,
+    "softmaxloss": _softmax_of_loss,
     **dict.fromkeys(("dropout", "seludropout"), _dropout),
 }
 """Type, in lower case and without underscores -> what adds its nodes and returns its outputs."""

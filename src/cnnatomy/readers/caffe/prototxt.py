@@ -131,7 +131,7 @@ def _merge_scales(layers: list[CaffeLayer]) -> None:
         following = layers[layers.index(second) + 1 :]
         others = second.tops != first.tops and any(first.tops[0] in later.bottoms for later in following)
         if per_channel and options.flag("bias_term", False) and not others:
-            first.affine, first.tops = True, second.tops
+            first.scale, first.tops = second, second.tops
             second.type = "merged"
     layers[:] = [layer for layer in layers if layer.type != "merged"]
 
@@ -203,8 +203,8 @@ class _Reader:
         return found
 
     def shared(self, layer: CaffeLayer) -> frozenset[str]:
-        """Which of the layer's tensors (weight, then bias) an earlier layer has: those with the same `param` name."""
+        """Which of the layer's tensors an earlier layer has: those with the same `param` name."""
         names = layer.tensors()
-        found = {tensor for tensor, name in zip(("weight", "bias"), names, strict=False) if name in self.owned}
-        self.owned |= {name for name in names if name}
-        return frozenset(found)
+        found = frozenset(tensor for tensor, name in names.items() if name in self.owned)
+        self.owned |= set(names.values())
+        return found
