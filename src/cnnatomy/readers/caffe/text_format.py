@@ -17,7 +17,7 @@ from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_NESTING, MAX_NUMBER_LENGTH, MA
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\f\v\n]++|\#[^\n]*+)++)
     |(?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
-    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?))
+    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?!\.|[eE]\b))
     |(?P<word>-?[A-Za-z_][\w./-]*+|\[[\w./-]++\](?=\s*[:{<]))
     |(?P<mark>[{}<>\[\]:;,])""",
     re.VERBOSE,
