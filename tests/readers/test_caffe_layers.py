@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnatomy.analysis import account
+from cnnatomy.layers import Operations
 from cnnatomy.readers.caffe import prototxt
 from cnnatomy.readers.caffe.layers import RULES
 
@@ -248,3 +250,25 @@ def test_every_type_with_a_rule_has_a_test():
     named = [name for text in texts for name in re.findall(r'type:\s*"?(\w+)|"([A-Z]\w+)"', text)]
     missing = RULES.keys() - {"".join(name).replace("_", "").lower() for name in named}
     assert not missing, f"add {', '.join(sorted(missing))} to ONE, with the layer that it becomes"
+
+
+VOLUME = 'input: "data" input_shape { dim: 1 dim: 2 dim: 6 dim: 8 dim: 10 }\n'
+
+
+def test_three_axes_are_convolved_by_the_arithmetic_of_two():
+    options = "num_output: 4 kernel_size: 3 stride: 2 stride: 1 stride: 1 pad: 1"
+    (row,) = account(prototxt.read(VOLUME + convolution(options)))
+    assert row.output == (4, 3, 8, 10)
+    assert row.parameters == 4 * 2 * 27 + 4
+    assert row.operations == Operations(mac=4 * 3 * 8 * 10 * 2 * 27, add=4 * 3 * 8 * 10)
+    (row,) = account(
+        prototxt.read(VOLUME + convolution("num_output: 4 kernel_size: 2 stride: 2 group: 2", "Deconvolution"))
+    )
+    assert (row.output, row.parameters) == ((4, 12, 16, 20), 2 * 2 * 8 + 4)
+    assert row.operations.mac == 6 * 8 * 10 * 2 * 2 * 8
+
+
+def test_a_batch_norm_of_a_volume_has_the_tensors_of_any():
+    (row,) = account(prototxt.read(VOLUME + layer("BN")))
+    assert (row.parameters, row.buffers) == (4, 4)
+    assert row.operations == Operations(multiply=960, add=960)

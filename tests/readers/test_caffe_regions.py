@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
+from cnnatomy.cli import main
 from cnnatomy.readers import read_graph
 from cnnatomy.readers.caffe import prototxt
 
@@ -136,6 +140,18 @@ def test_regions_mean_something_for_detectors_only(tmp_path):
     file = tmp_path / "detector.prototxt"
     file.write_text(PROPOSE + PYTHON + POOL)
     assert read_graph(str(file), regions=5)[0].assumed.popitem()[1] == "5 regions (--regions)"
+
+
+def test_show_and_compare_take_the_regions_and_say_them(tmp_path):
+    file = tmp_path / "detector.prototxt"
+    file.write_text(PROPOSE + PYTHON + POOL + HEAD)
+    shown = CliRunner().invoke(main, ["show", str(file), "--regions", "20"])
+    assert shown.exit_code == 0
+    assert "RESTS ON          20 regions (--regions)" in shown.output
+    assert "~20x8x3x4" in shown.output
+    compared = CliRunner().invoke(main, ["compare", "lenet-5", str(file), "--regions", "20", "--format", "json"])
+    macs = [network["macs"] for network in json.loads(compared.output)["networks"]]
+    assert macs[1] == 18 * 8 * 256 + 20 * (8 * 12 * 10 + 10 * 5)
 
 
 SSD = """input: "data" input_dim: 1 input_dim: 4 input_dim: 4 input_dim: 4

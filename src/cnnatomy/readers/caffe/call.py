@@ -18,8 +18,8 @@ from cnnatomy.layers.layer import ELEMENT, Layer, Operations, Shape, Window, dim
 from cnnatomy.layers.unknown import NotCounted
 from cnnatomy.readers.caffe.text_format import Message
 
-LearnedTensors = tuple[tuple[str, Shape], ...]
-"""LearnedTensors tensors by name."""
+NamedTensors = tuple[tuple[str, Shape], ...]
+"""NamedTensors tensors by name."""
 
 
 _OLD_TYPES = """
@@ -180,8 +180,9 @@ class LayerCall:
         costs: Operations,
         shape: Shape | None = None,
         mixes: str = ELEMENT,
-        learned: LearnedTensors = (),
+        learned: NamedTensors = (),
         *,
+        stored: NamedTensors = (),
         part: str = "",
         sees: Window | None = None,
         on: Sequence[Blob] = (),
@@ -190,7 +191,7 @@ class LayerCall:
         first = (on or self.blobs)[0]
         count = first.map.shape[:1] if first.leads else ()
         shape = (*count, *(self.x.item if shape is None else shape))
-        layer = Foreign(self.spec.kind, shape, scaled(total(count), costs), mixes, learned, sees=sees)
+        layer = Foreign(self.spec.kind, shape, scaled(total(count), costs), mixes, learned, stored, sees)
         return replace(first, map=self.add(layer, [blob.map for blob in on or self.blobs], part))
 
     def not_counted(self, shape: Shape | None = None, *on: Blob, part: str = "", assumed: str = "") -> Blob:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnatomy.errors import UserError, quoted
 from cnnatomy.layers import ArgMax, BatchNorm, Bias, Flatten, FullyConnected, LocalResponseNorm, Reshape, Scale
-from cnnatomy.layers.layer import CHANNEL, CHANNEL_AND_SPACE, SPACE, Operations, Window, dimensions
+from cnnatomy.layers.layer import CHANNEL, CHANNEL_AND_SPACE, SPACE, TRAINING, Operations, Window, dimensions
 from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, outputs, total
 
 
@@ -67,8 +67,7 @@ def _normalize(call: LayerCall) -> Blob:
 
 
 def _batch_norm(call: LayerCall) -> Blob:
-    options = call.param("batch_norm_param")
-    return call.put(BatchNorm(epsilon=options.number("eps", 1e-5), affine=call.spec.scale is not None))
+    return _normalised(call, call.param("batch_norm_param").number("eps", 1e-5), call.spec.scale is not None)
 
 
 def _whole_batch_norm(call: LayerCall) -> Blob:
@@ -76,7 +75,17 @@ def _whole_batch_norm(call: LayerCall) -> Blob:
     options = call.param("bn_param")
     if options.word("bn_mode", "LEARN").upper() in ("INFERENCE", "1"):
         return call.put(Bias(), call.put(Scale()), part="shift")
-    return call.put(BatchNorm(epsilon=options.number("eps", 1e-5)))
+    return _normalised(call, options.number("eps", 1e-5), True)
+
+
+def _normalised(call: LayerCall, epsilon: float, affine: bool) -> Blob:
+    """A batch norm of vectors and maps; of what has other axes it costs the same, folded into one product and sum."""
+    if len(call.x.item) in (1, 3):
+        return call.put(BatchNorm(epsilon=epsilon, affine=affine))
+    n, channels = total(call.x.item), (call.x.channels,)
+    learned = (("weight", channels), ("bias", channels)) if affine else ()
+    stored = (("running_mean", channels), ("running_var", channels))
+    return call.foreign(Operations(multiply=n, add=n), mixes=TRAINING, learned=learned, stored=stored)
 
 
 def _argmax(call: LayerCall) -> Blob:

@@ -31,7 +31,7 @@ from cnnatomy.layers import (
     Tanh,
 )
 from cnnatomy.layers.layer import Layer, Operations, Shape, dimensions
-from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, LearnedTensors, scaled, total
+from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, NamedTensors, scaled, total
 from cnnatomy.readers.caffe.text_format import Message
 
 
@@ -136,7 +136,7 @@ def _learned_bias(call: LayerCall, options: Message, shape: Shape, part: str = "
         shape = shape[:-1]
     if shape == call.x.item[:1] and _per_channel(call, options):
         return call.put(Bias(), call.x, part=part)
-    learned: LearnedTensors = (("bias", shape),)
+    learned: NamedTensors = (("bias", shape),)
     return call.foreign(scaled(total(call.x.item), Operations(add=1)), learned=learned, part=part)
 
 

@@ -11,7 +11,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Foreign, Reshape
 from cnnatomy.layers.layer import REARRANGEMENT, TIME, Operations, dimensions
 from cnnatomy.limits import MAX_LAYER_SIZE
-from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, LearnedTensors, outputs, scaled, total
+from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, NamedTensors, outputs, scaled, total
 
 TYPES = {"lstm", "rnn", "lstmunit"}
 """Types that read and make sequences."""
@@ -26,7 +26,7 @@ def _embed(call: LayerCall) -> Blob:
     if not (1 <= words <= MAX_LAYER_SIZE and 1 <= features <= MAX_LAYER_SIZE):
         options.fail(f"input_dim and num_output must be from 1 to {MAX_LAYER_SIZE:,}, got {words} and {features}")
     bias = options.flag("bias_term", True)
-    learned: LearnedTensors = (("weight", (words, features)), *((("bias", (features,)),) if bias else ()))
+    learned: NamedTensors = (("weight", (words, features)), *((("bias", (features,)),) if bias else ()))
     shape = (*x.item, features)
     costs = Operations(add=total(shape) if bias else 0)
     return call.foreign(costs, shape, REARRANGEMENT, learned)
@@ -66,11 +66,11 @@ def _recurrent(call: LayerCall) -> list[Blob]:
     return [made, *(last if exposed else [])]
 
 
-def _cost(call: LayerCall, steps: int, hidden: int, features: int, static: int) -> tuple[Operations, LearnedTensors]:
+def _cost(call: LayerCall, steps: int, hidden: int, features: int, static: int) -> tuple[Operations, NamedTensors]:
     """What one sequence costs, and the tensors by Caffe's names."""
     lstm = call.spec.type == "lstm"
     rows, last = GATES[call.spec.type] * hidden, "c" if lstm else "h"
-    learned: LearnedTensors = ((f"W_x{last}", (rows, features)), (f"b_{last}", (rows,)))
+    learned: NamedTensors = ((f"W_x{last}", (rows, features)), (f"b_{last}", (rows,)))
     if static:
         learned += ((f"W_x{last}_static", (rows, static)),)
     learned += ((f"W_h{last}", (rows, hidden)),)

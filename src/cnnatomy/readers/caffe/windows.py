@@ -25,7 +25,7 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, REARRANGEMENT, SPACE, Layer, Operations, Pair, Shape, Window
 from cnnatomy.layers.sliding import positions
 from cnnatomy.limits import MAX_WINDOW
-from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, LearnedTensors, outputs, scaled, total
+from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, NamedTensors, outputs, scaled, total
 from cnnatomy.readers.caffe.text_format import Message
 
 
@@ -112,7 +112,7 @@ def _in_other_dimensions(call: LayerCall, options: Message, transposed: bool) ->
         options.fail(f"the kernel {every[0]} does not fit into a map of {size}, with padding {every[2]}")
     shape = (made, *out)
     weight = (channels, made // groups) if transposed else (made, channels // groups)
-    learned: LearnedTensors = (("weight", (*weight, *every[0])), *((("bias", (made,)),) if bias else ()))
+    learned: NamedTensors = (("weight", (*weight, *every[0])), *((("bias", (made,)),) if bias else ()))
     macs = total(size if transposed else out) * total((*weight, *every[0]))
     return call.foreign(Operations(mac=macs, add=total(shape) if bias else 0), shape, CHANNEL_AND_SPACE, learned)
 
