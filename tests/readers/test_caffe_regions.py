@@ -47,7 +47,7 @@ def shapes(text: str, regions: int | None = None) -> dict[str, tuple[int, ...]]:
     return {node.path: node.output.shape for node in prototxt.read(text, regions=regions)}
 
 
-@pytest.mark.parametrize("proposals", [PYTHON, COMPILED])
+@pytest.mark.parametrize("proposals", [PYTHON, COMPILED, PYTHON.replace("ProposalLayer", "Mine")])
 def test_what_follows_region_pooling_counts_once_for_each_region(proposals):
     got = account(prototxt.read(PROPOSE + proposals + POOL + HEAD))
     before, head = 18 * 8, (8 * 12 * 10 + 10) + (10 * 5 + 5)
@@ -105,7 +105,7 @@ def test_regions_that_are_an_input_are_as_many_as_is_said():
 
 
 def test_a_layer_in_python_whose_output_is_pooled_as_regions_makes_regions():
-    text = PYTHON.replace("ProposalLayer", "Mine").replace('top: "scores"', "")
+    text = PYTHON.replace("rpn.proposal_layer", "mine").replace("ProposalLayer", "Mine").replace('top: "scores"', "")
     assert shapes(PROPOSE + text + POOL + HEAD)["proposal"] == (300, 5)
 
 
@@ -118,7 +118,11 @@ def test_another_layer_in_python_is_refused_where_it_stands():
 
 
 def test_a_layer_in_python_that_only_losses_read_is_left_out():
-    text = PYTHON.replace("ProposalLayer", "AnchorTarget").replace('top: "rois" top: "scores"', 'top: "labels"')
+    text = (
+        PYTHON.replace("rpn.proposal_layer", "mine")
+        .replace("ProposalLayer", "AnchorTarget")
+        .replace('top: "rois" top: "scores"', 'top: "labels"')
+    )
     loss = 'layer { name: "loss" type: "SmoothL1Loss" bottom: "boxes" bottom: "labels" top: "loss" }'
     assert "proposal" not in shapes(PROPOSE + text + loss)
 

@@ -16,8 +16,8 @@ from cnnatomy.readers.caffe.text_format import Message
 POOLINGS = {"roipooling", "psroipooling", "roialign", "psroialign", "roiwarping"}
 """Types that read a map and regions, and pool each of these."""
 
-PROPOSALS = ("ProposalLayer",)
-"""Layers of Python whose tops are known: those of py-faster-rcnn's `rpn` and of its successors."""
+PROPOSALS = ("ProposalLayer", "proposal_layer")
+"""The class and the module of the layer in Python whose tops are known: py-faster-rcnn's, and its successors'."""
 
 REGION = (5,)
 """The image that a region is of, and its four corners."""
@@ -48,7 +48,7 @@ def _proposals(call: LayerCall) -> list[Blob]:
 def _python(call: LayerCall) -> list[Blob]:
     """A layer written in Python: what it makes is known if it is a proposal layer, or read as regions only."""
     options = call.param("python_param")
-    if options.string("layer") in PROPOSALS:
+    if options.string("layer") in PROPOSALS or options.string("module").rpartition(".")[2] in PROPOSALS:
         return _proposals(call)
     if call.needed and call.needed <= call.region_blobs:
         return [_of_regions(call, NotCounted(call.spec.kind, (call.regions, *REGION)))]
