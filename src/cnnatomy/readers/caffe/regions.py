@@ -129,8 +129,8 @@ def _prior_boxes(call: LayerCall) -> Blob:
 def _detections(call: LayerCall) -> Blob:
     """SSD's detections, of seven numbers each: as many as it keeps, or, where it keeps all, as there are boxes."""
     options = call.param("detection_output_param")
-    if len(call.blobs) < 3:
-        raise UserError("DetectionOutput reads places, confidences and prior boxes")
+    if len(call.blobs) < 3 or len(call.blobs[2].item) != 2:
+        raise UserError("DetectionOutput reads places, confidences, and prior boxes, of 2 x (4 for each box)")
     kept = options.integer("keep_top_k", -1)
     if kept < 0:
         classes = options.integer("num_classes", 0)
