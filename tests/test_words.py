@@ -29,7 +29,7 @@ MAY_SAY_OFFSET = {
     "layers/channel_and_space.py": "of a deformable convolution",
     "layers/space.py": "of a shift",
     "critique/normalisation.py": "of a deformable convolution, and a key of JSON",
-    "readers/caffe/layers.py": "of Caffe's Crop",
+    "readers/caffe/moves.py": "of Caffe's Crop",
     "readers/torch/tracer.py": "torch's storage_offset",
     "analysis/coverage.py": "of rows",
     "data/sources/shards.py": "of tarfile, into a file",

@@ -136,6 +136,9 @@ MAX_PROTOTXT_TOKENS = 300_000
 MAX_CAFFE_LAYERS = 10_000
 """Layers of a prototxt, and the blobs that they make."""
 
+MAX_REGIONS = 1_000_000
+"""That a detector is taken to propose for an image; papers propose from 100 to 2,000."""
+
 MAX_WEIGHTS_BYTES = 2**37
 """Of a file of weights, or of a checkpoint: 128 GiB, sixteen billion numbers with the velocity of each."""
 

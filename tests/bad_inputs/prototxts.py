@@ -42,6 +42,7 @@ def cases() -> Iterator[Case]:
     """All of them."""
     yield from no_text()
     yield from wrong_fields()
+    yield from wrong_layers()
     yield from large()
     for what, make in NO_FILES.items():
         for verb, options in (("show", ""), ("fit", " --memory 1GiB"), ("train", " --epochs 1")):
@@ -157,6 +158,27 @@ def wrong_fields() -> Iterator[Case]:
     yield net("that is good but for its end", GOOD.rstrip()[:-1])
     yield net("in the line ends of Windows", GOOD.replace("\n", "\r\n"), 0)
     yield net("with a byte order mark", "\ufeff" + GOOD, 0)
+
+
+def wrong_layers() -> Iterator[Case]:
+    """Types with rules, and options that none knows, or that ask for much."""
+    for what, text in {
+        "with a type that no rule knows before another": layer("Magic") + LAYER.format(name="b", kind="ReLU", bottom="a", top="b", options=""),
+        "with a pyramid of 10^9 levels": layer("SPP", "spp_param { pyramid_height: 1000000000 }"), "with a pyramid of no level": layer("SPP"),
+        "with a tile of no axis": layer("Tile", "tile_param { axis: 9 tiles: 2 }"), "with no tiles": layer("Tile", "tile_param { tiles: 0 }"),
+        "with a reduction of an unknown kind": layer("Reduction", "reduction_param { operation: MEDIAN }"), "with words of no table": layer("Embed", "embed_param { num_output: 4 }"),
+        "with a table of 10^18 words": layer("Embed", "embed_param { num_output: 4 input_dim: 1000000000000000000 }"), "with a recurrent layer of an image": layer("LSTM", "recurrent_param { num_output: 4 }"),
+        "with regions of no size": layer("ROIPooling", bottom='data" bottom: "data'), "with regions of 10^13 pixels": layer("ROIPooling", "roi_pooling_param { pooled_h: 10000000 pooled_w: 1000000 }", 'data" bottom: "data'),
+        "with a layer in Python": layer("Python", "python_param { module: 'os' layer: 'system' }"), "with priors of no size": layer("PriorBox"), "with priors of an endless ratio": layer("PriorBox", "prior_box_param { min_size: 1 aspect_ratio: inf }"),
+        "with detections of nothing": layer("DetectionOutput", "detection_output_param { num_classes: 2 }"), "with a mask that no pool made": layer("Upsample", "upsample_param { scale: 0 }", 'data" bottom: "data'),
+        "with an interpolation to nothing": layer("Interp"), "with a parameter without a shape": DATA + "layer { name: 'p' type: 'Parameter' top: 'p' }\n" + LAYER.format(name="b", kind="Bias", bottom='data" bottom: "p', top="b", options=""),
+        "with a gate of unlike size": layer("Axpy", bottom='data" bottom: "data" bottom: "data'), "with factors that are too few": layer("Eltwise", "eltwise_param { coeff: 1 }", 'data" bottom: "data'),
+        "with the largest of too few": layer("ArgMax", "argmax_param { axis: 1 top_k: 9 }"), "with a logarithm to base 0": layer("Log", "log_param { base: 0 }"),
+        "with a stride that does not divide": layer("Reorg", "reorg_param { stride: 3 }"), "with a within-channel norm of size 2": layer("LRN", "lrn_param { norm_region: WITHIN_CHANNEL local_size: 2 }"),
+        "with a number in base 8 of digits beyond": DATA + "x: 089\n", "with a list that ends in a comma": DATA + "x: [1, 2,]\n", "with a boolean of 2": layer("Pooling", "pooling_param { global_pooling: 2 }"),
+    }.items():  # fmt: skip
+        yield net(what, text, line=4)
+    yield net("that is good but proposes no regions", GOOD, options=" --regions 5")
 
 
 def large() -> Iterator[Case]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from cnnatomy.layers import BatchNorm, LocalResponseNorm, Softmax, TransposedCon
 from cnnatomy.layers.layer import elements
 from cnnatomy.readers import read_graph
 from cnnatomy.readers.caffe import prototxt
-from cnnatomy.readers.caffe.layers import RULES
 from helpers import flops, mutations, shapes_by_path, tensors
 
 DATA = Path(__file__).parent / "data"
@@ -65,10 +63,13 @@ def test_of_a_train_and_test_file_the_test_phase_is_read():
     assert not {"scale1", "scale2", "train_only", "accuracy", "data"} & set(got)
 
 
-def test_a_type_without_a_rule_is_kept_named_and_said_to_be_not_counted():
-    got = counted("residual")
-    assert got.totals.not_counted == 1
-    assert rows("residual")["mean"] == "NotCounted('MVN', (8, 16, 16)) 8x16x16"
+def test_a_type_without_a_rule_is_refused_where_it_stands():
+    with pytest.raises(cn.UserError) as caught:
+        prototxt.read(NET + LATER, "x.prototxt")
+    message = str(caught.value)
+    assert message.startswith("x.prototxt, line 2: layer 'l': type 'Sigmoidd' has no rule here, so the shape of what")
+    assert "Did you mean sigmoid" in message
+    assert "Take the layer out of the file" in message
 
 
 def test_the_format_of_2014_is_read_and_shared_weights_count_once():
@@ -108,6 +109,9 @@ NET = 'input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
 CONV = 'layer {{ name: "{}" type: "Convolution" bottom: "data" top: "c" convolution_param {{ {} }} }}'
 
 
+LATER = 'layer { name: "l" type: "Sigmoidd" bottom: "data" top: "l" } layer { name: "r" type: "ReLU" bottom: "l" }'
+
+
 def read(layers: str) -> dict[str, str]:
     graph = prototxt.read(NET + layers)
     return {node.path: f"{node.layer!r} {'x'.join(map(str, node.output.shape))}" for node in graph}
@@ -125,69 +129,6 @@ def test_the_names_that_torch_keeps_are_known():
     from torch import nn
 
     assert {name for name in dir(nn.Module()) if not name.startswith("_")} <= MODULE_ATTRIBUTES
-
-
-def pooling(options: str) -> str:
-    return f'layer {{ name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param {{ {options} }} }}'
-
-
-def layer(type: str, options: str = "") -> str:
-    return f'layer {{ name: "l" type: "{type}" bottom: "data" top: "l" {options} }}'
-
-
-OPTIONS = {
-    CONV.format("c", "num_output: 4 kernel_size: 3 kernel_size: 5 pad: 1 pad: 2 stride: 2"): (
-        "Conv(4, (3, 5), stride=2, padding=(1, 2)) 4x4x4"
-    ),
-    CONV.format("c", "num_output: 4 kernel_h: 1 kernel_w: 7 pad_w: 3 dilation: 1"): (
-        "Conv(4, (1, 7), padding=(0, 3)) 4x8x8"
-    ),
-    pooling("kernel_size: 3 stride: 2 round_mode: FLOOR"): "MaxPool(3, stride=2) 3x3x3",
-    pooling("kernel_size: 3 stride: 2"): "MaxPool(3, stride=2, ceil=True) 3x4x4",
-    pooling("pool: MAX global_pooling: true"): "MaxPool(8, stride=1, ceil=True) 3x1x1",
-    pooling("pool: STOCHASTIC kernel_size: 2 stride: 2"): "NotCounted('Pooling', (3, 4, 4)) 3x4x4",
-    'layer { name: "p" type: "Permute" bottom: "data" permute_param { order: 0 order: 2 order: 3 order: 1 } }': (
-        "Permute((1, 2, 0)) 8x8x3"
-    ),
-    'layer { name: "r" type: "Reshape" bottom: "data" reshape_param { shape { dim: 0 dim: -1 dim: 16 } } }': (
-        "Reshape((-1, 16)) 12x16"
-    ),
-    'layer { name: "p" type: "PReLU" bottom: "data" prelu_param { channel_shared: true } }': (
-        "NotCounted('PReLU', (3, 8, 8), learned=(('weight', (1,)),)) 3x8x8"
-    ),
-    'layer { name: "s" type: "Scale" bottom: "data" top: "data" }': "Scale() 3x8x8",
-    'layer { name: "x" type: "Power" bottom: "data" power_param { scale: 0.5 } }': "Constant(0.5) 3x8x8",
-    layer("ConvolutionDepthwise", "convolution_param { num_output: 3 kernel_size: 3 group: 3 }"): (
-        "DepthwiseConv(3) 3x6x6"
-    ),
-    layer("DepthwiseConvolution", "convolution_param { num_output: 3 kernel_size: 3 group: 3 }"): (
-        "DepthwiseConv(3) 3x6x6"
-    ),
-    layer("ReLU6"): "ReLU6() 3x8x8",
-    layer("ELU", "elu_param { alpha: 0.5 }"): "ELU(alpha=0.5) 3x8x8",
-    layer("Swish", "swish_param { beta: 2 }"): "Swish(beta=2) 3x8x8",
-    layer("TanH"): "Tanh() 3x8x8",
-    layer("BN"): "BatchNorm() 3x8x8",
-    layer("Bias"): "Bias() 3x8x8",
-    layer("Flatten"): "Flatten() 192",
-    layer("ArgMax", "argmax_param { axis: 1 }"): "ArgMax() 1x8x8",
-    layer("ShuffleChannel", "shuffle_channel_param { group: 3 }"): "ChannelShuffle(3) 3x8x8",
-    layer("SoftmaxWithLoss"): "Softmax() 3x8x8",
-    layer("Split").replace('top: "l"', 'top: "a" top: "b"') + layer("ReLU").replace('"data"', '"b"'): "ReLU() 3x8x8",
-    'layers { name: "l" type: SOFTMAX_LOSS bottom: "data" }': "Softmax() 3x8x8",
-}
-
-
-@pytest.mark.parametrize(("layers", "expected"), OPTIONS.items())
-def test_options_mean_what_they_mean_in_caffe(layers, expected):
-    assert list(read(layers).values()) == [expected]
-
-
-def test_every_type_with_a_rule_has_a_test():
-    texts = [*OPTIONS, *[file.read_text(encoding="utf-8") for file in DATA.glob("*.prototxt")]]
-    tested = {name.replace("_", "").lower() for text in texts for name in re.findall(r'type:\s*"?(\w+)', text)}
-    missing = RULES.keys() - tested
-    assert not missing, f"add {', '.join(sorted(missing))} to OPTIONS, with the layer that it becomes"
 
 
 MISTAKES = {
@@ -358,3 +299,85 @@ def test_a_preset_costs_what_the_network_of_the_catalogue_costs(name, ours, offs
     here = cn.network(ours).account(theirs.input)
     assert theirs.totals.macs == here.totals.macs + macs
     assert theirs.totals.parameters == here.totals.parameters + offsets
+
+
+def test_a_batch_norm_and_its_scale_are_shared_by_the_names_of_each():
+    twin = """layer {{ name: "c{0}" type: "Convolution" bottom: "data" top: "c{0}"
+      param {{ name: "w" }} convolution_param {{ num_output: 4 kernel_size: 1 bias_term: false }} }}
+    layer {{ name: "b{0}" type: "BatchNorm" bottom: "c{0}" top: "c{0}" param {{ name: "m" }} param {{ name: "v{0}" }} }}
+    layer {{ name: "s{0}" type: "Scale" bottom: "c{0}" top: "c{0}" param {{ name: "g" }} param {{ name: "o{0}" }}
+      scale_param {{ bias_term: true }} }}\n"""
+    got = account(prototxt.read(NET + twin.format(1) + twin.format(2))).totals
+    assert got.parameters == 3 * 4 + 4 + 2 * 4  # the weights and the scale once, each its own bias
+    assert got.buffers == 4 + 2 * 4
+
+
+def test_a_scale_alone_shares_its_bias_too():
+    twin = """layer {{ name: "s{0}" type: "Scale" bottom: "data" top: "s{0}" param {{ name: "g" }} param {{ name: "o" }}
+      scale_param {{ bias_term: true }} }}\n"""
+    assert account(prototxt.read(NET + twin.format(1) + twin.format(2))).totals.parameters == 3 + 3
+
+
+def test_a_convolution_of_two_blobs_has_one_set_of_weights():
+    text = """layer { name: "c" type: "Convolution" bottom: "data" bottom: "data" top: "a" top: "b"
+      convolution_param { num_output: 4 kernel_size: 1 } }"""
+    totals = account(prototxt.read(NET + text)).totals
+    assert (totals.parameters, totals.macs) == (3 * 4 + 4, 2 * 3 * 4 * 64)
+
+
+def test_the_format_of_2014_may_name_types_by_their_numbers():
+    assert list(read('layers { name: "l" type: 18 bottom: "data" } layers { name: "p" type: 23 bottom: "l" }')) == [
+        "l",
+        "p",
+    ]
+
+
+def test_that_a_file_is_in_the_format_of_2013_is_said():
+    with pytest.raises(cn.UserError, match=r"line 2: a layer needs a type; this is Caffe's format of 2013"):
+        prototxt.read(NET + 'layers { layer { name: "c" type: "relu" } bottom: "data" top: "c" }')
+
+
+DATA_LAYERS = {
+    'type: "Data" transform_param { crop_size: 20 }': (3, 20, 20),
+    'type: "Data" transform_param { crop_size: 20 force_gray: t }': (1, 20, 20),
+    "type: DATA data_param { crop_size: 20 }": (3, 20, 20),
+    'type: "ImageData" image_data_param { new_height: 20 new_width: 30 is_color: false }': (1, 20, 30),
+    'type: "ImageData" transform_param { crop_size: 16 } image_data_param { new_height: 20 new_width: 30 }': (
+        3,
+        16,
+        16,
+    ),
+    'type: "AnnotatedData" transform_param { resize_param { height: 30 width: 40 } }': (3, 30, 40),
+    'type: "DenseImageData" dense_image_data_param { crop_height: 10 crop_width: 12 }': (3, 10, 12),
+    'type: "WindowData" window_data_param { crop_size: 20 }': (3, 20, 20),
+    'type: "MemoryData" memory_data_param { batch_size: 5 channels: 2 height: 6 width: 7 }': (2, 6, 7),
+    'type: "DummyData" dummy_data_param { num: 4 channels: 2 height: 6 width: 7 }': (2, 6, 7),
+    'type: "Input" input_param { shape: { dim: 1 dim: 2 dim: 6 dim: 7 } }': (2, 6, 7),
+}
+
+
+@pytest.mark.parametrize("data", DATA_LAYERS)
+def test_a_data_layer_says_how_large_its_images_are(data):
+    text = (
+        f'layer {{ name: "d" {data} top: "d" top: "label" }}\nlayer {{ name: "r" type: "ReLU" bottom: "d" top: "r" }}'
+    )
+    (image,) = prototxt.read(text).inputs
+    assert image.shape == DATA_LAYERS[data]
+
+
+def test_the_crop_of_the_training_phase_is_taken_where_the_test_phase_says_none():
+    text = """layer { name: "d" type: "Data" top: "d" include { phase: 0 } transform_param { crop_size: 20 } }
+    layer { name: "d" type: "Data" top: "d" include { phase: 1 } }
+    layer { name: "r" type: "ReLU" bottom: "d" top: "r" }"""
+    assert prototxt.read(text).inputs[0].shape == (3, 20, 20)
+    with pytest.raises(cn.UserError, match="does not say how large the input 'd' is"):
+        prototxt.read(text.replace('"Data"', '"VideoData"'))  # whose channels depend on more
+
+
+def test_what_losses_make_and_what_reads_it_is_left_out():
+    text = """layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
+    layer { name: "loss" type: "EuclideanLoss" bottom: "r" bottom: "label" top: "loss" }
+    layer { name: "sum" type: "Eltwise" bottom: "loss" bottom: "loss" top: "sum" }
+    layer { name: "hard" type: "HardExamples" bottom: "r" top: "weights" }
+    layer { name: "other" type: "OtherLoss" bottom: "r" bottom: "weights" top: "other" }"""
+    assert list(read(text)) == ["r"]

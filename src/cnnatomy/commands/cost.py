@@ -15,6 +15,7 @@ from cnnatomy.commands.options import (
     input_option,
     needs,
     network_argument,
+    regions_option,
 )
 
 
@@ -28,9 +29,19 @@ from cnnatomy.commands.options import (
 @click.option("--checkpoint", type=click.IntRange(1), help="Recompute blocks at this depth instead of keeping them.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda: whose allocator.")
 @input_option
+@regions_option
 @classes_option
 @format_option
-def fit(network: str, input: Any, classes: int | None, memory: str, train: bool, format: str, **setting: Any) -> None:
+def fit(
+    network: str,
+    input: Any,
+    regions: int | None,
+    classes: int | None,
+    memory: str,
+    train: bool,
+    format: str,
+    **setting: Any,
+) -> None:
     """Find the largest batch of NETWORK that fits, as eager torch allocates; without what kernels take for themselves.
 
     \b
@@ -39,18 +50,28 @@ def fit(network: str, input: Any, classes: int | None, memory: str, train: bool,
     from cnnatomy.readers import read_graph
     from cnnatomy.report.memory import fit as largest
 
-    click.echo(largest(*read_graph(network, classes, input), memory, train, setting, format))
+    click.echo(largest(*read_graph(network, classes, input, regions), memory, train, setting, format))
 
 
 @click.command()
 @network_argument
 @input_option
+@regions_option
 @classes_option
 @click.option("--device", default="here", show_default=True, help="`here` (calibrated), or a name of devices.yaml.")
 @batch_option
 @click.option("--dtype", default="float32", show_default=True, help="float32, tf32, float16, bfloat16 or int8.")
 @format_option
-def roofline(network: str, input: Any, classes: int | None, device: str, batch: int, dtype: str, format: str) -> None:
+def roofline(
+    network: str,
+    input: Any,
+    regions: int | None,
+    classes: int | None,
+    device: str,
+    batch: int,
+    dtype: str,
+    format: str,
+) -> None:
     """Say for each layer of NETWORK whether compute or memory limits it, and how long it takes at least.
 
     The work is 2 FLOPs for each multiply-accumulate, the traffic inputs, output and weights moved once. On this machine
@@ -61,7 +82,7 @@ def roofline(network: str, input: Any, classes: int | None, device: str, batch: 
     """
     from cnnatomy.report import timings
 
-    click.echo(timings.roofline(account_of(network, classes, input), device, batch, dtype, format))
+    click.echo(timings.roofline(account_of(network, classes, input, regions), device, batch, dtype, format))
 
 
 @click.command()

@@ -13,6 +13,7 @@ from cnnatomy.commands.options import (
     format_option,
     input_option,
     network_argument,
+    regions_option,
     report_format_option,
 )
 from cnnatomy.errors import UserError
@@ -54,10 +55,11 @@ def list_command(family: str | None, sort: str, format: str) -> None:
 @click.command()
 @network_argument
 @input_option
+@regions_option
 @classes_option
 @click.option("--depth", type=click.IntRange(1), help="Sum up the tree at this depth: 1 is tail, body, head.")
 @report_format_option("json", "csv", "markdown", "dot")
-def show(network: str, input: Any, classes: int | None, depth: int | None, format: str) -> None:
+def show(network: str, input: Any, regions: int | None, classes: int | None, depth: int | None, format: str) -> None:
     """Show every layer of NETWORK: shapes, parameters, MACs and what its output sees of the input.
 
     "sees" is the receptive field in input pixels, counted over windows (convolutions and pools). A drawing by Graphviz:
@@ -68,7 +70,7 @@ def show(network: str, input: Any, classes: int | None, depth: int | None, forma
     from cnnatomy.readers import design_file
     from cnnatomy.report import reports
 
-    account, written = account_of(network, classes, input), None
+    account, written = account_of(network, classes, input, regions), None
     if format in ("json", "csv") and design_file(network):
         from cnnatomy.readers.yaml import lines
 
@@ -79,19 +81,29 @@ def show(network: str, input: Any, classes: int | None, depth: int | None, forma
 @click.command()
 @click.argument("networks", nargs=-1, required=True)
 @input_option
+@regions_option
 @classes_option
 @format_option
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the charts into this .svg, .png or .html file.")
-def compare(networks: tuple[str, ...], input: Any, classes: int | None, format: str, plot: Path | None) -> None:
+def compare(
+    networks: tuple[str, ...],
+    input: Any,
+    regions: int | None,
+    classes: int | None,
+    format: str,
+    plot: Path | None,
+) -> None:
     """Compare NETWORKS side by side, with the ratio to the first.
 
     With --plot: published accuracy against operations, the area of a ball its parameters; and memory against depth.
     """
+    from cnnatomy.readers import may_propose
     from cnnatomy.report import comparison
 
     if len(networks) > MAX_COMPARED:
         raise UserError(f"at most {MAX_COMPARED} networks can be compared at once, got {len(networks):,}")
-    accounts = [account_of(name, classes, input) for name in networks]
+    detectors = [name for name in networks if may_propose(name)] or networks[:1]
+    accounts = [account_of(name, classes, input, regions if name in detectors else None) for name in networks]
     if plot:  # on stderr: what is printed stays a table, or JSON
         click.echo(comparison.draw(networks, accounts, (classes, input), plot), err=True)
     click.echo(comparison.compare(networks, accounts, (classes, input), format))

@@ -13,7 +13,7 @@ from cnnatomy import plain
 from cnnatomy.data.loading import FITS
 from cnnatomy.data.sources.table import table
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE
+from cnnatomy.limits import MAX_BATCH, MAX_CLASSES, MAX_INPUT_SIZE, MAX_REGIONS
 from cnnatomy.readers.inputs import AskedInput, given, joined, parse
 
 if TYPE_CHECKING:
@@ -117,6 +117,11 @@ input_option = click.option(
     help="Sizes of the input without the batch, such as 3x224x224, 1x16000 or 7; of several: --input 'tokens:77:int64"
     " image:3x224x224', or the option once for each.  [default: the network's own]",
 )
+regions_option = click.option(
+    "--regions",
+    type=click.IntRange(1, MAX_REGIONS),
+    help="Regions that a detector of a prototxt proposes for an image.  [default: 300]",
+)
 classes_option = click.option("--classes", type=click.IntRange(1, MAX_CLASSES), help="Classes of the classifier.")
 
 
@@ -187,9 +192,9 @@ def report_format_option(*others: str) -> Callable[[Any], Any]:
     return click.option("--format", type=kinds, default="table", show_default=True, help="How to print it.")
 
 
-def account_of(network: str, classes: int | None = None, input: Any = None) -> Account:
+def account_of(network: str, classes: int | None = None, input: Any = None, regions: int | None = None) -> Account:
     """The account of whatever NETWORK names."""
     from cnnatomy.analysis import account
     from cnnatomy.readers import read_graph
 
-    return account(*read_graph(network, classes, input))
+    return account(*read_graph(network, classes, input, regions))

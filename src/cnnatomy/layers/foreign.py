@@ -32,7 +32,8 @@ _MIXES_NO_PIXELS = (ELEMENT, REARRANGEMENT, TRAINING)
 class Foreign(Layer):
     """A function that is none of our layers, whose cost is known: its name, the shape it gives, its operations.
 
-    `learned` and `stored` are the tensors that it reads, by name; `mixes` is its kind. It cannot be built.
+    `learned` and `stored` are the tensors that it reads, by name; `mixes` is its kind. Where it mixes pixels, `sees` is
+    the window through which it reads them, or None where it may read all. It cannot be built.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Foreign(Layer):
     mixes: str = ELEMENT
     learned: NamedShapes = ()
     stored: NamedShapes = ()
+    sees: Window | None = None
 
     stem = "function"
     memory = Memory(INPUT)  # the usual case, and an assumption
@@ -62,7 +64,7 @@ class Foreign(Layer):
         return self.costs
 
     def window(self, *inputs: Shape) -> Window | None:
-        return None if self.mixes in _MIXES_NO_PIXELS else GLOBAL
+        return self.sees or (None if self.mixes in _MIXES_NO_PIXELS else GLOBAL)
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         raise UserError(f"{self.what} is counted, but is not one of our layers, so it cannot be built")

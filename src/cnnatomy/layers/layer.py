@@ -54,6 +54,9 @@ class Operations(NamedTuple):
     divide: int = 0
     exponential: int = 0
 
+    def __repr__(self) -> str:
+        return _named(self)
+
 
 NO_OPERATIONS = Operations()
 
@@ -70,6 +73,16 @@ class Window(NamedTuple):
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     upsample: Pair = (1, 1)
+
+    def __repr__(self) -> str:
+        return _named(self)
+
+
+def _named(values: Any) -> str:
+    """A named tuple as source code: the fields that are not their defaults."""
+    defaults = values._field_defaults
+    given = [f"{name}={got!r}" for name, got in values._asdict().items() if got != defaults.get(name, ())]
+    return f"{type(values).__name__}({', '.join(given)})"
 
 
 GLOBAL = Window((0, 0))

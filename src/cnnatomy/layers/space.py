@@ -86,7 +86,12 @@ class MaxPool(Pool):
 
 @value
 class ArgMaxPool(Pool):
-    """Where in the map the maximum of each window is (row * columns + column), for `MaxUnpool`."""
+    """Where in the map the maximum of each window is (row * columns + column), for `MaxUnpool`.
+
+    `beside_pool` says that a `MaxPool` of the same map finds the places, so that this costs nothing more.
+    """
+
+    beside_pool: bool = False
 
     memory = Memory(Saved((0,), output=True), integers=True)
     values = Interval(low=0.0)
@@ -95,6 +100,8 @@ class ArgMaxPool(Pool):
         return Scratch((Extra(elements(output)),))  # the maxima
 
     def operations(self, inputs: Sequence[Shape], output: Shape) -> Operations:
+        if self.beside_pool:
+            return Operations()
         return Operations(compare=elements(output) * elements(pair(self.kernel)))
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:

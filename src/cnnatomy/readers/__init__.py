@@ -18,6 +18,9 @@ from cnnatomy.readers.inputs import AskedInput, one_shape
 OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
+WITH_REGIONS = "caffe.prototxt"
+"""The one of them whose `open` takes `regions`, too."""
+
 YAML = (".yaml", ".yml")
 """How the name of a design ends."""
 
@@ -46,6 +49,11 @@ def in_catalogue(name: str) -> bool:
     return _other(name) is None and design_file(name) is None
 
 
+def may_propose(name: str) -> bool:
+    """Whether a command line names a file that may be a detector, whose number of regions can be given."""
+    return _other(name) == WITH_REGIONS
+
+
 def design_file(name: str) -> Path | None:
     """The file of the YAML design that a command line names, if it names one: by its path, or by its run folder."""
     if _other(name) is not None or "\0" in name:
@@ -61,23 +69,30 @@ def is_run(name: str) -> bool:
     return design_file(name) not in (None, Path(name))
 
 
-def read_graph(name: str, classes: int | None = None, input: AskedInput | None = None) -> tuple[Graph, str]:
+def read_graph(
+    name: str, classes: int | None = None, input: AskedInput | None = None, regions: int | None = None
+) -> tuple[Graph, str]:
     """The graph that a command line names, and what tables call it: anything of `resolve`, or of `OTHERS`.
+
+    `regions` are so many as a detector of a prototxt is taken to propose for an image.
 
     Raises:
         UserError: if there is no such network or file, or it is not valid.
     """
     module = _other(name)
+    if regions is not None and not may_propose(name):
+        raise UserError(f"{name}: --regions is for detectors of Caffe, as prototxt files; this is none")
     if module is None:
         network, graph = _resolve(name, classes, input)
         return graph or network.graph(), network.name
     if classes is not None:
         raise UserError(f"{name}: --classes is for networks that are described here; this one has the classes it has")
-    return _open(module, name, input), printable(name)
+    return _open(module, name, input, regions), printable(name)
 
 
-def _open(module: str, name: str, input: AskedInput | None) -> Graph:
-    graph: Graph = import_module(f"cnnatomy.readers.{module}").open(name, input)
+def _open(module: str, name: str, input: AskedInput | None, regions: int | None = None) -> Graph:
+    more = {} if regions is None else {"regions": regions}
+    graph: Graph = import_module(f"cnnatomy.readers.{module}").open(name, input, **more)
     return graph
 
 
@@ -157,4 +172,4 @@ def _exists(path: Path) -> bool:
         return False
 
 
-__all__ = ["OTHERS", "design_file", "file_of", "in_catalogue", "is_run", "read_graph", "resolve"]
+__all__ = ["OTHERS", "design_file", "file_of", "in_catalogue", "is_run", "may_propose", "read_graph", "resolve"]

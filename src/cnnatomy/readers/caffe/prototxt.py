@@ -1,59 +1,77 @@
 """Caffe prototxt files, which Netscope reads too: a `Graph` of the network as it runs in the test phase.
 
 Both formats are read, `layer` with types such as "InnerProduct" and the older `layers` with INNER_PRODUCT. Layers are
-looked up in `caffe_layers.RULES`; a type that is not there is kept as `NotCounted`, with the shape of its input.
+looked up in `layers.RULES`; a type that is not there is refused, as the shape of what it makes is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from cnnatomy.design.builder import Builder
-from cnnatomy.design.graph import FeatureMap, Graph
+from cnnatomy.design.graph import Graph
 from cnnatomy.errors import ShapeError, UserError, nearest, quoted
 from cnnatomy.files import read_text
-from cnnatomy.layers.layer import Shape
-from cnnatomy.limits import MAX_AXES, MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_INPUT_SIZE
-from cnnatomy.readers.caffe import text_format
-from cnnatomy.readers.caffe.layers import RULES, CaffeLayer, LayerCall
+from cnnatomy.limits import MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_REGIONS
+from cnnatomy.readers.caffe import inputs, text_format
+from cnnatomy.readers.caffe.call import Blob, CaffeLayer, LayerCall
+from cnnatomy.readers.caffe.inputs import Inputs
+from cnnatomy.readers.caffe.layers import RULES, WATCHES
+from cnnatomy.readers.caffe.regions import assumed, region_blobs
 from cnnatomy.readers.caffe.text_format import Message
 from cnnatomy.readers.inputs import AskedInput, assigned
 
-PHASE, STAGES = "TEST", {"deploy"}
+PHASE, STAGES, PHASES = "TEST", {"deploy"}, {"0": "TRAIN", "1": "TEST"}
 """The state of the net (Caffe's NetState) that decides which layers exist: inference, and DIGITS' stage `deploy`."""
 
-WATCHES = {"accuracy", "silence", "hdf5output"}
-"""Types that compute nothing of the network and are left out; so are losses, but for the softmax of a softmax loss."""
+REGIONS = 300
+"""How many regions the first stage of a detector is taken to propose for an image, as Faster R-CNN does in the test."""
+
+ASKS_IMAGES = {"python", "proposal"}
+"""Types that read inputs whose size plays no part, such as the size of the image."""
 
 
-def open(name: str, input: AskedInput | None = None) -> Graph:
+def open(name: str, input: AskedInput | None = None, regions: int | None = None) -> Graph:
     """The graph of a prototxt file; `input` replaces the shapes of its (first) inputs.
+
+    `regions` are so many as its first stage is taken to propose for an image, by default `REGIONS`.
 
     Raises:
         UserError: if it cannot be read, naming file and line.
     """
-    return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input)
+    return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input, regions)
 
 
-def read(text: str, source: str = "prototxt", input: AskedInput | None = None) -> Graph:
+def read(text: str, source: str = "prototxt", input: AskedInput | None = None, regions: int | None = None) -> Graph:
     """The graph of a prototxt; `source` is the file name for messages.
 
     Raises:
         UserError: naming file and line where it is no valid prototxt, or a layer does not fit.
     """
+    if regions is not None and not 1 <= regions <= MAX_REGIONS:
+        raise UserError(f"regions must be from 1 to {MAX_REGIONS:,}, got {regions:,}")
     net = text_format.parse(text, source)
-    layers = [CaffeLayer(layer) for layer in net.messages("layer", "layers") if _exists(layer)]
+    every = [(_exists(layer), CaffeLayer(layer)) for layer in net.messages("layer", "layers")]
+    layers = [layer for there, layer in every if there]
     if not layers:
         raise UserError(f"{source}: there is no layer in it; a network is expected, not a solver")
     if max(len(layers), sum(len(layer.tops) for layer in layers)) > MAX_CAFFE_LAYERS:
         raise UserError(f"{source}: more than {MAX_CAFFE_LAYERS:,} layers, or blobs that they make")
-    inputs = _inputs(net, layers, input)
-    computed = [layer for layer in layers if layer.bottoms and not _only_watches(layer)]
+    computed = _computed(layers)
+    read = {name for layer in computed for name in layer.bottoms}
+    given = inputs.inputs(net, layers, [layer for there, layer in every if not there], read)
+    try:  # of any number of axes: those of a map, or of one of its steps
+        asked = assigned(input, dict.fromkeys(given))
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    given |= {name: given[name].sized(one.shape) for name, one in asked.items()}
     _merge_scales(computed)
     blobs = [*net.strings("input"), *(top for layer in layers for top in layer.tops)]
-    return _Reader(source, computed, inputs, blobs).graph()
+    graph = _Reader(source, computed, given, blobs, regions or REGIONS).graph()
+    if regions is not None and assumed(regions) not in graph.assumed.values():
+        raise UserError(f"{source}: --regions is for networks that propose and pool regions, which this one does not")
+    return graph
 
 
 def _exists(layer: Message) -> bool:
@@ -62,7 +80,7 @@ def _exists(layer: Message) -> bool:
     def met(rule: Message) -> bool:
         stages = set(rule.strings("stage"))
         return (
-            rule.string("phase", PHASE) == PHASE
+            PHASES.get(phase := rule.word("phase", PHASE), phase) == PHASE
             and stages <= STAGES
             and not STAGES & set(rule.strings("not_stage"))
             and rule.integer("min_level", 0) <= 0
@@ -72,69 +90,37 @@ def _exists(layer: Message) -> bool:
     return any(map(met, include)) if include else not any(map(met, exclude))
 
 
-def _only_watches(layer: CaffeLayer) -> bool:
-    return layer.type in WATCHES or ("loss" in layer.type and layer.type not in RULES)
+def _computed(layers: list[CaffeLayer]) -> list[CaffeLayer]:
+    """The layers that compute something of the network.
 
-
-Inputs = dict[str, Shape | None]
-"""Blobs that no layer computes, and their shapes where the file says so."""
-
-
-def _inputs(net: Message, layers: list[CaffeLayer], input: AskedInput | None) -> Inputs:
-    """The inputs that some layer reads; those that `input` gives have its shapes."""
-    shapes: Inputs = dict(_declared(net))
+    Not the losses and what else only watches, what reads of them, or a layer without a rule that only such layers read.
+    """
+    read: set[str] = set()
+    watched: set[str] = set()
+    lost: set[str] = set()
+    watches = set()
     for layer in layers:
-        if not layer.bottoms:
-            shapes |= _source(layer)
-    if not shapes:  # a network cut out of its data layer
-        shapes |= {layer.bottoms[0]: None for layer in layers[:1]}
-    read = {name for layer in layers if not _only_watches(layer) for name in layer.bottoms}
-    shapes = {name: shape for name, shape in shapes.items() if name in read}
-    axes = {name: len(shape) if shape else None for name, shape in shapes.items()}
-    try:
-        return shapes | {name: one.shape for name, one in assigned(input, axes).items()}
-    except UserError as error:
-        raise UserError(f"{net.source}: {error}") from None
+        if _only_watches(layer) or lost & set(layer.bottoms):
+            watches.add(layer)
+            lost |= set(layer.tops) - set(layer.bottoms)
+    found = []
+    for layer in reversed(layers):
+        if not layer.bottoms and layer.type != "parameter":
+            continue
+        tops = set(layer.tops)
+        own_rule = layer.type in RULES and layer.type != "python"
+        if layer in watches or (not own_rule and tops & watched and not tops & read):
+            watched |= set(layer.bottoms)
+            continue
+        read |= set(layer.bottoms)
+        found.append(layer)
+    return found[::-1]
 
 
-def _declared(net: Message) -> Iterator[tuple[str, Shape | None]]:
-    """`input: "data"` with `input_dim` (four for each input) or `input_shape`."""
-    names, sizes = net.strings("input"), net.integers("input_dim")
-    shapes = [shape.integers("dim") for shape in net.messages("input_shape")]
-    shapes = shapes or [sizes[i : i + 4] for i in range(0, len(sizes), 4)]
-    for i, name in enumerate(names):
-        yield name, _shape(net, shapes[i]) if i < len(shapes) else None
-
-
-def _source(layer: CaffeLayer) -> Inputs:
-    """What a layer without inputs makes: data, and what belongs to it, such as labels."""
-    message = layer.message
-    tops = layer.tops or [layer.name]
-    made: Inputs = dict.fromkeys(tops)
-    shapes = [
-        shape.integers("dim")
-        for options in message.messages("input_param", "dummy_data_param")
-        for shape in options.messages("shape")
-    ]
-    crop = message.message("transform_param")
-    if not shapes and crop.has("crop_size"):
-        size = crop.integer("crop_size", 0)
-        shapes = [[1, 1 if crop.flag("force_gray", False) else 3, size, size]]
-    for options in message.messages("memory_data_param", "dummy_data_param"):
-        if not shapes and options.has("channels"):
-            shapes = [[1, *(options.integer(size, 1) for size in ("channels", "height", "width"))]]
-    for name, sizes in zip(tops, shapes, strict=False):
-        made[name] = _shape(message, sizes)
-    return made
-
-
-def _shape(message: Message, sizes: list[int]) -> Shape | None:
-    """A shape without the batch, which comes first; None for a label."""
-    if len(sizes) > MAX_AXES:
-        message.fail(f"an input of {len(sizes):,} axes; at most {MAX_AXES} are possible")
-    if any(not 1 <= size <= MAX_INPUT_SIZE for size in sizes[1:]):
-        message.fail(f"the sizes of an input must be from 1 to {MAX_INPUT_SIZE:,}, got {sizes}")
-    return tuple(sizes[1:]) or None
+def _only_watches(layer: CaffeLayer) -> bool:
+    options = layer.message.message("python_param") if layer.type == "python" else None
+    called = options.string("layer").lower() if options else layer.type
+    return layer.type in WATCHES or ("loss" in called and layer.type not in RULES.keys() - {"python"})
 
 
 def _merge_scales(layers: list[CaffeLayer]) -> None:
@@ -147,7 +133,7 @@ def _merge_scales(layers: list[CaffeLayer]) -> None:
         following = layers[layers.index(second) + 1 :]
         others = second.tops != first.tops and any(first.tops[0] in later.bottoms for later in following)
         if per_channel and options.flag("bias_term", False) and not others:
-            first.affine, first.tops = True, second.tops
+            first.scale, first.tops = second, second.tops
             second.type = "merged"
     layers[:] = [layer for layer in layers if layer.type != "merged"]
 
@@ -155,17 +141,20 @@ def _merge_scales(layers: list[CaffeLayer]) -> None:
 class _Reader:
     """Applies the layers one after another to the blobs of that name at that time."""
 
-    def __init__(self, source: str, layers: list[CaffeLayer], inputs: Inputs, blobs: list[str]) -> None:
-        self.source, self.layers, self.inputs, self.known = source, layers, inputs, blobs
-        sized = {name: shape for name, shape in inputs.items() if shape}
-        self.builder = Builder(list(sized.values()))
-        self.blobs: dict[str, FeatureMap] = dict(zip(sized, self.builder.graph.inputs, strict=True))
-        self.made_by: dict[str, FeatureMap] = {}  # layer -> its first output
+    def __init__(self, source: str, layers: list[CaffeLayer], inputs: Inputs, blobs: list[str], regions: int) -> None:
+        self.source, self.layers, self.inputs, self.known, self.regions = source, layers, inputs, blobs, regions
+        self.region_blobs = region_blobs(layers)
+        sized = {name: blob for name, blob in inputs.items() if blob.shape}
+        self.builder = Builder([blob.shape or () for blob in sized.values()])
+        maps = zip(sized.items(), self.builder.graph.inputs, strict=True)
+        self.blobs = {name: Blob(x, blob.images, blob.batch, blob.many) for (name, blob), x in maps}
+        self.made_by: dict[str, Blob] = {}  # layer -> its first output
         self.owned: set[str] = set()  # names of learned tensors
 
     def graph(self) -> Graph:
         """The graph of all layers; what nothing reads is an output."""
         writers: dict[str, CaffeLayer] = {}
+        read = frozenset(name for layer in self.layers for name in layer.bottoms)
         for layer in self.layers:
             for top in layer.tops:
                 first = writers.setdefault(top, layer)
@@ -174,29 +163,34 @@ class _Reader:
                         f"layer {quoted(layer.name)} makes {quoted(top)}, which layer {quoted(first.name)} of line "
                         f"{first.message.line} makes already, and does not read it"
                     )
-            maps = [x for name in layer.bottoms if (x := self.bottom(layer, name))]
-            call = LayerCall(layer, maps, self.builder, self.shared(layer))
-            if not maps:
-                layer.message.fail(
-                    f"layer {quoted(layer.name)} reads nothing whose size is known; give --input, as in 3x224x224"
-                )
-            try:
-                made = RULES[layer.type](call) if layer.type in RULES else call.unknown()
-            except UserError as error:
-                if str(error).startswith(f"{self.source}, line"):
-                    raise
-                named = "" if isinstance(error, ShapeError) else f"layer {quoted(layer.name)}: "  # which has its path
-                raise UserError(f"{self.source}, line {layer.message.line}: {named}{error}") from None
-            outputs = made if isinstance(made, list) else [made]
+            outputs = self.apply(layer, read)
             self.made_by[layer.name] = outputs[0]
             self.blobs.update(zip(layer.tops or [layer.name], outputs, strict=False))
         graph = self.builder.graph
         if not graph.nodes:
             raise UserError(f"{self.source}: no layer in it computes anything at inference")
-        read = {x for node in graph.nodes for x in node.inputs}
-        return self.builder.finish(node.output for node in reversed(graph.nodes) if node.output not in read)
+        seen = {x for node in graph.nodes for x in node.inputs}
+        return self.builder.finish(node.output for node in reversed(graph.nodes) if node.output not in seen)
 
-    def bottom(self, layer: CaffeLayer, name: str) -> FeatureMap | None:
+    def apply(self, layer: CaffeLayer, read: frozenset[str]) -> list[Blob]:
+        """What a layer makes of its bottoms."""
+        blobs = [x for name in layer.bottoms if (x := self.bottom(layer, name))]
+        needed = read & frozenset(layer.tops)
+        call = LayerCall(layer, blobs, self.builder, self.shared(layer), self.regions, self.region_blobs, needed)
+        if not blobs and layer.type != "parameter":
+            layer.message.fail(
+                f"layer {quoted(layer.name)} reads nothing whose size is known; give --input, as in 3x224x224"
+            )
+        try:
+            made = RULES[layer.type](call) if layer.type in RULES else call.no_rule(list(RULES))
+        except UserError as error:
+            if str(error).startswith(f"{self.source}, line"):
+                raise
+            named = "" if isinstance(error, ShapeError) else f"layer {quoted(layer.name)}: "  # which has its path
+            raise UserError(f"{self.source}, line {layer.message.line}: {named}{error}") from None
+        return made if isinstance(made, list) else [made]
+
+    def bottom(self, layer: CaffeLayer, name: str) -> Blob | None:
         """The blob that a layer reads: by its name, or, as Netscope takes it, by the layer that makes it."""
         found = self.blobs.get(name) or self.made_by.get(name)
         if found is None and name not in self.inputs:
@@ -204,15 +198,15 @@ class _Reader:
             layer.message.fail(
                 f"layer {quoted(layer.name)} reads {quoted(name)}, which no layer before it makes.{hint}"
             )
-        if found is None and layer.type in RULES:
+        if found is None and layer.type in RULES and layer.type not in ASKS_IMAGES:
             layer.message.fail(
                 f"the file does not say how large the input {quoted(name)} is; give --input, as in 3x224x224"
             )
         return found
 
     def shared(self, layer: CaffeLayer) -> frozenset[str]:
-        """Which of the layer's tensors (weight, then bias) an earlier layer has: those with the same `param` name."""
+        """Which of the layer's tensors an earlier layer has: those with the same `param` name."""
         names = layer.tensors()
-        found = {tensor for tensor, name in zip(("weight", "bias"), names, strict=False) if name in self.owned}
-        self.owned |= {name for name in names if name}
-        return frozenset(found)
+        found = frozenset(tensor for tensor, name in names.items() if name in self.owned)
+        self.owned |= set(names.values())
+        return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf, nan
 from typing import NamedTuple, NoReturn
 
 from cnnatomy.errors import UserError, nearest, quoted
@@ -16,7 +17,7 @@ from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_NESTING, MAX_NUMBER_LENGTH, MA
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\f\v\n]++|\#[^\n]*+)++)
     |(?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
-    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?![\w.]))
+    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?!\.|[eE]\b))
     |(?P<word>-?[A-Za-z_][\w./-]*+|\[[\w./-]++\](?=\s*[:{<]))
     |(?P<mark>[{}<>\[\]:;,])""",
     re.VERBOSE,
@@ -31,7 +32,14 @@ class Token(NamedTuple):
     line: int
 
 
-Scalar = str | int | float | bool
+class Word(str):
+    """A word without quotes: what an enumeration, a boolean or an endless number is written as."""
+
+
+Scalar = Word | str | int | float
+
+BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+ENDLESS = {"inf": inf, "infinity": inf, "-inf": -inf, "-infinity": -inf, "nan": nan, "-nan": nan}
 
 
 @dataclass
@@ -82,6 +90,15 @@ class Message:
         """The last word or string of a field."""
         return (self.strings(name) or [default])[-1]
 
+    def word(self, name: str, default: str) -> str:
+        """The last value of an enumeration: its name, or its number as text."""
+        found = default
+        for value, line in self.every(name):
+            if isinstance(value, (float, Message)):
+                self.fail(f"{name}: expected a word, got {_shown(value)}", line)
+            found = str(value)
+        return found
+
     def integers(self, name: str) -> list[int]:
         """The integers of a field."""
         found = []
@@ -95,21 +112,34 @@ class Message:
         """The last integer of a field."""
         return (self.integers(name) or [default])[-1]
 
+    def numbers(self, name: str) -> list[float]:
+        """The numbers of a field."""
+        found: list[float] = []
+        for value, line in self.every(name):
+            if isinstance(value, Word) and value.lower() in ENDLESS:
+                found.append(ENDLESS[value.lower()])
+            elif isinstance(value, (int, float)):
+                found.append(value)
+            else:
+                self.fail(f"{name}: expected a number, got {_shown(value)}", line)
+        return found
+
     def number(self, name: str, default: float) -> float:
         """The last number of a field."""
-        for value, line in reversed(list(self.every(name))):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                self.fail(f"{name}: expected a number, got {_shown(value)}", line)
-            return value
-        return default
+        return (self.numbers(name) or [default])[-1]
 
     def flag(self, name: str, default: bool) -> bool:
         """The last boolean of a field."""
-        for value, line in reversed(list(self.every(name))):
-            if value not in (True, False, 0, 1):
-                self.fail(f"{name}: expected true or false, got {_shown(value)}.{nearest(str(value), ['true'])}", line)
-            return bool(value)
-        return default
+        found = default
+        for value, line in self.every(name):
+            if type(value) is int and value in (0, 1):
+                found = bool(value)
+            elif isinstance(value, Word) and value in BOOLEANS:
+                found = BOOLEANS[value]
+            else:
+                hint = nearest(str(value), list(BOOLEANS))
+                self.fail(f"{name}: expected true or false, got {_shown(value)}.{hint}", line)
+        return found
 
 
 def _shown(value: Scalar | Message) -> str:
@@ -177,14 +207,16 @@ class _Parser:
             self.fail(f"expected the name of a field, got {quoted(token.text)}")
         if self.next.text == ":":
             self.take()
-        elif self.next.text not in ("{", "<"):
+        elif self.next.text not in ("{", "<", "["):
             self.fail(f"expected ':' or '{{' after {quoted(token.text)}, got {quoted(self.next.text)}")
         if self.next.text == "[":
             self.take()
             while self.next.text != "]":
                 message.fields.append((token.text, self.value(depth), token.line))
-                if self.next.text == ",":
-                    self.take()
+                if self.next.text != "]":
+                    self.take(",")
+                    if self.next.text == "]":
+                        self.fail("expected a value after ',', got ']'")
             self.take("]")
         else:
             message.fields.append((token.text, self.value(depth), token.line))
@@ -216,20 +248,43 @@ class _Parser:
             if len(token.text) > MAX_NUMBER_LENGTH:
                 self.next = token
                 self.fail(f"a number of {len(token.text):,} characters; at most {MAX_NUMBER_LENGTH} are expected")
-            return _number(token.text)
+            return self.number(token)
         if token.kind != "word":
             self.next = token
             self.fail(f"expected a value, got {quoted(token.text)}")
-        return {"true": True, "false": False}.get(token.text, token.text)
+        return Word(token.text)
+
+    def number(self, token: Token) -> int | float:
+        text = token.text
+        digits = text.removeprefix("-")
+        if not digits.isdigit():
+            return int(text, 16) if digits[:2] in ("0x", "0X") else float(text.rstrip("fF"))
+        octal = digits.startswith("0")
+        if octal and set(digits) - set("01234567"):
+            self.next = token
+            self.fail(f"a number that begins with 0 has digits from 0 to 7, got {quoted(text)}")
+        return int(text, 8 if octal else 10)
+
+
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1])
-
-
-def _number(text: str) -> int | float:
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    if re.match(r"-?0[xX]", text):
-        return int(text, 16)
-    return float(text.rstrip("fF"))
+    """A string without its quotes and escapes; those of numbers are bytes of UTF-8."""
+    inner = text[1:-1]
+    if "\\" not in inner:
+        return inner
+    pieces, last = [], 0
+    for match in _ESCAPE.finditer(inner):
+        octal, two, four, eight, letter = match.groups()
+        pieces.append(inner[last : match.start()].encode("utf-8", "replace"))
+        last = match.end()
+        if octal or two:
+            pieces.append(bytes([int(octal, 8) % 256 if octal else int(two, 16)]))
+        elif four or eight:
+            code = int(four or eight, 16)
+            pieces.append(chr(code if code < 0x110000 else 0xFFFD).encode("utf-8", "replace"))
+        else:
+            pieces.append(_LETTERS.get(letter, letter).encode("utf-8", "replace"))
+    return b"".join([*pieces, inner[last:].encode("utf-8", "replace")]).decode("utf-8", "replace")
