@@ -21,6 +21,11 @@ class InputBlob:
     batch: int = 0
     many: bool = False
 
+    @property
+    def axes(self) -> int | None:
+        """How many axes it has; None where the file does not say, or where those of one of its steps do, too."""
+        return None if self.shape is None or self.many or self.batch else len(self.shape)
+
     def sized(self, shape: Shape) -> InputBlob:
         """The same with another shape of the map, or of one of the steps that it has."""
         steps = self.shape is not None and (self.many or self.batch == 1) and len(shape) == len(self.shape) - 1

@@ -61,8 +61,9 @@ def read(text: str, source: str = "prototxt", input: AskedInput | None = None, r
     computed = _computed(layers)
     read = {name for layer in computed for name in layer.bottoms}
     given = inputs.inputs(net, layers, [layer for there, layer in every if not there], read)
-    try:  # of any number of axes: those of a map, or of one of its steps
-        asked = assigned(input, dict.fromkeys(given))
+    axes = {name: blob.axes for name, blob in given.items()}
+    try:
+        asked = assigned(input, axes)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     given |= {name: given[name].sized(one.shape) for name, one in asked.items()}
