@@ -51,6 +51,10 @@ class Foreign(Layer):
         object.__setattr__(self, "kind", self.mixes)
         object.__setattr__(self, "stem", self.what)
 
+    @property
+    def brief(self) -> str:
+        return self.what
+
     def output_shape(self, *inputs: Shape) -> Shape:
         return self.shape
 
@@ -94,6 +98,10 @@ class Derived(Layer):
         """The functions without a rule."""
         return ", ".join(self.unknown)
 
+    @property
+    def brief(self) -> str:
+        return f"{self.layer.brief} of computed weights"
+
     def output_shape(self, *inputs: Shape) -> Shape:
         return self.layer.output_shape(*inputs)
 
@@ -136,6 +144,10 @@ class Each(Layer):
         object.__setattr__(self, "kind", self.layer.kind)
         object.__setattr__(self, "memory", self.layer.memory)
         object.__setattr__(self, "stem", self.layer.stem or type(self.layer).__name__.lower())
+
+    @property
+    def brief(self) -> str:
+        return f"Each({self.layer.brief})"
 
     def _one(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [shape[1:] for shape in inputs]

@@ -197,6 +197,11 @@ class Layer(Value):
     timed_as: ClassVar[str] = ""
     """The class of kernels that computes it on a CPU; see `kernels`."""
 
+    @property
+    def brief(self) -> str:
+        """What a table calls it: its source code, but for what is none of our layers."""
+        return repr(self)
+
     def __call__(self, *inputs: M) -> M:
         if not inputs or not hasattr(inputs[0], "apply"):
             raise UserError(f"{self!r} is a description: call it on feature maps, or build a Network of it")

@@ -27,6 +27,10 @@ class NotCounted(Layer):
     stem = "unknown"
     memory = Memory(INPUT)  # an assumption
 
+    @property
+    def brief(self) -> str:
+        return self.what
+
     def output_shape(self, *inputs: Shape) -> Shape:
         return self.shape
 

@@ -67,9 +67,12 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
         Column("macs", "MACs", _marked(macs), number=True),
         Column("sees" if format != "csv" else "receptive_field", "sees", number=True),
     ]
+    brief = {row.path: row.node.layer.brief for row in account.rows} if format != "csv" else {}
     for node in record["nodes"]:
         pooled = node["sees_all"] and node["output"][1:] in ([], [1, 1])
         node["sees"] = "all" if pooled else _sight(node["receptive_field"])
+        if format != "csv" and node["path"] in brief:
+            node["layer"] = brief[node["path"]]
         if node["assumed"] and format != "csv":
             node |= {key: Assumed(node[key]) for key in ("output", "macs")}
     if format == "csv":
