@@ -40,7 +40,7 @@ from cnnatomy.readers.onnx.products import gemm, matmul
 from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_real, dynamically
 from cnnatomy.readers.onnx.recurrent import recurrent
 from cnnatomy.readers.onnx.reductions import REDUCTIONS, reduction
-from cnnatomy.readers.onnx.windows import convolution, transposed_convolution
+from cnnatomy.readers.onnx.windows import convolution, deformable_convolution, transposed_convolution
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
@@ -60,6 +60,7 @@ RULES: dict[str, OnnxRule] = {
     "ConvInteger": as_real("Conv", 0, 1, steps={1: Steps(zero=3)})(convolution),
     "QLinearConv": as_real("Conv", 0, 3, 8, steps={3: Steps((4,), 5), 8: Steps((1, 4))})(convolution),
     "ConvTranspose": transposed_convolution,
+    "DeformConv": deformable_convolution,
     "MaxUnpool": unpool,
     "RoiAlign": regions,
     "Gemm": gemm,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cnnatomy.errors import UserError, quoted
-from cnnatomy.layers import Conv, Crop, DepthwiseConv, TransposedConv
-from cnnatomy.layers.layer import CHANNEL_AND_SPACE, Layer, Operations, Shape, dimensions, elements
+from cnnatomy.layers import Conv, Crop, DeformableConv, DepthwiseConv, TransposedConv
+from cnnatomy.layers.layer import CHANNEL_AND_SPACE, NO_OPERATIONS, Layer, Operations, Shape, dimensions, elements
 from cnnatomy.layers.sliding import positions
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
@@ -105,12 +105,19 @@ def _ours(x: TensorValue, weight: TensorValue, bias: TensorValue | None) -> dict
 
 
 def _counted(
-    call: NodeCall, x: TensorValue, dims: Shape, weights: int, bias: TensorValue | None, reads: int | None = None
+    call: NodeCall,
+    x: TensorValue,
+    dims: Shape,
+    weights: int,
+    bias: TensorValue | None,
+    reads: int | None = None,
+    more: Operations = NO_OPERATIONS,
 ) -> OnnxResult:
     """A convolution that no layer of ours computes: so many weights for each output, or for each of `reads` inputs."""
     batch = x.batch if isinstance(x, Mapped) and x.batch and x.batch.axis == 0 else call.batch_of(dims)
     outputs = elements(call.shape_of(dims, batch))
-    costs = Operations((outputs if reads is None else reads) * weights, add=outputs if bias is not None else 0)
+    macs, adds = (outputs if reads is None else reads) * weights, outputs if bias is not None else 0
+    costs = more._replace(mac=macs, add=more.add + adds)
     known = {name: call.known(at) for name, at in (("input", 0), ("weight", 1), ("bias", 2))}
     tensors = {name: one for name, one in known.items() if one is not None and (name == "weight" or one.learned)}
     return call.foreign(dims, costs, CHANNEL_AND_SPACE, batch=batch, tensors=tensors)
@@ -174,3 +181,27 @@ def _upwards(call: NodeCall, size: Shape, windows: Windows) -> tuple[Shape, Shap
         found.append((begin, extra, end - begin, left))
     begins, extras, crops, remaining = zip(*found, strict=True)
     return begins, extras, crops, remaining
+
+
+def deformable_convolution(call: NodeCall) -> OnnxResult:
+    """DeformConv: with one group of offsets and no mask it is ours, of images with others it is counted."""
+    x, weight, offsets = map(call.needed, range(3))
+    bias, mask = (call.inputs[i] if call.given(i) else None for i in (3, 4))
+    if len(x.dims) != 4 or len(weight.dims) != 4:
+        return call.unknown()
+    channels, inner, *kernel = weight.dims
+    groups = call.groups(channels)
+    if inner * groups != x.dims[1]:
+        raise call.refusal(f"it got {x.dims[1]} channels, its weight reads {inner * groups}")
+    windows = windows_of(call, x.dims[2:], tuple(kernel))
+    _check_bias(call, bias, channels)
+    tensors = _ours(x, weight, bias)
+    plain = groups == call.integer("offset_group", 1) == 1 and mask is None and windows.before == windows.after
+    if tensors is not None and plain and isinstance(x, Mapped) and isinstance(offsets, Mapped) and offsets.batched:
+        sizes = (windows.kernel, windows.stride, windows.before, windows.dilation)
+        layer = DeformableConv(channels, *sizes, bias is not None)  # type: ignore[arg-type]
+        return call.put(layer, x.map, offsets.map, tensors=tensors)
+    dims = (x.dims[0], channels, *windows.positions(x.dims[2:]))
+    samples = x.dims[1] * elements(windows.kernel) * elements(dims[2:])  # of four pixels each
+    more = Operations(multiply=(4 + (mask is not None)) * samples, add=3 * samples)
+    return _counted(call, x, dims, elements(weight.dims[1:]), bias, more=more)
