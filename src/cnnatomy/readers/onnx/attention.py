@@ -81,8 +81,10 @@ def _made(
     tensors: dict[str, Known] | None = None,
     counted: bool = True,
 ) -> OnnxResult:
-    """One node with all that it costs; what it gives out besides, such as keys, is found in passing."""
-    batch = FIRST if any(m.batch is not None for m in call.maps) and dims[0] == call.model.images else None
+    """One node with all that each sequence costs; what it gives out besides, such as keys, is found in passing."""
+    batched = any(m.batch is not None for m in call.maps)
+    batch = FIRST if batched and dims[0] == call.model.images else call.batch_of(dims)
+    costs = Operations(*(n * dims[0] // (call.model.images if batched else 1) for n in costs))
     if 0 in dims:
         return call.empty(dims)
     tensors = call.learned() if tensors is None else tensors
