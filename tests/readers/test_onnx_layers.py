@@ -180,3 +180,23 @@ def test_an_operator_of_an_unknown_domain_is_refused_where_it_stands():
     proto.opset_import.append(helper.make_opsetid("my.own", 1))
     with pytest.raises(UserError, match="magic"):
         graph_of(proto)
+
+
+def test_channels_in_blocks_of_an_optimised_file_are_filled_up_and_cut_off():
+    nchwc = {"domain": "com.microsoft.nchwc"}
+    nodes = [
+        helper.make_node("ReorderInput", ["x"], ["a"], **nchwc),
+        helper.make_node("Conv", ["a", "w", "b"], ["c"], activation="Relu", **nchwc),
+        helper.make_node("ReorderOutput", ["c"], ["y"], channels=5, **nchwc),
+    ]
+    proto = model(nodes, [("x", [1, 4, 6, 6])], [("w", random(8, 8, 3, 3)), ("b", random(8))])
+    proto.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    graph = graph_of(proto)
+    assert graph.outputs[0].shape == (5, 4, 4)
+    assert account(graph).totals.macs == 8 * 16 * 72
+
+
+def test_a_quantised_tensor_that_is_added_may_be_learned():
+    nodes = [node("DequantizeLinear", "q s o", "p"), node("Add", "x p", "y")]
+    tensors = [("q", np.ones((3, 4), np.uint8)), ("s", np.float32(0.1)), ("o", np.uint8(0))]
+    assert account(graph_of(model(nodes, [("x", [1, 3, 4])], tensors))).totals.parameters == 12

@@ -22,7 +22,7 @@ from cnnatomy.readers.onnx.elements import (
     shape,
     softmax,
 )
-from cnnatomy.readers.onnx.microsoft import MICROSOFT
+from cnnatomy.readers.onnx.microsoft import BLOCKED, MICROSOFT
 from cnnatomy.readers.onnx.moves import (
     concat,
     cut,
@@ -97,4 +97,4 @@ def rule_for(node: Any) -> OnnxRule | None:
         return RULES.get(node.op_type)
     if node.domain == "com.microsoft":
         return MICROSOFT.get(node.op_type) or RULES.get(node.op_type)
-    return None
+    return BLOCKED.get(node.op_type) if node.domain == "com.microsoft.nchwc" else None
