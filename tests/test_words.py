@@ -23,6 +23,7 @@ INSTEAD = {
     r"left alone are": "what is left out, in plain order: Networks that ... are left out",
 }
 MAY_SAY_OFFSET = {
+    "readers/onnx/windows.py": "of a deformable convolution",
     "report/plot.py": "matplotlib's",
     "design/parts.py": "of a deformable convolution",
     "design/heads.py": "of a box",

@@ -54,6 +54,13 @@ class NodeCall:
         """Whether there is an input at a position."""
         return position < len(self.inputs) and self.inputs[position] is not None
 
+    def needed(self, position: int) -> TensorValue:
+        """The input at a position, which must be there."""
+        value = self.inputs[position] if position < len(self.inputs) else None
+        if value is None:
+            raise self.refusal(f"its input {position + 1} is missing")
+        return value
+
     def output(self, position: int) -> str:
         """The name of an output that some node, or the network, gives out; else empty."""
         name = self.node.output[position] if position < len(self.node.output) else ""
@@ -220,18 +227,22 @@ class NodeCall:
         batch: Batch | Literal["found"] | None = "found",
         learns: bool = True,
         output: int = 0,
+        tensors: Mapping[str, Known | StoredTensor | None] | None = None,
+        part: str = "",
     ) -> Mapped | Known:
         """Adds a node that is none of our layers: its output has these sizes, and one image costs so much.
 
-        `learns` says that the known tensors that it reads may be learned. An empty tensor is no map: it is known.
+        `tensors` are those of the file that it learns, by name; where none are named, `learns` says that all known
+        tensors that it reads may be learned. An empty tensor is no map: it is known.
         """
         if 0 in dims:
             return self.empty(dims, output)
         where = self.batch_of(dims) if batch == "found" else batch
-        tensors = self.learned() if learns else {}
-        named = tuple((name, known.dims) for name, known in tensors.items())
+        if tensors is None:
+            tensors = self.learned() if learns else {}
+        named = tuple((name, stored_dims(known)) for name, known in tensors.items() if known is not None)
         layer = Foreign(self.op, self.shape_of(dims, where), costs, mixes, named)
-        part = f"output{output + 1}" if output else ""
+        part = part or (f"output{output + 1}" if output else "")
         return Mapped(self.put(layer, *inputs, part=part, tensors=tensors), dims, where, self.type_of(output))
 
     def empty(self, dims: Shape, output: int = 0) -> Known:
@@ -275,6 +286,11 @@ class NodeCall:
             made = self.put(layer, part=f"output{i + 1}" if i else "", tensors=tensors)
             outputs.append(Mapped(made, dims, batch, self.type_of(i)))
         return outputs
+
+
+def stored_dims(tensor: Known | StoredTensor) -> Shape:
+    """The sizes of a tensor of the file that a layer reads."""
+    return tensor.dims if isinstance(tensor, Known) else tensor.known.dims
 
 
 TYPES: dict[str, int] = {

@@ -47,7 +47,10 @@ def fold(call: NodeCall) -> list[Known]:
     if op == "CastLike" and first is not None and call.inputs[1] is not None:
         return [_cast(call, first, call.inputs[1].type)]
     if first is not None and op in SAME:
-        return [replace(first, name=""), *(_inferred(call, i) for i in range(1, len(call.node.output)))]
+        same = replace(first, name="")
+        if op == "DequantizeLinear" and not first.learned and elements(first.dims) > 1:
+            same = replace(same, learned=((first.root, first.dims),), type=FLOAT)  # real again: it may be learned
+        return [same, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
     small = all(getattr(value, "value", None) is not None for value in call.inputs if value is not None)
     if small and call.inputs and op not in CHANCE and call.node.domain in OFFICIAL and _affordable(call):
         return _computed(call)

@@ -31,7 +31,7 @@ WEIGHTS = {
 }
 """Where operators read what is learned: an input of the file that only these read is a weight that it was given."""
 
-TIME_FIRST = ("LSTM", "GRU", "RNN")
+TIME_FIRST = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 """Operators that by default read the steps first, and the images on the second axis."""
 
 
@@ -67,6 +67,7 @@ class OnnxModel:
         self.foldable = MAX_FOLDED_VALUES  # elements that may still be computed
         self.owned: set[str] = set()
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
+        self.scales: set[str] = set()  # of maps that are quantised as the network runs
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.paths = self.name_nodes(self.nodes)
         found = {

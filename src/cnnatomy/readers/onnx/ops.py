@@ -5,12 +5,11 @@ What no layer of ours computes, but whose operations are known, becomes `Foreign
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from cnnatomy.layers import (
-    GlobalAvgPool,
-)
-from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.attention import attention, rotary
+from cnnatomy.readers.onnx.checks import OFFICIAL
+from cnnatomy.readers.onnx.einsum import einsum
 from cnnatomy.readers.onnx.elements import (
     COSTS,
     NONLINEAR,
@@ -23,6 +22,7 @@ from cnnatomy.readers.onnx.elements import (
     shape,
     softmax,
 )
+from cnnatomy.readers.onnx.microsoft import BLOCKED, MICROSOFT
 from cnnatomy.readers.onnx.moves import (
     concat,
     cut,
@@ -34,13 +34,13 @@ from cnnatomy.readers.onnx.moves import (
     space_to_depth,
     split,
 )
-from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lrn
+from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lp_norm, lrn, mean_variance, rms_norm
+from cnnatomy.readers.onnx.pools import global_pool, pool, regions, unpool
 from cnnatomy.readers.onnx.products import gemm, matmul
-from cnnatomy.readers.onnx.reductions import REDUCTIONS, global_max, reduction
-from cnnatomy.readers.onnx.windows import WEIGHT_AND_BIAS, convolution, pool, transposed_convolution
-
-OnnxRule = Callable[[NodeCall], OnnxResult]
-
+from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_real, dynamically
+from cnnatomy.readers.onnx.recurrent import recurrent
+from cnnatomy.readers.onnx.reductions import REDUCTIONS, reduction
+from cnnatomy.readers.onnx.windows import convolution, deformable_convolution, transposed_convolution
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
@@ -48,18 +48,31 @@ RULES: dict[str, OnnxRule] = {
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
     **dict.fromkeys(("Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"), passed),
-    **dict.fromkeys(WEIGHT_AND_BIAS, convolution),
-    **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul"), matmul),
-    **dict.fromkeys(("Gemm", "QGemm"), gemm),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), recurrent),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), pool),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), global_pool),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), rms_norm),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"), move),
     **dict.fromkeys(("Gather", "Expand", "Tile", "GatherElements", "GatherND"), rearranged),
     **dict.fromkeys(("Resize", "Upsample"), resize),
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
+    "Conv": convolution,
+    "ConvInteger": as_real("Conv", 0, 1, steps={1: Steps(zero=3)})(convolution),
+    "QLinearConv": as_real("Conv", 0, 3, 8, steps={3: Steps((4,), 5), 8: Steps((1, 4))})(convolution),
     "ConvTranspose": transposed_convolution,
-    "MaxPool": pool,
-    "AveragePool": pool,
-    "GlobalAveragePool": lambda call: call.put(GlobalAvgPool()),
-    "GlobalMaxPool": global_max,
+    "DeformConv": deformable_convolution,
+    "MaxUnpool": unpool,
+    "RoiAlign": regions,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "MatMulInteger": as_real("MatMul", 0, 1, steps={1: Steps(zero=3, axis=-1)})(matmul),
+    "QLinearMatMul": as_real("MatMul", 0, 3, steps={3: Steps((4,), 5, -1)})(matmul),
+    "DynamicQuantizeLinear": dynamically,
+    "Einsum": einsum,
+    "Attention": attention,
+    "RotaryEmbedding": rotary,
+    "MeanVarianceNormalization": mean_variance,
+    "LpNormalization": lp_norm,
     "BatchNormalization": batch_norm,
     "LayerNormalization": layer_norm,
     "LRN": lrn,
@@ -76,3 +89,12 @@ RULES: dict[str, OnnxRule] = {
     "SpaceToDepth": space_to_depth,
 }
 """Type of operator -> what adds its nodes and returns its outputs."""
+
+
+def rule_for(node: Any) -> OnnxRule | None:
+    """What adds the nodes of ours for one of the file; None where there is no rule for its operator."""
+    if node.domain in OFFICIAL:
+        return RULES.get(node.op_type)
+    if node.domain == "com.microsoft":
+        return MICROSOFT.get(node.op_type) or RULES.get(node.op_type)
+    return BLOCKED.get(node.op_type) if node.domain == "com.microsoft.nchwc" else None

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from cnnatomy.layers import (
-    GlobalAvgPool,
-    MaxPool,
-)
+from cnnatomy.layers import GlobalAvgPool
 from cnnatomy.layers.layer import CHANNEL, SPACE, Operations, elements
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.values import Mapped
-
-
-def global_max(call: NodeCall) -> OnnxResult:
-    """The maximum over all pixels."""
-    return call.put(MaxPool(call.x.shape[1:], 1)) if len(call.x.shape) == 3 else call.unknown()
 
 
 def reduction(call: NodeCall) -> OnnxResult:

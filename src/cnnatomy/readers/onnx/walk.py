@@ -9,10 +9,10 @@ from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, node_text
+from cnnatomy.readers.onnx.checks import check_node, node_text
 from cnnatomy.readers.onnx.constants import fold
 from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
-from cnnatomy.readers.onnx.ops import RULES
+from cnnatomy.readers.onnx.ops import rule_for
 from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
 
 
@@ -50,7 +50,7 @@ def _read(model: OnnxModel, node: Any) -> None:
         elif not call.maps:
             made = fold(call)
         else:
-            rule = RULES.get(call.op) if node.domain in (*OFFICIAL, "com.microsoft") else None
+            rule = rule_for(node)
             made = rule(call) if rule else call.unknown()
     except STRANGE as error:
         raise UserError(f"{node_text(node)} is not valid: {shown(error)}") from error

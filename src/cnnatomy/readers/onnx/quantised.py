@@ -1,0 +1,172 @@
+"""Quantised operators of ONNX and onnxruntime, read as what they compute of real numbers.
+
+A quantised map stands for the real numbers that it is a rounding of, so its scale is 1 and its zero is 0. The scales
+and zeros of the file are no parameters; a quantised weight is one, with the values that it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+
+from cnnatomy.design.graph import FeatureMap
+from cnnatomy.layers.layer import CHANNEL, NO_OPERATIONS, Layer, Operations, elements
+from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.model import StoredTensor
+from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
+
+OnnxRule = Callable[[NodeCall], OnnxResult]
+FLOAT, UINT8 = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.UINT8)
+
+
+class Steps(NamedTuple):
+    """Where the scales and the zeros of a quantised tensor are among the inputs, and along which of its axes they are.
+
+    `scales` may be several, as a bias has the product of two.
+    """
+
+    scales: tuple[int, ...] = ()
+    zero: int | None = None
+    axis: int = 0
+
+
+class PlainCall(NodeCall):
+    """A node read as another operator, some inputs of which are its own; of these, the quantised are made real.
+
+    `part` is what its nodes of ours are called after those of the node itself, `attributes` what replaces its own.
+    """
+
+    def __init__(
+        self,
+        call: NodeCall,
+        op: str,
+        inputs: Sequence[TensorValue | None],
+        prepare: Mapping[str, Any] | None = None,
+        part: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(call.node, inputs, call.model)
+        self._op, self.prepare, self._part = op, prepare or {}, part
+        if attributes is not None:
+            self.attributes = dict(attributes)
+
+    @property
+    def op(self) -> str:
+        return self._op
+
+    def put(
+        self,
+        layer: Layer,
+        *inputs: FeatureMap,
+        part: str = "",
+        tensors: Mapping[str, Known | StoredTensor | None] | None = None,
+    ) -> FeatureMap:
+        made = {name: self._real(one) for name, one in (tensors or {}).items()}
+        return super().put(layer, *inputs, part="_".join(filter(None, (self._part, part))), tensors=made)
+
+    def _real(self, tensor: Known | StoredTensor | None) -> Known | StoredTensor | None:
+        """The tensor, prepared before whatever else the layer does to it."""
+        stored = StoredTensor(tensor) if isinstance(tensor, Known) else tensor
+        first = self.prepare.get(stored.known.name) if stored else None
+        if stored is None or first is None:
+            return tensor
+        then = stored.prepare
+        return StoredTensor(stored.known, first if then is None else lambda array: then(first(array)))
+
+
+def plain(call: NodeCall, op: str, at: tuple[int, ...], steps: Mapping[int, Steps] | None = None) -> PlainCall:
+    """The node as an operator of real numbers that reads its inputs at these places; `steps` of the quantised ones."""
+    inputs = [call.inputs[i] if call.given(i) else None for i in at]
+    while inputs and inputs[-1] is None:
+        inputs.pop()
+    prepare = {}
+    for place, its in (steps or {}).items():
+        known = call.known(place)
+        if known is not None:
+            prepare[known.name] = _dequantise(call, its)
+    return PlainCall(call, op, inputs, prepare)
+
+
+def _dequantise(call: NodeCall, its: Steps) -> Any:
+    scales = [known.value for i in its.scales if (known := call.known(i)) is not None]
+    zero = call.known(its.zero) if its.zero is not None else None
+    zeros = zero.value if zero is not None else None
+    unknown = any(scale is None for scale in scales) or (zero is not None and zeros is None)
+
+    def prepare(array: Any) -> Any:
+        if unknown:
+            raise call.refusal("its scales and zeros are too many to be read")
+        made = array.astype(np.float32)
+        if zeros is not None:
+            made -= _along(zeros, made.ndim, its.axis).astype(np.float32)
+        for scale in scales:
+            made *= _along(scale, made.ndim, its.axis)
+        return made
+
+    return prepare
+
+
+def _along(numbers: Any, axes: int, axis: int) -> Any:
+    """Numbers along one axis of an array of so many; one number for all."""
+    if numbers.size == 1:
+        return numbers.reshape(())
+    return numbers.reshape([-1 if i == axis % axes else 1 for i in range(axes)]) if numbers.ndim < 2 else numbers
+
+
+def as_real(op: str, *at: int, steps: Mapping[int, Steps] | None = None) -> Callable[[OnnxRule], OnnxRule]:
+    """What makes the rule for an operator of real numbers that for a quantised one."""
+    return lambda rule: lambda call: rule(plain(call, op, at, steps))
+
+
+def every_third(op: str) -> Callable[[OnnxRule], OnnxRule]:
+    """The same for an operator of any number of inputs, with the scale and the zero of its output before them."""
+    return lambda rule: lambda call: rule(plain(call, op, tuple(range(2, len(call.inputs), 3))))
+
+
+def dynamically(call: NodeCall) -> OnnxResult:
+    """DynamicQuantizeLinear: the map; its scale and zero are 1 and 0 to those that only make it real again.
+
+    What the scale is multiplied with there is the scale of a weight. Otherwise they are found by the least and the
+    largest element.
+    """
+    x = call.x
+    quantised = replace(x, type=UINT8)
+    scale, zero = [*call.node.output, "", ""][1:3]
+    call.model.scales.add(scale)
+    if not _only_undone(call, scale, zero):
+        n = elements(x.shape)
+        costs = Operations(compare=2 * n, add=1, divide=1)
+        made = call.foreign((), costs, CHANNEL, x.map, batch=None, output=1) if call.output(1) else None
+        reads = [made.map] if isinstance(made, Mapped) else [x.map]
+        costs = NO_OPERATIONS if made else costs
+        found = call.foreign((), costs, CHANNEL, *reads, batch=None, output=2) if call.output(2) else None
+        return [quantised, made, replace(found, type=UINT8) if isinstance(found, Mapped) else found]
+    for reader in call.model.readers[scale]:
+        for name in reader.input if reader.op_type == "Mul" else ():
+            if isinstance(known := call.model.env.get(name), Known):
+                call.model.env[name] = replace(known, learned=())
+    one = Known((), scale, np.float32(1), name=scale)
+    return [quantised, one, Known((), zero, np.asarray(0, np.uint8), type=UINT8, name=zero)]
+
+
+UNDONE = {"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DequantizeLinear"}
+"""Operators that take the zero of a map away again."""
+
+
+def _only_undone(call: NodeCall, scale: str, zero: str) -> bool:
+    """Whether what reads the scale multiplies it with the scale of a weight or of another map, or makes maps real."""
+    model = call.model
+    if scale in model.outputs or zero in model.outputs:
+        return False
+
+    def is_scale(name: str) -> bool:
+        return name == scale or isinstance(model.env.get(name), Known) or name in model.scales
+
+    return all(reader.op_type in UNDONE for reader in model.readers[zero]) and all(
+        reader.op_type in UNDONE or (reader.op_type == "Mul" and all(map(is_scale, reader.input)))
+        for reader in model.readers[scale]
+    )
