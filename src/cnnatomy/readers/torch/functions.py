@@ -235,7 +235,7 @@ COSTS: dict[str, tuple[str, Any]] = {
 
 FREE = words(
     "contiguous to detach clone float half bfloat16 double type cpu cuda data requires_grad alias lift_fresh"
-    " detach_ requires_grad_ type_as positive"
+    " detach_ requires_grad_ type_as positive as_tensor asarray tensor bool int long short"
 )
 """What changes neither shape nor number: the feature map stays the same one."""
 

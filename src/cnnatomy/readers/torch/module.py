@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import linecache
-import operator
 import sys
 import traceback
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from cnnatomy.layers.layer import Shape
 from cnnatomy.readers.torch import resize as torch_resize  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
+from cnnatomy.readers.torch.state import left_as_it_was
 from cnnatomy.readers.torch.tensors import Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 
@@ -99,7 +98,8 @@ def _refuse(names: dict[nn.Module, str]) -> None:
 
 
 def _quantised(kind: type) -> bool:
-    return kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__
+    unlike = kind.__name__ in ("FloatFunctional", "FXFloatFunctional")  # functions of real numbers, to be converted
+    return kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__ and not unlike
 
 
 def _suspect(kind: type) -> bool:
@@ -123,21 +123,12 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     leaves = _leaves(names)
     first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
     device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
-    tracer = Tracer(leaves, device, for_real)
-    tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
-    scopes = Scopes(tracer, names)
-    with _left_as_it_was(names), _eager(), torch.no_grad(), noted_calls(tracer, scopes):
-        try:
-            with tracer:
-                result = module(*tensors)
-        except ValuesNeededError as error:
-            raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            got = ", ".join("x".join(map(str, x.shape)) for x in tracer.graph.inputs)
-            place = f"{scopes.reached()} failed for the input {got}"
-            line = f" at {where}" if (where := _where(error)) else ""
-            raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
+    with left_as_it_was(names) as state, _eager(), torch.no_grad():
+        tracer = Tracer(leaves, device, state, for_real)
+        tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
+        scopes = Scopes(tracer, names)
+        with noted_calls(tracer, scopes):
+            result = _ran(module, tensors, tracer, scopes)
     graph = tracer.graph
     graph.outputs = tuple(dict.fromkeys(_maps(result)))
     if not graph.outputs or not graph.nodes:
@@ -148,11 +139,28 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     return graph
 
 
+def _ran(module: nn.Module, tensors: list[torch.Tensor], tracer: Tracer, scopes: Scopes) -> Any:
+    """What the module returns, or an error that says where it was."""
+    try:
+        with tracer:
+            return module(*tensors)
+    except ValuesNeededError as error:
+        raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        got = ", ".join("x".join(map(str, x.shape)) for x in tracer.graph.inputs)
+        place = f"{scopes.reached()} failed for the input {got}"
+        line = f" at {where}" if (where := _where(error)) else ""
+        raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
+    finally:
+        tracer.unmark()
+
+
 def _stand_in(x: Any, batch: int | None, dtype: torch.dtype, for_real: bool) -> torch.Tensor:
     """One image: of an example, or of a shape."""
     if isinstance(x, tuple):
         return torch.empty((1, *x), dtype=dtype, device="meta")
-    one = x.detach() if batch is None else x.detach().narrow(batch, 0, 1)
+    one = x.detach() if batch is None or not x.dim() else x.detach().narrow(batch, 0, 1)
     return one.clone() if for_real else torch.empty_like(one, device="meta")
 
 
@@ -170,49 +178,6 @@ def _maps(result: Any) -> Iterator[FeatureMap]:
             yield from _maps(item)
     elif hasattr(result, "__dict__"):  # a dataclass, as Hugging Face returns
         yield from _maps(vars(result))
-
-
-def _restore(container: Any, before: Any) -> None:
-    """Makes a container hold the very objects that it held before."""
-    now, held = (container.values(), before.values()) if isinstance(container, dict) else (container, before)
-    if len(now) == len(held) and all(map(operator.is_, now, held)):
-        return
-    container.clear()
-    if isinstance(container, list):
-        container.extend(before)
-    else:
-        container.update(before)
-
-
-def _contents(containers: list[Any]) -> list[Any]:
-    return list(chain.from_iterable([x.values() if type(x) is dict else x for x in containers]))
-
-
-@contextlib.contextmanager
-def _left_as_it_was(names: dict[nn.Module, str]) -> Iterator[None]:
-    """Whatever a module sets on itself while it runs is undone: attributes, buffers, parameters, lists in them."""
-    attributes: list[Any] = [part.__dict__ for part in names]
-    values = _contents(attributes)
-    inside = [x for x in values if type(x) in _CONTAINERS]
-    sizes = [*map(len, inside)]  # most are empty
-    filled = [x for x in inside if x]
-    copies = [x.copy() for x in (*attributes, *filled)]
-    before, random = values + _contents(filled), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(random)
-        filled = attributes + filled
-        after = _contents(filled)
-        if len(after) != len(before) or not all(map(operator.is_, after, before)) or sizes != [*map(len, inside)]:
-            for container, size in zip(inside, sizes, strict=True):
-                if not size:
-                    container.clear()
-            for container, held in zip(filled, copies, strict=True):
-                _restore(container, held)
-
-
-_CONTAINERS = frozenset((dict, list, set))
 
 
 @contextlib.contextmanager
