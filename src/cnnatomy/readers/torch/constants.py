@@ -1,4 +1,4 @@
-"""Tensors that a module makes by itself, from no input and no parameter: small ones are computed, whatever they are for.
+"""Tensors that a module makes by itself, from no input and no parameter: small ones are computed.
 
 So a mask of ones has values, and `if mask.all():` is answered, also where the module itself is on the meta device.
 """

@@ -19,8 +19,9 @@ from cnnatomy.layers.layer import Shape
 from cnnatomy.readers.torch import resize as torch_resize  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
+from cnnatomy.readers.torch.scripted import scripts_seen
 from cnnatomy.readers.torch.state import left_as_it_was
-from cnnatomy.readers.torch.tensors import Leaves, ValuesNeededError, map_of
+from cnnatomy.readers.torch.tensors import TWIN, Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized", "torch.nn.intrinsic")
@@ -89,8 +90,6 @@ def _refuse(names: dict[nn.Module, str]) -> None:
     bad = {kind for kind in set(map(type, names)) if _suspect(kind)}
     for part, path in names.items() if bad else ():
         where, kind = path or "the module", type(part)
-        if isinstance(part, torch.jit.ScriptModule):
-            raise UserError(f"{where} is TorchScript, which hides what it computes; read the module it was made from")
         if _quantised(kind):
             raise UserError(f"{where} ({kind.__name__}) is quantised; read the module before it was converted")
         if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():
@@ -103,16 +102,15 @@ def _quantised(kind: type) -> bool:
 
 
 def _suspect(kind: type) -> bool:
-    return issubclass(kind, (torch.jit.ScriptModule, nn.modules.lazy.LazyModuleMixin)) or _quantised(kind)
+    return issubclass(kind, nn.modules.lazy.LazyModuleMixin) or _quantised(kind)
 
 
 def _leaves(names: dict[nn.Module, str]) -> Leaves:
     """Every parameter and buffer, under the first of its names."""
     leaves: Leaves = {}
     for part, path in names.items():
-        own = part.__dict__
         prefix = path + "." if path else ""
-        for learned, tensors in ((True, own["_parameters"]), (False, own["_buffers"])):
+        for learned, tensors in ((True, part._parameters), (False, part._buffers)):
             for name, x in tensors.items() if tensors else ():
                 if x is not None:
                     leaves.setdefault(id(x), (prefix + name, learned, x))
@@ -127,10 +125,10 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
         tracer = Tracer(leaves, device, state, for_real)
         tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
         scopes = Scopes(tracer, names)
-        with noted_calls(tracer, scopes):
+        with noted_calls(tracer, scopes), scripts_seen():
             result = _ran(module, tensors, tracer, scopes)
-    graph = tracer.graph
-    graph.outputs = tuple(dict.fromkeys(_maps(result)))
+        graph = tracer.graph
+        graph.outputs = tuple(dict.fromkeys(_maps(result)))
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")
     graph.unused = tracer.tensors.unused()
@@ -152,8 +150,6 @@ def _ran(module: nn.Module, tensors: list[torch.Tensor], tracer: Tracer, scopes:
         place = f"{scopes.reached()} failed for the input {got}"
         line = f" at {where}" if (where := _where(error)) else ""
         raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
-    finally:
-        tracer.unmark()
 
 
 def _stand_in(x: Any, batch: int | None, dtype: torch.dtype, for_real: bool) -> torch.Tensor:
@@ -167,7 +163,7 @@ def _stand_in(x: Any, batch: int | None, dtype: torch.dtype, for_real: bool) -> 
 def _maps(result: Any) -> Iterator[FeatureMap]:
     """The feature maps in whatever a module returns."""
     if isinstance(result, torch.Tensor):
-        found = map_of(result)
+        found = map_of(getattr(result, TWIN, result))
         if found is not None:
             yield found
     elif isinstance(result, dict):

@@ -31,8 +31,11 @@ _FILL: dict[type, Callable[[Any, Any], None]] = {
 _CONTAINERS = frozenset(_FILL)
 
 _ATOMS = frozenset(
-    (bool, int, float, complex, str, bytes, type(None), slice, range, torch.Size, torch.device, torch.dtype, type)
-    + (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, nn.Parameter, property)
+    (
+        *(bool, int, float, complex, str, bytes, type(None), slice, range, type, property, nn.Parameter),
+        *(torch.Size, torch.device, torch.dtype),
+        *(types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType),
+    )
 )
 """What holds nothing that a module changes; parameters are never written to (see `tensors`)."""
 
@@ -87,7 +90,7 @@ class State:
             seen |= fresh.keys()
             level = [*fresh.values()]
             self.filled += level
-            self.copies += [_base(type(x)).copy(x) for x in level]  # type: ignore[attr-defined]
+            self.copies += [_base(x.__class__).copy(x) for x in level]
             values += chain.from_iterable([x.values() if isinstance(x, dict) else x for x in level])
             level, values = self._containers(values), []
 
@@ -108,7 +111,7 @@ class State:
             elif (undo := _undo(x)) is not None:
                 self.undo.append(undo)
             elif not isinstance(x, type):
-                if _base(type(x)) in _CONTAINERS:
+                if _base(x.__class__) in _CONTAINERS:
                     found.append(x)
                 own = getattr(x, "__dict__", None)
                 if type(own) is dict:
@@ -148,8 +151,8 @@ class State:
                 step()
 
 
-@functools.cache
-def _base(kind: type) -> type:
+@functools.lru_cache(4096)
+def _base(kind: Any) -> Any:
     """Which sort of container a class is; `NoneType` if it is none."""
     return next((base for base in _FILL if issubclass(kind, base)), type(None))
 
@@ -162,7 +165,7 @@ def _same(now: Any, before: Any) -> bool:
 
 def _refill(container: Any, before: Any) -> None:
     if not _same(container, before):
-        base: Any = _base(type(container))
+        base = _base(container.__class__)
         base.clear(container)
         _FILL[base](container, before)
 

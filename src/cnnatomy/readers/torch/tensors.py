@@ -35,7 +35,7 @@ Leaves = dict[int, tuple[str, bool, torch.Tensor]]
 """By the identity of the tensor: what makes a `Leaf`, which is made only where it is needed."""
 
 
-class Work:
+class WeightWork:
     """What a function did on parameters and buffers alone, after what was done for its arguments.
 
     It is done once, however many read the result: the first node that does has its cost.
@@ -43,7 +43,7 @@ class Work:
 
     __slots__ = ("costs", "counted", "sources", "unknown")
 
-    def __init__(self, sources: tuple[Work, ...], costs: Operations, unknown: tuple[str, ...]) -> None:
+    def __init__(self, sources: tuple[WeightWork, ...], costs: Operations, unknown: tuple[str, ...]) -> None:
         self.sources, self.costs, self.unknown = sources, costs, unknown
         self.counted = False
 
@@ -52,20 +52,20 @@ class Weights(NamedTuple):
     """A tensor that is computed from parameters and buffers alone: from which, by what work."""
 
     leaves: tuple[Leaf, ...] = ()
-    works: tuple[Work, ...] = ()
+    works: tuple[WeightWork, ...] = ()
 
 
 def merged(several: Iterable[Weights]) -> Weights:
     """What several such tensors together were computed from, each leaf and each work once."""
     leaves: dict[int, Leaf] = {}
-    works: dict[Work, None] = {}
+    works: dict[WeightWork, None] = {}
     for weights in several:
         leaves |= {id(leaf.tensor): leaf for leaf in weights.leaves}
         works |= dict.fromkeys(weights.works)
     return Weights(tuple(leaves.values()), tuple(works))
 
 
-def taken(works: Iterable[Work]) -> tuple[Operations, tuple[str, ...]]:
+def taken(works: Iterable[WeightWork]) -> tuple[Operations, tuple[str, ...]]:
     """The cost of works that no node has yet, and by what without a rule; from now on one has them."""
     costs = Operations()
     unknown: list[str] = []

@@ -21,7 +21,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Shape
 from cnnatomy.limits import MAX_LAYERS
-from cnnatomy.readers.torch import resize, rules, views
+from cnnatomy.readers.torch import aten, resize, rules, views
 from cnnatomy.readers.torch.constants import LIKE, constant, like, stay
 from cnnatomy.readers.torch.functions import (
     COSTS,
@@ -46,7 +46,7 @@ from cnnatomy.readers.torch.tensors import (
     Tensors,
     ValuesNeededError,
     Weights,
-    Work,
+    WeightWork,
     added,
     map_of,
     merged,
@@ -77,7 +77,10 @@ class Tracer(TorchFunctionMode):
         self.weightless = device.type == "meta"
         self.device, self.for_real = torch.device("cpu") if self.weightless else device, for_real
         self.state = state
-        self.marked: list[torch.Tensor] = []  # tensors of the module that have an attribute of ours until the end
+        self.marked: list[
+            torch.Tensor
+        ] = []  # tensors, maybe of the module, that have an attribute of ours until the end
+        state.undo.append(self.unmark)
         self.tensors = Tensors(leaves, for_real)
         self.blanks: dict[Any, torch.Tensor] = {}
         self.idle = False
@@ -213,6 +216,8 @@ class Tracer(TorchFunctionMode):
         name, inplace = base_name(func)
         if name in LIKE:
             return like(self, func, args, kwargs)
+        if inplace and args and isinstance(args[0], torch.Tensor) and map_of(args[0]) is None:
+            self.marked.append(args[0])
         tensors: list[torch.Tensor] = []
         if name == "__getitem__":
             args = (args[0], _by_position(args[1]))
@@ -231,18 +236,17 @@ class Tracer(TorchFunctionMode):
         outputs = [tensors[0]] if name == "__setitem__" else _outputs(result)
         if not outputs:
             return result
-        if inplace and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
+        if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
             setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
-            self.marked.append(args[0])
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
         if not maps:
             cost = cost_of(name, given, tensors, outputs[0])
             if cost is None and name not in FREE:
-                weights = Weights(weights.leaves, (Work(weights.works, NO_OPERATIONS, (name,)),))
+                weights = Weights(weights.leaves, (WeightWork(weights.works, NO_OPERATIONS, (name,)),))
             elif cost is not None and cost.costs != NO_OPERATIONS:
-                weights = Weights(weights.leaves, (Work(weights.works, cost.costs, ()),))
+                weights = Weights(weights.leaves, (WeightWork(weights.works, cost.costs, ()),))
             for x in outputs:
                 setattr(x, WEIGHTS, weights)
             return result
@@ -379,7 +383,17 @@ def _copied_by_python(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return func(*args, **kwargs) if not t.known(args[0]) else (_copied, (t, func, args, kwargs))
 
 
+def _sliced(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """`aten::slice`, an item by one slice."""
+    x, dim, *part = args
+    start, stop, step = slice(*part).indices(x.shape[dim])
+    whole = (start, stop, step) == (0, x.shape[dim], 1)
+    index = (*[slice(None)] * (dim % x.dim()), slice(None) if whole else slice(start, stop, step))
+    return views.item(t, torch.Tensor.__getitem__, (x, index), {})
+
+
 _BY_NAME: dict[str, Handler] = {
+    "slice": _sliced,
     **dict.fromkeys(("cpu", "cuda", "xpu", "pin_memory"), _moved),
     "__deepcopy__": _deep_copied,
     "__reduce_ex__": _copied_by_python,
@@ -395,11 +409,24 @@ _ALONE = types.SimpleNamespace(**{**vars(torch.overrides), **_FALSE})
 """torch.overrides, as it is where nobody overrides anything."""
 
 
+class _Torch:
+    """torch, with those overrides."""
+
+    overrides = _ALONE
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+_OTHERS = {id(torch.overrides): _ALONE, id(torch): _Torch()}
+
+
 @functools.cache
 def _body(func: Any) -> Any:
     """A function of torch that does not ask whether a mode is there: it runs, and what it calls is seen."""
     func = getattr(func, "__wrapped__", func)
-    names = {name: _ALONE for name, x in func.__globals__.items() if x is torch.overrides}
+    dotted = "overrides" in func.__code__.co_names
+    names = {name: _OTHERS[id(x)] for name, x in func.__globals__.items() if id(x) in _OTHERS} if dotted else {}
     body = types.FunctionType(
         func.__code__, {**func.__globals__, **_FALSE, **names}, func.__name__, func.__defaults__, func.__closure__
     )
@@ -428,7 +455,7 @@ def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
 
 def _find(func: Any) -> Handler:
     """Who handles a function of torch."""
-    name = func.__name__
+    name = aten.name_of(func)
     if name == "__get__":
         attribute = func.__self__.__name__
         if attribute == "device":
@@ -438,7 +465,10 @@ def _find(func: Any) -> Handler:
         return _native
     if name in _BY_NAME:
         return _BY_NAME[name]
-    rule = RULES.get(func) or RULES.get(name)
+    if aten.is_operator(func):
+        rule = aten.RULES.get(name) or RULES.get(aten.like(func)) or RULES.get(name)
+    else:
+        rule = RULES.get(func) or RULES.get(name)
     return _ruled(rule, _general(func)) if rule else _general(func)
 
 
