@@ -201,3 +201,9 @@ MAX_SMALL_PARQUET_BYTES = 2**30
 
 MAX_OWN_NAMES = 100_000
 """Of the classes, labels or numbers of a class of one's own."""
+
+MAX_STATE_VALUES = 100_000
+"""Containers and objects that a module of torch holds, directly or in others, and that are put back after reading."""
+
+MAX_CONSTANT_ELEMENTS = 4_000_000
+"""Of a tensor that a module of torch makes by itself and that is computed: a mask of 2000x2000 pixels."""

@@ -338,9 +338,127 @@ def test_quantised_modules_are_refused_by_name() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_refused() -> None:
-    with pytest.raises(cn.UserError, match="TorchScript"):
-        cn.read(torch.jit.script(nn.Linear(4, 4)), (4,))
+def test_functional_wrappers_that_are_to_be_quantised_are_read() -> None:
+    class Quantisable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.add = nn.Conv2d(4, 4, 1), torch.ao.nn.quantized.FloatFunctional()
+
+        def forward(self, x: Any) -> Any:
+            return self.add.add(x, self.conv(x))
+
+    assert [type(node.layer).__name__ for node in cn.read(Quantisable(), MAP)] == ["Conv", "Add"]
+
+
+def test_sizes_computed_by_torch_are_numbers() -> None:
+    class Sizes(nn.Module):
+        def forward(self, x: Any) -> Any:
+            half = F.interpolate(x, scale_factor=0.5, mode="bilinear", recompute_scale_factor=True)
+            size = torch.sym_max(2, torch.sym_min(3, torch.sym_int(4.5)))
+            return half[:, : torch.sym_ite(torch.sym_not(False), size, 1)]
+
+    assert cn.read(Sizes(), (4, 8, 8)).outputs[0].shape == (3, 4, 4)
+
+
+def test_work_on_parameters_alone_is_counted_once() -> None:
+    class Queries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries, self.work = nn.Parameter(torch.rand(10, 6)), nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            queries = self.work(self.queries)
+            return x @ queries.T, x + queries
+
+    totals = account(cn.read(Queries(), (10, 6))).totals
+    assert totals.macs == 10 * 6 * 6 + 10 * 6 * 10
+    assert totals.parameters == 10 * 6 + 6 * 6 + 6
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_branch_on_a_constant_is_taken(device: str) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3)
+            self.scale = torch.ones(4, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            mask = torch.ones(x.shape[0], 4, device=x.device)
+            made = [mask.all(), torch.ones_like(x).all(), x.new_zeros(3).sum() == 0]
+            return self.conv(x.to(x.device)) * self.scale.to(x.device) if all(map(bool, made)) else x
+
+    with torch.device(device):
+        module = Masked()
+    assert account(cn.read(module, (4, 8, 8))).totals.macs == 6 * 6 * 4 * 4 * 9
+
+
+def test_a_large_constant_of_a_module_without_weights_is_a_shape() -> None:
+    class Large(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.conv(x + torch.zeros(10**12, 1, 1, device=x.device)[:4])
+
+    with torch.device("meta"):
+        module = Large()
+    assert cn.read(module, (4, 8, 8)).outputs[0].shape == (4, 6, 6)
+
+
+def test_copies_of_a_map_stand_for_it() -> None:
+    class Copies(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return F.relu(copy.deepcopy([x])[0]) + F.relu(copy.copy(x)) + torch.as_tensor(x)
+
+    graph = cn.read(Copies(), (4, 6))
+    assert [type(node.layer).__name__ for node in graph] == ["ReLU", "ReLU", "Add", "Add"]
+    assert graph.nodes[0].inputs == graph.nodes[1].inputs == graph.inputs
+
+
+def test_a_number_as_an_example_has_no_batch() -> None:
+    class Timestep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(10, 5)
+
+        def forward(self, x: Any, t: Any) -> Any:
+            return self.linear(x) * t
+
+    assert account(cn.read(Timestep(), torch.rand(1, 10), torch.rand([]))).totals.macs == 50
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_after_an_error_that_is_caught_paths_are_those_of_the_modules(hooked: bool) -> None:
+    class Tries(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Sequential(nn.Sequential(nn.Conv2d(5, 4, 3)))
+            self.second = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 3)))
+            self.last = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Any) -> Any:
+            try:
+                x = self.first(x)
+            except RuntimeError:
+                x = self.second(x)
+            return self.last(x)
+
+    module = Tries()
+    for part in module.modules() if hooked else ():
+        part.register_forward_hook(lambda module, inputs, output: None)
+    assert [node.path for node in cn.read(module, (4, 8, 8))] == ["second.0.0", "last"]
+
+
+def test_what_was_written_into_a_constant_is_an_output() -> None:
+    class Written(nn.Module):
+        def forward(self, x: Any) -> Any:
+            y = torch.zeros(1, *x.shape[1:])
+            y[:, :2] = F.relu(x)[:, :2]
+            return y
+
+    assert len(cn.read(Written(), (4, 8, 8)).outputs) == 1
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ CALL = "_compiled_call_impl"
 def noted_calls(tracer: Tracer, scopes: Scopes) -> Iterator[None]:
     """Tells the scopes which modules run, and makes layers of those that are known; undone at the end."""
     begin = register_module_forward_pre_hook(scopes.enter)
-    end = register_module_forward_hook(scopes.leave)
+    end = register_module_forward_hook(scopes.leave, always_call=True)
     ours: list[dict[str, Any]] = []
     try:
         if not tracer.for_real and not torch._C._get_tracing_state():
@@ -52,6 +52,8 @@ def noted_calls(tracer: Tracer, scopes: Scopes) -> Iterator[None]:
             for part in scopes.names:
                 if part._compiled_call_impl is None and type(part)._call_impl is _CALL_IMPL:
                     own = part.__dict__
+                    if "_forward_hooks" not in own:
+                        continue  # of TorchScript
                     own[CALL] = MethodType(call, part)
                     ours.append(own)
         yield
@@ -90,7 +92,11 @@ def _call(tracer: Tracer, scopes: Scopes) -> Callable[..., Any]:
             if output is not None:
                 return output
         scopes.begin(module)
-        result = module.forward(*args, **kwargs)
+        try:
+            result = module.forward(*args, **kwargs)
+        except BaseException:
+            scopes.fail(module)
+            raise
         scopes.end(module)
         return result
 

@@ -235,7 +235,7 @@ COSTS: dict[str, tuple[str, Any]] = {
 
 FREE = words(
     "contiguous to detach clone float half bfloat16 double type cpu cuda data requires_grad alias lift_fresh"
-    " detach_ requires_grad_ type_as positive"
+    " detach_ requires_grad_ type_as positive as_tensor asarray tensor bool int long short"
 )
 """What changes neither shape nor number: the feature map stays the same one."""
 
@@ -258,7 +258,7 @@ _REFLECTED = words("add sub mul truediv pow matmul floordiv div mod and or")
 
 def base_name(func: Any) -> tuple[str, bool]:
     """The name without operator underscores, and whether it works in place: `__iadd__` is (add, True)."""
-    name: str = func.__name__
+    name: str = func.__name__.partition(".")[0]  # of an operator without its overload
     if name == "__get__":
         return func.__self__.__name__, False
     if name in ("__set__", "__setitem__"):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import linecache
-import operator
 import sys
 import traceback
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,10 @@ from cnnatomy.readers.inputs import AskedInput
 from cnnatomy.readers.torch import resize as torch_resize  # noqa: F401 - they fill the tables of rules
 from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
+from cnnatomy.readers.torch.scripted import scripts_seen
+from cnnatomy.readers.torch.state import left_as_it_was
 from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, stand_in, tensors_in
-from cnnatomy.readers.torch.tensors import Leaves, ValuesNeededError, map_of
+from cnnatomy.readers.torch.tensors import TWIN, Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized", "torch.nn.intrinsic")
@@ -92,8 +92,6 @@ def _refuse(names: dict[nn.Module, str]) -> None:
     bad = {kind for kind in set(map(type, names)) if _suspect(kind)}
     for part, path in names.items() if bad else ():
         where, kind = path or "the module", type(part)
-        if isinstance(part, torch.jit.ScriptModule):
-            raise UserError(f"{where} is TorchScript, which hides what it computes; read the module it was made from")
         if _quantised(kind):
             raise UserError(f"{where} ({kind.__name__}) is quantised; read the module before it was converted")
         if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():
@@ -101,20 +99,20 @@ def _refuse(names: dict[nn.Module, str]) -> None:
 
 
 def _quantised(kind: type) -> bool:
-    return kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__
+    unlike = kind.__name__ in ("FloatFunctional", "FXFloatFunctional")  # functions of real numbers, to be converted
+    return kind.__module__.startswith(_QUANTISED) and "quantized" in kind.__module__ and not unlike
 
 
 def _suspect(kind: type) -> bool:
-    return issubclass(kind, (torch.jit.ScriptModule, nn.modules.lazy.LazyModuleMixin)) or _quantised(kind)
+    return issubclass(kind, nn.modules.lazy.LazyModuleMixin) or _quantised(kind)
 
 
 def _leaves(names: dict[nn.Module, str]) -> Leaves:
     """Every parameter and buffer, under the first of its names."""
     leaves: Leaves = {}
     for part, path in names.items():
-        own = part.__dict__
         prefix = path + "." if path else ""
-        for learned, tensors in ((True, own["_parameters"]), (False, own["_buffers"])):
+        for learned, tensors in ((True, part._parameters), (False, part._buffers)):
             for name, x in tensors.items() if tensors else ():
                 if x is not None:
                     leaves.setdefault(id(x), (prefix + name, learned, x))
@@ -131,23 +129,15 @@ def _run(
     leaves = _leaves(names)
     first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
     device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
-    tracer = Tracer(leaves, device, for_real)
-    taken, named = mapped(arguments, lambda x: tracer.input(stand_in(x, batch, dtype, for_real)))
-    scopes = Scopes(tracer, names)
-    with _left_as_it_was(names), _eager(), torch.no_grad(), noted_calls(tracer, scopes):
-        try:
-            with tracer:
-                result = module(*taken, **named)
-        except ValuesNeededError as error:
-            raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            got = ", ".join("x".join(map(str, x.shape)) for x in tracer.graph.inputs)
-            place = f"{scopes.reached()} failed for the input {got}"
-            line = f" at {where}" if (where := _where(error)) else ""
-            raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
-    graph = tracer.graph
-    graph.outputs = tuple(dict.fromkeys(x for x in map(map_of, tensors_in(result)) if x is not None))
+    with left_as_it_was(names) as state, _eager(), torch.no_grad():
+        tracer = Tracer(leaves, device, state, for_real)
+        taken, named = mapped(arguments, lambda x: tracer.input(stand_in(x, batch, dtype, for_real)))
+        scopes = Scopes(tracer, names)
+        with noted_calls(tracer, scopes), scripts_seen():
+            result = _ran(module, taken, named, tracer, scopes)
+        graph = tracer.graph
+        made = (map_of(getattr(x, TWIN, x)) for x in tensors_in(result))
+        graph.outputs = tuple(dict.fromkeys(x for x in made if x is not None))
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")
     graph.unused = tracer.tensors.unused()
@@ -156,47 +146,19 @@ def _run(
     return graph
 
 
-def _restore(container: Any, before: Any) -> None:
-    """Makes a container hold the very objects that it held before."""
-    now, held = (container.values(), before.values()) if isinstance(container, dict) else (container, before)
-    if len(now) == len(held) and all(map(operator.is_, now, held)):
-        return
-    container.clear()
-    if isinstance(container, list):
-        container.extend(before)
-    else:
-        container.update(before)
-
-
-def _contents(containers: list[Any]) -> list[Any]:
-    return list(chain.from_iterable([x.values() if type(x) is dict else x for x in containers]))
-
-
-@contextlib.contextmanager
-def _left_as_it_was(names: dict[nn.Module, str]) -> Iterator[None]:
-    """Whatever a module sets on itself while it runs is undone: attributes, buffers, parameters, lists in them."""
-    attributes: list[Any] = [part.__dict__ for part in names]
-    values = _contents(attributes)
-    inside = [x for x in values if type(x) in _CONTAINERS]
-    sizes = [*map(len, inside)]  # most are empty
-    filled = [x for x in inside if x]
-    copies = [x.copy() for x in (*attributes, *filled)]
-    before, random = values + _contents(filled), torch.get_rng_state()
+def _ran(module: nn.Module, taken: Any, named: Any, tracer: Tracer, scopes: Scopes) -> Any:
+    """What the module returns, or an error that says where it was."""
     try:
-        yield
-    finally:
-        torch.set_rng_state(random)
-        filled = attributes + filled
-        after = _contents(filled)
-        if len(after) != len(before) or not all(map(operator.is_, after, before)) or sizes != [*map(len, inside)]:
-            for container, size in zip(inside, sizes, strict=True):
-                if not size:
-                    container.clear()
-            for container, held in zip(filled, copies, strict=True):
-                _restore(container, held)
-
-
-_CONTAINERS = frozenset((dict, list, set))
+        with tracer:
+            return module(*taken, **named)
+    except ValuesNeededError as error:
+        raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        got = ", ".join("x".join(map(str, x.shape)) for x in tracer.graph.inputs)
+        place = f"{scopes.reached()} failed for the input {got}"
+        line = f" at {where}" if (where := _where(error)) else ""
+        raise UserError(f"{place}{line}: {type(error).__name__}: {reason}") from error
 
 
 @contextlib.contextmanager

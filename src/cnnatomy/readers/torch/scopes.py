@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from threading import get_ident
 from typing import Any
 
@@ -41,6 +42,7 @@ class Scopes:
         self.taken: dict[Scope, set[str]] = {tracer.graph.root: set()}
         self.open: list[tuple[nn.Module, Scope | None, str, int, str]] = []  # the last is what names below begin with
         self.thread = get_ident()  # hooks are called for modules that run in other threads too
+        self.failed: str | None = None
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """A hook: called before a module runs, in whatever thread."""
@@ -48,12 +50,16 @@ class Scopes:
             self.begin(module)
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        """A hook: called after a module has run."""
+        """A hook: called after a module has run, or failed."""
         if get_ident() == self.thread:
-            self.end(module)
+            if sys.exc_info()[0] is None:
+                self.end(module)
+            else:
+                self.fail(module)
 
     def begin(self, module: nn.Module) -> None:
         """A module is about to run."""
+        self.failed = None
         tracer, path = self.tracer, self.names.get(module)
         below = path + "." if path else ""
         if not self.open:  # the whole module is the root
@@ -84,13 +90,22 @@ class Scopes:
         return free
 
     def reached(self) -> str:
-        """The innermost module that has begun and not ended, for messages."""
+        """The innermost module that has begun and not ended, or that failed, for messages."""
+        if self.failed is not None:
+            return self.failed
         module = self.open[-1][0] if self.open else None
         path = self.names.get(module, "") if module else ""
         return f"{path} ({type(module).__name__})" if path else "the module"
 
+    def fail(self, module: nn.Module) -> None:
+        """A module has raised an error, which somebody may catch."""
+        failed = self.reached()
+        self.end(module)
+        self.failed = failed
+
     def end(self, module: nn.Module) -> None:
         """A module has run."""
+        self.failed = None
         while self.open and self.open[-1][0] is not module:  # modules that raised, and somebody caught it
             self._close()
         if self.open:

@@ -35,24 +35,54 @@ Leaves = dict[int, tuple[str, bool, torch.Tensor]]
 """By the identity of the tensor: what makes a `Leaf`, which is made only where it is needed."""
 
 
+class WeightWork:
+    """What a function did on parameters and buffers alone, after what was done for its arguments.
+
+    It is done once, however many read the result: the first node that does has its cost.
+    """
+
+    __slots__ = ("costs", "counted", "sources", "unknown")
+
+    def __init__(self, sources: tuple[WeightWork, ...], costs: Operations, unknown: tuple[str, ...]) -> None:
+        self.sources, self.costs, self.unknown = sources, costs, unknown
+        self.counted = False
+
+
 class Weights(NamedTuple):
-    """A tensor that is computed from parameters and buffers alone: from which, at what cost, by what without a rule."""
+    """A tensor that is computed from parameters and buffers alone: from which, by what work."""
 
     leaves: tuple[Leaf, ...] = ()
-    costs: Operations = Operations()
-    unknown: tuple[str, ...] = ()
+    works: tuple[WeightWork, ...] = ()
 
 
 def merged(several: Iterable[Weights]) -> Weights:
-    """What several such tensors together were computed from, each leaf once."""
+    """What several such tensors together were computed from, each leaf and each work once."""
     leaves: dict[int, Leaf] = {}
-    costs = Operations()
-    unknown: list[str] = []
+    works: dict[WeightWork, None] = {}
     for weights in several:
         leaves |= {id(leaf.tensor): leaf for leaf in weights.leaves}
-        costs = Operations(*map(sum, zip(costs, weights.costs, strict=True)))
-        unknown += weights.unknown
-    return Weights(tuple(leaves.values()), costs, tuple(dict.fromkeys(unknown)))
+        works |= dict.fromkeys(weights.works)
+    return Weights(tuple(leaves.values()), tuple(works))
+
+
+def taken(works: Iterable[WeightWork]) -> tuple[Operations, tuple[str, ...]]:
+    """The cost of works that no node has yet, and by what without a rule; from now on one has them."""
+    costs = Operations()
+    unknown: list[str] = []
+    waiting = list(works)
+    while waiting:
+        work = waiting.pop()
+        if not work.counted:
+            work.counted = True
+            costs = added(costs, work.costs)
+            unknown += work.unknown
+            waiting += work.sources
+    return costs, tuple(dict.fromkeys(reversed(unknown)))
+
+
+def added(first: Operations, second: Operations) -> Operations:
+    """Both."""
+    return Operations(*map(sum, zip(first, second, strict=True)))
 
 
 def map_of(x: Any) -> FeatureMap | None:

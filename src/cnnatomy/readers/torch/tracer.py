@@ -19,9 +19,10 @@ from torch.overrides import TorchFunctionMode
 from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
-from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
+from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Shape
 from cnnatomy.limits import MAX_LAYERS
-from cnnatomy.readers.torch import resize, rules, views
+from cnnatomy.readers.torch import aten, resize, rules, views
+from cnnatomy.readers.torch.constants import LIKE, constant, like, stay
 from cnnatomy.readers.torch.functions import (
     COSTS,
     FREE,
@@ -34,7 +35,10 @@ from cnnatomy.readers.torch.functions import (
     words,
 )
 from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
+from cnnatomy.readers.torch.state import State
 from cnnatomy.readers.torch.tensors import (
+    HOLDER,
+    MAP,
     SOURCE,
     TWIN,
     WEIGHTS,
@@ -42,9 +46,12 @@ from cnnatomy.readers.torch.tensors import (
     Tensors,
     ValuesNeededError,
     Weights,
+    WeightWork,
+    added,
     map_of,
     merged,
     stand_for,
+    taken,
 )
 
 Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -63,11 +70,17 @@ def shape_of(x: torch.Tensor) -> Shape:
 class Tracer(TorchFunctionMode):
     """The mode. `for_real` computes with values, as far as a module needs them; else shapes are all there is."""
 
-    def __init__(self, leaves: Leaves, device: torch.device, for_real: bool = False) -> None:
+    def __init__(self, leaves: Leaves, device: torch.device, state: State, for_real: bool = False) -> None:
         super().__init__()
         self.graph = Graph()
         self.scope = self.graph.root
-        self.device, self.for_real = device, for_real
+        self.weightless = device.type == "meta"
+        self.device, self.for_real = torch.device("cpu") if self.weightless else device, for_real
+        self.state = state
+        self.marked: list[
+            torch.Tensor
+        ] = []  # tensors, maybe of the module, that have an attribute of ours until the end
+        state.undo.append(self.unmark)
         self.tensors = Tensors(leaves, for_real)
         self.blanks: dict[Any, torch.Tensor] = {}
         self.idle = False
@@ -79,6 +92,12 @@ class Tracer(TorchFunctionMode):
         self.graph.inputs = (*self.graph.inputs, fmap)
         stand_for(x, fmap)
         return x
+
+    def unmark(self) -> None:
+        """Takes off what tensors of the module were marked with."""
+        for x in self.marked:
+            for name in {MAP, WEIGHTS, SOURCE, TWIN, HOLDER} & vars(x).keys():
+                delattr(x, name)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = HANDLERS.get(func)
@@ -115,13 +134,14 @@ class Tracer(TorchFunctionMode):
         shared: list[str] = []
         if spec.tensors:
             names, tensors = zip(*spec.tensors, strict=True)
-            taken = self.tensors.take(tensors, names, [own not in STORED for own in names])
-            if taken is not None:
-                shared = taken
+            found = self.tensors.take(tensors, names, [own not in STORED for own in names])
+            if found is not None:
+                shared = found
             else:
                 weights = merged(filter(None, (self.tensors.weights(x) for x in tensors if x is not None)))
                 owned, shared = self.owned(weights)
-                layer = Derived(layer, **owned, costs=weights.costs, unknown=weights.unknown)
+                costs, unknown = taken(weights.works)
+                layer = Derived(layer, **owned, costs=costs, unknown=unknown)
         return self.add(layer, maps, shape, shared)
 
     def finish(self, spec: CallSpec, func: Any, args: Any, kwargs: Any) -> Any:
@@ -192,12 +212,18 @@ class Tracer(TorchFunctionMode):
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
         """A call without a rule for a layer: torch gives the shapes; the cost is looked up by name."""
         if not self.known(args) and not self.known(kwargs):
-            return func(*args, **kwargs)  # constants stay what they are
+            return constant(self, func, args, kwargs)
         name, inplace = base_name(func)
+        if name in LIKE:
+            return like(self, func, args, kwargs)
+        if inplace and args and isinstance(args[0], torch.Tensor) and map_of(args[0]) is None:
+            self.marked.append(args[0])
         tensors: list[torch.Tensor] = []
         if name == "__getitem__":
             args = (args[0], _by_position(args[1]))
         new_args, new_kwargs = self.swapped(args, tensors), self.swapped(kwargs, tensors)
+        if not self.for_real and (name == "to" or "device" in kwargs):
+            new_args, new_kwargs = stay(name, new_args, new_kwargs)
         try:
             output = OUTPUTS.get(name) if not self.for_real else None
             result = output(*new_args, **new_kwargs) if output else None
@@ -210,17 +236,19 @@ class Tracer(TorchFunctionMode):
         outputs = [tensors[0]] if name == "__setitem__" else _outputs(result)
         if not outputs:
             return result
-        if inplace and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
+        if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
             setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
         if not maps:
             cost = cost_of(name, given, tensors, outputs[0])
-            unknown = weights.unknown if cost or name in FREE else (*weights.unknown, name)
-            total = Operations(*map(sum, zip(weights.costs, cost.costs if cost else Operations(), strict=True)))
-            for i, x in enumerate(outputs):
-                setattr(x, WEIGHTS, Weights(weights.leaves, Operations() if i else total, unknown))
+            if cost is None and name not in FREE:
+                weights = Weights(weights.leaves, (WeightWork(weights.works, NO_OPERATIONS, (name,)),))
+            elif cost is not None and cost.costs != NO_OPERATIONS:
+                weights = Weights(weights.leaves, (WeightWork(weights.works, cost.costs, ()),))
+            for x in outputs:
+                setattr(x, WEIGHTS, weights)
             return result
         if name in FREE:
             stand_for(outputs[0], maps[0])
@@ -245,14 +273,15 @@ class Tracer(TorchFunctionMode):
         """The nodes of a function that is none of our layers: one for each of its outputs, the first with the cost."""
         owned, shared = self.owned(weights)
         found = cost_of(name, given, tensors, outputs[0])
+        costs, unknown = taken(weights.works)
         for i, x in enumerate(outputs):
             shape = shape_of(x)
-            if found is None or weights.unknown:
-                what = ", ".join(dict.fromkeys((*weights.unknown, *([name] if found is None else []))))
+            if found is None or unknown:
+                what = ", ".join(dict.fromkeys((*unknown, *([name] if found is None else []))))
                 layer: Layer = NotCounted(what, shape, owned["learned"] if not i else ())
             else:
-                costs = Operations(*map(sum, zip(found.costs, weights.costs, strict=True)))
-                layer = Foreign(name, shape, Operations() if i else costs, found.kind, **({} if i else owned))
+                total = NO_OPERATIONS if i else added(found.costs, costs)
+                layer = Foreign(name, shape, total, found.kind, **({} if i else owned))
             stand_for(x, self.add(layer, maps, shape, () if i else shared))
 
     def written(self, x: torch.Tensor) -> None:
@@ -275,10 +304,10 @@ class Tracer(TorchFunctionMode):
         if leaf:
             x = self.tensors.twin(leaf)
         weights = getattr(x, WEIGHTS, None)
-        if weights and len(weights.leaves) == 1 and weights.costs == Operations() and map_of(x) is None:
+        if weights and len(weights.leaves) == 1 and not weights.works and map_of(x) is None:
             real = weights.leaves[0].tensor
             if not real.is_meta and x is not None and x.shape == real.shape:
-                return func(real.detach(), *args[1:])
+                return func(real.detach().clone(), *args[1:])
         raise ValuesNeededError(str(error)) from None
 
 
@@ -330,17 +359,76 @@ def _call(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return t.call(func, args, kwargs)
 
 
+def _moved(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    return t.call(torch.Tensor.to, (args[0], t.device), {})  # to another device, on which a stand-in is as well
+
+
+def _copied(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    x = args[0]
+    if not t.known(x):
+        return func(*args, **kwargs)
+    return t.call(torch.Tensor.clone, (x,), {})
+
+
+def _deep_copied(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """`copy.deepcopy` of a tensor, which notes what it has copied."""
+    x, memo = args
+    if id(x) not in memo:
+        memo[id(x)] = _copied(t, func, args, kwargs)
+    return memo[id(x)]
+
+
+def _copied_by_python(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """`copy.copy` asks how a tensor is made again."""
+    return func(*args, **kwargs) if not t.known(args[0]) else (_copied, (t, func, args, kwargs))
+
+
+def _sliced(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """`aten::slice`, an item by one slice."""
+    x, dim, *part = args
+    start, stop, step = slice(*part).indices(x.shape[dim])
+    whole = (start, stop, step) == (0, x.shape[dim], 1)
+    index = (*[slice(None)] * (dim % x.dim()), slice(None) if whole else slice(start, stop, step))
+    return views.item(t, torch.Tensor.__getitem__, (x, index), {})
+
+
+_BY_NAME: dict[str, Handler] = {
+    "slice": _sliced,
+    **dict.fromkeys(("cpu", "cuda", "xpu", "pin_memory"), _moved),
+    "__deepcopy__": _deep_copied,
+    "__reduce_ex__": _copied_by_python,
+    **views.HANDLED,
+}
+
+
 PROPERTIES_THAT_COMPUTE = {"T", "mT", "H", "mH", "data", "real", "imag"}
-_FALSE = {name: lambda *_: False for name in ("has_torch_function", "has_torch_function_unary")}
-_FALSE["has_torch_function_variadic"] = _FALSE["has_torch_function"]
+_FALSE = dict.fromkeys(
+    ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), lambda *_: False
+)
+_ALONE = types.SimpleNamespace(**{**vars(torch.overrides), **_FALSE})
+"""torch.overrides, as it is where nobody overrides anything."""
+
+
+class _Torch:
+    """torch, with those overrides."""
+
+    overrides = _ALONE
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+_OTHERS = {id(torch.overrides): _ALONE, id(torch): _Torch()}
 
 
 @functools.cache
 def _body(func: Any) -> Any:
     """A function of torch that does not ask whether a mode is there: it runs, and what it calls is seen."""
     func = getattr(func, "__wrapped__", func)
+    dotted = "overrides" in func.__code__.co_names
+    names = {name: _OTHERS[id(x)] for name, x in func.__globals__.items() if id(x) in _OTHERS} if dotted else {}
     body = types.FunctionType(
-        func.__code__, {**func.__globals__, **_FALSE}, func.__name__, func.__defaults__, func.__closure__
+        func.__code__, {**func.__globals__, **_FALSE, **names}, func.__name__, func.__defaults__, func.__closure__
     )
     body.__kwdefaults__ = func.__kwdefaults__
     return body
@@ -367,7 +455,7 @@ def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
 
 def _find(func: Any) -> Handler:
     """Who handles a function of torch."""
-    name = func.__name__
+    name = aten.name_of(func)
     if name == "__get__":
         attribute = func.__self__.__name__
         if attribute == "device":
@@ -375,9 +463,12 @@ def _find(func: Any) -> Handler:
         return _call if attribute in PROPERTIES_THAT_COMPUTE else _native
     if name in QUESTIONS:
         return _native
-    if name in views.HANDLED:
-        return views.HANDLED[name]
-    rule = RULES.get(func) or RULES.get(name)
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if aten.is_operator(func):
+        rule = aten.RULES.get(name) or RULES.get(aten.like(func)) or RULES.get(name)
+    else:
+        rule = RULES.get(func) or RULES.get(name)
     return _ruled(rule, _general(func)) if rule else _general(func)
 
 

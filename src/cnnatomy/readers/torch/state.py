@@ -1,0 +1,229 @@
+"""What a module may change while it runs is put back: attributes, hooks, parts, containers, random states, caches."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import random
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_modules
+
+from cnnatomy.limits import MAX_STATE_VALUES
+
+_FILL: dict[type, Callable[[Any, Any], None]] = {
+    OrderedDict: OrderedDict.update,
+    dict: dict.update,
+    list: list.extend,
+    set: set.update,
+    deque: deque.extend,
+}
+"""What a container can be -> how an empty one gets its contents."""
+
+_CONTAINERS = frozenset(_FILL)
+
+_ATOMS = frozenset(
+    (
+        *(bool, int, float, complex, str, bytes, type(None), slice, range, type, property, nn.Parameter),
+        *(torch.Size, torch.device, torch.dtype),
+        *(types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType),
+    )
+)
+"""What holds nothing that a module changes; parameters are never written to (see `tensors`)."""
+
+_SEEN = _CONTAINERS | {tuple}
+_CACHE = type(functools.lru_cache(lambda: None))
+
+_HOOKS_OF_ALL = [x for name, x in vars(torch_modules).items() if name.startswith("_global_") and isinstance(x, dict)]
+"""Where torch keeps hooks that are called for every module."""
+
+Undo = Callable[[], object]
+
+
+@contextlib.contextmanager
+def left_as_it_was(names: dict[nn.Module, str]) -> Iterator[State]:
+    """A module, with all its parts, is afterwards what it was before, also after an error."""
+    state = State(names)
+    try:
+        yield state
+    finally:
+        state.restore()
+
+
+class State:
+    """Every container and object that can be reached from the parts of a module, and what it holds.
+
+    Numbers of tensors are not copied: `before_writing` is told of a tensor that is about to be changed in place.
+    """
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        self.parts = names
+        self.filled: list[Any] = []
+        self.copies: list[Any] = []
+        self.empty: list[Any] = []
+        self.tensors: list[torch.Tensor] = []
+        self.storages: set[int] | None = None
+        self.undo: list[Undo] = _random_states()
+        kinds = {kind for kind in set(map(type, names)) if not kind.__module__.startswith("torch.")}
+        self.classes = [(kind, dict(vars(kind))) for kind in kinds]
+        for cache in {cache for kind in kinds for cache in _caches(kind)}:
+            self.undo.append(functools.partial(_forget, cache, cache.cache_info().currsize))
+        self._keep(
+            [part.__dict__ for part in names] + _HOOKS_OF_ALL, [x for _, own in self.classes for x in own.values()]
+        )
+        self.contents = self._contents()
+
+    def _keep(self, level: list[Any], values: list[Any]) -> None:
+        """Notes these containers and whatever is in them and in values, what is nearest to the module first."""
+        seen: set[int] = set()
+        while (level or values) and len(seen) < MAX_STATE_VALUES:
+            self.empty += [x for x in level if not x]
+            fresh = {id(x): x for x in level if x and id(x) not in seen}
+            seen |= fresh.keys()
+            level = [*fresh.values()]
+            self.filled += level
+            self.copies += [_base(x.__class__).copy(x) for x in level]
+            values += chain.from_iterable([x.values() if isinstance(x, dict) else x for x in level])
+            level, values = self._containers(values), []
+
+    def _containers(self, values: list[Any]) -> list[Any]:
+        """Those of these values that are containers, and the attributes of those that are objects."""
+        values = [x for x in values if type(x) not in _ATOMS]
+        found = [x for x in values if type(x) in _CONTAINERS]
+        tuples = [x for x in values if type(x) is tuple]
+        others = [x for x in values if type(x) not in _SEEN] if len(values) > len(found) + len(tuples) else ()
+        if tuples:
+            inside = [x for x in chain.from_iterable(tuples) if type(x) not in _ATOMS]
+            found += self._containers(inside) if inside else ()
+        for x in others:
+            if isinstance(x, nn.Module) and x in self.parts:
+                continue
+            if isinstance(x, torch.Tensor):
+                self.tensors.append(x)
+            elif (undo := _undo(x)) is not None:
+                self.undo.append(undo)
+            elif not isinstance(x, type):
+                if _base(x.__class__) in _CONTAINERS:
+                    found.append(x)
+                own = getattr(x, "__dict__", None)
+                if type(own) is dict:
+                    found.append(own)
+        return found
+
+    def _contents(self) -> list[Any]:
+        """All that the containers hold, in order, and the last name in each: one that is new stands there."""
+        filled = self.filled
+        last = [next(reversed(x), None) for x in filled if isinstance(x, dict)]
+        return last + list(chain.from_iterable([x.values() if isinstance(x, dict) else x for x in filled]))
+
+    def before_writing(self, x: torch.Tensor) -> None:
+        """A tensor that is neither parameter nor buffer is about to be changed: its numbers are kept, if it is held."""
+        if x.is_meta or x.layout is not torch.strided:
+            return
+        if self.storages is None:
+            self.storages = {y.data_ptr() and y.untyped_storage().data_ptr() for y in self.tensors if not y.is_meta}
+        if x.untyped_storage().data_ptr() in self.storages:
+            self.undo.append(functools.partial(x.detach().copy_, x.detach().clone()))
+
+    def restore(self) -> None:
+        """Makes everything hold the very objects that it held before."""
+        after = self._contents()
+        if len(after) != len(self.contents) or not all(map(operator.is_, after, self.contents)):
+            for container, before in zip(self.filled, self.copies, strict=True):
+                _refill(container, before)
+        if any(self.empty):
+            for container in self.empty:
+                container.clear()
+        for kind, own in self.classes:
+            now = vars(kind)
+            if len(now) != len(own) or not all(map(operator.is_, now.values(), own.values())):
+                _restore_class(kind, own)
+        with torch.no_grad():
+            for step in reversed(self.undo):
+                step()
+
+
+@functools.lru_cache(4096)
+def _base(kind: Any) -> Any:
+    """Which sort of container a class is; `NoneType` if it is none."""
+    return next((base for base in _FILL if issubclass(kind, base)), type(None))
+
+
+def _same(now: Any, before: Any) -> bool:
+    if len(now) != len(before) or not all(map(operator.is_, now, before)):
+        return False
+    return not isinstance(now, dict) or all(map(operator.is_, now.values(), before.values()))
+
+
+def _refill(container: Any, before: Any) -> None:
+    if not _same(container, before):
+        base = _base(container.__class__)
+        base.clear(container)
+        _FILL[base](container, before)
+
+
+def _restore_class(kind: type, own: dict[str, Any]) -> None:
+    now = dict(vars(kind))
+    for name in now.keys() - own.keys():
+        delattr(kind, name)
+    for name, x in own.items():
+        if now.get(name) is not x:
+            setattr(kind, name, x)
+
+
+@functools.lru_cache(4096)
+def _caches(kind: type) -> tuple[Any, ...]:
+    """The functions that keep what they returned, of a class and of the file in which it is written."""
+    places = [*map(vars, kind.__mro__[:-1]), vars(sys.modules.get(kind.__module__, types))]
+    return tuple(x for place in places for x in place.values() if type(x) is _CACHE)
+
+
+def _forget(cache: Any, size: int) -> None:
+    if cache.cache_info().currsize != size:
+        cache.cache_clear()
+
+
+def _undo(x: Any) -> Undo | None:
+    """How to put back an object that changes without attributes: a generator of numbers, a cache, an array."""
+    if type(x) is _CACHE:
+        return functools.partial(_forget, x, x.cache_info().currsize)
+    if type(x) is torch.Generator:
+        return functools.partial(x.set_state, x.get_state())
+    if isinstance(x, random.Random):
+        return functools.partial(x.setstate, x.getstate())
+    if type(x).__module__.partition(".")[0] == "numpy":
+        return _undo_numpy(x)
+    return None
+
+
+def _undo_numpy(x: Any) -> Undo | None:
+    import numpy as np
+
+    if isinstance(x, np.ndarray):
+        return functools.partial(np.copyto, x, x.copy()) if x.flags.writeable and not x.dtype.hasobject else None
+    if isinstance(x, np.random.Generator):
+        return functools.partial(setattr, x.bit_generator, "state", x.bit_generator.state)
+    return functools.partial(x.set_state, x.get_state()) if isinstance(x, np.random.RandomState) else None
+
+
+def _random_states() -> list[Undo]:
+    """How to put back the generators that everybody draws from."""
+    found: list[Undo] = [
+        functools.partial(torch.set_rng_state, torch.get_rng_state()),
+        functools.partial(random.setstate, random.getstate()),
+    ]
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        found.append(functools.partial(np.random.set_state, np.random.get_state()))
+    if torch.cuda.is_initialized():
+        found.append(functools.partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    return found
