@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.layers.layer import Layer, Operations, Shape
 from cnnatomy.readers.torch.tensors import map_of
 
 WRITE, LAST_STATE = "write", "last state"
@@ -29,6 +29,30 @@ class CallSpec(NamedTuple):
 
 CallRule = Callable[..., CallSpec | None]
 """The arguments of a call -> the layer that it is, or None where it is none of ours."""
+
+
+class FunctionCost(NamedTuple):
+    """Operations of a call that is none of our layers, and the kind of layer that it is."""
+
+    costs: Operations
+    kind: str
+
+
+Arguments = Mapping[int | str, Any]
+"""The arguments of a call, each by its position or its name, as it was given."""
+
+CostRule = Callable[[Arguments, list[torch.Tensor], torch.Tensor], Operations]
+"""The arguments of a call, the tensors among them in order, and its first output -> what it costs."""
+
+
+def times(n: int, each: Operations) -> Operations:
+    """So often these operations."""
+    return Operations(*(n * count for count in each))
+
+
+def total(*several: Operations) -> Operations:
+    """All of these operations."""
+    return Operations(*map(sum, zip(*several, strict=True)))
 
 
 def size(number: Any) -> Any:

@@ -8,6 +8,7 @@ has no rule, is run, so that what it calls is seen in its place. The batch is 1,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Iterable, Sequence
@@ -28,12 +29,12 @@ from cnnatomy.readers.torch.functions import (
     OUTPUTS,
     READS_VALUES,
     VIEWS,
-    Arguments,
+    Parts,
     base_name,
     cost_of,
     words,
 )
-from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
+from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec, FunctionCost
 from cnnatomy.readers.torch.tensors import (
     SOURCE,
     TWIN,
@@ -201,8 +202,10 @@ class Tracer(TorchFunctionMode):
         try:
             output = OUTPUTS.get(name) if not self.for_real else None
             result = output(*new_args, **new_kwargs) if output else None
+            parts = None if name in COSTS or name in FREE else Parts()
             if result is None:
-                result = func(*new_args, **new_kwargs)
+                with parts or contextlib.nullcontext():
+                    result = func(*new_args, **new_kwargs)
         except (RuntimeError, NotImplementedError, TypeError) as error:
             if not self.for_real and (name in READS_VALUES or "meta" in str(error)):
                 return self.value(func, args, error)
@@ -215,8 +218,8 @@ class Tracer(TorchFunctionMode):
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
+        cost = parts.cost() if parts else cost_of(name, given, tensors, outputs[0])
         if not maps:
-            cost = cost_of(name, given, tensors, outputs[0])
             unknown = weights.unknown if cost or name in FREE else (*weights.unknown, name)
             total = Operations(*map(sum, zip(weights.costs, cost.costs if cost else Operations(), strict=True)))
             for i, x in enumerate(outputs):
@@ -225,7 +228,7 @@ class Tracer(TorchFunctionMode):
         if name in FREE:
             stand_for(outputs[0], maps[0])
         else:
-            self.opaque(name, given, tensors, outputs, maps, weights)
+            self.opaque(name, cost, outputs, maps, weights)
         if name in VIEWS:
             for x in outputs:
                 setattr(x, SOURCE, tensors[0])
@@ -236,23 +239,21 @@ class Tracer(TorchFunctionMode):
     def opaque(
         self,
         name: str,
-        given: Arguments,
-        tensors: list[torch.Tensor],
+        cost: FunctionCost | None,
         outputs: list[torch.Tensor],
         maps: list[FeatureMap],
         weights: Weights,
     ) -> None:
         """The nodes of a function that is none of our layers: one for each of its outputs, the first with the cost."""
         owned, shared = self.owned(weights)
-        found = cost_of(name, given, tensors, outputs[0])
         for i, x in enumerate(outputs):
             shape = shape_of(x)
-            if found is None or weights.unknown:
-                what = ", ".join(dict.fromkeys((*weights.unknown, *([name] if found is None else []))))
+            if cost is None or weights.unknown:
+                what = ", ".join(dict.fromkeys((*weights.unknown, *([name] if cost is None else []))))
                 layer: Layer = NotCounted(what, shape, owned["learned"] if not i else ())
             else:
-                costs = Operations(*map(sum, zip(found.costs, weights.costs, strict=True)))
-                layer = Foreign(name, shape, Operations() if i else costs, found.kind, **({} if i else owned))
+                costs = Operations(*map(sum, zip(cost.costs, weights.costs, strict=True)))
+                layer = Foreign(name, shape, Operations() if i else costs, cost.kind, **({} if i else owned))
             stand_for(x, self.add(layer, maps, shape, () if i else shared))
 
     def written(self, x: torch.Tensor) -> None:
