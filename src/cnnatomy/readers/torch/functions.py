@@ -169,7 +169,8 @@ COSTS: dict[str, tuple[str, Any]] = {
 }
 
 FREE = words(
-    "contiguous to to_copy detach clone float half bfloat16 double int long short byte char type cpu cuda data requires_grad alias lift_fresh"
+    "contiguous to to_copy detach clone float half bfloat16 double int long short byte char"
+    " type cpu cuda data requires_grad alias lift_fresh"
     " detach_ requires_grad_ type_as positive"
 )
 """What changes neither shape nor number: the feature map stays the same one."""
