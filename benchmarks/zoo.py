@@ -11,7 +11,7 @@ All is on the meta device where the model can run there, else on random weights.
 of the tests. The others are not needed for anything else; an environment of their own keeps torch as it is:
 
     python -m venv --system-site-packages /tmp/zoo  # where torch, torchvision, timm and cnnatomy are installed
-    /tmp/zoo/bin/pip install --no-deps transformers tokenizers regex monai segmentation-models-pytorch
+    /tmp/zoo/bin/pip install --no-deps transformers tokenizers regex einops monai segmentation-models-pytorch
 """
 
 from __future__ import annotations
@@ -165,6 +165,9 @@ ENCODERS = (
     "resnet34 resnext50_32x4d densenet121 mobilenet_v2 efficientnet-b0 vgg16_bn dpn68 se_resnet50 xception mit_b0"
     " mobileone_s0 tu-convnext_atto tu-regnety_002"
 )
+UNFIT = {"UnetPlusPlus": "mit_b0", "Linknet": "mit_b0"}
+UNFIT |= dict.fromkeys(("DeepLabV3", "DeepLabV3Plus", "PAN"), "densenet121 vgg16_bn xception")
+"""Encoders that a decoder does not take."""
 
 
 def of_segmentation_models_pytorch() -> Iterator[tuple[str, Made]]:
@@ -175,14 +178,16 @@ def of_segmentation_models_pytorch() -> Iterator[tuple[str, Made]]:
 
     for decoder in DECODERS.split():
         for encoder in ENCODERS.split():
-            yield f"{decoder}/{encoder}", made(decoder, encoder)
+            if encoder not in UNFIT.get(decoder, ""):
+                yield f"{decoder}/{encoder}", made(decoder, encoder)
 
 
 FLAT, DEEP = (1, 64, 64), (1, 64, 64, 64)
 TWO, THREE = {"spatial_dims": 2, "in_channels": 1}, {"spatial_dims": 3, "in_channels": 1}
 LEVELS: dict[str, Any] = {"channels": (8, 16, 32), "strides": (2, 2)}
+STEPS: dict[str, Any] = {"channels": (8, 16, 32), "strides": (2, 2, 2)}
 KERNELS: dict[str, Any] = {"kernel_size": [3] * 4, "strides": [1, 2, 2, 2], "upsample_kernel_size": [2, 2, 2]}
-DIFFUSION: dict[str, Any] = {"channels": (32, 64), "attention_levels": (False, True), "num_head_channels": 32}
+LATENT: dict[str, Any] = {"channels": (32, 64), "attention_levels": (False, True), "num_res_blocks": (1, 1)}
 MONAI: list[tuple[str, dict[str, Any], Shape]] = [
     ("UNet", {**TWO, "out_channels": 2, **LEVELS, "num_res_units": 2}, FLAT),
     ("UNet", {**THREE, "out_channels": 2, **LEVELS}, DEEP),
@@ -213,8 +218,8 @@ MONAI: list[tuple[str, dict[str, Any], Shape]] = [
     ("Discriminator", {"in_shape": FLAT, **LEVELS}, FLAT),
     ("Classifier", {"in_shape": FLAT, "classes": 2, **LEVELS}, FLAT),
     ("Regressor", {"in_shape": FLAT, "out_shape": (2,), **LEVELS}, FLAT),
-    ("AutoEncoder", {**TWO, "out_channels": 1, **LEVELS}, FLAT),
-    ("VarAutoEncoder", {"spatial_dims": 2, "in_shape": FLAT, "out_channels": 1, "latent_size": 4, **LEVELS}, FLAT),
+    ("AutoEncoder", {**TWO, "out_channels": 1, **STEPS}, FLAT),
+    ("VarAutoEncoder", {"spatial_dims": 2, "in_shape": FLAT, "out_channels": 1, "latent_size": 4, **STEPS}, FLAT),
     ("ViT", {"in_channels": 1, "img_size": (64, 64), "patch_size": (16, 16), "spatial_dims": 2}, FLAT),
     ("ViTAutoEnc", {"in_channels": 1, "img_size": (64, 64), "patch_size": (16, 16), "spatial_dims": 2}, FLAT),
     ("MaskedAutoEncoderViT", {"in_channels": 1, "img_size": 64, "patch_size": 16, "spatial_dims": 2}, FLAT),
@@ -226,9 +231,9 @@ MONAI: list[tuple[str, dict[str, Any], Shape]] = [
     ("HoVerNet", {"mode": "fast"}, (3, 256, 256)),
     ("MedNeXtS", {**THREE, "out_channels": 2}, DEEP),
     ("MedNeXtB", {**TWO, "out_channels": 2}, FLAT),
-    ("DAF3D", {**THREE, "out_channels": 2}, (1, 64, 64, 64)),
+    ("DAF3D", {"in_channels": 1, "out_channels": 2}, DEEP),
     ("Quicknat", {"num_classes": 2, "num_channels": 1}, FLAT),
-    ("AutoencoderKL", {**TWO, "channels": (32, 64), "attention_levels": (False, True), "num_res_blocks": (1, 1)}, FLAT),
+    ("AutoencoderKL", {**TWO, **LATENT}, FLAT),
     ("VQVAE", {**TWO, "out_channels": 1}, FLAT),
     ("PatchDiscriminator", {**TWO, "channels": 16}, FLAT),
     ("MILModel", {"num_classes": 2, "pretrained": False, "mil_mode": "att"}, (4, 3, 64, 64)),

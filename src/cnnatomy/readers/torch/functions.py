@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -22,6 +22,7 @@ from cnnatomy.layers.layer import (
 )
 from cnnatomy.readers.torch import products, recurrent
 from cnnatomy.readers.torch.spec import Arguments, CostRule, FunctionCost, times, total
+from cnnatomy.readers.torch.tensors import tensors_in
 
 
 def words(text: str) -> frozenset[str]:
@@ -103,6 +104,7 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(ELEMENT, _each(add=1, exponential=2), "softplus logsigmoid"),
     **_table(ELEMENT, _each(multiply=1, add=1, divide=1, exponential=1), "glu"),
     **_table(SPACE, _over(add=1), "sum"),
+    **_table(SPACE, _over(multiply=1, add=2), "mse_loss"),
     **_table(SPACE, _over(multiply=1), "prod cumprod"),
     **_table(SPACE, _over(ROOT, add=1, exponential=1), "logsumexp"),
     **_table(SPACE, lambda given, tensors, out: Operations(add=min(tensors[0].shape)), "trace"),
@@ -161,6 +163,7 @@ COSTS: dict[str, tuple[str, Any]] = {
         " native_channel_shuffle reshape_as zeros_like ones_like empty_like full_like rand_like randn_like new_zeros"
         " new_ones new_empty new_full new_tensor uniform normal meshgrid as_strided index_put masked_scatter"
         " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split unsafe_view reshape_alias"
+        " broadcast_tensors max_unpool1d max_unpool2d max_unpool3d"
         " slice empty zeros ones full arange scalar_tensor empty_strided index_fill index_add index_copy",
     ),
     **_table(
@@ -245,17 +248,6 @@ class Parts(TorchDispatchMode):
         if len(known) != len(self.costs) or not known:
             return None
         return FunctionCost(total(*(cost.costs for cost in known)), min((cost.kind for cost in known), key=KINDS.index))
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in what a function takes or returns, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(tuple(value.values()))
 
 
 def _linear_output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:

@@ -124,7 +124,10 @@ def _run(module: nn.Module, names: dict[nn.Module, str], inputs: list[Any], batc
     first = next((x for _, learned, x in leaves.values() if learned and x.is_floating_point()), None)
     device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
     tracer = Tracer(leaves, device, for_real)
-    tensors = [tracer.input(_stand_in(x, batch, dtype, for_real)) for x in inputs]
+    places = [0 if isinstance(x, tuple) else batch for x in inputs]
+    tensors = [
+        tracer.input(_stand_in(x, batch, dtype, for_real), place) for x, place in zip(inputs, places, strict=True)
+    ]
     scopes = Scopes(tracer, names)
     with _left_as_it_was(names), _eager(), torch.no_grad(), noted_calls(tracer, scopes):
         try:

@@ -9,6 +9,7 @@ import torch
 
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers.layer import Layer, Operations, Shape
+from cnnatomy.readers.torch.batch import BATCH
 from cnnatomy.readers.torch.tensors import map_of
 
 WRITE, LAST_STATE = "write", "last state"
@@ -65,8 +66,16 @@ def size(number: Any) -> Any:
 
 def batched(x: Any, axes: int | None = None) -> FeatureMap | None:
     """The map of a tensor whose first axis is the batch, and which has so many axes; else None."""
+    fmap = one_image(x)
+    if fmap is None or (axes is not None and x.dim() != axes) or getattr(x, BATCH, 0):
+        return None
+    return fmap
+
+
+def one_image(x: Any) -> FeatureMap | None:
+    """The map of a tensor one of whose axes is the batch, wherever that stands, but not the last; else None."""
     fmap = map_of(x)
-    if fmap is None or x.dim() != len(fmap.shape) + 1 or (axes is not None and x.dim() != axes):
+    if fmap is None or x.dim() != len(fmap.shape) + 1 or getattr(x, BATCH, 0) == x.dim() - 1:
         return None
     return fmap
 

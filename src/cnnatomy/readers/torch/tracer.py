@@ -22,7 +22,8 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Operations, Shape
 from cnnatomy.limits import MAX_LAYERS
-from cnnatomy.readers.torch import resize, rules, views
+from cnnatomy.readers.torch import batch, resize, rules, views
+from cnnatomy.readers.torch.batch import BATCH, shape_of
 from cnnatomy.readers.torch.functions import (
     COSTS,
     FREE,
@@ -46,6 +47,7 @@ from cnnatomy.readers.torch.tensors import (
     map_of,
     merged,
     stand_for,
+    tensors_in,
 )
 
 Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -53,12 +55,6 @@ Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 STORED = ("running_mean", "running_var")
 """Names of tensors of layers that are buffers."""
-
-
-def shape_of(x: torch.Tensor) -> Shape:
-    """The shape without the batch, which is a first axis of 1."""
-    shape = tuple(x.shape)
-    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape or (1,)
 
 
 class Tracer(TorchFunctionMode):
@@ -74,8 +70,10 @@ class Tracer(TorchFunctionMode):
         self.idle = False
         """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
 
-    def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Makes a tensor an input of the graph."""
+    def input(self, x: torch.Tensor, axis: int | None = 0) -> torch.Tensor:
+        """Makes a tensor, whose batch is this axis, an input of the graph."""
+        if x.dim() > 1:
+            batch.put(x, batch.LOST if axis is None else axis % x.dim())
         fmap = FeatureMap(self.graph, shape_of(x))
         self.graph.inputs = (*self.graph.inputs, fmap)
         stand_for(x, fmap)
@@ -132,6 +130,9 @@ class Tracer(TorchFunctionMode):
             out = func(*self.swapped(args), **self.swapped(kwargs))
         else:
             out = self.blank(spec.like, spec.maps[0].shape, fmap.shape, spec.inplace)
+        place = getattr(spec.like, BATCH, None)
+        if place is not None:
+            setattr(out, BATCH, place)
         return self.stands(out, fmap, spec.inplace)
 
     def blank(self, like: torch.Tensor, before: Shape, shape: Shape, inplace: bool) -> torch.Tensor:
@@ -143,10 +144,12 @@ class Tracer(TorchFunctionMode):
             return like
         if shape == before:
             return like.detach()
-        key = (shape, like.dtype, like.dim() > len(before))
+        place = getattr(like, BATCH, 0) if like.dim() > len(before) else None
+        key = (shape, like.dtype, place)
         blank = self.blanks.get(key)
         if blank is None:
-            blank = self.blanks[key] = torch.empty((1, *shape) if key[2] else shape, dtype=like.dtype, device="meta")
+            sizes = shape if place is None else (*shape[:place], 1, *shape[place:])
+            blank = self.blanks[key] = torch.empty(sizes, dtype=like.dtype, device="meta")
         return blank.detach()
 
     def stands(self, out: torch.Tensor, fmap: FeatureMap, inplace: bool) -> torch.Tensor:
@@ -210,7 +213,7 @@ class Tracer(TorchFunctionMode):
             if not self.for_real and (name in READS_VALUES or "meta" in str(error)):
                 return self.value(func, args, error)
             raise
-        outputs = [tensors[0]] if name == "__setitem__" else _outputs(result)
+        outputs = [tensors[0]] if name == "__setitem__" else [*tensors_in(result)]
         if not outputs:
             return result
         if inplace and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
@@ -225,6 +228,8 @@ class Tracer(TorchFunctionMode):
             for i, x in enumerate(outputs):
                 setattr(x, WEIGHTS, Weights(weights.leaves, Operations() if i else total, unknown))
             return result
+        if not inplace and (name in batch.MOVERS or any(map(batch.moved, tensors))):
+            batch.follow(func, name, new_args, new_kwargs, tensors, outputs)
         if name in FREE:
             stand_for(outputs[0], maps[0])
         else:
@@ -297,14 +302,6 @@ def _positions(item: Any) -> list[Any]:
     return [item]
 
 
-def _outputs(result: Any) -> list[torch.Tensor]:
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, (tuple, list)):
-        return [x for item in result for x in _outputs(item)]
-    return []
-
-
 HANDLERS: dict[Any, Handler] = {}
 """What is done with each function of torch, looked up once."""
 
@@ -358,7 +355,7 @@ def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
             spec = rule(*args, **kwargs)
             if spec is not None:
                 return t.finish(spec, func, args, kwargs)
-        except UserError as error:
+        except (UserError, TypeError) as error:  # it does not fit; or an argument by a name that the rule has not
             if isinstance(error, ValuesNeededError):
                 raise
         return otherwise(t, func, args, kwargs)
