@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
@@ -96,3 +97,27 @@ def test_a_cell_does_one_step_of_its_layer(name: str) -> None:
     totals = account(cn.read(cell.eval(), (4,))).totals
     assert totals.macs == sum(p.numel() for p in cell.parameters() if p.dim() == 2)
     assert counts(cell, (4,)) == counts(like, (1, 4))
+
+
+class Packed(nn.Module):
+    """Reads six of seven steps."""
+
+    def __init__(self, part: nn.Module, in_order: bool) -> None:
+        super().__init__()
+        self.part, self.in_order = part, in_order
+
+    def forward(self, x: torch.Tensor) -> Any:
+        steps = pack_padded_sequence(x, torch.tensor([6]), batch_first=True, enforce_sorted=self.in_order)
+        return pad_packed_sequence(self.part(steps)[0], batch_first=True)[0]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_packed_sequences_have_as_many_steps_as_they_are_long(kind: Any, in_order: bool) -> None:
+    module = Packed(kind(5, 8, 2, bidirectional=True), in_order).eval()
+    for given in (SEQUENCE, torch.rand(1, *SEQUENCE)):
+        graph = cn.read(module, given)
+        totals = account(graph).totals
+        assert totals.macs == 6 * sum(p.numel() for p in module.parameters() if p.dim() == 2)
+        assert totals.not_counted == 0
+        assert graph.outputs[0].shape == (6, 16)

@@ -163,7 +163,7 @@ COSTS: dict[str, tuple[str, Any]] = {
         " native_channel_shuffle reshape_as zeros_like ones_like empty_like full_like rand_like randn_like new_zeros"
         " new_ones new_empty new_full new_tensor uniform normal meshgrid as_strided index_put masked_scatter"
         " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split unsafe_view reshape_alias"
-        " broadcast_tensors max_unpool1d max_unpool2d max_unpool3d"
+        " broadcast_tensors _pad_packed_sequence max_unpool1d max_unpool2d max_unpool3d"
         " slice empty zeros ones full arange scalar_tensor empty_strided index_fill index_add index_copy",
     ),
     **_table(

@@ -11,7 +11,7 @@ from cnnatomy.layers import Foreign
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Shape
 from cnnatomy.readers.torch.batch import place_of, put, shape_of
 from cnnatomy.readers.torch.spec import LAST_STATE, CallSpec, batched, one_image
-from cnnatomy.readers.torch.tensors import SOURCE, stand_for
+from cnnatomy.readers.torch.tensors import SOURCE, TWIN, map_of, stand_for
 
 if TYPE_CHECKING:
     from cnnatomy.readers.torch.tracer import Handler, Tracer
@@ -126,12 +126,15 @@ def mean(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
 
 def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """One layer in one direction with biases, of one image, from a state of zeros, is `LSTM` or `RNN`."""
+    if len(args) > 3 and isinstance(args[3], (list, tuple)):
+        return of_packed(t, func, args, kwargs)
     x, state, weights = args[:3]
     fmap, place = one_image(x), place_of(x)
     plain = len(args) == 9 and args[3:5] == (True, 1) and args[7:] == (False, place == 0) and len(weights) == 4
-    if fmap is None or x.dim() != 3 or not plain or t.known(state):
+    layers = {"lstm": ours.LSTM, "rnn_tanh": ours.RNN}
+    if fmap is None or x.dim() != 3 or not plain or t.known(state) or func.__name__ not in layers:
         return t.call(func, args, kwargs)
-    layer = (ours.LSTM if func.__name__ == "lstm" else ours.RNN)(weights[1].shape[1])
+    layer = layers[func.__name__](weights[1].shape[1])
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     outputs = func(*t.swapped(args), **kwargs)
     made = t.apply(CallSpec(layer, (fmap,), tuple(zip(names, weights, strict=True))))
@@ -145,12 +148,36 @@ def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return outputs
 
 
+def packed(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """Sequences of known lengths, one step after another."""
+    x, lengths = args[:2]
+    fmap = map_of(x)
+    if fmap is None or t.known(lengths):
+        return t.call(func, args, kwargs)
+    steps, sizes = func(x, lengths, *args[2:], **kwargs)
+    shape = shape_of(steps)
+    stand_for(steps, t.add(Foreign("pack", shape, mixes=REARRANGEMENT), (fmap,), shape))
+    return steps, sizes
+
+
+def of_packed(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """A function of packed sequences, to which the numbers of sequences at each step are given with their values."""
+    sizes = args[1]
+    setattr(sizes, TWIN, sizes)
+    try:
+        return t.call(func, args, kwargs)
+    finally:
+        delattr(sizes, TWIN)
+
+
 HANDLED: dict[str, Handler] = {
     **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split"), parts),
     "__getitem__": item,
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "unsqueeze", "view_as", "reshape_as"), reshaped),
     "squeeze": squeezed,
     "mean": mean,
-    **dict.fromkeys(("lstm", "rnn_tanh"), recurrent),
+    "_pack_padded_sequence": packed,
+    "_pad_packed_sequence": of_packed,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
 }
 """Names of functions of which a call becomes several nodes, or whose result tells the layer."""
