@@ -20,6 +20,7 @@ import argparse
 import fnmatch
 import importlib
 import json
+import re
 import signal
 import sys
 import time
@@ -336,7 +337,8 @@ def _said(found: dict[str, Any]) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:400]
+    text = f"{type(error).__name__}: {error}".replace("\n", " ")
+    return re.sub(r"/[^ ]*/(site-packages|lib|benchmarks)/", "", text)[:300]  # nobody else's files are there
 
 
 def _late(*_: Any) -> None:
