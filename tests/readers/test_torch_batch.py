@@ -65,6 +65,7 @@ KEPT: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...]]] 
     "product": (lambda x: x @ x.new_zeros(12, 5), (7, 5)),
     "product of one another": (lambda x: x.transpose(0, 1) @ x.permute(1, 2, 0), (7, 7)),
     "expanded": (lambda x: x.expand(7, 1, 12), (7, 12)),
+    "expanded by an axis": (lambda x: x.expand(3, 7, 1, 12), (3, 7, 12)),
     "added with a row": (lambda x: x + torch.zeros(12), (7, 12)),
     "split": (lambda x: x.split(6, -1)[1], (7, 6)),
     "softmax": (lambda x: F.softmax(x, 0), (7, 12)),

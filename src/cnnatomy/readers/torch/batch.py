@@ -101,7 +101,7 @@ def _compared(func: Any, args: Any, kwargs: Any, maps: list[torch.Tensor], outpu
         two = None
     wider = [*tensors_in(two)]
     for i, x in enumerate(outputs):
-        put(x, _unlike(x, wider[i]) if i < len(wider) else LOST)
+        put(x, _unlike(x, wider[i]) if i < len(wider) else _from_the_right(maps[0], x))
 
 
 def _of_two(value: Any, places: dict[int, int]) -> Any:
@@ -123,6 +123,12 @@ def _unlike(x: torch.Tensor, wider: torch.Tensor) -> int:
     """The one axis that is wider for a batch of 2."""
     unlike = [i for i, (n, more) in enumerate(zip(x.shape, wider.shape, strict=False)) if n != more]
     return unlike[0] if len(unlike) == 1 and x.dim() == wider.dim() and x.shape[unlike[0]] == 1 else LOST
+
+
+def _from_the_right(x: torch.Tensor, out: torch.Tensor) -> int:
+    """Where functions that are told the sizes of their result leave the batch: as far from the last axis as it was."""
+    place = place_of(x) + out.dim() - x.dim()
+    return place if place_of(x) != LOST and place >= 0 and out.shape[place] == 1 else LOST
 
 
 def _reshaped(x: torch.Tensor, place: int, out: torch.Tensor) -> int:
