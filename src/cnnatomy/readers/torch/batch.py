@@ -120,9 +120,9 @@ def _of_two(value: Any, places: dict[int, int]) -> Any:
 
 
 def _unlike(x: torch.Tensor, wider: torch.Tensor) -> int:
-    """The one axis that is wider for a batch of 2."""
+    """The axis that is wider for a batch of 2; the first, where images are multiplied with one another."""
     unlike = [i for i, (n, more) in enumerate(zip(x.shape, wider.shape, strict=False)) if n != more]
-    return unlike[0] if len(unlike) == 1 and x.dim() == wider.dim() and x.shape[unlike[0]] == 1 else LOST
+    return unlike[0] if unlike and x.dim() == wider.dim() and x.shape[unlike[0]] == 1 else LOST
 
 
 def _from_the_right(x: torch.Tensor, out: torch.Tensor) -> int:
@@ -132,10 +132,12 @@ def _from_the_right(x: torch.Tensor, out: torch.Tensor) -> int:
 
 
 def _reshaped(x: torch.Tensor, place: int, out: torch.Tensor) -> int:
-    """The axis of 1 before which there are as many numbers as before the batch; of a lost batch, one that is new."""
+    """The axis of 1 before which there are as many numbers as before the batch; of a lost one, the one that is new."""
+    if out.dim() > 1 and out.shape[0] == 1 != x.shape[0]:
+        return 0
     if place == LOST:
         ones = [i for i, n in enumerate(out.shape) if n == 1]
-        return ones[0] if len(ones) > sum(n == 1 for n in x.shape) else LOST
+        return ones[0] if len(ones) == 1 and 1 not in x.shape else LOST
     before = x.shape[:place].numel()
     ones, others = _ones(out, before), _ones(x, before).index(place)
     return ones[min(others, len(ones) - 1)] if ones else LOST
