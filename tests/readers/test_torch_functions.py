@@ -7,6 +7,12 @@ import inspect
 from collections import Counter
 from itertools import combinations
 
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import cnnatomy as cn
+from cnnatomy.analysis import account
 from cnnatomy.readers.torch import functions, resize, rules, tracer, views
 
 # the tables of who handles a function, and those of what is known of the others: names, or functions themselves
@@ -29,3 +35,26 @@ def test_no_function_has_two_costs():
     assert set(words) == set(functions.COSTS)
     twice = [word for word, times in words.items() if times > 1]
     assert not twice, f"{', '.join(twice)}: twice in functions.COSTS; only the last is read"
+
+
+def test_arguments_may_have_the_names_that_torch_gives_them() -> None:
+    class Named(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.add(input=x, other=x)
+            x = torch.transpose(input=x, dim0=1, dim1=2)
+            return torch.mul(input=torch.relu(input=x), other=2)
+
+    graph = cn.read(Named(), (3, 4))
+    assert graph.outputs[0].shape == (4, 3)
+    assert account(graph).totals.adds == account(graph).totals.multiplies == 12
+
+
+def test_a_function_of_torch_without_a_rule_costs_what_torch_makes_of_it() -> None:
+    class Composed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.cosine_similarity(x, x.flip(1), dim=-1)
+
+    totals = account(cn.read(Composed(), (3, 4))).totals
+    assert totals.not_counted == 0
+    # two norms of 3 vectors of 4, their quotients, and the product
+    assert (totals.macs, totals.multiplies, totals.divides, totals.exponentials) == (0, 24 + 12, 24, 6)

@@ -28,6 +28,7 @@ from torch.nn.modules.module import (
 )
 
 from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.readers.torch import batch
 from cnnatomy.readers.torch.scopes import Scopes
 from cnnatomy.readers.torch.spec import CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import map_of
@@ -106,7 +107,7 @@ def _call(tracer: Tracer, scopes: Scopes) -> Callable[..., Any]:
 def _made(tracer: Tracer, scopes: Scopes, about: About, module: Any, x: Any) -> torch.Tensor | None:
     """The output of a module that is known, for a stand-in; None where it must run."""
     fmap = map_of(x)
-    if fmap is None or not scopes.open or not torch._C._is_torch_function_mode_enabled():
+    if fmap is None or batch.moved(x) or not scopes.open or not torch._C._is_torch_function_mode_enabled():
         return None
     mode = torch._C._pop_torch_function_stack()
     try:

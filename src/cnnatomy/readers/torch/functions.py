@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnatomy.layers.layer import (
     CHANNEL_AND_SPACE,
     ELEMENT,
+    KINDS,
     NO_OPERATIONS,
     REARRANGEMENT,
     SPACE,
@@ -18,13 +20,9 @@ from cnnatomy.layers.layer import (
     TRAINING,
     Operations,
 )
-
-
-class FunctionCost(NamedTuple):
-    """Operations, and the kind of layer that it is."""
-
-    costs: Operations
-    kind: str
+from cnnatomy.readers.torch import products, recurrent
+from cnnatomy.readers.torch.spec import Arguments, CostRule, FunctionCost, times, total
+from cnnatomy.readers.torch.tensors import tensors_in
 
 
 def words(text: str) -> frozenset[str]:
@@ -35,92 +33,17 @@ def words(text: str) -> frozenset[str]:
 ROOT = Operations(exponential=1)
 """A square root, as every transcendental function."""
 
-Arguments = Mapping[int | str, Any]
-"""The arguments of a call, each by its position or its name, as it was given."""
-
-CostRule = Callable[[Arguments, list[torch.Tensor], torch.Tensor], Operations | None]
-
-
-def _times(n: int, each: Operations) -> Operations:
-    return Operations(*(n * count for count in each))
-
 
 def _each(**counts: int) -> CostRule:
     """So much for each element of the output."""
     each = Operations(**counts)
-    return lambda given, tensors, out: _times(out.numel(), each)
+    return lambda given, tensors, out: times(out.numel(), each)
 
 
 def _over(then: Operations = NO_OPERATIONS, **counts: int) -> CostRule:
     """So much for each element of the (first) input, as reductions do, and `then` so much for each of the output."""
     each = Operations(**counts)
-    return lambda given, tensors, out: _sum(_times(tensors[0].numel(), each), _times(out.numel(), then))
-
-
-def _sum(first: Operations, second: Operations) -> Operations:
-    return Operations(*map(sum, zip(first, second, strict=True)))
-
-
-def _product(first: int, bias: int | None = None) -> CostRule:
-    """A matrix product whose left factor is the tensor with this number."""
-
-    def rule(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-        biased = bias is not None and len(tensors) > bias
-        inner = tensors[first].shape[-1]
-        return Operations(mac=out.numel() * inner, add=out.numel() if biased else 0)
-
-    return rule
-
-
-def _conv(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    weight = tensors[1]
-    return Operations(mac=out.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
-
-
-def _conv_transpose(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    x, weight = tensors[:2]
-    return Operations(mac=x.numel() * (weight.numel() // weight.shape[0]), add=out.numel() * (len(tensors) > 2))
-
-
-def _attention(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    query, key, value = tensors[:3]
-    scores = prod(query.shape[:-1]) * key.shape[-2]
-    masked = len(tensors) > 3
-    return Operations(
-        mac=scores * (query.shape[-1] + value.shape[-1]),
-        multiply=scores,
-        add=scores * (1 + masked),
-        divide=scores,
-        exponential=scores,
-    )
-
-
-def _einsum(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations | None:
-    equation = given.get(0)
-    if not isinstance(equation, str) or "..." in equation or len(tensors) != 2:
-        return None
-    terms = equation.replace(" ", "").partition("->")[0].split(",")
-    sizes = {label: n for term, x in zip(terms, tensors, strict=True) for label, n in zip(term, x.shape, strict=True)}
-    return Operations(mac=prod(sizes.values()))
-
-
-def _recurrent(gates: int) -> CostRule:
-    """The matrix products of all layers, directions and steps; the rest is that of `LSTM` and its kin."""
-
-    def rule(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-        x, weights = tensors[0], [w for w in tensors[1:] if w.dim() == 2 and w.shape[0] % gates == 0]
-        steps = x.numel() // x.shape[-1]
-        macs = steps * sum(w.numel() for w in weights)
-        states = steps * sum(w.shape[0] for w in weights) // (2 * gates)
-        return Operations(
-            mac=macs, multiply=3 * states, add=(2 * gates + 8) * states, divide=5 * states, exponential=5 * states
-        )
-
-    return rule
-
-
-def _cell(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
-    return Operations(mac=sum(w.numel() for w in tensors if w.dim() == 2 and w.shape[0] > 1 and w is not tensors[0]))
+    return lambda given, tensors, out: total(times(tensors[0].numel(), each), times(out.numel(), then))
 
 
 def _pool(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
@@ -133,7 +56,7 @@ def _lp_pool(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -
     n, power, kernel = tensors[0].numel(), given[1], given[2]
     window = kernel**2 if isinstance(kernel, int) else prod(kernel)
     powers = Operations(multiply=n) if power == 2 else Operations(exponential=n)
-    return _sum(powers, Operations(add=window * out.numel(), exponential=out.numel()))
+    return total(powers, Operations(add=window * out.numel(), exponential=out.numel()))
 
 
 def _norm(parts: Callable[[Arguments, torch.Tensor], int]) -> CostRule:
@@ -164,7 +87,7 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(ELEMENT, _each(add=1, divide=1, exponential=1), "sigmoid silu"),
     **_table(ELEMENT, _each(add=2, divide=1, exponential=1), "tanh"),
     **_table(ELEMENT, _each(multiply=3, add=1, exponential=1), "gelu"),
-    **_table(ELEMENT, _each(compare=1), "relu abs sign maximum minimum eq ne lt le gt ge where masked_fill"),
+    **_table(ELEMENT, _each(compare=1), "bool relu abs sign maximum minimum eq ne lt le gt ge where masked_fill"),
     **_table(
         ELEMENT, _each(compare=1), "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or floor ceil"
     ),
@@ -173,20 +96,28 @@ COSTS: dict[str, tuple[str, Any]] = {
         _each(compare=1),
         "round isnan isinf heaviside bernoulli leaky_relu threshold prelu rrelu trunc",
     ),
-    **_table(ELEMENT, _each(compare=2), "relu6 hardtanh clamp clip clamp_min clamp_max nan_to_num"),
+    **_table(ELEMENT, _each(compare=2), "relu6 hardtanh clamp clip clamp_min clamp_max nan_to_num hardshrink"),
+    **_table(ELEMENT, _each(compare=2, add=1), "softshrink"),
+    **_table(ELEMENT, _each(add=1, divide=1), "addcdiv"),
+    **_table(ELEMENT, _each(multiply=2, add=1, exponential=1), "hypot"),
     **_table(ELEMENT, _each(compare=2, add=1, divide=1), "hardsigmoid hardswish"),
-    **_table(ELEMENT, _each(add=1, divide=1, exponential=1), "softmax"),
+    **_table(ELEMENT, _each(add=1, divide=1, exponential=1), "softmax _safe_softmax"),
     **_table(ELEMENT, _each(add=2, divide=1, exponential=2), "log_softmax"),
     **_table(ELEMENT, _each(compare=1, multiply=1, add=1, exponential=1), "elu celu selu"),
     **_table(ELEMENT, _each(add=1, exponential=2), "softplus logsigmoid"),
+    **_table(ELEMENT, _each(multiply=1, add=1, divide=1, exponential=1), "glu"),
     **_table(SPACE, _over(add=1), "sum"),
+    **_table(SPACE, _over(multiply=1, add=2), "mse_loss"),
+    **_table(SPACE, _over(multiply=1), "prod cumprod"),
+    **_table(SPACE, _over(ROOT, add=1, exponential=1), "logsumexp logcumsumexp"),
+    **_table(SPACE, lambda given, tensors, out: Operations(add=min(tensors[0].shape)), "trace"),
     **_table(SPACE, _over(Operations(divide=1), add=1), "mean adaptive_avg_pool1d adaptive_avg_pool3d"),
     **_table(SPACE, _pool, "adaptive_avg_pool2d avg_pool1d avg_pool2d avg_pool3d"),
     **_table(SPACE, _lp_pool, "lp_pool2d"),
     **_table(
         SPACE,
         _over(compare=1),
-        "amax amin max min argmax argmin any all topk sort argsort max_pool1d max_pool2d",
+        "amax amin max min median kthvalue argmax argmin any all topk sort argsort max_pool1d max_pool2d",
     ),
     **_table(SPACE, _over(compare=1), "max_pool3d adaptive_max_pool2d adaptive_max_pool1d max_pool2d_with_indices"),
     **_table(SPACE, _over(multiply=1, add=2), "var var_mean"),
@@ -205,17 +136,25 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(1) or given["num_groups"])), "group_norm"),
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(6) or given["group"])), "native_group_norm"),
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * x.shape[1]), "instance_norm"),
-    **_table(CHANNEL_AND_SPACE, _product(0), "matmul bmm mm mv dot vdot inner"),
-    **_table(CHANNEL_AND_SPACE, _product(0, bias=2), "linear"),
-    **_table(CHANNEL_AND_SPACE, _product(1, bias=0), "addmm baddbmm addmv addbmm"),
-    **_table(CHANNEL_AND_SPACE, _conv, "conv1d conv2d conv3d _conv_forward"),
-    **_table(CHANNEL_AND_SPACE, _conv_transpose, "conv_transpose1d conv_transpose2d conv_transpose3d"),
-    **_table(CHANNEL_AND_SPACE, _attention, "scaled_dot_product_attention"),
-    **_table(CHANNEL_AND_SPACE, _einsum, "einsum"),
-    **_table(TIME, _recurrent(4), "lstm"),
-    **_table(TIME, _recurrent(3), "gru"),
-    **_table(TIME, _recurrent(1), "rnn_tanh rnn_relu"),
-    **_table(TIME, _cell, "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"),
+    **_table(CHANNEL_AND_SPACE, products.matrix(), "matmul bmm mm mv dot vdot inner"),
+    **_table(CHANNEL_AND_SPACE, products.linear, "linear"),
+    **_table(CHANNEL_AND_SPACE, products.added, "addmm baddbmm addmv addbmm"),
+    **_table(ELEMENT, products.added_outer, "addr"),
+    **_table(CHANNEL_AND_SPACE, products.bilinear, "bilinear _trilinear"),
+    **_table(CHANNEL_AND_SPACE, products.distance, "cdist pdist"),
+    **_table(CHANNEL_AND_SPACE, products.cross, "cross linalg_cross"),
+    **_table(CHANNEL_AND_SPACE, products.conv, "conv1d conv2d conv3d _conv_forward"),
+    **_table(CHANNEL_AND_SPACE, products.conv_transpose, "conv_transpose1d conv_transpose2d conv_transpose3d"),
+    **_table(CHANNEL_AND_SPACE, products.convolution, "convolution"),
+    **_table(CHANNEL_AND_SPACE, products.attention, "scaled_dot_product_attention"),
+    **_table(TIME, recurrent.layers("lstm"), "lstm"),
+    **_table(TIME, recurrent.layers("gru"), "gru"),
+    **_table(TIME, recurrent.layers("rnn_tanh"), "rnn_tanh"),
+    **_table(TIME, recurrent.layers("rnn_relu"), "rnn_relu"),
+    **_table(TIME, recurrent.cell("lstm"), "lstm_cell"),
+    **_table(TIME, recurrent.cell("gru"), "gru_cell"),
+    **_table(TIME, recurrent.cell("rnn_tanh"), "rnn_tanh_cell"),
+    **_table(TIME, recurrent.cell("rnn_relu"), "rnn_relu_cell"),
     **_table(
         REARRANGEMENT,
         _each(),
@@ -226,7 +165,9 @@ COSTS: dict[str, tuple[str, Any]] = {
         " unfold fold im2col col2im diagonal tril triu pixel_shuffle pixel_unshuffle channel_shuffle one_hot view_as"
         " native_channel_shuffle reshape_as zeros_like ones_like empty_like full_like rand_like randn_like new_zeros"
         " new_ones new_empty new_full new_tensor uniform normal meshgrid as_strided index_put masked_scatter"
-        " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split index_fill index_add index_copy",
+        " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split unsafe_view reshape_alias"
+        " broadcast_tensors _pad_packed_sequence max_unpool1d max_unpool2d max_unpool3d"
+        " slice empty zeros ones full arange scalar_tensor empty_strided index_fill index_add index_copy",
     ),
     **_table(
         TRAINING, _each(), "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout"
@@ -234,8 +175,8 @@ COSTS: dict[str, tuple[str, Any]] = {
 }
 
 FREE = words(
-    "contiguous to detach clone float half bfloat16 double type cpu cuda data requires_grad alias lift_fresh"
-    " detach_ requires_grad_ type_as positive as_tensor asarray tensor bool int long short"
+    "contiguous to to_copy detach clone float half bfloat16 double bool int long short byte char type cpu cuda data"
+    " requires_grad alias lift_fresh detach_ requires_grad_ type_as positive as_tensor asarray tensor"
 )
 """What changes neither shape nor number: the feature map stays the same one."""
 
@@ -274,9 +215,41 @@ def base_name(func: Any) -> tuple[str, bool]:
 
 def cost_of(name: str, given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> FunctionCost | None:
     """What a call costs; None where nobody knows. `tensors` are those among its arguments, in order."""
-    kind, rule = COSTS.get(name, ("", None))
-    costs = rule(given, tensors, out) if rule else None
-    return None if costs is None else FunctionCost(costs, kind)
+    if name not in COSTS:
+        return None
+    kind, rule = COSTS[name]
+    return FunctionCost(rule(given, tensors, out), kind)
+
+
+class Parts(TorchDispatchMode):
+    """Sees what torch makes of a function that is not in the table, such as the products and sums of an `einsum`."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.costs: list[FunctionCost | None] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if isinstance(func, torch._ops.OpOverload):
+            name = func._schema.name.partition("::")[2]
+            name = name if name in COSTS or name in FREE else name.strip("_")
+            if name not in FREE:
+                given = {**dict(enumerate(args)), **kwargs}
+                out = next(tensors_in(result), None)
+                self.costs.append(None if out is None else cost_of(name, given, [*tensors_in((args, kwargs))], out))
+        else:
+            self.costs.append(None)
+        return result
+
+    def cost(self) -> FunctionCost | None:
+        """That of all parts together, as the kind that mixes most; None where one is not known, or none was seen."""
+        known = [cost for cost in self.costs if cost is not None]
+        if len(known) != len(self.costs) or not known:
+            return None
+        return FunctionCost(total(*(cost.costs for cost in known)), min((cost.kind for cost in known), key=KINDS.index))
 
 
 def _linear_output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:

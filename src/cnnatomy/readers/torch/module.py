@@ -22,7 +22,7 @@ from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
 from cnnatomy.readers.torch.scripted import scripts_seen
 from cnnatomy.readers.torch.state import left_as_it_was
-from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, stand_in, tensors_in
+from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, stand_in, results_in
 from cnnatomy.readers.torch.tensors import TWIN, Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 
@@ -131,12 +131,16 @@ def _run(
     device, dtype = (torch.device("cpu"), torch.get_default_dtype()) if first is None else (first.device, first.dtype)
     with left_as_it_was(names) as state, _eager(), torch.no_grad():
         tracer = Tracer(leaves, device, state, for_real)
-        taken, named = mapped(arguments, lambda x: tracer.input(stand_in(x, batch, dtype, for_real)))
+
+        def taken_in(x: Any) -> torch.Tensor:
+            return tracer.input(stand_in(x, batch, dtype, for_real), batch if isinstance(x, torch.Tensor) else 0)
+
+        taken, named = mapped(arguments, taken_in)
         scopes = Scopes(tracer, names)
         with noted_calls(tracer, scopes), scripts_seen():
             result = _ran(module, taken, named, tracer, scopes)
         graph = tracer.graph
-        made = (map_of(getattr(x, TWIN, x)) for x in tensors_in(result))
+        made = (map_of(getattr(x, TWIN, x)) for x in results_in(result))
         graph.outputs = tuple(dict.fromkeys(x for x in made if x is not None))
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")

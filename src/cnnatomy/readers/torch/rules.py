@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from cnnatomy import layers as ours
 from cnnatomy.layers import Conv, DepthwiseConv, Each, FullyConnected, Layer
 from cnnatomy.layers.layer import Shape
-from cnnatomy.readers.torch.spec import CallRule, CallSpec, batched, size, weights
+from cnnatomy.readers.torch.batch import place_of
+from cnnatomy.readers.torch.spec import CallRule, CallSpec, batched, one_image, size, weights
 from cnnatomy.readers.torch.tensors import map_of
 
 
@@ -74,7 +75,7 @@ def _conv_transpose2d(
 
 
 def _linear(input: Any, weight: Any, bias: Any = None) -> CallSpec | None:
-    fmap = batched(input)
+    fmap = one_image(input)
     if fmap is None or not weights(weight, bias) or weight.dim() != 2 or weight.shape[1] != fmap.shape[-1]:
         return None
     layer: Layer = FullyConnected(weight.shape[0], bias is not None)
@@ -113,7 +114,7 @@ def _group_norm(
 def _layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> CallSpec | None:
-    fmap = batched(input)
+    fmap = one_image(input)
     if fmap is None or fmap.shape[-len(normalized_shape) :] != tuple(normalized_shape):
         return None
     layer = ours.LayerNorm(len(normalized_shape), eps, weight is not None, bias is not None or weight is None)
@@ -179,7 +180,7 @@ def _activation(layer: Any, *names: str) -> Callable[..., CallSpec | None]:
     """A rule for one input and the fields of the layer, by these names in torch."""
 
     def activation(input: Any, *given: Any, inplace: bool = False, **named: Any) -> CallSpec | None:
-        fmap = batched(input)
+        fmap = one_image(input)
         if fmap is None:
             return None
         if len(given) > len(names) and isinstance(given[-1], bool):
@@ -228,14 +229,16 @@ def _prelu(input: Any, weight: Any) -> CallSpec | None:
 
 
 def _softmax(input: Any, dim: Any = None, *rest: Any, **named: Any) -> CallSpec | None:
-    fmap = batched(input)
-    axis = dim % input.dim() - 1 if fmap and isinstance(dim, int) else -1
-    return CallSpec(ours.Softmax(axis), (fmap,), (), input) if fmap and axis >= 0 else None
+    fmap = one_image(input)
+    if fmap is None or not isinstance(dim, int):
+        return None
+    axis, place = dim % input.dim(), place_of(input)
+    return None if axis == place else CallSpec(ours.Softmax(axis - (axis > place)), (fmap,), (), input)
 
 
 def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> CallSpec | None:
-    fmap = map_of(input)
-    if fmap is None or input.dim() != len(fmap.shape) + 1:
+    fmap = one_image(input)
+    if fmap is None:
         return None
     rate = p if training or p < 1 else 0.0  # in evaluation too, so that what is built from it can be trained
     return CallSpec(ours.Dropout(rate), (fmap,), (), input, inplace)
@@ -261,8 +264,8 @@ def _per_channel(layer: Layer, name: str, x: Any, other: Any) -> CallSpec | None
 
 
 def _add(x: Any, other: Any, *, alpha: float = 1) -> CallSpec | None:
-    a, b = map_of(x), map_of(other)
-    if alpha == 1 and a is not None and b is not None and x.shape == other.shape and x.dim() == len(a.shape) + 1:
+    a, b = one_image(x), one_image(other)
+    if alpha == 1 and a is not None and b is not None and a.shape == b.shape and x.shape == other.shape:
         return CallSpec(ours.Add(), (a, b), (), x)
     if a is None and b is not None:
         x, other = other, x

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.layers.layer import Layer, Shape
+from cnnatomy.layers.layer import Layer, Operations, Shape
+from cnnatomy.readers.torch.batch import BATCH
 from cnnatomy.readers.torch.tensors import map_of
 
 WRITE, LAST_STATE = "write", "last state"
@@ -31,6 +32,30 @@ CallRule = Callable[..., CallSpec | None]
 """The arguments of a call -> the layer that it is, or None where it is none of ours."""
 
 
+class FunctionCost(NamedTuple):
+    """Operations of a call that is none of our layers, and the kind of layer that it is."""
+
+    costs: Operations
+    kind: str
+
+
+Arguments = Mapping[int | str, Any]
+"""The arguments of a call, each by its position or its name, as it was given."""
+
+CostRule = Callable[[Arguments, list[torch.Tensor], torch.Tensor], Operations]
+"""The arguments of a call, the tensors among them in order, and its first output -> what it costs."""
+
+
+def times(n: int, each: Operations) -> Operations:
+    """So often these operations."""
+    return Operations(*(n * count for count in each))
+
+
+def total(*several: Operations) -> Operations:
+    """All of these operations."""
+    return Operations(*map(sum, zip(*several, strict=True)))
+
+
 def size(number: Any) -> Any:
     """One number, or a pair of unlike ones."""
     if isinstance(number, int):
@@ -41,8 +66,16 @@ def size(number: Any) -> Any:
 
 def batched(x: Any, axes: int | None = None) -> FeatureMap | None:
     """The map of a tensor whose first axis is the batch, and which has so many axes; else None."""
+    fmap = one_image(x)
+    if fmap is None or (axes is not None and x.dim() != axes) or getattr(x, BATCH, 0):
+        return None
+    return fmap
+
+
+def one_image(x: Any) -> FeatureMap | None:
+    """The map of a tensor one of whose axes is the batch, wherever that stands, but not the last; else None."""
     fmap = map_of(x)
-    if fmap is None or x.dim() != len(fmap.shape) + 1 or (axes is not None and x.dim() != axes):
+    if fmap is None or x.dim() != len(fmap.shape) + 1 or getattr(x, BATCH, 0) == x.dim() - 1:
         return None
     return fmap
 

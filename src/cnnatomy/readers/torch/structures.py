@@ -85,7 +85,7 @@ def found_in(structure: Any) -> list[Any]:
     return found
 
 
-def tensors_in(result: Any, within: tuple[Any, ...] = ()) -> Iterator[torch.Tensor]:
+def results_in(result: Any, within: tuple[Any, ...] = ()) -> Iterator[torch.Tensor]:
     """The tensors in whatever a module returns."""
     if isinstance(result, torch.Tensor):
         yield result
@@ -100,7 +100,7 @@ def tensors_in(result: Any, within: tuple[Any, ...] = ()) -> Iterator[torch.Tens
         parts = list(vars(result).values()) if hasattr(result, "__dict__") and not isinstance(result, type) else []
     if parts and not any(result is outer for outer in within):
         for part in parts:
-            yield from tensors_in(part, (*within, result))
+            yield from results_in(part, (*within, result))
 
 
 def placed(module: nn.Module, asked: AskedInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -129,4 +129,4 @@ def stand_in(x: GivenInput | torch.Tensor, batch: int | None, dtype: torch.dtype
     return one.clone() if for_real else torch.empty_like(one, device="meta")
 
 
-__all__ = ["checked", "found_in", "mapped", "placed", "stand_in", "tensors_in"]
+__all__ = ["checked", "found_in", "mapped", "placed", "stand_in", "results_in"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -88,6 +88,17 @@ def added(first: Operations, second: Operations) -> Operations:
 def map_of(x: Any) -> FeatureMap | None:
     """The feature map that a tensor stands for."""
     return getattr(x, MAP, None)
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in what a function takes or returns, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))
 
 
 class _Holder:

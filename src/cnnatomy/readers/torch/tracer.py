@@ -8,6 +8,7 @@ has no rule, is run, so that what it calls is seen in its place. The batch is 1,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,8 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Shape
 from cnnatomy.limits import MAX_LAYERS
-from cnnatomy.readers.torch import aten, resize, rules, views
+from cnnatomy.readers.torch import aten, batch, resize, rules, views
+from cnnatomy.readers.torch.batch import BATCH, shape_of
 from cnnatomy.readers.torch.constants import LIKE, constant, like, stay
 from cnnatomy.readers.torch.functions import (
     COSTS,
@@ -29,12 +31,12 @@ from cnnatomy.readers.torch.functions import (
     OUTPUTS,
     READS_VALUES,
     VIEWS,
-    Arguments,
+    Parts,
     base_name,
     cost_of,
     words,
 )
-from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec
+from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec, FunctionCost
 from cnnatomy.readers.torch.state import State
 from cnnatomy.readers.torch.tensors import (
     HOLDER,
@@ -52,6 +54,7 @@ from cnnatomy.readers.torch.tensors import (
     merged,
     stand_for,
     taken,
+    tensors_in,
 )
 
 Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -59,12 +62,6 @@ Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 STORED = ("running_mean", "running_var")
 """Names of tensors of layers that are buffers."""
-
-
-def shape_of(x: torch.Tensor) -> Shape:
-    """The shape without the batch, which is a first axis of 1."""
-    shape = tuple(x.shape)
-    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape or (1,)
 
 
 class Tracer(TorchFunctionMode):
@@ -86,8 +83,10 @@ class Tracer(TorchFunctionMode):
         self.idle = False
         """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
 
-    def input(self, x: torch.Tensor) -> torch.Tensor:
-        """Makes a tensor an input of the graph."""
+    def input(self, x: torch.Tensor, axis: int | None = 0) -> torch.Tensor:
+        """Makes a tensor, whose batch is this axis, an input of the graph."""
+        if x.dim() > 1:
+            batch.put(x, batch.LOST if axis is None else axis % x.dim())
         fmap = FeatureMap(self.graph, shape_of(x))
         self.graph.inputs = (*self.graph.inputs, fmap)
         stand_for(x, fmap)
@@ -151,6 +150,9 @@ class Tracer(TorchFunctionMode):
             out = func(*self.swapped(args), **self.swapped(kwargs))
         else:
             out = self.blank(spec.like, spec.maps[0].shape, fmap.shape, spec.inplace)
+        place = getattr(spec.like, BATCH, None)
+        if place is not None:
+            setattr(out, BATCH, place)
         return self.stands(out, fmap, spec.inplace)
 
     def blank(self, like: torch.Tensor, before: Shape, shape: Shape, inplace: bool) -> torch.Tensor:
@@ -162,10 +164,12 @@ class Tracer(TorchFunctionMode):
             return like
         if shape == before:
             return like.detach()
-        key = (shape, like.dtype, like.dim() > len(before))
+        place = getattr(like, BATCH, 0) if like.dim() > len(before) else None
+        key = (shape, like.dtype, place)
         blank = self.blanks.get(key)
         if blank is None:
-            blank = self.blanks[key] = torch.empty((1, *shape) if key[2] else shape, dtype=like.dtype, device="meta")
+            sizes = shape if place is None else (*shape[:place], 1, *shape[place:])
+            blank = self.blanks[key] = torch.empty(sizes, dtype=like.dtype, device="meta")
         return blank.detach()
 
     def stands(self, out: torch.Tensor, fmap: FeatureMap, inplace: bool) -> torch.Tensor:
@@ -227,13 +231,15 @@ class Tracer(TorchFunctionMode):
         try:
             output = OUTPUTS.get(name) if not self.for_real else None
             result = output(*new_args, **new_kwargs) if output else None
+            parts = None if name in COSTS or name in FREE else Parts()
             if result is None:
-                result = func(*new_args, **new_kwargs)
+                with parts or contextlib.nullcontext():
+                    result = func(*new_args, **new_kwargs)
         except (RuntimeError, NotImplementedError, TypeError) as error:
-            if not self.for_real and (name in READS_VALUES or "meta" in str(error)):
+            if not self.for_real and (name in READS_VALUES or "meta" in str(error).lower()):
                 return self.value(func, args, error)
             raise
-        outputs = [tensors[0]] if name == "__setitem__" else _outputs(result)
+        outputs = [tensors[0]] if name == "__setitem__" else [*tensors_in(result)]
         if not outputs:
             return result
         if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
@@ -241,8 +247,8 @@ class Tracer(TorchFunctionMode):
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
+        cost = parts.cost() if parts else cost_of(name, given, tensors, outputs[0])
         if not maps:
-            cost = cost_of(name, given, tensors, outputs[0])
             if cost is None and name not in FREE:
                 weights = Weights(weights.leaves, (WeightWork(weights.works, NO_OPERATIONS, (name,)),))
             elif cost is not None and cost.costs != NO_OPERATIONS:
@@ -250,10 +256,12 @@ class Tracer(TorchFunctionMode):
             for x in outputs:
                 setattr(x, WEIGHTS, weights)
             return result
+        if not inplace and (name in batch.MOVERS or any(map(batch.moved, tensors))):
+            batch.follow(func, name, new_args, new_kwargs, tensors, outputs)
         if name in FREE:
             stand_for(outputs[0], maps[0])
         else:
-            self.opaque(name, given, tensors, outputs, maps, weights)
+            self.opaque(name, cost, outputs, maps, weights)
         if name in VIEWS:
             for x in outputs:
                 setattr(x, SOURCE, tensors[0])
@@ -264,24 +272,22 @@ class Tracer(TorchFunctionMode):
     def opaque(
         self,
         name: str,
-        given: Arguments,
-        tensors: list[torch.Tensor],
+        cost: FunctionCost | None,
         outputs: list[torch.Tensor],
         maps: list[FeatureMap],
         weights: Weights,
     ) -> None:
         """The nodes of a function that is none of our layers: one for each of its outputs, the first with the cost."""
         owned, shared = self.owned(weights)
-        found = cost_of(name, given, tensors, outputs[0])
         costs, unknown = taken(weights.works)
         for i, x in enumerate(outputs):
             shape = shape_of(x)
-            if found is None or unknown:
-                what = ", ".join(dict.fromkeys((*unknown, *([name] if found is None else []))))
+            if cost is None or unknown:
+                what = ", ".join(dict.fromkeys((*unknown, *([name] if cost is None else []))))
                 layer: Layer = NotCounted(what, shape, owned["learned"] if not i else ())
             else:
-                total = NO_OPERATIONS if i else added(found.costs, costs)
-                layer = Foreign(name, shape, total, found.kind, **({} if i else owned))
+                total = NO_OPERATIONS if i else added(cost.costs, costs)
+                layer = Foreign(name, shape, total, cost.kind, **({} if i else owned))
             stand_for(x, self.add(layer, maps, shape, () if i else shared))
 
     def written(self, x: torch.Tensor) -> None:
@@ -323,14 +329,6 @@ def _positions(item: Any) -> list[Any]:
     if isinstance(item, torch.Tensor) and item.dtype == torch.bool and not item.is_meta and map_of(item) is None:
         return list(item.nonzero(as_tuple=True))
     return [item]
-
-
-def _outputs(result: Any) -> list[torch.Tensor]:
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, (tuple, list)):
-        return [x for item in result for x in _outputs(item)]
-    return []
 
 
 HANDLERS: dict[Any, Handler] = {}
@@ -445,7 +443,7 @@ def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
             spec = rule(*args, **kwargs)
             if spec is not None:
                 return t.finish(spec, func, args, kwargs)
-        except UserError as error:
+        except (UserError, TypeError) as error:  # it does not fit; or an argument by a name that the rule has not
             if isinstance(error, ValuesNeededError):
                 raise
         return otherwise(t, func, args, kwargs)

@@ -9,8 +9,9 @@ from cnnatomy import layers as ours
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import Foreign
 from cnnatomy.layers.layer import REARRANGEMENT, Layer, Shape
-from cnnatomy.readers.torch.spec import LAST_STATE, CallSpec, batched
-from cnnatomy.readers.torch.tensors import SOURCE, stand_for
+from cnnatomy.readers.torch.batch import place_of, put, shape_of
+from cnnatomy.readers.torch.spec import LAST_STATE, CallSpec, batched, one_image
+from cnnatomy.readers.torch.tensors import SOURCE, TWIN, map_of, stand_for
 
 if TYPE_CHECKING:
     from cnnatomy.readers.torch.tracer import Handler, Tracer
@@ -99,6 +100,15 @@ def reshaped(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return _view(out, _chain(t, fmap, [ours.Flatten() if len(shape) == 2 else ours.Reshape(shape[1:])]), x)
 
 
+def squeezed(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """A reshape, unless the batch is among the axes that go."""
+    axes = args[0].dim()
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else tuple(range(axes)))
+    if any(axis % axes == 0 for axis in ((dim,) if isinstance(dim, int) else dim)):
+        return t.call(func, args, kwargs)
+    return reshaped(t, func, args, kwargs)
+
+
 def mean(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """The mean over rows and columns is `GlobalAvgPool`."""
     x = args[0]
@@ -115,31 +125,59 @@ def mean(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    """One layer in one direction with biases, batch first, from a state of zeros, is `LSTM` or `RNN`."""
+    """One layer in one direction with biases, of one image, from a state of zeros, is `LSTM` or `RNN`."""
+    if len(args) > 3 and isinstance(args[3], (list, tuple)):
+        return of_packed(t, func, args, kwargs)
     x, state, weights = args[:3]
-    fmap = batched(x, 3)
-    plain = len(args) == 9 and args[3:5] == (True, 1) and args[7:] == (False, True) and len(weights) == 4
-    if fmap is None or not plain or t.known(state):
+    fmap, place = one_image(x), place_of(x)
+    plain = len(args) == 9 and args[3:5] == (True, 1) and args[7:] == (False, place == 0) and len(weights) == 4
+    layers = {"lstm": ours.LSTM, "rnn_tanh": ours.RNN}
+    if fmap is None or x.dim() != 3 or not plain or t.known(state) or func.__name__ not in layers:
         return t.call(func, args, kwargs)
-    layer = (ours.LSTM if func.__name__ == "lstm" else ours.RNN)(weights[1].shape[1])
+    layer = layers[func.__name__](weights[1].shape[1])
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     outputs = func(*t.swapped(args), **kwargs)
     made = t.apply(CallSpec(layer, (fmap,), tuple(zip(names, weights, strict=True))))
+    put(outputs[0], place)
     stand_for(outputs[0], made)
     t.idle = True
     for last in outputs[1:]:
-        shape = tuple(last.shape[1:])
+        put(last, 1)
+        shape = shape_of(last)
         stand_for(last, t.add(Foreign(LAST_STATE, shape, mixes=REARRANGEMENT), (made,), shape))
     return outputs
+
+
+def packed(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """Sequences of known lengths, one step after another."""
+    x, lengths = args[:2]
+    fmap = map_of(x)
+    if fmap is None or t.known(lengths):
+        return t.call(func, args, kwargs)
+    steps, sizes = func(x, lengths, *args[2:], **kwargs)
+    shape = shape_of(steps)
+    stand_for(steps, t.add(Foreign("pack", shape, mixes=REARRANGEMENT), (fmap,), shape))
+    return steps, sizes
+
+
+def of_packed(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """A function of packed sequences, to which the numbers of sequences at each step are given with their values."""
+    sizes = args[1]
+    setattr(sizes, TWIN, sizes)
+    try:
+        return t.call(func, args, kwargs)
+    finally:
+        delattr(sizes, TWIN)
 
 
 HANDLED: dict[str, Handler] = {
     **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split"), parts),
     "__getitem__": item,
-    **dict.fromkeys(
-        ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as"), reshaped
-    ),
+    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "unsqueeze", "view_as", "reshape_as"), reshaped),
+    "squeeze": squeezed,
     "mean": mean,
-    **dict.fromkeys(("lstm", "rnn_tanh"), recurrent),
+    "_pack_padded_sequence": packed,
+    "_pad_packed_sequence": of_packed,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
 }
 """Names of functions of which a call becomes several nodes, or whose result tells the layer."""
