@@ -175,7 +175,7 @@ COSTS: dict[str, tuple[str, Any]] = {
 }
 
 FREE = words(
-    "contiguous to to_copy detach clone float half bfloat16 double bool int long short byte char type cpu cuda data"
+    "contiguous to to_copy detach clone float half bfloat16 double int long short byte char type cpu cuda data"
     " requires_grad alias lift_fresh detach_ requires_grad_ type_as positive as_tensor asarray tensor"
 )
 """What changes neither shape nor number: the feature map stays the same one."""
