@@ -14,10 +14,12 @@ from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.elements import (
     COSTS,
     NONLINEAR,
+    SOFTMAXES,
     activation,
     arithmetic,
     dropout,
     elementwise,
+    gated,
     passed,
     prelu,
     shape,
@@ -30,13 +32,15 @@ from cnnatomy.readers.onnx.moves import (
     move,
     pad,
     rearranged,
-    resize,
     space_to_depth,
     split,
 )
 from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lrn
+from cnnatomy.readers.onnx.picks import expand, gather, one_hot, scattered, tile, top
 from cnnatomy.readers.onnx.products import gemm, matmul
-from cnnatomy.readers.onnx.reductions import REDUCTIONS, global_max, reduction
+from cnnatomy.readers.onnx.reductions import REDUCTIONS, determinant, global_max, place, reduction, running
+from cnnatomy.readers.onnx.resizing import affine_grid, columns_to_image, grid_sample, resize
+from cnnatomy.readers.onnx.signals import short_time_transform
 from cnnatomy.readers.onnx.windows import WEIGHT_AND_BIAS, convolution, pool, transposed_convolution
 
 OnnxRule = Callable[[NodeCall], OnnxResult]
@@ -45,14 +49,30 @@ OnnxRule = Callable[[NodeCall], OnnxResult]
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
     **dict.fromkeys(("Add", "Sum", "Mul", "Max", "Div"), arithmetic),
-    **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip"], activation),
+    **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip", "Swish"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
-    **dict.fromkeys(("Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"), passed),
+    **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "QuantizeLinear", "DequantizeLinear"), passed),
     **dict.fromkeys(WEIGHT_AND_BIAS, convolution),
     **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul"), matmul),
     **dict.fromkeys(("Gemm", "QGemm"), gemm),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"), move),
-    **dict.fromkeys(("Gather", "Expand", "Tile", "GatherElements", "GatherND"), rearranged),
+    **dict.fromkeys(("GatherElements", "GatherND", "Trilu", "ReverseSequence", "CenterCropPad"), rearranged),
+    **dict.fromkeys(("EyeLike", "RandomNormalLike", "RandomUniformLike", "Range", "ConstantOfShape"), rearranged),
+    **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND", "TensorScatter"), scattered),
+    **dict.fromkeys(("ArgMax", "ArgMin"), place),
+    **dict.fromkeys(("CumSum", "CumProd"), running),
+    **dict.fromkeys(SOFTMAXES, softmax),
+    "Gather": gather,
+    "Expand": expand,
+    "Tile": tile,
+    "TopK": top,
+    "OneHot": one_hot,
+    "Det": determinant,
+    "GridSample": grid_sample,
+    "AffineGrid": affine_grid,
+    "Col2Im": columns_to_image,
+    "SwiGLU": gated,
+    "STFT": short_time_transform,
     **dict.fromkeys(("Resize", "Upsample"), resize),
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
     "ConvTranspose": transposed_convolution,
@@ -66,7 +86,6 @@ RULES: dict[str, OnnxRule] = {
     "Shape": shape,
     "Size": shape,
     "PRelu": prelu,
-    "Softmax": softmax,
     "Dropout": dropout,
     "Concat": concat,
     "Split": split,
