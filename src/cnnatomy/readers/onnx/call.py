@@ -18,9 +18,9 @@ from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.checks import node_text
 from cnnatomy.readers.onnx.inference import Inferred, infer
 from cnnatomy.readers.onnx.model import OnnxModel, StoredTensor
-from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Listed, Mapped, TensorValue, after_others, for_one
+from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Mapped, TensorList, TensorValue, after_others, for_one
 
-OnnxResult = FeatureMap | Mapped | Known | Listed | Sequence[FeatureMap | Mapped | Known | Listed | None]
+OnnxResult = FeatureMap | Mapped | Known | TensorList | Sequence[FeatureMap | Mapped | Known | TensorList | None]
 """What a rule gives for the outputs of a node: a layer's map, whose images are where they were, or with its sizes."""
 
 
@@ -123,7 +123,7 @@ class NodeCall:
     def _sized(self, name: str) -> tuple[Shape, int, Any] | None:
         """The sizes of a tensor, its type, and its values where they are known."""
         value = self.model.env.get(name)
-        if value is None or isinstance(value, Listed):
+        if value is None or isinstance(value, TensorList):
             return None
         return (value.dims, value.type, getattr(value, "value", None))
 

@@ -21,7 +21,7 @@ from cnnatomy.readers.onnx.functions import graphs_of
 from cnnatomy.readers.onnx.inference import reads
 from cnnatomy.readers.onnx.model import OnnxModel
 from cnnatomy.readers.onnx.sequences import cut, resized
-from cnnatomy.readers.onnx.values import Known, Listed, Mapped, OnnxValue, TensorValue
+from cnnatomy.readers.onnx.values import REAL, Known, Mapped, OnnxValue, TensorList, TensorValue
 
 ReadNode = Callable[[OnnxModel, Any], None]
 """Reads one node of a graph."""
@@ -43,6 +43,7 @@ class Control:
 
     def __init__(self, call: NodeCall, inputs: Sequence[OnnxValue | None], read: ReadNode) -> None:
         self.call, self.inputs, self.read_node, self.model = call, inputs, read, call.model
+        self.path = call.model.path(call.node)
 
     def body(self, name: str) -> Body:
         """The graph of an attribute, whose tensors are then known."""
@@ -68,7 +69,7 @@ class Control:
             raise self.call.refusal(f"written out, what loops repeat is more than {MAX_ONNX_NODES:,} nodes")
         for info, value in zip(graph.input, values, strict=True):
             model.env[info.name] = value
-        prefix = (*model.path(self.call.node), part) if part else ()
+        prefix = (*self.path, part) if part else ()
         model.paths.update((key, (*prefix, *path)) for key, path in body.paths.items())
         model.merged -= body.paths.keys()
         try:
@@ -83,16 +84,19 @@ class Control:
         return [model.env[output.name] for output in graph.output]
 
     def undecided(self, reason: str) -> OnnxResult:
-        """The node as not counted, with all maps that its graphs read.
+        """The node as not counted, with all maps and tensors that its graphs read.
 
         Raises:
             UserError: if the sizes of its outputs are not known either; it says the reason.
         """
-        names = dict.fromkeys(name for graph in graphs_of(self.call.node) for name in reads(graph))
-        outer = [value for name in names if isinstance(value := self.model.env.get(name), Mapped)]
-        self.call.maps = list(dict.fromkeys((*self.call.maps, *outer)))
+        call, model, graphs = self.call, self.model, list(graphs_of(self.call.node))
+        names = dict.fromkeys(name for graph in graphs for name in reads(graph))
+        outer = [value for name in names if (value := model.env.get(name)) is not None]
+        inner = [model.constant(t, t.name, t.data_type in REAL) for graph in graphs for t in graph.initializer]
+        call.maps += [value for value in outer if isinstance(value, Mapped) and value not in call.maps]
+        call.inputs = [*call.inputs, *(value for value in (*outer, *inner) if isinstance(value, Known))]
         try:
-            return self.call.unknown()
+            return call.unknown()
         except UserError as error:
             raise UserError(f"{error}. It is not written out, because {reason}") from None
 
@@ -165,13 +169,15 @@ def _depends(body: Body, control: Control) -> bool:
     env, inputs = control.model.env, [info.name for info in body.graph.input]
     outputs = [info.name for info in body.graph.output]
     found = {
-        name for name, value in zip(inputs[2:], control.inputs[2:], strict=False) if isinstance(value, (Mapped, Listed))
+        name
+        for name, value in zip(inputs[2:], control.inputs[2:], strict=False)
+        if isinstance(value, (Mapped, TensorList))
     }
     while True:
         before = len(found)
         for node in body.nodes:
             names = {*node.input, *(name for graph in graphs_of(node) for name in reads(graph))}
-            outer = (name for name in names if name not in inputs and isinstance(env.get(name), (Mapped, Listed)))
+            outer = (name for name in names if name not in inputs and isinstance(env.get(name), (Mapped, TensorList)))
             if node.op_type not in _SIZES_ONLY and (names & found or any(outer)):
                 found.update(node.output)
         found.update(name for name, output in zip(inputs[2:], outputs[1:], strict=False) if output in found)
@@ -204,13 +210,14 @@ def scan(control: Control) -> OnnxResult:
     made: list[list[OnnxValue]] = []
     for i in range(length):
         parts: list[OnnxValue] = []
+        control.model.paths[id(call.node)] = (*control.path, f"step{i + 1}")
         for x, axis, back in zip(steps, places, backwards, strict=True):
-            name = f"step{i + 1}"
-            part = cut(call, x, axis, length - 1 - i if back else i, 1, name)
-            parts.append(resized(call, part, (*x.dims[:axis], *x.dims[axis + 1 :]), f"{name}_reshape"))
+            part = cut(call, x, axis, length - 1 - i if back else i, 1, "slice")
+            parts.append(resized(call, part, (*x.dims[:axis], *x.dims[axis + 1 :]), "reshape"))
         outputs = control.run(body, [*states, *parts], f"step {i + 1}", f"step{i + 1}")
         states = outputs[: len(states)]
         made.append(outputs[len(states) :])
+    control.model.paths[id(call.node)] = control.path
     extra = range(len(states), len(call.node.output))
     along = call.integers("scan_output_axes") or (0,) * len(extra)
     if len(along) != len(extra):
@@ -224,21 +231,21 @@ def scan(control: Control) -> OnnxResult:
 def mapped_sequence(control: Control) -> OnnxResult:
     """SequenceMap: its body for each tensor of a sequence."""
     first = control.inputs[0]
-    if not isinstance(first, Listed):
+    if not isinstance(first, TensorList):
         raise control.call.refusal("its first input is no sequence")
     body, made = control.body("body"), []
     for i in range(len(first.items)):
         values: list[OnnxValue] = []
         for value in control.inputs:
-            if isinstance(value, Listed) and i >= len(value.items):
+            if isinstance(value, TensorList) and i >= len(value.items):
                 raise control.call.refusal(
                     f"a sequence has {len(value.items):,} tensors, {len(first.items):,} are needed"
                 )
             if value is not None:
-                values.append(value.items[i] if isinstance(value, Listed) else value)
+                values.append(value.items[i] if isinstance(value, TensorList) else value)
         made.append(control.run(body, values, f"tensor {i + 1}", f"tensor{i + 1}"))
     outputs = range(len(control.call.node.output))
-    return [Listed(tuple(x for one in made if isinstance(x := one[i], (Known, Mapped)))) for i in outputs]
+    return [TensorList(tuple(x for one in made if isinstance(x := one[i], (Known, Mapped)))) for i in outputs]
 
 
 CONTROL: dict[str, Callable[[Control], OnnxResult]] = {

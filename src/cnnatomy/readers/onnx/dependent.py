@@ -13,7 +13,7 @@ from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.values import Known, Mapped
 
 
-class Bound(NamedTuple):
+class AtMost(NamedTuple):
     """How many things an operator finds at most, what they are, and the sizes of the outputs for so many.
 
     `axis` is that of the first output along which they lie. `what` is empty where it is known how many they are.
@@ -51,7 +51,7 @@ def dependent(call: NodeCall) -> list[Mapped | Known | None]:
     return made
 
 
-def _boxes(call: NodeCall) -> Bound:
+def _boxes(call: NodeCall) -> AtMost:
     boxes, scores = call.inputs[0], call.inputs[1]
     if boxes is None or scores is None or len(boxes.dims) != 3 or len(scores.dims) != 3:
         raise call.refusal("boxes and scores of three axes are needed")
@@ -61,25 +61,25 @@ def _boxes(call: NodeCall) -> Bound:
         each = 0  # without a limit none is wanted
     elif limit is not None and limit.number is not None:
         each = max(0, min(each, int(limit.number)))
-    return Bound(images * classes * each, "boxes", lambda n: [(n, 3)])
+    return AtMost(images * classes * each, "boxes", lambda n: [(n, 3)])
 
 
-def _not_zero(call: NodeCall) -> Bound:
+def _not_zero(call: NodeCall) -> AtMost:
     dims = _dims(call)
-    return Bound(elements(dims), "numbers that are not zero", lambda n: [(len(dims), n)], 1)
+    return AtMost(elements(dims), "numbers that are not zero", lambda n: [(len(dims), n)], 1)
 
 
-def _different(call: NodeCall) -> Bound:
+def _different(call: NodeCall) -> AtMost:
     dims = _dims(call)
     if "axis" not in call.attributes:
         size = elements(dims)
-        return Bound(size, "different numbers", lambda n: [(n,), (n,), (size,), (n,)])
+        return AtMost(size, "different numbers", lambda n: [(n,), (n,), (size,), (n,)])
     axis = call.axis_of(call.integer("axis", 0), len(dims))
     size = dims[axis]
-    return Bound(size, "different parts", lambda n: [(*dims[:axis], n, *dims[axis + 1 :]), (n,), (size,), (n,)], axis)
+    return AtMost(size, "different parts", lambda n: [(*dims[:axis], n, *dims[axis + 1 :]), (n,), (size,), (n,)], axis)
 
 
-def _kept(call: NodeCall) -> Bound:
+def _kept(call: NodeCall) -> AtMost:
     dims, places = _dims(call), call.known(1)
     axis = None if "axis" not in call.attributes else call.axis_of(call.integer("axis", 0), len(dims))
     most, what = elements(dims) if axis is None else dims[axis], "elements that are kept"
@@ -88,8 +88,8 @@ def _kept(call: NodeCall) -> Bound:
     elif call.inputs[1] is not None:
         most = min(most, elements(call.inputs[1].dims))
     if axis is None:
-        return Bound(most, what, lambda n: [(n,)])
-    return Bound(most, what, lambda n: [(*dims[:axis], n, *dims[axis + 1 :])], axis)
+        return AtMost(most, what, lambda n: [(n,)])
+    return AtMost(most, what, lambda n: [(*dims[:axis], n, *dims[axis + 1 :])], axis)
 
 
 def _dims(call: NodeCall) -> Shape:
@@ -97,7 +97,7 @@ def _dims(call: NodeCall) -> Shape:
     return first.dims if first is not None else ()
 
 
-BOUNDS: dict[str, Callable[[NodeCall], Bound]] = {
+BOUNDS: dict[str, Callable[[NodeCall], AtMost]] = {
     "NonMaxSuppression": _boxes,
     "NonZero": _not_zero,
     "Unique": _different,

@@ -12,14 +12,14 @@ from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Shape
 from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.moves import concat
-from cnnatomy.readers.onnx.values import Known, Listed, Mapped, OnnxValue, TensorValue, after_reshape
+from cnnatomy.readers.onnx.values import Known, Mapped, OnnxValue, TensorList, TensorValue, after_reshape
 
 SequenceInputs = Sequence[OnnxValue | None]
 
 
 def _sequence(call: NodeCall, inputs: SequenceInputs) -> tuple[TensorValue, ...]:
     first = inputs[0] if inputs else None
-    if not isinstance(first, Listed):
+    if not isinstance(first, TensorList):
         raise call.refusal("its first input is no sequence")
     return first.items
 
@@ -41,7 +41,7 @@ def _position(
 
 def _construct(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
     items = tuple(value for value in inputs if isinstance(value, (Known, Mapped)))
-    return Listed(items)
+    return TensorList(items)
 
 
 def _at(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
@@ -57,13 +57,13 @@ def _insert(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
         raise call.refusal(f"at most {MAX_LAYERS:,} tensors in a sequence are possible")
     count = len(items)
     at = _position(call, inputs, 2, count, count, most=count)
-    return Listed((*items[:at], new, *items[at:]))
+    return TensorList((*items[:at], new, *items[at:]))
 
 
 def _erase(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
     items = _sequence(call, inputs)
     at = _position(call, inputs, 1, len(items), len(items) - 1)
-    return Listed((*items[:at], *items[at + 1 :]))
+    return TensorList((*items[:at], *items[at + 1 :]))
 
 
 def _length(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
@@ -129,7 +129,7 @@ def _split(call: NodeCall, inputs: SequenceInputs) -> OnnxResult:
         part = cut(call, x, axis, start, n, f"part{i}")
         items.append(resized(call, part, (*x.dims[:axis], *x.dims[axis + 1 :]), f"part{i}_reshape") if drop else part)
         start += n
-    return Listed(tuple(items))
+    return TensorList(tuple(items))
 
 
 def cut(call: NodeCall, x: TensorValue, axis: int, start: int, size: int, part: str) -> TensorValue:

@@ -104,13 +104,13 @@ TensorValue = Known | Mapped
 
 
 @dataclass(frozen=True)
-class Listed:
+class TensorList:
     """A sequence of tensors, as `SequenceConstruct` makes one, where it is known how many it has."""
 
     items: tuple[TensorValue, ...] = ()
 
 
-OnnxValue = Known | Mapped | Listed
+OnnxValue = Known | Mapped | TensorList
 
 
 def for_one(dims: Shape, batch: Batch | None, images: int) -> Shape:

@@ -16,7 +16,7 @@ from cnnatomy.readers.onnx.dependent import BOUNDS, dependent
 from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
 from cnnatomy.readers.onnx.ops import RULES
 from cnnatomy.readers.onnx.sequences import SEQUENCES
-from cnnatomy.readers.onnx.values import Known, Listed, Mapped, OnnxValue
+from cnnatomy.readers.onnx.values import Known, Mapped, OnnxValue, TensorList
 
 
 def walk(model: OnnxModel) -> Graph:
@@ -32,7 +32,7 @@ def walk(model: OnnxModel) -> Graph:
         if id(node) not in model.merged:
             _read(model, node)
     outputs = [model.env.get(output.name) for output in model.proto.graph.output]
-    listed = [item for value in outputs for item in (value.items if isinstance(value, Listed) else (value,))]
+    listed = [item for value in outputs for item in (value.items if isinstance(value, TensorList) else (value,))]
     maps = [value.map for value in listed if isinstance(value, Mapped)]
     if not maps:
         raise UserError("no output of it depends on an input")
@@ -46,7 +46,7 @@ def _read(model: OnnxModel, node: Any) -> None:
     if missing is not None:
         raise UserError(f"{node_text(node)} reads {quoted(missing)}, {_why_missing(model, node, missing)}")
     read = [model.env[name] if name else None for name in node.input]
-    inputs = [None if isinstance(value, Listed) else value for value in read]
+    inputs = [None if isinstance(value, TensorList) else value for value in read]
     made: Any
     try:
         call = NodeCall(node, inputs, model)
@@ -55,7 +55,7 @@ def _read(model: OnnxModel, node: Any) -> None:
             made = CONTROL[call.op](Control(call, read, _read))
         elif official and call.op in SEQUENCES:
             made = SEQUENCES[call.op](call, read)
-        elif any(isinstance(value, Listed) for value in read):
+        elif any(isinstance(value, TensorList) for value in read):
             made = _with_sequences(call, read)
         elif not call.maps:
             made = fold(call)
