@@ -31,7 +31,7 @@ def moved(call: NodeCall, dims: Shape) -> Shape | None:
         return tuple(dims[axis] for axis in _order(call, rank))
     if call.op == "Reshape":
         wanted = call.integers("shape", 1)
-        return None if wanted is None else _reshaped(dims, wanted, call.integer("allowzero", 0))
+        return None if wanted is None else _reshaped(call, dims, wanted)
     axes = call.integers("axes", 1)
     if axes is None and call.given(1):
         return None
@@ -59,14 +59,15 @@ def _order(call: NodeCall, rank: int) -> Shape:
     return order
 
 
-def _reshaped(dims: Shape, wanted: Shape, allow_zero: int) -> Shape:
-    sizes = [dims[i] if n == 0 and not allow_zero else n for i, n in enumerate(wanted)]
+def _reshaped(call: NodeCall, dims: Shape, wanted: Shape) -> Shape:
+    kept = not call.integer("allowzero", 0)
+    sizes = [dims[i] if n == 0 and kept else n for i, n in enumerate(wanted)]
     known = elements(tuple(n for n in sizes if n != -1))
     if sizes.count(-1) > 1 or min(sizes, default=1) < -1 or (elements(dims) % known if known else 1):
-        raise ValueError(f"{dims} cannot become {tuple(wanted)}")
+        raise call.refusal(f"a tensor of {dims} cannot become {tuple(wanted)}")
     result = tuple(elements(dims) // known if n == -1 else n for n in sizes)
     if elements(result) != elements(dims):
-        raise ValueError(f"{dims} cannot become {result}")
+        raise call.refusal(f"a tensor of {dims} cannot become {result}")
     return result
 
 
