@@ -10,19 +10,21 @@ import numpy as np
 from cnnatomy.layers.layer import SPACE, Operations, Shape, elements
 from cnnatomy.layers.unknown import NotCounted
 from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.values import Known, Mapped
+from cnnatomy.readers.onnx.values import Batch, Known, Mapped
 
 
 class AtMost(NamedTuple):
     """How many things an operator finds at most, what they are, and the sizes of the outputs for so many.
 
-    `axis` is that of the first output along which they lie. `what` is empty where it is known how many they are.
+    `axis` is that of the first output along which they lie. `what` is empty where it is known how many they are;
+    `batch` is where the images lie in the outputs, if they are still apart.
     """
 
     most: int
     what: str
     sizes: Callable[[int], Sequence[Shape]]
     axis: int = 0
+    batch: Batch | None = None
 
 
 def dependent(call: NodeCall) -> list[Mapped | Known | None]:
@@ -30,7 +32,7 @@ def dependent(call: NodeCall) -> list[Mapped | Known | None]:
     first = call.inputs[0]
     if first is None:
         raise call.refusal("it has no input")
-    most, what, sizes, axis = BOUNDS[call.op](call)
+    most, what, sizes, axis, batch = BOUNDS[call.op](call)
     said = call.model.declared.get(call.node.output[0])
     if what and said is not None and len(said) == len(sizes(most)[0]) and said[axis] <= most:
         most = said[axis]
@@ -47,7 +49,7 @@ def dependent(call: NodeCall) -> list[Mapped | Known | None]:
             made.append(Mapped(call.put(NotCounted(call.op, dims)), dims, None, call.type_of(i)))
         else:
             costs = Operations() if i else Operations(compare=elements(call.x.shape))
-            made.append(call.foreign(dims, costs, SPACE, batch=None, output=i))
+            made.append(call.foreign(dims, costs, SPACE, batch=batch, output=i))
     return made
 
 
@@ -89,7 +91,9 @@ def _kept(call: NodeCall) -> AtMost:
         most = min(most, elements(call.inputs[1].dims))
     if axis is None:
         return AtMost(most, what, lambda n: [(n,)])
-    return AtMost(most, what, lambda n: [(*dims[:axis], n, *dims[axis + 1 :])], axis)
+    x = call.inputs[0]
+    batch = x.batch if isinstance(x, Mapped) and x.batch is not None and x.batch.axis != axis else None
+    return AtMost(most, what, lambda n: [(*dims[:axis], n, *dims[axis + 1 :])], axis, batch)
 
 
 def _dims(call: NodeCall) -> Shape:
