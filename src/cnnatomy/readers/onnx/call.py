@@ -29,17 +29,13 @@ class NodeCall:
 
     def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
+        self.op = printable(node.op_type)  # as tables may print it
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         empty = next((name for name, got in self.attributes.items() if got is None), None)
         if empty is not None:
             raise self.refusal(f"the attribute {printable(empty)} has no value")
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
         self._assumed: list[str] = []
-
-    @property
-    def op(self) -> str:
-        """The type of the node, as tables may print it."""
-        return printable(self.node.op_type)
 
     @property
     def x(self) -> Mapped:

@@ -46,7 +46,8 @@ def _read(model: OnnxModel, node: Any) -> None:
     if missing is not None:
         raise UserError(f"{node_text(node)} reads {quoted(missing)}, {_why_missing(model, node, missing)}")
     read = [model.env[name] if name else None for name in node.input]
-    inputs = [None if isinstance(value, TensorList) else value for value in read]
+    listed = TensorList in map(type, read)
+    inputs: list[Any] = [None if isinstance(value, TensorList) else value for value in read] if listed else read
     made: Any
     try:
         call = NodeCall(node, inputs, model)
@@ -55,7 +56,7 @@ def _read(model: OnnxModel, node: Any) -> None:
             made = CONTROL[call.op](Control(call, read, _read))
         elif official and call.op in SEQUENCES:
             made = SEQUENCES[call.op](call, read)
-        elif any(isinstance(value, TensorList) for value in read):
+        elif listed:
             made = _with_sequences(call, read)
         elif not call.maps:
             made = fold(call)
