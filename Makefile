@@ -66,6 +66,7 @@ tables: $(DEV_READY) ## the printed tables of the lectures, recomputed, into doc
 	@$(BIN)/python -c 'from cnnatomy.report import rules; print(rules.table(), end="")' > docs/critique-table.md
 	@$(BIN)/python docs/architecture.py
 	@$(BIN)/python docs/limits.py
+	@$(BIN)/python docs/onnx_nodes.py
 	@$(BIN)/python docs/augmentation.py
 	@$(BIN)/python docs/examples.py critique.md
 

@@ -210,6 +210,7 @@ ELEMENT = [
         LeakyReLU(0.2),
         PReLU(),
         PReLU(0.0),
+        PReLU(shared=True),
         ELU(),
         ELU(0.5),
         SELU(),

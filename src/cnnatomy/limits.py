@@ -105,7 +105,9 @@ MAX_NAME_LENGTH = 200
 """Characters of a name in a path or a message; what is longer is cut."""
 
 MAX_ONNX_NODES = 16_000
-"""Constants among them, those of graphs in graphs too, and those of a function as often as it is called."""
+"""Constants among them, those of graphs in graphs too, and those of a function as often as it is called.
+
+As many again may be in the bodies of loops, as often as they run."""
 
 MAX_ONNX_FIELDS = 700_000
 """Names, sizes, attributes and whatever else an ONNX file consists of, but for the numbers in tensors."""

@@ -104,9 +104,10 @@ class LeakyReLU(Activation):
 
 @value
 class PReLU(Elementwise):
-    """x where positive, else a * x with one learned slope `a` for each channel (He et al. 2015)."""
+    """x where positive, else a * x, with a learned slope for each channel or one `shared` by all (He et al. 2015)."""
 
     slope: float = 0.25
+    shared: bool = False
 
     each = Operations(compare=1, multiply=1)
 
@@ -117,12 +118,12 @@ class PReLU(Elementwise):
         return inputs[0] if inputs[0].low >= 0 else Interval()
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        return {"weight": inputs[0][:1]}
+        return {"weight": (1,) if self.shared else inputs[0][:1]}
 
     def module(self, *inputs: Shape) -> torch.nn.Module:
         from torch import nn
 
-        return nn.PReLU(inputs[0][0], self.slope)
+        return nn.PReLU(1 if self.shared else inputs[0][0], self.slope)
 
 
 @value

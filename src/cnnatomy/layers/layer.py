@@ -61,6 +61,11 @@ class Operations(NamedTuple):
 NO_OPERATIONS = Operations()
 
 
+def times(n: int, each: Operations) -> Operations:
+    """The operations of n things of which each needs so many."""
+    return Operations(*(n * count for count in each))
+
+
 class Window(NamedTuple):
     """Which input pixels one output pixel reads, per axis (rows, columns).
 

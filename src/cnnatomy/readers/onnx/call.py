@@ -18,9 +18,9 @@ from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.checks import node_text
 from cnnatomy.readers.onnx.inference import Inferred, infer
 from cnnatomy.readers.onnx.model import OnnxModel, StoredTensor
-from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Mapped, TensorValue, after_others, for_one
+from cnnatomy.readers.onnx.values import FLOAT, Batch, Known, Mapped, TensorList, TensorValue, after_others, for_one
 
-OnnxResult = FeatureMap | Mapped | Known | Sequence[FeatureMap | Mapped | Known | None]
+OnnxResult = FeatureMap | Mapped | Known | TensorList | Sequence[FeatureMap | Mapped | Known | TensorList | None]
 """What a rule gives for the outputs of a node: a layer's map, whose images are where they were, or with its sizes."""
 
 
@@ -29,16 +29,13 @@ class NodeCall:
 
     def __init__(self, node: Any, inputs: Sequence[TensorValue | None], model: OnnxModel) -> None:
         self.node, self.inputs, self.model = node, inputs, model
+        self.op = printable(node.op_type)  # as tables may print it
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         empty = next((name for name, got in self.attributes.items() if got is None), None)
         if empty is not None:
             raise self.refusal(f"the attribute {printable(empty)} has no value")
         self.maps = [value for value in inputs if isinstance(value, Mapped)]
-
-    @property
-    def op(self) -> str:
-        """The type of the node, as tables may print it."""
-        return printable(self.node.op_type)
+        self._assumed: list[str] = []
 
     @property
     def x(self) -> Mapped:
@@ -49,6 +46,11 @@ class NodeCall:
         """The input at a position, where it is known."""
         value = self.inputs[position] if position < len(self.inputs) else None
         return value if isinstance(value, Known) else None
+
+    @property
+    def computable(self) -> bool:
+        """Whether all inputs are known, with their values."""
+        return all(value is None or getattr(value, "value", None) is not None for value in self.inputs)
 
     def given(self, position: int) -> bool:
         """Whether there is an input at a position."""
@@ -124,7 +126,9 @@ class NodeCall:
     def _sized(self, name: str) -> tuple[Shape, int, Any] | None:
         """The sizes of a tensor, its type, and its values where they are known."""
         value = self.model.env.get(name)
-        return None if value is None else (value.dims, value.type, getattr(value, "value", None))
+        if value is None or isinstance(value, TensorList):
+            return None
+        return (value.dims, value.type, getattr(value, "value", None))
 
     def sizes_of(self, output: int) -> Shape:
         """All sizes of an output.
@@ -208,15 +212,24 @@ class NodeCall:
         path = model.path(self.node)
         if part:
             path = (*path[:-1], f"{path[-1]}_{part}")
-        made = model.builder.put(layer, inputs or [m.map for m in self.maps], path, frozenset(shared), self.assumed)
+        read_maps = inputs or [m.map for m in self.maps]
+        before, assumed = model.resting_on(read_maps), self.assumed
+        made = model.builder.put(layer, read_maps, path, frozenset(shared), assumed)
+        if before or assumed:
+            model.resting[made] = tuple(dict.fromkeys((*before, *filter(None, [assumed]))))
         if found and made.node is not None:
             model.sources[made.node] = found
         return made
 
+    def assume(self, what: str) -> None:
+        """What the sizes of the outputs are taken to be: "at most 10 boxes", where only running can tell."""
+        self._assumed.append(f"{what} ({printable(self.node.name or self.node.output[0])})")
+
     @property
     def assumed(self) -> str:
-        """What the sizes and values of the known inputs rest on."""
-        return "; ".join(dict.fromkeys(k.assumed for k in self.inputs if isinstance(k, Known) and k.assumed))
+        """What the sizes of the outputs rest on by this node itself, and by what is known that it reads."""
+        known = [k.assumed for k in self.inputs if isinstance(k, Known) and k.assumed]
+        return "; ".join(dict.fromkeys((*known, *self._assumed))) if known or self._assumed else ""
 
     def foreign(
         self,
@@ -272,7 +285,7 @@ class NodeCall:
         """
         outputs: list[Mapped | Known | None] = []
         for i, name in enumerate(self.node.output):
-            if not name:
+            if not name or (i and not self.output(i)):
                 outputs.append(None)
                 continue
             dims = self.sizes_of(i)

@@ -64,8 +64,9 @@ def check_node(node: Any, opset: int) -> None:
         if not least <= got <= most:
             needed = f"at least {least}" if got < least else f"at most {most}"
             raise UserError(f"{node_text(node)} has {got:,} {what}{'s' * (got != 1)}, {needed} are needed")
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
     for i in range(schema.min_input):
-        if not node.input[i]:
+        if not node.input[i] and schema.inputs[min(i, len(schema.inputs) - 1)].option == single:
             raise UserError(f"{node_text(node)} has no input {i + 1} ({schema.inputs[i].name}), which is needed")
     for wrong in _attributes(node, schema):
         raise UserError(f"{node_text(node)}: {wrong}")

@@ -13,6 +13,7 @@ from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES
 from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.checks import OFFICIAL
+from cnnatomy.readers.onnx.dependent import BOUNDS, dependent
 from cnnatomy.readers.onnx.moves import moved
 from cnnatomy.readers.onnx.values import FLOAT, Known
 
@@ -42,6 +43,8 @@ def fold(call: NodeCall) -> list[Known]:
     if op == "ConstantOfShape":
         return [_filled(call)]
     first = call.known(0)
+    if op in ("Shape", "Size") and first is not None:
+        return [sizes(call, first.dims)]
     if op == "Cast" and first is not None:
         return [_cast(call, first, call.integer("to", FLOAT))]
     if op == "CastLike" and first is not None and call.inputs[1] is not None:
@@ -51,14 +54,24 @@ def fold(call: NodeCall) -> list[Known]:
         if op == "DequantizeLinear" and not first.learned and elements(first.dims) > 1:
             same = replace(same, learned=((first.root, first.dims),), type=FLOAT)  # real again: it may be learned
         return [same, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
-    small = all(getattr(value, "value", None) is not None for value in call.inputs if value is not None)
-    if small and call.inputs and op not in CHANCE and call.node.domain in OFFICIAL and _affordable(call):
+    if call.computable and call.inputs and op not in CHANCE and call.node.domain in OFFICIAL and _affordable(call):
         return _computed(call)
     if first is not None and op in ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten"):
         dims = moved(call, first.dims)
         if dims is not None:
             return [Known(dims, first.root, None, first.learned, first.type)]
+    if op in BOUNDS:
+        return [value if isinstance(value, Known) else Known((), "") for value in dependent(call)]
     return [_inferred(call, i) for i in range(len(call.node.output))]
+
+
+def sizes(call: NodeCall, dims: Shape) -> Known:
+    """What Shape and Size make of a tensor of these sizes; a part of them from version 15 on."""
+    whole = int(onnx.TensorProto.INT64)
+    if call.op == "Size":
+        return Known((), call.node.output[0], np.asarray(elements(dims), np.int64), type=whole)
+    dims = dims[slice(call.integer("start", 0), call.attributes.get("end"))]
+    return Known((len(dims),), call.node.output[0], np.asarray(dims, np.int64), type=whole)
 
 
 def _cast(call: NodeCall, tensor: Known, to: int) -> Known:

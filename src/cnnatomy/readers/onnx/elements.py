@@ -29,11 +29,12 @@ from cnnatomy.layers import (
     Softmax,
     Softplus,
     Softsign,
+    Swish,
     Tanh,
 )
-from cnnatomy.layers.layer import ELEMENT, Layer, Operations, elements
+from cnnatomy.layers.layer import CHANNEL, ELEMENT, Layer, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
-from cnnatomy.readers.onnx.constants import fold
+from cnnatomy.readers.onnx.constants import fold, sizes
 from cnnatomy.readers.onnx.values import Known, Mapped
 
 
@@ -54,7 +55,9 @@ def _nonlinearity(call: NodeCall) -> Layer | None:
         layer = GELU("tanh" if call.text("approximate", "none") == "tanh" else "none")
     elif op == "HardSigmoid" and (abs(number("alpha", 0.2) - 1 / 6) < 1e-4 and number("beta", 0.5) == 0.5):
         layer = Hardsigmoid()
-    elif op == "Clip":
+    elif op == "Swish":
+        layer = Swish(number("alpha", 1.0))
+    elif op == "Clip" and not any(call.given(i) and call.known(i) is None for i in (1, 2)):
         least, most = number("min", -np.inf, 1), number("max", np.inf, 2)
         layer = {(0.0, 6.0): ReLU6(), (0.0, np.inf): ReLU()}.get((least, most), Hardtanh(least, most))
     return layer
@@ -67,17 +70,52 @@ def activation(call: NodeCall) -> OnnxResult:
 
 
 def prelu(call: NodeCall) -> OnnxResult:
-    """A slope for each channel."""
-    slope, x = call.known(1), call.x
-    if slope is None or not _per_channel(slope, x):
-        return elementwise(call)
-    return call.put(PReLU(), x.map, tensors={"weight": slope})
+    """A slope for each channel, or one for all."""
+    call = _with_axes(call)
+    slope, x = call.known(1), call.inputs[0]
+    if slope is not None and isinstance(x, Mapped):
+        if _per_channel(slope, x):
+            return call.put(PReLU(), x.map, tensors={"weight": slope})
+        if elements(slope.dims) == 1 and len(slope.dims) <= len(x.dims):
+            return call.put(PReLU(shared=True), x.map, tensors={"weight": slope})
+    return elementwise(call)
+
+
+def _with_axes(call: NodeCall) -> NodeCall:
+    """Before version 7 an attribute said which axes of the first input the second has; a slope is that of a channel."""
+    if call.model.opset >= 7 or len(call.inputs) != 2:
+        return call
+    first, second = call.inputs
+    if first is None or not isinstance(second, Known) or len(second.dims) >= len(first.dims):
+        return call
+    slope = call.op == "PRelu" and len(second.dims) == 1 and second.dims[0] > 1
+    if not slope and ("axis" not in call.attributes or not call.integer("broadcast", 0)):
+        return call
+    axis = call.axis_of(call.integer("axis", 1), len(first.dims))
+    more = len(first.dims) - axis - len(second.dims)
+    dims = (*second.dims, *(1,) * more)
+    value = None if second.value is None else second.value.reshape(dims)
+    return NodeCall(call.node, [first, replace(second, dims=dims, value=value)], call.model)
 
 
 def softmax(call: NodeCall) -> OnnxResult:
-    """Softmax along an axis of the shape."""
-    axis = call.axis(call.integer("axis", 1 if call.model.opset < 13 else -1), call.x)
-    return call.put(Softmax(axis)) if axis >= 0 else call.unknown()
+    """Softmax and its kin along an axis; before version 13 along all axes from that one on."""
+    x, old = call.inputs[0], call.model.opset < 13
+    if not isinstance(x, Mapped):
+        return call.unknown()
+    first = call.axis_of(call.integer("axis", 1 if old else -1), len(x.dims))
+    several = [i for i in range(first, len(x.dims) if old else first + 1) if x.dims[i] != 1] or [first]
+    axis = call.axis(several[0], x)
+    if call.op == "Softmax" and len(several) == 1 and axis >= 0:
+        return call.put(Softmax(axis), x.map)
+    return call.foreign(x.dims, times(elements(x.shape), SOFTMAXES[call.op]), CHANNEL, x.map, batch=x.batch)
+
+
+def gated(call: NodeCall) -> OnnxResult:
+    """SwiGLU: Swish of the first input, times the second."""
+    dims = call.sizes_of(0)
+    each = Operations(multiply=2 + (call.number("alpha", 1.0) != 1), add=1, divide=1, exponential=1)
+    return call.foreign(dims, times(elements(call.shape_of(dims, call.batch_of(dims))), each), ELEMENT)
 
 
 def _per_channel(known: Known, x: Mapped) -> bool:
@@ -106,6 +144,7 @@ JOINS: dict[str, Layer] = {"Add": Add(), "Sum": Add(), "Max": Maximum(), "Mul": 
 
 def arithmetic(call: NodeCall) -> OnnxResult:
     """Two or more inputs, element by element: a layer of ours where it has one."""
+    call = _with_axes(call)
     maps, known = call.maps, [value for value in call.inputs if isinstance(value, Known)]
     if len(call.inputs) == 1:
         return call.x
@@ -126,14 +165,14 @@ def arithmetic(call: NodeCall) -> OnnxResult:
 
 def elementwise(call: NodeCall) -> OnnxResult:
     """Any operator on each element; the inputs are repeated where a size is 1."""
+    call = _with_axes(call)
     dims = tuple(int(n) for n in np.broadcast_shapes(*(v.dims for v in call.inputs if v is not None)))
     shape = call.shape_of(dims, call.batch_of(dims))
     per = COSTS[call.op]
     joined = max(1, len(call.inputs) - 1) if call.op in ("Sum", "Max", "Min", "Mean") else 1
     if call.op == "Pow" and (exponent := call.known(1)) is not None and exponent.number in (2.0, 3.0):
         per = Operations(multiply=int(exponent.number or 2) - 1)
-    costs = Operations(*(n * joined * elements(shape) for n in per))
-    return call.foreign(dims, costs, ELEMENT)
+    return call.foreign(dims, times(joined * elements(shape), per), ELEMENT)
 
 
 def dropout(call: NodeCall) -> OnnxResult:
@@ -145,10 +184,8 @@ def dropout(call: NodeCall) -> OnnxResult:
 
 def shape(call: NodeCall) -> Known:
     """The sizes of a map are known, whatever the input is: with them other sizes are computed."""
-    dims = call.x.dims[slice(call.integer("start", 0), call.attributes.get("end"))]
-    if call.op == "Size":
-        return Known((), call.node.output[0], np.asarray(elements(dims), np.int64))
-    return Known((len(dims),), call.node.output[0], np.asarray(dims, np.int64))
+    known = sizes(call, call.x.dims)
+    return replace(known, assumed="; ".join(call.model.resting_on([call.x.map])))
 
 
 NONLINEAR: dict[str, Layer] = {
@@ -163,16 +200,30 @@ NONLINEAR: dict[str, Layer] = {
 }
 
 
+SOFTMAXES = {
+    "Softmax": Operations(add=1, divide=1, exponential=1),
+    "LogSoftmax": Operations(add=2, divide=1, exponential=2),  # and the logarithm, as torch is counted
+    "Hardmax": Operations(compare=1),
+}
+"""What each element costs where elements along an axis are weighed against one another."""
+
+
 COSTS: dict[str, Operations] = {
     **dict.fromkeys(("Add", "Sum", "Sub", "Mean"), Operations(add=1)),
     **dict.fromkeys(("Mul", "Neg"), Operations(multiply=1)),
-    **dict.fromkeys(("Div", "Reciprocal"), Operations(divide=1)),
+    **dict.fromkeys(("Div", "Reciprocal", "Mod"), Operations(divide=1)),
     **dict.fromkeys(("Max", "Min", "Abs", "Sign", "Floor", "Ceil", "Round"), Operations(compare=1)),
+    **dict.fromkeys(("IsNaN", "IsInf", "Bernoulli", "BitShift", "BitwiseNot"), Operations(compare=1)),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), Operations(compare=1)),
     **dict.fromkeys(
         ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Where", "Not"), Operations(compare=1)
     ),
     **dict.fromkeys(("And", "Or", "Xor"), Operations(compare=1)),
-    **dict.fromkeys(("Exp", "Log", "Sqrt", "Erf", "Pow", "Sin", "Cos"), Operations(exponential=1)),
+    **dict.fromkeys(("Exp", "Log", "Sqrt", "Erf", "Pow", "Sin", "Cos", "Tan"), Operations(exponential=1)),
+    **dict.fromkeys(("Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"), Operations(exponential=1)),
+    "Celu": Operations(compare=1, multiply=1, add=1, exponential=1),  # as ELU
+    "Clip": Operations(compare=2),
+    "Shrink": Operations(compare=2, add=1),
     "HardSigmoid": Operations(multiply=1, add=1, compare=2),
     "PRelu": Operations(compare=1, multiply=1),
     "ThresholdedRelu": Operations(compare=1),

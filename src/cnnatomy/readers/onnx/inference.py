@@ -6,6 +6,8 @@ following of them has no bounds.
 
 from __future__ import annotations
 
+import ast
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from cnnatomy.layers.layer import Shape
-from cnnatomy.limits import MAX_AXES
+from cnnatomy.limits import MAX_AXES, MAX_NAME_LENGTH
 from cnnatomy.readers.onnx.functions import graphs_of
 
 _MAX_WORK = 2_000_000
@@ -61,8 +63,42 @@ def resolved(info: Any, known: Mapping[str, int]) -> Shape | None:
     kind = info.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    dims = tuple(d.dim_value if d.HasField("dim_value") else known.get(d.dim_param, -1) for d in kind.shape.dim)
+    dims = tuple(d.dim_value if d.HasField("dim_value") else _size(d.dim_param, known) for d in kind.shape.dim)
     return dims if len(dims) <= MAX_AXES and min(dims, default=0) >= 0 else None
+
+
+_SUMS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
+"""How exporters compute sizes of others: `h//8`, `2*w + 1`."""
+
+
+def _size(text: str, known: Mapping[str, int]) -> int:
+    """A size by its name, or by a sum of such; -1 where it is not known."""
+    if text in known or not text or text.isidentifier() or len(text) > MAX_NAME_LENGTH:
+        return known.get(text, -1)
+    try:
+        return _value(ast.parse(text, mode="eval").body, known)
+    except (ArithmeticError, LookupError, RecursionError, SyntaxError, ValueError, MemoryError):
+        return -1
+
+
+def _value(part: ast.expr, known: Mapping[str, int]) -> int:
+    if isinstance(part, ast.BinOp):
+        return _SUMS[type(part.op)](_value(part.left, known), _value(part.right, known))
+    if isinstance(part, ast.Constant) and type(part.value) is int:
+        return part.value
+    if isinstance(part, ast.Name):
+        return known[part.id]
+    if isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id == "floor" and part.args:
+        inner = part.args[0]  # `floor(h/8)`
+        if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Div):
+            return _value(inner.left, known) // _value(inner.right, known)
+        return _value(inner, known)
+    raise ValueError(part)
 
 
 def reads(graph: Any) -> Iterator[str]:

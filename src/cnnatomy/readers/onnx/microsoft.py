@@ -5,7 +5,7 @@ Most are several of ONNX's in one, and are read as those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,10 +32,7 @@ from cnnatomy.readers.onnx.windows import convolution
 
 def _first(call: NodeCall, made: OnnxResult) -> Mapped:
     """The map that a rule gave for the first output."""
-    if isinstance(made, (FeatureMap, Mapped, Known)):
-        one: Any = made
-    else:
-        one = made[0]
+    one: Any = made[0] if isinstance(made, Sequence) else made
     if isinstance(one, FeatureMap):
         return call.model.value(one, call.x, call.type_of())
     if not isinstance(one, Mapped):

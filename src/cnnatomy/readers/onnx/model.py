@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import onnx
@@ -16,7 +16,7 @@ from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
 from cnnatomy.readers.onnx.inference import reads, resolved
-from cnnatomy.readers.onnx.values import FIRST, REAL, Batch, Known, Mapped, TensorValue, for_one
+from cnnatomy.readers.onnx.values import FIRST, REAL, Batch, Known, Mapped, OnnxValue, for_one
 
 STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a damaged model leads to: fields of the wrong type, names that are no text, attributes that are not there."""
@@ -57,7 +57,7 @@ class OnnxModel:
             raise UserError(f"its operators are of version {self.opset}; versions begin with 1")
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
-        self.env: dict[str, TensorValue] = {}
+        self.env: dict[str, OnnxValue] = {}
         self.initialise(proto.graph)
         self.sizes: dict[str, int] = {}  # names of open sizes, and what they are
         inputs = self._inputs(input)
@@ -68,7 +68,10 @@ class OnnxModel:
         self.owned: set[str] = set()
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
         self.scales: set[str] = set()  # of maps that are quantised as the network runs
+        self.bodies: dict[tuple[int, str], Any] = {}  # graphs in nodes, by node and attribute, once they were read
+        self.unrolled = 0  # nodes of such graphs, as often as they were read
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
+        self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
         self.paths = self.name_nodes(self.nodes)
         found = {
             name: (dims, batch if batch and dims[batch.axis] == self.images else None, kind)
@@ -104,16 +107,23 @@ class OnnxModel:
         """The inputs that some node reads, with all sizes, and where their images are."""
         names = set(reads(self.proto.graph))
         read = [info for info in self.proto.graph.input if info.name not in self.env and info.name in names]
-        for info in read[1:]:
-            if self._is_weight(info):
+        for i, info in enumerate(read):
+            if i and self._is_weight(info):
                 dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
                 kind = info.type.tensor_type.elem_type
                 learned = ((info.name, dims),) if kind in REAL else ()
                 self.env[info.name] = Known(dims, info.name, learned=learned, type=kind, name=info.name)
+            elif _is_empty(info):
+                self.env[info.name] = Known((0,), info.name, type=info.type.tensor_type.elem_type, name=info.name)
         found: dict[str, tuple[_Input, Batch | None]] = {}
         self.resized = False
         for i, info in enumerate(info for info in read if info.name not in self.env):
             dims = info.type.tensor_type.shape.dim
+            if not info.type.HasField("tensor_type"):
+                raise UserError(
+                    f"the input {quoted(info.name)} is no tensor but a sequence, or may be missing: what is in it "
+                    "is not known before it runs; export the network with tensors as inputs"
+                )
             if len(dims) > MAX_AXES:
                 raise UserError(
                     f"the input {quoted(info.name)} has {len(dims):,} axes; at most {MAX_AXES} are possible"
@@ -168,6 +178,12 @@ class OnnxModel:
         found = {info.name: resolved(info, self.sizes) for info in infos}
         return {name: dims for name, dims in found.items() if dims is not None}
 
+    def resting_on(self, maps: Iterable[FeatureMap]) -> tuple[str, ...]:
+        """What the sizes of some maps rest on that only running the network can tell."""
+        if not self.resting:
+            return ()
+        return tuple(dict.fromkeys(what for x in maps for what in self.resting.get(x, ())))
+
     def value(self, made: FeatureMap, like: Mapped, kind: int) -> Mapped:
         """What a layer of ours made of a map: its images are where they were."""
         if like.batched:
@@ -194,6 +210,12 @@ class OnnxModel:
         """The one node that reads a tensor, or None."""
         readers = self.readers[name]
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+
+def _is_empty(info: Any) -> bool:
+    """Whether an input has one axis and no elements: it is known, as nothing can be put in."""
+    dims = info.type.tensor_type.shape.dim
+    return len(dims) == 1 and dims[0].HasField("dim_value") and dims[0].dim_value == 0
 
 
 def _is_type(part: str, node: Any) -> bool:

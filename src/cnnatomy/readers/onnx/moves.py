@@ -8,7 +8,6 @@ from cnnatomy.layers import (
     ChannelToSpace,
     Concat,
     Flatten,
-    Interpolate,
     PadChannels,
     Permute,
     Reshape,
@@ -16,7 +15,7 @@ from cnnatomy.layers import (
     Subsample,
     ZeroPad,
 )
-from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, Shape, dimensions, elements
+from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Shape, dimensions, elements
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.values import Known, Mapped, after_reshape
 
@@ -32,8 +31,10 @@ def moved(call: NodeCall, dims: Shape) -> Shape | None:
         return tuple(dims[axis] for axis in _order(call, rank))
     if call.op == "Reshape":
         wanted = call.integers("shape", 1)
-        return None if wanted is None else _reshaped(dims, wanted, call.integer("allowzero", 0))
+        return None if wanted is None else _reshaped(call, dims, wanted)
     axes = call.integers("axes", 1)
+    if axes is None and call.given(1):
+        return None
     if call.op == "Squeeze":
         gone = (
             {call.axis_of(axis, rank) for axis in axes}
@@ -58,14 +59,15 @@ def _order(call: NodeCall, rank: int) -> Shape:
     return order
 
 
-def _reshaped(dims: Shape, wanted: Shape, allow_zero: int) -> Shape:
-    sizes = [dims[i] if n == 0 and not allow_zero else n for i, n in enumerate(wanted)]
+def _reshaped(call: NodeCall, dims: Shape, wanted: Shape) -> Shape:
+    kept = not call.integer("allowzero", 0)
+    sizes = [dims[i] if n == 0 and kept else n for i, n in enumerate(wanted)]
     known = elements(tuple(n for n in sizes if n != -1))
     if sizes.count(-1) > 1 or min(sizes, default=1) < -1 or (elements(dims) % known if known else 1):
-        raise ValueError(f"{dims} cannot become {tuple(wanted)}")
+        raise call.refusal(f"a tensor of {dims} cannot become {tuple(wanted)}")
     result = tuple(elements(dims) // known if n == -1 else n for n in sizes)
     if elements(result) != elements(dims):
-        raise ValueError(f"{dims} cannot become {result}")
+        raise call.refusal(f"a tensor of {dims} cannot become {result}")
     return result
 
 
@@ -135,7 +137,9 @@ def concat(call: NodeCall) -> OnnxResult:
 
 def split(call: NodeCall) -> list[Mapped | Known]:
     """Split into parts along one axis."""
-    x = call.x
+    x = call.inputs[0]
+    if not isinstance(x, Mapped):
+        return [call.foreign(call.sizes_of(i), output=i) for i in range(len(call.node.output))]
     along = call.axis_of(call.integer("axis", 0), len(x.dims))
     axis, parts, size = call.axis(along, x), len(call.node.output), x.dims[along]
     sizes = call.integers("split", 1, most=parts)
@@ -221,7 +225,8 @@ def pad(call: NodeCall) -> OnnxResult:
         amounts[call.axis_of(axis, rank)] = (sides[i], sides[i + len(sides) // 2])
     if not any(map(any, amounts)):
         return x
-    zeros = call.text("mode", "constant") == "constant" and call.number("value", 0.0, 2) == 0
+    known = call.known(2) is not None or not call.given(2)
+    zeros = known and call.text("mode", "constant") == "constant" and call.number("value", 0.0, 2) == 0
     if zeros and x.batched and rank == 4 and min(min(amount) for amount in amounts) >= 0 and not any(amounts[0]):
         if not any(amounts[1]):
             return call.put(ZeroPad((*amounts[2], *amounts[3])), x.map)
@@ -231,56 +236,6 @@ def pad(call: NodeCall) -> OnnxResult:
     if min(target) < 0:
         raise call.refusal(f"less than nothing remains of the map with pads {sides}")
     return call.foreign(target, NO_OPERATIONS, REARRANGEMENT, x.map)
-
-
-def resize(call: NodeCall) -> OnnxResult:
-    """Resize and Upsample by whole factors, nearest or bilinear; others are counted by the shape of their output.
-
-    What they read besides the map, scales and sizes, is not learned.
-    """
-    x, mode = call.inputs[0], call.text("mode", "nearest")
-    if not isinstance(x, Mapped):
-        return rearranged(call)
-    dims = x.dims
-    target = _resized(call, dims) or call.sizes_of(0)
-    if len(target) != len(dims) or min(target) < 1:
-        raise call.refusal(f"a map of {dims} cannot become {target}")
-    whole = (
-        len(dims) == 4
-        and x.batched
-        and target[:2] == dims[:2]
-        and not any(t % n for n, t in zip(dims, target, strict=True))
-    )
-    where = call.text("coordinate_transformation_mode", "half_pixel" if call.op == "Resize" else "asymmetric")
-    if whole and (mode == "nearest" or (mode == "linear" and where in ("half_pixel", "pytorch_half_pixel"))):
-        factor = (target[2] // dims[2], target[3] // dims[3])
-        return call.put(Interpolate(factor, "nearest" if mode == "nearest" else "bilinear"), x.map)
-    if mode == "cubic":
-        return call.unknown(learns=False)
-    n = elements(target) // call.model.images if mode == "linear" else 0
-    return call.foreign(target, Operations(multiply=4 * n, add=3 * n), SPACE, x.map, learns=False)
-
-
-def _resized(call: NodeCall, dims: Shape) -> Shape | None:
-    """The sizes after a Resize or Upsample; None where its options are not known."""
-    axes = call.integers("axes")
-    at = [call.axis_of(axis, len(dims)) for axis in axes] if axes is not None else list(range(len(dims)))
-    place = {"Upsample": 1}.get(call.op, 2 if call.model.opset >= 11 else 1)
-    scales = [float(s) for s in call.attributes.get("scales", ())]
-    known = call.known(place)
-    if known is not None and known.value is not None and known.value.size:
-        scales = [float(s) for s in known.value.reshape(-1)]
-    sizes = call.integers("", 3) if call.op == "Resize" else None
-    target = list(dims)
-    if len(scales) == len(at):
-        for axis, scale in zip(at, scales, strict=True):
-            target[axis] = int(dims[axis] * scale)
-        return tuple(target)
-    if sizes is not None and len(sizes) == len(at) and call.text("keep_aspect_ratio_policy", "stretch") == "stretch":
-        for axis, size in zip(at, sizes, strict=True):
-            target[axis] = size
-        return tuple(target)
-    return None
 
 
 def _block(call: NodeCall) -> int:

@@ -13,10 +13,12 @@ from cnnatomy.readers.onnx.einsum import einsum
 from cnnatomy.readers.onnx.elements import (
     COSTS,
     NONLINEAR,
+    SOFTMAXES,
     activation,
     arithmetic,
     dropout,
     elementwise,
+    gated,
     passed,
     prelu,
     shape,
@@ -30,30 +32,48 @@ from cnnatomy.readers.onnx.moves import (
     move,
     pad,
     rearranged,
-    resize,
     space_to_depth,
     split,
 )
 from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lp_norm, lrn, mean_variance, rms_norm
+from cnnatomy.readers.onnx.picks import expand, gather, one_hot, scattered, tile, top
 from cnnatomy.readers.onnx.pools import global_pool, pool, regions, unpool
 from cnnatomy.readers.onnx.products import gemm, matmul
 from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_real, dynamically
 from cnnatomy.readers.onnx.recurrent import recurrent
-from cnnatomy.readers.onnx.reductions import REDUCTIONS, reduction
+from cnnatomy.readers.onnx.reductions import REDUCTIONS, determinant, place, reduction, running
+from cnnatomy.readers.onnx.resizing import affine_grid, columns_to_image, grid_sample, resize
+from cnnatomy.readers.onnx.signals import short_time_transform
 from cnnatomy.readers.onnx.windows import convolution, deformable_convolution, transposed_convolution
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
     **dict.fromkeys(("Add", "Sum", "Mul", "Max", "Div"), arithmetic),
-    **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip"], activation),
+    **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip", "Swish"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
-    **dict.fromkeys(("Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"), passed),
+    **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "QuantizeLinear", "DequantizeLinear"), passed),
     **dict.fromkeys(("RNN", "GRU", "LSTM"), recurrent),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), global_pool),
     **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), rms_norm),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"), move),
-    **dict.fromkeys(("Gather", "Expand", "Tile", "GatherElements", "GatherND"), rearranged),
+    **dict.fromkeys(("GatherElements", "GatherND", "Trilu", "ReverseSequence", "CenterCropPad"), rearranged),
+    **dict.fromkeys(("EyeLike", "RandomNormalLike", "RandomUniformLike", "Range", "ConstantOfShape"), rearranged),
+    **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND", "TensorScatter"), scattered),
+    **dict.fromkeys(("ArgMax", "ArgMin"), place),
+    **dict.fromkeys(("CumSum", "CumProd"), running),
+    **dict.fromkeys(SOFTMAXES, softmax),
+    "Gather": gather,
+    "Expand": expand,
+    "Tile": tile,
+    "TopK": top,
+    "OneHot": one_hot,
+    "Det": determinant,
+    "GridSample": grid_sample,
+    "AffineGrid": affine_grid,
+    "Col2Im": columns_to_image,
+    "SwiGLU": gated,
+    "STFT": short_time_transform,
     **dict.fromkeys(("Resize", "Upsample"), resize),
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
     "Conv": convolution,
@@ -79,7 +99,6 @@ RULES: dict[str, OnnxRule] = {
     "Shape": shape,
     "Size": shape,
     "PRelu": prelu,
-    "Softmax": softmax,
     "Dropout": dropout,
     "Concat": concat,
     "Split": split,

@@ -50,13 +50,9 @@ class PlainCall(NodeCall):
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(call.node, inputs, call.model)
-        self._op, self.prepare, self._part = op, prepare or {}, part
+        self.op, self.prepare, self._part = op, prepare or {}, part
         if attributes is not None:
             self.attributes = dict(attributes)
-
-    @property
-    def op(self) -> str:
-        return self._op
 
     def put(
         self,

@@ -1,4 +1,4 @@
-"""Tensors of an ONNX model as the reader knows them: `Known`, which no input changes, or `Mapped`, a feature map.
+"""Tensors of an ONNX model as the reader knows them: `Known`, which no input changes, and `Mapped`, feature maps.
 
 All sizes of a tensor are those of ONNX, the batch among them. Where the batch stands is followed beside them: a feature
 map is the same tensor for one image, wherever its batch is.
@@ -101,6 +101,16 @@ class Mapped:
 
 
 TensorValue = Known | Mapped
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """A sequence of tensors, as `SequenceConstruct` makes one, where it is known how many it has."""
+
+    items: tuple[TensorValue, ...] = ()
+
+
+OnnxValue = Known | Mapped | TensorList
 
 
 def for_one(dims: Shape, batch: Batch | None, images: int) -> Shape:

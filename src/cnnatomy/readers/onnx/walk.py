@@ -9,11 +9,14 @@ from cnnatomy.design.graph import FeatureMap, Graph
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.onnx.call import NodeCall
-from cnnatomy.readers.onnx.checks import check_node, node_text
+from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, node_text
 from cnnatomy.readers.onnx.constants import fold
+from cnnatomy.readers.onnx.control import CONTROL, Control
+from cnnatomy.readers.onnx.dependent import BOUNDS, dependent
 from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
 from cnnatomy.readers.onnx.ops import rule_for
-from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
+from cnnatomy.readers.onnx.sequences import SEQUENCES
+from cnnatomy.readers.onnx.values import Known, Mapped, OnnxValue, TensorList
 
 
 def walk(model: OnnxModel) -> Graph:
@@ -29,7 +32,8 @@ def walk(model: OnnxModel) -> Graph:
         if id(node) not in model.merged:
             _read(model, node)
     outputs = [model.env.get(output.name) for output in model.proto.graph.output]
-    maps = [value.map for value in outputs if isinstance(value, Mapped)]
+    listed = [item for value in outputs for item in (value.items if isinstance(value, TensorList) else (value,))]
+    maps = [value.map for value in listed if isinstance(value, Mapped)]
     if not maps:
         raise UserError("no output of it depends on an input")
     model.builder.graph.deployed = not any(map(_is_in_training_mode, model.nodes))
@@ -41,14 +45,23 @@ def _read(model: OnnxModel, node: Any) -> None:
     missing = next((name for name in node.input if name and name not in model.env), None)
     if missing is not None:
         raise UserError(f"{node_text(node)} reads {quoted(missing)}, {_why_missing(model, node, missing)}")
-    inputs = [model.env[name] if name else None for name in node.input]
+    read = [model.env[name] if name else None for name in node.input]
+    listed = TensorList in map(type, read)
+    inputs: list[Any] = [None if isinstance(value, TensorList) else value for value in read] if listed else read
     made: Any
     try:
         call = NodeCall(node, inputs, model)
-        if call.op == "If" and (choice := call.known(0)) is not None and choice.number is not None:
-            made = _branch(model, call.attributes["then_branch" if choice.number else "else_branch"])
+        official = node.domain in OFFICIAL
+        if official and call.op in CONTROL:
+            made = CONTROL[call.op](Control(call, read, _read))
+        elif official and call.op in SEQUENCES:
+            made = SEQUENCES[call.op](call, read)
+        elif listed:
+            made = _with_sequences(call, read)
         elif not call.maps:
             made = fold(call)
+        elif official and call.op in BOUNDS:
+            made = dependent(call)
         else:
             rule = rule_for(node)
             made = rule(call) if rule else call.unknown()
@@ -62,6 +75,13 @@ def _read(model: OnnxModel, node: Any) -> None:
         elif isinstance(value, Known) and (value.name != name or call.assumed):
             value = replace(value, name=name, assumed=value.assumed or call.assumed)
         model.env[name] = value
+
+
+def _with_sequences(call: NodeCall, read: list[OnnxValue | None]) -> OnnxValue:
+    """What an operator on tensors makes of a sequence: only `Identity` takes one."""
+    if call.op == "Identity" and read[0] is not None:
+        return read[0]
+    raise call.refusal("it reads a sequence of tensors, for which there is no rule")
 
 
 def _is_in_training_mode(node: Any) -> bool:
@@ -78,16 +98,3 @@ def _why_missing(model: OnnxModel, node: Any, name: str) -> str:
     if writer is not None:
         return f"which {node_text(writer)} makes only after it: the nodes are in a wrong order, or in a circle"
     return f"which no node before it makes.{nearest(name, model.env)}"
-
-
-def _branch(model: OnnxModel, graph: Any) -> list[TensorValue]:
-    """The outputs of the branch of an If whose condition is known, read as if it stood in the If's place."""
-    model.initialise(graph)
-    model.paths |= model.name_nodes(list(graph.node))
-    for node in graph.node:
-        if id(node) not in model.merged:
-            _read(model, node)
-    missing = next((output.name for output in graph.output if output.name not in model.env), None)
-    if missing is not None:
-        raise UserError(f"an output of a branch, {quoted(missing)}, is made by no node")
-    return [model.env[output.name] for output in graph.output]

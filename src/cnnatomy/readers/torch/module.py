@@ -22,7 +22,7 @@ from cnnatomy.readers.torch.calls import noted_calls
 from cnnatomy.readers.torch.scopes import Scopes, close_scopes, without_idle
 from cnnatomy.readers.torch.scripted import scripts_seen
 from cnnatomy.readers.torch.state import left_as_it_was
-from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, stand_in, results_in
+from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, results_in, stand_in
 from cnnatomy.readers.torch.tensors import TWIN, Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
 

@@ -129,4 +129,4 @@ def stand_in(x: GivenInput | torch.Tensor, batch: int | None, dtype: torch.dtype
     return one.clone() if for_real else torch.empty_like(one, device="meta")
 
 
-__all__ = ["checked", "found_in", "mapped", "placed", "stand_in", "results_in"]
+__all__ = ["checked", "found_in", "mapped", "placed", "results_in", "stand_in"]
