@@ -68,6 +68,7 @@ class CaffeLayer:
         if self.type.startswith("softmax"):  # the second that a loss reads is the label
             self.bottoms = self.bottoms[:1]
         self.affine = False  # whether a BatchNorm has the scale and bias of the Scale after it
+        self.scale = ""  # the name of that Scale
         if not self.type:
             message.fail("a layer needs a type")
 

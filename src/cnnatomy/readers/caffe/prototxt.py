@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cnnatomy.design.builder import Builder
-from cnnatomy.design.graph import FeatureMap, Graph
+from cnnatomy.design.graph import FeatureMap, Graph, Node
 from cnnatomy.errors import ShapeError, UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_AXES, MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_INPUT_SIZE
-from cnnatomy.readers.caffe import text_format
+from cnnatomy.readers.caffe import caffemodel, text_format
 from cnnatomy.readers.caffe.layers import RULES, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.text_format import Message
+from cnnatomy.readers.stored import StoredGraph
 
 PHASE, STAGES = "TEST", {"deploy"}
 """The state of the net (Caffe's NetState) that decides which layers exist: inference, and DIGITS' stage `deploy`."""
@@ -36,12 +38,41 @@ def open(name: str, input: Shape | None = None) -> Graph:
     return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input)
 
 
+def open_stored(name: str, weights: str, input: Shape | None = None) -> StoredGraph:
+    """The graph of a prototxt file, with what its layers' tensors are in a caffemodel: by the names of the layers.
+
+    Raises:
+        UserError: if one of them cannot be read.
+    """
+    reader = _reader(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input)
+    graph = reader.graph()
+    layers = {layer.name: layer for layer in caffemodel.read(Path(weights))}  # of two of one name Caffe takes the last
+
+    def tensors(node: Node) -> dict[str, Any]:
+        own = reader.layer_of[node]
+        if own.name not in layers:
+            hint = nearest(own.name, layers)
+            raise UserError(f"{weights}: it has no weights of layer {quoted(own.name)} ({own.kind}) of {name}.{hint}")
+        scale = layers[own.scale].blobs if own.scale in layers else ()
+        turned = own.message.message("inner_product_param").flag("transpose", False)
+        try:
+            return caffemodel.tensors_of(node.layer, layers[own.name].blobs, scale, turned)
+        except UserError as error:
+            raise UserError(f"{weights}: layer {quoted(own.name)}: {error}") from None
+
+    return StoredGraph(graph, reader.layer_of.keys(), tensors)
+
+
 def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Graph:
     """The graph of a prototxt; `source` is the file name for messages.
 
     Raises:
         UserError: naming file and line where it is no valid prototxt, or a layer does not fit.
     """
+    return _reader(text, source, input).graph()
+
+
+def _reader(text: str, source: str, input: Shape | None) -> _Reader:
     net = text_format.parse(text, source)
     layers = [CaffeLayer(layer) for layer in net.messages("layer", "layers") if _exists(layer)]
     if not layers:
@@ -52,7 +83,7 @@ def read(text: str, source: str = "prototxt", input: Shape | None = None) -> Gra
     computed = [layer for layer in layers if layer.bottoms and not _only_watches(layer)]
     _merge_scales(computed)
     blobs = [*net.strings("input"), *(top for layer in layers for top in layer.tops)]
-    return _Reader(source, computed, inputs, blobs).graph()
+    return _Reader(source, computed, inputs, blobs)
 
 
 def _exists(layer: Message) -> bool:
@@ -144,7 +175,7 @@ def _merge_scales(layers: list[CaffeLayer]) -> None:
         following = layers[layers.index(second) + 1 :]
         others = second.tops != first.tops and any(first.tops[0] in later.bottoms for later in following)
         if per_channel and options.flag("bias_term", False) and not others:
-            first.affine, first.tops = True, second.tops
+            first.affine, first.tops, first.scale = True, second.tops, second.name
             second.type = "merged"
     layers[:] = [layer for layer in layers if layer.type != "merged"]
 
@@ -157,6 +188,7 @@ class _Reader:
         sized = {name: shape for name, shape in inputs.items() if shape}
         self.builder = Builder(list(sized.values()))
         self.blobs: dict[str, FeatureMap] = dict(zip(sized, self.builder.graph.inputs, strict=True))
+        self.layer_of: dict[Node, CaffeLayer] = {}
         self.made_by: dict[str, FeatureMap] = {}  # layer -> its first output
         self.owned: set[str] = set()  # names of learned tensors
 
@@ -184,6 +216,8 @@ class _Reader:
                     raise
                 named = "" if isinstance(error, ShapeError) else f"layer {quoted(layer.name)}: "  # which has its path
                 raise UserError(f"{self.source}, line {layer.message.line}: {named}{error}") from None
+            nodes = self.builder.graph.nodes
+            self.layer_of |= dict.fromkeys(nodes[len(self.layer_of) :], layer)
             outputs = made if isinstance(made, list) else [made]
             self.made_by[layer.name] = outputs[0]
             self.blobs.update(zip(layer.tops or [layer.name], outputs, strict=False))

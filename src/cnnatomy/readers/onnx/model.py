@@ -58,6 +58,7 @@ class OnnxModel:
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, TensorValue] = {}
+        self.graphs: list[Any] = []  # the whole one, and the branches that are read in its place
         self.initialise(proto.graph)
         self.sizes: dict[str, int] = {}  # names of open sizes, and what they are
         inputs = self._inputs(input)
@@ -79,6 +80,7 @@ class OnnxModel:
 
     def initialise(self, graph: Any) -> None:
         """Takes over the tensors of a graph, and who reads which."""
+        self.graphs.append(graph)
         for node in graph.node:
             for name in node.input:
                 self.readers[name].append(node)

@@ -44,7 +44,7 @@ OnnxRule = Callable[[NodeCall], OnnxResult]
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
-    **dict.fromkeys(("Add", "Sum", "Mul", "Max", "Div"), arithmetic),
+    **dict.fromkeys(("Add", "Sub", "Sum", "Mul", "Max", "Div"), arithmetic),
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
     **dict.fromkeys(("Identity", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"), passed),

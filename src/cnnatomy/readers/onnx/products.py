@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cnnatomy.layers import (
     Each,
     FullyConnected,
@@ -11,6 +13,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import Layer
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped
 
 
@@ -20,12 +23,20 @@ def gemm(call: NodeCall) -> OnnxResult:
     weight, bias, x = call.known(place), call.known(bias_place), call.x
     if weight is None or len(weight.dims) != 2 or len(call.maps) > 1 or call.integer("transA", 0):
         return call.unknown()
-    features, inner = weight.dims if call.integer("transB", 0) else weight.dims[::-1]
-    return _fully_connected(call, x, features, inner, weight, bias)
+    turned = bool(call.integer("transB", 0))
+    features, inner = weight.dims if turned else weight.dims[::-1]
+    stored = weight if turned else StoredTensor(weight, np.transpose)
+    return _fully_connected(call, x, features, inner, stored, bias)
 
 
 def _fully_connected(
-    call: NodeCall, x: Mapped, features: int, inner: int, weight: Known, bias: Known | None, output: str = ""
+    call: NodeCall,
+    x: Mapped,
+    features: int,
+    inner: int,
+    weight: Known | StoredTensor,
+    bias: Known | None,
+    output: str = "",
 ) -> OnnxResult:
     if x.dims[-1] != inner:
         raise call.refusal(f"it got {x.dims[-1]} features, its weight reads {inner}")
@@ -47,7 +58,7 @@ def matmul(call: NodeCall) -> OnnxResult:
         inner, features = weight.dims
         after = call.model.only_reader(call.node.output[0])
         bias = _bias(call, after, features)
-        made = _fully_connected(call, x, features, inner, weight, bias)
+        made = _fully_connected(call, x, features, inner, StoredTensor(weight, np.transpose), bias)
         if bias is not None and isinstance(made, Mapped):
             call.model.merged.add(id(after))
             call.model.env[after.output[0]] = made
