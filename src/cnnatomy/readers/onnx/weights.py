@@ -98,9 +98,7 @@ class OnnxWeights:
             raise UserError(f"{node_text(node)} makes {max(sizes):,} numbers; at most {MAX_STORED_ELEMENTS:,} are read")
         self.left -= sum(sizes) + sum(value.size for value in values if value is not None)
         if self.left < 0:
-            raise UserError(
-                f"its weights are computed with more than {MAX_COMPUTED_ELEMENTS:,} numbers: fold them first"
-            )
+            raise UserError(f"its weights take more than {MAX_COMPUTED_ELEMENTS:,} numbers to compute: fold them first")
         try:
             made = computed(node, self.model.opset, values)
         except Exception as error:  # whatever the reference raises of wrong values
