@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
+from cnnatomy.readers import read_stored  # noqa: E402 - onnx may be missing
 from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
 
 
@@ -53,3 +57,31 @@ def one(op, sizes=(2, 9, 7), weights=(), opset=17, **attributes):
 def node(op, inputs, outputs, **attributes):
     """A node; its inputs and its outputs are names in one string."""
     return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
+
+
+def outputs_of_onnx(proto, *arrays):
+    """What the model gives for these inputs: as onnxruntime says, or onnx's reference where that is not there."""
+    names = [info.name for info in proto.graph.input if info.name not in {t.name for t in proto.graph.initializer}]
+    feeds = dict(zip(names, arrays, strict=False))
+    if importlib.util.find_spec("onnxruntime") is not None:
+        runtime = importlib.import_module("onnxruntime")
+        session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, feeds)
+    return importlib.import_module("onnx.reference").ReferenceEvaluator(proto).run(None, feeds)
+
+
+def assert_computes_the_same(proto, images=1, tolerance=1e-5):
+    """The network that a model is read as, with the weights of the model, gives what onnx says on random input."""
+    torch = pytest.importorskip("torch")
+    sources = importlib.import_module("cnnatomy.runs.weights.sources")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.onnx"
+        path.write_bytes(proto.SerializeToString())
+        stored = read_stored(str(path))
+        module = sources.with_weights(stored, "x.onnx")
+    x = random(images, *stored.network.input)
+    with torch.no_grad():
+        got = module(torch.tensor(x)).numpy()
+    expected = outputs_of_onnx(proto, x)[0]
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=tolerance * max(1.0, float(np.abs(expected).max())))

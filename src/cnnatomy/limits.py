@@ -126,6 +126,18 @@ Those of a few elements, with which shapes are computed, do not count."""
 MAX_FOLDED_TENSORS = 1_000
 """Learned tensors of an ONNX file that one tensor is computed from."""
 
+MAX_CAFFEMODEL_BYTES = 2**31
+"""More no protocol buffer has; VGG-19 takes 575 MB."""
+
+MAX_CAFFEMODEL_FIELDS = 1_000_000
+"""Of the layers and blobs of a file of weights, without the numbers in them."""
+
+MAX_STORED_ELEMENTS = 2**30
+"""Of one weight of a file of others: ten times the largest of VGG-19."""
+
+MAX_COMPUTED_ELEMENTS = 2**33
+"""Elements that are read and made to compute the weights of an ONNX file from what it stores: about a minute."""
+
 MAX_NUMBER_LENGTH = 40
 """Characters of a number in a prototxt."""
 

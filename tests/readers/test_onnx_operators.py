@@ -6,10 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 
 from cnnatomy.analysis import account
-from cnnatomy.design.build import build
 
 onnx = pytest.importorskip("onnx")
 helper, reference = onnx.helper, pytest.importorskip("onnx.reference")
@@ -19,7 +17,7 @@ from cnnatomy.readers.onnx.constants import BOUNDED, SAME  # noqa: E402 - onnx m
 from cnnatomy.readers.onnx.model import OnnxModel  # noqa: E402
 from cnnatomy.readers.onnx.ops import RULES  # noqa: E402
 from cnnatomy.readers.onnx.walk import walk  # noqa: E402
-from onnx_models import CONVOLUTION, graph_of, model, node, one, random  # noqa: E402
+from onnx_models import CONVOLUTION, assert_computes_the_same, graph_of, model, node, one, random  # noqa: E402
 from onnx_shape_cases import COUNTED as SHAPES  # noqa: E402
 
 UPWARDS = random(2, 3, 4, 4)
@@ -86,30 +84,10 @@ SAME_VALUES = {  # models whose graph, built to torch, gives what onnx's referen
 }  # fmt: skip
 
 
-def set_weights(module: torch.nn.Module, proto) -> None:
-    """Copies the tensors of a model with one operator: in torch's order, fully connected weights transposed."""
-    tensors = [torch.tensor(onnx.numpy_helper.to_array(t)) for t in proto.graph.initializer]
-    node = proto.graph.node[0]
-    transposed = node.op_type == "MatMul" or (node.op_type == "Gemm" and not node.attribute)
-    with torch.no_grad():
-        own = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
-        for mine, theirs in zip(own, tensors, strict=False):
-            mine.copy_((theirs.mT if transposed and theirs.dim() == 2 else theirs).reshape(mine.shape))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAME_VALUES)
-def test_a_node_built_to_torch_gives_what_onnx_says(name):
-    proto = SAME_VALUES[name]
-    graph = graph_of(proto)
-    module = build(graph).eval()
-    set_weights(module, proto)
-    x = random(8, *graph.inputs[0].shape)  # onnx's LRN takes the batch for the channels: they are as many
-    (expected,) = reference.ReferenceEvaluator(proto).run(None, {"x": x})
-    with torch.no_grad():
-        got = module(torch.tensor(x)).numpy()
-    assert graph.outputs[0].shape == expected.shape[1:]
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+def test_a_node_built_to_torch_with_its_weights_gives_what_onnx_says(name):
+    assert_computes_the_same(SAME_VALUES[name], images=8)  # onnx's LRN takes the batch for the channels
 
 
 MAP = (2, 9, 7)  # of 126 elements

@@ -161,18 +161,20 @@ def _network(request: Request, outputs: int | None, before: Run | None) -> Desig
     if request.design is not None:
         return request.design.replace(input=shape) if shape else request.design
     begun_elsewhere = request.start is not None or (before is not None and before.parent != "")
-    return resolve(request.network, outputs, shape, new_head=begun_elsewhere)
+    return resolve(request.network, outputs, shape, new_head=begun_elsewhere, stored=begun_elsewhere)
 
 
 def _start(request: Request, network: Design) -> Trained | None:
     """The trained network that gives the first weights, if one was named."""
     if request.start is None:
         return None
-    from cnnatomy.readers import resolve
+    from cnnatomy.readers import has_weights, resolve
     from cnnatomy.runs.weights.start import open_start
 
     if request.design is None and not request.network.startswith("python:"):
-        network = resolve(request.network)  # for its own input, as the weights are
+        # for its own input, as the weights are, but for sizes that a file leaves open
+        open_sizes = request.input if has_weights(request.network) else None
+        network = resolve(request.network, input=open_sizes, stored=True)
     return open_start(request.start, network, request.device)
 
 

@@ -179,7 +179,11 @@ def _with_exits(trained: Trained, threshold: str | None) -> Trained:
 
 @click.command()
 @network_argument
-@click.option("--from", "source", required=True, help="torchvision:NAME, timm:NAME, or a .safetensors or .pth file.")
+@click.option(
+    "--from",
+    "source",
+    help="torchvision:NAME, timm:NAME, or a .onnx, .caffemodel, .safetensors or .pth file; not for an .onnx NETWORK.",
+)
 @click.option("--pretrained", is_flag=True, help="Let torchvision or timm fetch its trained weights.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the weights to this .safetensors file.")
 @click.option("--run", type=click.Path(path_type=Path), help="Write a run folder, for `predict` and `evaluate --data`.")
@@ -189,7 +193,7 @@ def _with_exits(trained: Trained, threshold: str | None) -> Trained:
 @classes_option
 def weights(
     network: str,
-    source: str,
+    source: str | None,
     pretrained: bool,
     out: Path | None,
     run: Path | None,
@@ -201,16 +205,20 @@ def weights(
     """Take weights for NETWORK from other people's code or files, aligned by structure and shape, not by name.
 
     A model of torchvision or timm is run beside ours: each layer takes the weights of the layer there that reads the
-    same tensor, and the outputs are compared. A file is matched by the shapes and order of its layers. What does not
-    fit is listed, and nothing is written. NETWORK may be what others made (.onnx, .prototxt, python:) where all its
-    layers are ours; of an ONNX file the structure is read, never the weights.
+    same tensor, and the outputs are compared; so is an ONNX file. Other files are matched by the shapes and order of
+    their layers. What does not fit is listed, and nothing is written.
+
+    NETWORK may be what others made (.onnx, .prototxt, python:) where all its layers are ours. An ONNX file has its
+    weights with it and needs no --from; a prototxt takes those of its .caffemodel, by the names of its layers.
 
     \b
     cnnatomy weights resnet-50 --from torchvision:resnet50 --pretrained --run runs/resnet-50
+    cnnatomy weights model.onnx --run runs/model
+    cnnatomy weights deploy.prototxt --from net.caffemodel --run runs/net
     cnnatomy weights mobilenet-v2 --from mobilenet_v2-b0353104.pth --out mobilenet-v2.safetensors
     cnnatomy weights lenet-5 --from mine.pth --names cat,dog --run runs/mine
     """
-    from cnnatomy.readers import resolve
+    from cnnatomy.readers import has_weights, resolve
 
     needs_training()
     from cnnatomy.report import training
@@ -218,10 +226,18 @@ def weights(
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
 
+    if source is None:
+        if not has_weights(network):
+            raise UserError(
+                f"{network} has no weights with it: name what has them with --from (torchvision:NAME, timm:NAME, or a"
+                f" file ending in {', '.join(sources.FILES)})"
+            )
+        source = network
+
     if names is not None and run is None:
         raise UserError("--names is kept in a run folder: name one with --run")
     named = sources.class_names(names) if names is not None else ()
-    ours = resolve(network, classes or len(named) or None, input)
+    ours = resolve(network, classes or len(named) or None, input, stored=True)
     if out is not None:
         if out.suffix != ".safetensors":
             raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")
@@ -229,7 +245,7 @@ def weights(
     if run is not None:
         run_folder.check_free(RunFolder(run))
     described = sources.as_run(ours, source, named) if run is not None else None
-    done = sources.transplant(ours, source, pretrained)
+    done = sources.transplant(ours, source, pretrained, network)
     for our_path, path_there in done.pairs if pairs else ():
         click.echo(f"{our_path:<40} {path_there}")
     for line in training.transplanted(done, ours, source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Self
 
@@ -11,7 +11,7 @@ from cnnatomy.design.builder import Builder, free
 from cnnatomy.design.graph import Graph, Node, Scope, check_shape
 from cnnatomy.design.network import Design, Network
 from cnnatomy.errors import ShapeError, UserError
-from cnnatomy.layers import LAYERS, Conv, Each, FullyConnected, Layer
+from cnnatomy.layers import LAYERS, Conv, Derived, Each, FullyConnected, Layer
 from cnnatomy.layers.layer import Shape, Value, elements, value
 
 INPUT, READS = "input", "reads"
@@ -39,8 +39,11 @@ class ListedNetwork(Design):
     name: str = dataclasses.field(default="", compare=False)
 
     @classmethod
-    def of(cls, graph: Graph, name: str) -> Self:
+    def of(cls, graph: Graph, name: str, stored: Collection[Node] = ()) -> Self:
         """The nodes of a graph that its output depends on.
+
+        `stored` are nodes whose own tensors are known: they may be computed from others, or be those of others, too, as
+        each gets them as its own.
 
         Raises:
             UserError: naming the first node that is none of our layers, or shares its weights with another, or where
@@ -53,10 +56,11 @@ class ListedNetwork(Design):
         entries: list[ListedNode] = []
         taken = {INPUT: 1, READS: 1}
         paths = dict(_paths(graph.root, ""))
-        for node in _needed(graph):
-            _check(node, name)
+        for node in needed(graph):
+            layer = plain(node.layer) if node in stored else node.layer
+            _check(node, layer, name, shared=node not in stored)
             path = free(paths[node], taken)
-            entries.append(ListedNode(path, node.layer, tuple(numbers[x] for x in node.inputs)))
+            entries.append(ListedNode(path, layer, tuple(numbers[x] for x in node.inputs)))
             numbers[node.output] = len(entries)
         return cls(tuple(entries), graph.inputs[0].shape, name)
 
@@ -103,7 +107,7 @@ def for_classes(network: Design, classes: int) -> Design:
     return ListedNetwork.of(network.graph(), network.name).for_classes(classes)
 
 
-def _needed(graph: Graph) -> list[Node]:
+def needed(graph: Graph) -> list[Node]:
     """The nodes that the outputs depend on, in order."""
     needed = set(graph.outputs)
     found = []
@@ -124,8 +128,12 @@ def _paths(scope: Scope, prefix: str) -> Iterator[tuple[Node, str]]:
             yield from _paths(child, path + ".")
 
 
-def _check(node: Node, name: str) -> None:
-    layer = node.layer
+def plain(layer: Layer) -> Layer:
+    """The layer that has the tensors itself which a `Derived` one computes."""
+    return layer.layer if isinstance(layer, Derived) else layer
+
+
+def _check(node: Node, layer: Layer, name: str, shared: bool) -> None:
     while isinstance(layer, Each):
         layer = layer.layer
     if type(layer) not in LAYERS:
@@ -133,7 +141,7 @@ def _check(node: Node, name: str) -> None:
         raise UserError(
             f"{name}: {node.path} ({what}) is none of our layers, so the network cannot be built or trained"
         )
-    if node.shared:
+    if node.shared and shared:
         raise UserError(
             f"{name}: {node.path} shares its {' and '.join(sorted(node.shared))} with a layer before it,"
             " which a network that is built here cannot"

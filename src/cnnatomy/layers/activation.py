@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from math import copysign, erfc, exp, expm1, inf, log1p, pi, sqrt, tanh
+from math import copysign, erf, erfc, exp, expm1, inf, log1p, pi, sqrt, tanh
 from typing import TYPE_CHECKING, Literal
 
 from cnnatomy.errors import UserError
@@ -221,6 +221,20 @@ class Swish(OfOneNumber):
 
     def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
         return inputs[0] * (self.beta * inputs[0]).sigmoid()
+
+
+@value
+class Erf(OfOneNumber):
+    """The error function, twice the integral of exp(-t^2) / sqrt(pi) from 0 to x: of it others make their GELU."""
+
+    each = Operations(exponential=1)
+    values = Interval(-1.0, 1.0)
+
+    def at(self, x: float) -> float:
+        return erf(x)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0].erf()
 
 
 @value

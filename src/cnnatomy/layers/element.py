@@ -207,6 +207,26 @@ class Constant(Elementwise):
 
 
 @value
+class Offset(Elementwise):
+    """x + `shift` with a number that is given, not learned, such as the 3 in x * min(max(0, x + 3), 6) / 6."""
+
+    shift: float
+
+    each = Operations(add=1)
+    memory = Memory(NOTHING, same_gradient=True)
+    timed_as = "scale"
+
+    def __post_init__(self) -> None:
+        self._finite(shift=self.shift)
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(inputs[0].low + self.shift, inputs[0].high + self.shift)
+
+    def compute(self, *inputs: torch.Tensor, **tensors: torch.Tensor) -> torch.Tensor:
+        return inputs[0] + self.shift
+
+
+@value
 class Add(Layer):
     """The sum of two or more inputs of one shape."""
 

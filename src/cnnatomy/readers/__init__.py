@@ -14,6 +14,7 @@ from cnnatomy.files import read_text
 from cnnatomy.layers.layer import dimensions
 from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers.inputs import AskedInput, one_shape
+from cnnatomy.readers.stored import StoredNetwork
 
 OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
@@ -21,13 +22,19 @@ OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".pro
 WITH_REGIONS = "caffe.prototxt"
 """The one of them whose `open` takes `regions`, too."""
 
+STORED = ".onnx"
+"""How the name of a network of others ends that has its weights with it."""
+
+CAFFE, CAFFE_WEIGHTS = ".prototxt", ".caffemodel"
+"""How the names of Caffe's networks, and of their weights, end."""
+
 YAML = (".yaml", ".yml")
 """How the name of a design ends."""
 
 RUN_DESIGN, RUN_RECORD = "design.yaml", "run.json"
 """The design in a run folder, and what makes the folder one."""
 
-WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".h5")
+WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin", ".h5", CAFFE_WEIGHTS)
 """Files that people take for networks."""
 
 
@@ -96,22 +103,53 @@ def _open(module: str, name: str, input: AskedInput | None, regions: int | None 
     return graph
 
 
-def resolve(name: str, classes: int | None = None, input: AskedInput | None = None, new_head: bool = False) -> Design:
+def has_weights(name: str) -> bool:
+    """Whether a command line names a network of others that has its weights with it."""
+    return not name.startswith(tuple(OTHERS)) and name.lower().endswith(STORED)
+
+
+def read_stored(name: str, input: AskedInput | None = None, weights: str = "") -> StoredNetwork:
+    """The network of an ONNX file with the weights in it, which are read when they are asked for.
+
+    Of a prototxt, `weights` names the caffemodel that has them.
+
+    Raises:
+        UserError: if a file cannot be read, or naming the first node that is none of our layers.
+    """
+    if name.lower().endswith(CAFFE):
+        from cnnatomy.readers.caffe import prototxt
+
+        return StoredNetwork.of(prototxt.open_stored(name, weights, input), name)
+    from cnnatomy.readers.onnx import file
+
+    return StoredNetwork.of(file.open_stored(name, input), name)
+
+
+def resolve(
+    name: str,
+    classes: int | None = None,
+    input: AskedInput | None = None,
+    new_head: bool = False,
+    stored: bool = False,
+) -> Design:
     """The network that a command line names, as a value that can be kept, built and trained.
 
     A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which the last layer gets
-    `classes`. A design has the classes that it says; with `new_head` it gets `classes` too.
+    `classes`. A design has the classes that it says; with `new_head` it gets `classes` too. With `stored` a network
+    that `has_weights` is to get those: layers whose weights the file computes, or uses twice, are ordinary ones then.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.
     """
-    return _resolve(name, classes, input, new_head)[0]
+    return _resolve(name, classes, input, new_head, stored)[0]
 
 
 def _resolve(
-    name: str, classes: int | None, input: AskedInput | None, new_head: bool = False
+    name: str, classes: int | None, input: AskedInput | None, new_head: bool = False, stored: bool = False
 ) -> tuple[Design, Graph | None]:
     """The network, and its graph where that was made on the way."""
+    if stored and has_weights(name):
+        return read_stored(name, input).network.for_classes(classes), None
     module, file = _other(name), design_file(name)
     if module is not None:
         return ListedNetwork.of(_open(module, name, input), name).for_classes(classes), None
@@ -172,4 +210,15 @@ def _exists(path: Path) -> bool:
         return False
 
 
-__all__ = ["OTHERS", "design_file", "file_of", "in_catalogue", "is_run", "may_propose", "read_graph", "resolve"]
+__all__ = [
+    "OTHERS",
+    "design_file",
+    "file_of",
+    "has_weights",
+    "in_catalogue",
+    "is_run",
+    "may_propose",
+    "read_graph",
+    "read_stored",
+    "resolve",
+]

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cnnatomy.design.builder import Builder
-from cnnatomy.design.graph import Graph
+from cnnatomy.design.graph import Graph, Node
 from cnnatomy.errors import ShapeError, UserError, nearest, quoted
 from cnnatomy.files import read_text
 from cnnatomy.limits import MAX_CAFFE_LAYERS, MAX_DESIGN_BYTES, MAX_REGIONS
-from cnnatomy.readers.caffe import inputs, text_format
+from cnnatomy.readers.caffe import caffemodel, inputs, text_format
 from cnnatomy.readers.caffe.call import Blob, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.inputs import Inputs
 from cnnatomy.readers.caffe.layers import RULES, WATCHES
 from cnnatomy.readers.caffe.regions import assumed, region_blobs
 from cnnatomy.readers.caffe.text_format import Message
 from cnnatomy.readers.inputs import AskedInput, assigned
+from cnnatomy.readers.stored import StoredGraph
 
 PHASE, STAGES, PHASES = "TEST", {"deploy"}, {"0": "TRAIN", "1": "TEST"}
 """The state of the net (Caffe's NetState) that decides which layers exist: inference, and DIGITS' stage `deploy`."""
@@ -43,6 +45,31 @@ def open(name: str, input: AskedInput | None = None, regions: int | None = None)
     return read(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input, regions)
 
 
+def open_stored(name: str, weights: str, input: AskedInput | None = None) -> StoredGraph:
+    """The graph of a prototxt file, with what its layers' tensors are in a caffemodel: by the names of the layers.
+
+    Raises:
+        UserError: if one of them cannot be read.
+    """
+    reader = _reader(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input, REGIONS)
+    graph = reader.graph()
+    layers = {layer.name: layer for layer in caffemodel.read(Path(weights))}  # of two of one name Caffe takes the last
+
+    def tensors(node: Node) -> dict[str, Any]:
+        own = reader.layer_of[node]
+        if own.name not in layers:
+            hint = nearest(own.name, layers)
+            raise UserError(f"{weights}: it has no weights of layer {quoted(own.name)} ({own.kind}) of {name}.{hint}")
+        scale = layers[own.scale.name].blobs if own.scale and own.scale.name in layers else ()
+        turned = own.message.message("inner_product_param").flag("transpose", False)
+        try:
+            return caffemodel.tensors_of(node.layer, layers[own.name].blobs, scale, turned)
+        except UserError as error:
+            raise UserError(f"{weights}: layer {quoted(own.name)}: {error}") from None
+
+    return StoredGraph(graph, reader.layer_of.keys(), tensors)
+
+
 def read(text: str, source: str = "prototxt", input: AskedInput | None = None, regions: int | None = None) -> Graph:
     """The graph of a prototxt; `source` is the file name for messages.
 
@@ -51,6 +78,13 @@ def read(text: str, source: str = "prototxt", input: AskedInput | None = None, r
     """
     if regions is not None and not 1 <= regions <= MAX_REGIONS:
         raise UserError(f"regions must be from 1 to {MAX_REGIONS:,}, got {regions:,}")
+    graph = _reader(text, source, input, regions or REGIONS).graph()
+    if regions is not None and assumed(regions) not in graph.assumed.values():
+        raise UserError(f"{source}: --regions is for networks that propose and pool regions, which this one does not")
+    return graph
+
+
+def _reader(text: str, source: str, input: AskedInput | None, regions: int) -> _Reader:
     net = text_format.parse(text, source)
     every = [(_exists(layer), CaffeLayer(layer)) for layer in net.messages("layer", "layers")]
     layers = [layer for there, layer in every if there]
@@ -69,10 +103,7 @@ def read(text: str, source: str = "prototxt", input: AskedInput | None = None, r
     given |= {name: given[name].sized(one.shape) for name, one in asked.items()}
     _merge_scales(computed)
     blobs = [*net.strings("input"), *(top for layer in layers for top in layer.tops)]
-    graph = _Reader(source, computed, given, blobs, regions or REGIONS).graph()
-    if regions is not None and assumed(regions) not in graph.assumed.values():
-        raise UserError(f"{source}: --regions is for networks that propose and pool regions, which this one does not")
-    return graph
+    return _Reader(source, computed, given, blobs, regions)
 
 
 def _exists(layer: Message) -> bool:
@@ -150,6 +181,7 @@ class _Reader:
         maps = zip(sized.items(), self.builder.graph.inputs, strict=True)
         self.blobs = {name: Blob(x, blob.images, blob.batch, blob.many) for (name, blob), x in maps}
         self.made_by: dict[str, Blob] = {}  # layer -> its first output
+        self.layer_of: dict[Node, CaffeLayer] = {}
         self.owned: set[str] = set()  # names of learned tensors
 
     def graph(self) -> Graph:
@@ -165,6 +197,8 @@ class _Reader:
                         f"{first.message.line} makes already, and does not read it"
                     )
             outputs = self.apply(layer, read)
+            nodes = self.builder.graph.nodes
+            self.layer_of |= dict.fromkeys(nodes[len(self.layer_of) :], layer)
             self.made_by[layer.name] = outputs[0]
             self.blobs.update(zip(layer.tops or [layer.name], outputs, strict=False))
         graph = self.builder.graph

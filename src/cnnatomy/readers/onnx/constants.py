@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -166,19 +168,25 @@ def _filled(call: NodeCall) -> Known:
     return replace(known, value=np.broadcast_to(fill.reshape(()), sizes))  # no memory of its own
 
 
+def computed(node: Any, opset: int, values: Sequence[Any]) -> Sequence[Any]:
+    """The outputs of a node of ONNX's own, by its reference implementation; raises whatever that does."""
+    options = {"log": lambda *_: None, "opsets": {"": opset}, "verbose": 0, "new_ops": None}
+    with np.errstate(all="ignore"):
+        results: Sequence[Any] = load_op("", node.op_type, opset)(node, options).run(*values)
+    return results
+
+
 def _computed(call: NodeCall) -> list[Known]:
     node = call.node
-    options = {"log": lambda *_: None, "opsets": {"": call.model.opset}, "verbose": 0, "new_ops": None}
     values = [value.value if isinstance(value, Known) else None for value in call.inputs]
     try:
-        with np.errstate(all="ignore"):
-            results = load_op("", call.op, call.model.opset)(node, options).run(*values)
+        results = computed(node, call.model.opset, values)
     except Exception:  # such as types that only some runtimes mix: the shape may still be known
         return [_inferred(call, i) for i in range(len(node.output))]
-    computed = []
+    found = []
     for name, result in zip(node.output, results, strict=False):
         value = np.asarray(result)
         learned = _learned(call) if np.issubdtype(value.dtype, np.floating) else ()
         kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype) if value.dtype.kind not in "OSU" else 0
-        computed.append(Known(value.shape, name, value, learned, kind, name))
-    return computed
+        found.append(Known(value.shape, name, value, learned, kind, name))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from cnnatomy.layers import (
     Bias,
     Constant,
     Dropout,
+    Erf,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -21,6 +23,7 @@ from cnnatomy.layers import (
     Maximum,
     Mish,
     Multiply,
+    Offset,
     PReLU,
     ReLU,
     ReLU6,
@@ -66,6 +69,10 @@ def _nonlinearity(call: NodeCall) -> Layer | None:
 def activation(call: NodeCall) -> OnnxResult:
     """A nonlinearity of ours; one that is none is counted."""
     layer = _nonlinearity(call)
+    if layer is None and call.op == "HardSigmoid" and call.x.batched:  # of another slope than torch's
+        scaled = call.put(Constant(call.number("alpha", 0.2)), call.x.map, part="slope")
+        moved = call.put(Offset(call.number("beta", 0.5)), scaled, part="offset")
+        return call.put(Hardtanh(0.0, 1.0), moved)
     return call.put(layer, call.x.map) if layer else elementwise(call)
 
 
@@ -131,6 +138,8 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
     if known.number is not None and call.op in ("Mul", "Div"):
         factor = known.number
         return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)
+    if known.number is not None and isfinite(known.number) and call.op in ("Add", "Sub"):
+        return call.put(Offset(known.number if call.op == "Add" else -known.number), x.map)
     if known.learned and _per_channel(known, x):
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
@@ -150,7 +159,7 @@ def arithmetic(call: NodeCall) -> OnnxResult:
         return call.x
     if len(maps) == 1 and len(known) == 1:
         first = call.inputs[0] is known[0]
-        return elementwise(call) if first and call.op == "Div" else _with_known(call, maps[0], known[0])
+        return elementwise(call) if first and call.op in ("Div", "Sub") else _with_known(call, maps[0], known[0])
     layer = JOINS.get(call.op)
     if layer is None or known or len({m.batch for m in maps}) > 1 or len({len(m.dims) for m in maps}) > 1:
         return elementwise(call)
@@ -194,6 +203,7 @@ NONLINEAR: dict[str, Layer] = {
     "Sigmoid": Sigmoid(),
     "Tanh": Tanh(),
     "HardSwish": Hardswish(),
+    "Erf": Erf(),
     "Mish": Mish(),
     "Softplus": Softplus(),
     "Softsign": Softsign(),

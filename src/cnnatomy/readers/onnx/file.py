@@ -1,23 +1,29 @@
-"""ONNX files: what is on disk, read with care. The weights are never read, only their shapes.
+"""ONNX files: what is on disk, read with care: the structure alone, or with the weights.
 
 A tensor that the file keeps elsewhere ("external data") must lie in the folder of the file: any other place is refused,
-although nothing is ever loaded from there.
+even where nothing would be loaded from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cnnatomy.design.graph import Graph
+from cnnatomy.design.graph import Graph, Node
 from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.files import read_bytes
-from cnnatomy.layers.layer import Shape, elements
+from cnnatomy.layers.layer import elements
 from cnnatomy.limits import MAX_AXES, MAX_ELEMENTS, MAX_ONNX_BYTES, MAX_VALUES
+from cnnatomy.readers.inputs import AskedInput
+from cnnatomy.readers.stored import StoredGraph
+
+if TYPE_CHECKING:
+    from cnnatomy.readers.onnx.model import OnnxModel
 
 
-def open(name: str, input: Shape | None = None) -> Graph:
+def open(name: str, input: AskedInput | None = None) -> Graph:
     """The graph of an ONNX file; `input` replaces the shape of its (first) input, and sizes that the file leaves open.
 
     Raises:
@@ -28,26 +34,51 @@ def open(name: str, input: Shape | None = None) -> Graph:
     return read(content, name, path.parent, input)
 
 
-def read(content: bytes, source: str, folder: Path, input: Shape | None = None) -> Graph:
+def read(content: bytes, source: str, folder: Path, input: AskedInput | None = None) -> Graph:
     """The graph of the bytes of an ONNX file that lies in `folder`; `source` is its name for messages.
 
     Raises:
         UserError: as `open` does.
     """
+    with _refusals(source):
+        return _graph(content, folder, input)
+
+
+def open_stored(name: str, input: AskedInput | None = None) -> StoredGraph:
+    """The graph of an ONNX file, as `open` gives it, with what its layers' tensors are in the file.
+
+    Raises:
+        UserError: as `open` does.
+    """
+    path = Path(name)
+    content = read_bytes(path, MAX_ONNX_BYTES, "the ONNX file")
+    with _refusals(name):
+        model = _model(content, path.parent, input, weights=True)
+        from cnnatomy.readers.onnx.walk import walk
+        from cnnatomy.readers.onnx.weights import OnnxWeights
+
+        graph = walk(model)
+        weights = OnnxWeights(model, path.parent)
+
+    def tensors(node: Node) -> dict[str, Any]:
+        with _refusals(name):
+            return weights.of(node)
+
+    return StoredGraph(graph, model.sources.keys(), tensors)
+
+
+@contextmanager
+def _refusals(source: str) -> Iterator[None]:
+    """Says of whatever is wrong with a file in which file it is."""
     try:
-        import onnx
+        import onnx  # noqa: F401 - the first of what is wrong may be that it is not there
     except ImportError:
         raise UserError("reading ONNX files needs onnx: pip install 'cnnatomy[onnx]'") from None
     from cnnatomy.readers.onnx.model import STRANGE
-    from cnnatomy.readers.onnx.wire import DamagedError, check_size
+    from cnnatomy.readers.onnx.wire import DamagedError
 
     try:
-        check_size(content)
-        try:
-            model = onnx.load_model_from_string(content)
-        except Exception:  # protobuf's DecodeError, and whatever else damage leads to
-            raise DamagedError from None
-        return _graph(model, folder, input)
+        yield
     except DamagedError:
         raise UserError(f"{source}: not an ONNX model, or not all of it") from None
     except UserError as error:
@@ -56,23 +87,39 @@ def read(content: bytes, source: str, folder: Path, input: Shape | None = None) 
         raise UserError(f"{source}: not a valid ONNX model: {shown(error)}") from error
 
 
-def _graph(model: Any, folder: Path, input: Shape | None) -> Graph:
+def _graph(content: bytes, folder: Path, input: AskedInput | None) -> Graph:
+    from cnnatomy.readers.onnx.walk import walk
+
+    return walk(_model(content, folder, input))
+
+
+def _model(content: bytes, folder: Path, input: AskedInput | None, weights: bool = False) -> OnnxModel:
+    """What is known of a model before its nodes are read; the numbers of its weights are dropped unless asked for."""
+    import onnx
+
     from cnnatomy.readers.onnx.checks import check_names
     from cnnatomy.readers.onnx.functions import inlined
     from cnnatomy.readers.onnx.model import OnnxModel
-    from cnnatomy.readers.onnx.walk import walk
+    from cnnatomy.readers.onnx.wire import DamagedError, check_size
 
+    check_size(content)
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception:  # protobuf's DecodeError, and whatever else damage leads to
+        raise DamagedError from None
     if not model.graph.node or not model.opset_import:
         raise UserError("not an ONNX model: there is no node in it")
     for tensor in _tensors(model):
         _check_tensor(tensor, folder)
+        if not weights and elements(tuple(tensor.dims)) > MAX_VALUES:
+            _drop_numbers(tensor)
     model = inlined(model)
     check_names(model.graph)
-    return walk(OnnxModel(model, input))
+    return OnnxModel(model, input)
 
 
 def _check_tensor(tensor: Any, folder: Path) -> None:
-    """Refuses impossible sizes and places outside the folder; discards the numbers of weights."""
+    """Refuses impossible sizes and places outside the folder."""
     import onnx
 
     name, dims = quoted(tensor.name), tuple(tensor.dims)
@@ -84,10 +131,12 @@ def _check_tensor(tensor: Any, folder: Path) -> None:
         )
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         _check_location(tensor, folder)
-    if elements(dims) > MAX_VALUES:
-        for field, _ in tensor.ListFields():
-            if field.name.endswith("_data"):
-                tensor.ClearField(field.name)
+
+
+def _drop_numbers(tensor: Any) -> None:
+    for field, _ in tensor.ListFields():
+        if field.name.endswith("_data"):
+            tensor.ClearField(field.name)
 
 
 def _tensors(message: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
+from cnnatomy.readers.inputs import TYPES, AskedInput, assigned
 from cnnatomy.readers.onnx.inference import reads, resolved
 from cnnatomy.readers.onnx.values import FIRST, REAL, Batch, Known, Mapped, OnnxValue, for_one
 
@@ -30,6 +31,11 @@ WEIGHTS = {
     "RMSNormalization": (1,),
 }
 """Where operators read what is learned: an input of the file that only these read is a weight that it was given."""
+
+TYPE_NAMES = {
+    getattr(onnx.TensorProto, {"float32": "FLOAT", "float64": "DOUBLE"}.get(name, name.upper())): name for name in TYPES
+}
+"""What users call the types of inputs."""
 
 TIME_FIRST = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 """Operators that by default read the steps first, and the images on the second axis."""
@@ -50,7 +56,7 @@ class StoredTensor(NamedTuple):
 class OnnxModel:
     """What is known of a model, whose tensors may be without values, before and while its nodes are read."""
 
-    def __init__(self, proto: Any, input: Shape | None) -> None:
+    def __init__(self, proto: Any, input: AskedInput | None) -> None:
         self.proto = proto
         self.opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
         if self.opset < 1:
@@ -58,6 +64,7 @@ class OnnxModel:
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, OnnxValue] = {}
+        self.graphs: list[Any] = []  # the whole one, and the branches that are read in its place
         self.initialise(proto.graph)
         self.sizes: dict[str, int] = {}  # names of open sizes, and what they are
         inputs = self._inputs(input)
@@ -83,6 +90,7 @@ class OnnxModel:
 
     def initialise(self, graph: Any) -> None:
         """Takes over the tensors of a graph, and who reads which."""
+        self.graphs.append(graph)
         for node in graph.node:
             for name in node.input:
                 self.readers[name].append(node)
@@ -103,7 +111,7 @@ class OnnxModel:
                 raise UserError(f"the tensor {quoted(tensor.name)} is damaged: {shown(error)}") from None
         return Known(dims, root, value, ((root, dims),) if learned else (), tensor.data_type, root)
 
-    def _inputs(self, input: Shape | None) -> dict[str, tuple[_Input, Batch | None]]:
+    def _inputs(self, input: AskedInput | None) -> dict[str, tuple[_Input, Batch | None]]:
         """The inputs that some node reads, with all sizes, and where their images are."""
         names = set(reads(self.proto.graph))
         read = [info for info in self.proto.graph.input if info.name not in self.env and info.name in names]
@@ -117,7 +125,9 @@ class OnnxModel:
                 self.env[info.name] = Known((0,), info.name, type=info.type.tensor_type.elem_type, name=info.name)
         found: dict[str, tuple[_Input, Batch | None]] = {}
         self.resized = False
-        for i, info in enumerate(info for info in read if info.name not in self.env):
+        free = [info for info in read if info.name not in self.env]
+        asked = assigned(input, {info.name: self._axes(info) for info in free}, dict(map(_typed, free)))
+        for info in free:
             dims = info.type.tensor_type.shape.dim
             if not info.type.HasField("tensor_type"):
                 raise UserError(
@@ -130,26 +140,36 @@ class OnnxModel:
                 )
             batch = self._batch(info.name, len(dims))
             sizes = [d.dim_value if d.HasField("dim_value") else self.sizes.get(d.dim_param, 0) for d in dims]
-            if input is not None and not i:
-                sizes = self._given(info, batch, input)
+            if info.name in asked:
+                batch, sizes = self._given(info, batch, asked[info.name].shape)
             if batch and sizes[batch.axis] < 1:  # open
                 sizes[batch.axis] = 1
             if min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
-                raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in 3x224x224")
+                more = "" if len(free) == 1 else f"{info.name}:"
+                raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in {more}3x224x224")
             self.sizes |= {d.dim_param: n for d, n in zip(dims, sizes, strict=False) if d.dim_param}
             found[info.name] = _Input(tuple(sizes), info.type.tensor_type.elem_type), batch
         if not found:
             raise UserError("no node of it reads an input")
         return found
 
-    def _given(self, info: Any, batch: Batch | None, input: Shape) -> list[int]:
-        """The sizes of an input for which a shape is given, which has no batch."""
-        dims = info.type.tensor_type.shape.dim
-        old = [d.dim_value for d in dims]
-        at = batch.axis if batch else 0
-        new = [*input[:at], (old or [1])[min(at, len(old) - 1)], *input[at:]]
-        self.resized = len(old) != len(new) or any(o > 0 and o != n for o, n in zip(old, new, strict=True))
-        return new
+    def _axes(self, info: Any) -> int | None:
+        """How many axes an input has without that of its images; None where the file does not say."""
+        kind = info.type.tensor_type
+        axes = len(kind.shape.dim)
+        return axes - (self._batch(info.name, axes) is not None) if kind.HasField("shape") else None
+
+    def _given(self, info: Any, batch: Batch | None, shape: Shape) -> tuple[Batch | None, list[int]]:
+        """Where the images of an input are for which a shape for one image is given, and all its sizes."""
+        kind = info.type.tensor_type
+        if not kind.HasField("shape"):
+            batch = FIRST
+        old = [d.dim_value for d in kind.shape.dim]
+        new = list(shape)
+        if batch is not None:
+            new.insert(batch.axis, old[batch.axis] if old else 1)
+        self.resized |= any(o > 0 and o != n for o, n in zip(old, new, strict=False))
+        return batch, new
 
     def _batch(self, name: str, axes: int) -> Batch | None:
         """The axis of an input on which its images are: the first of several."""
@@ -210,6 +230,12 @@ class OnnxModel:
         """The one node that reads a tensor, or None."""
         readers = self.readers[name]
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+
+def _typed(info: Any) -> tuple[str, str]:
+    """The name of an input, and its type as users write it."""
+    kind = info.type.tensor_type.elem_type
+    return info.name, TYPE_NAMES.get(kind, "")
 
 
 def _is_empty(info: Any) -> bool:

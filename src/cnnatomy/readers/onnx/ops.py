@@ -48,7 +48,7 @@ from cnnatomy.readers.onnx.windows import convolution, deformable_convolution, t
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
-    **dict.fromkeys(("Add", "Sum", "Mul", "Max", "Div"), arithmetic),
+    **dict.fromkeys(("Add", "Sub", "Sum", "Mul", "Max", "Div"), arithmetic),
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip", "Swish"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
     **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "QuantizeLinear", "DequantizeLinear"), passed),

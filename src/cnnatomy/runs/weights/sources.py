@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,11 @@ from cnnatomy.design.listed import for_classes
 from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError, nearest, quoted, shown
 from cnnatomy.files import new_name, open_regular, read_text, writing_to
+from cnnatomy.layers.layer import Shape
 from cnnatomy.limits import MAX_NAMES_BYTES, MAX_WEIGHTS_BYTES
+from cnnatomy.readers import CAFFE, CAFFE_WEIGHTS, STORED, read_stored
+from cnnatomy.readers.caffe.caffemodel import in_order
+from cnnatomy.readers.stored import StoredNetwork
 from cnnatomy.runs import archives
 from cnnatomy.runs.folder import check_finite, write_weights
 from cnnatomy.runs.run import Run, image_shape
@@ -31,18 +36,24 @@ from cnnatomy.tasks.task import outputs_of
 
 LIBRARIES = ("torchvision", "timm")
 SUFFIXES = (".safetensors", ".pth", ".pt")
+FILES = (*SUFFIXES, STORED, CAFFE_WEIGHTS)
+"""How the names of files of weights end."""
+
+Theirs = nn.Module | dict[str, torch.Tensor]
+"""What has weights: a module that can be run, or the tensors of a file."""
 
 
-def transplant(network: Design, source: str, pretrained: bool = False) -> Transplant:
+def transplant(network: Design, source: str, pretrained: bool = False, called: str = "") -> Transplant:
     """The weights of `source` for a network: `torchvision:NAME`, `timm:NAME`, or the path of a file.
 
     With `pretrained` the library fetches its trained weights; without, a model there starts from random ones, which
-    shows that the architectures are the same.
+    shows that the architectures are the same. `called` is what a command line called the network: a caffemodel belongs
+    to a prototxt.
 
     Raises:
         UserError: if there is no such source, or a precise account of what does not fit.
     """
-    theirs = opened(source, pretrained)
+    theirs = opened(source, pretrained, called or network.name, network.input)
     there, here = outputs_of_both(network, theirs)
     if there is not None and there != here:
         raise UserError(
@@ -52,31 +63,77 @@ def transplant(network: Design, source: str, pretrained: bool = False) -> Transp
     return aligned(network, theirs, source)
 
 
-def opened(source: str, pretrained: bool = False) -> nn.Module | dict[str, torch.Tensor]:
-    """A model of a library, or the tensors of a file."""
+def opened(source: str, pretrained: bool = False, called: str = "", input: Shape | None = None) -> Theirs:
+    """A model of a library, the network of an ONNX file with its weights, or the tensors of another file.
+
+    The sizes that an ONNX file leaves open are those of `input`. Of a caffemodel, `called` is the prototxt; where it is
+    none, the tensors are given in their order.
+    """
     library, colon, name = source.partition(":")
     if colon and library in LIBRARIES:
         return _model(library, name, pretrained)
     if pretrained:
         raise UserError("--pretrained goes with torchvision:NAME or timm:NAME; a file holds the weights that it holds")
+    if source.lower().endswith(STORED):
+        return with_weights(read_stored(source, input), source)
+    if source.lower().endswith(CAFFE_WEIGHTS):
+        if called.lower().endswith(CAFFE):
+            return with_weights(read_stored(called, input, source), source)
+        tensors = {name: torch.tensor(array) for name, array in in_order(source)}
+        return _usable(Path(source), tensors)
     return read_state(Path(source))
 
 
-def aligned(network: Design, theirs: nn.Module | dict[str, torch.Tensor], source: str) -> Transplant:
+def with_weights(stored: StoredNetwork, source: str) -> nn.Module:
+    """The network of a file with the weights in it, in evaluation.
+
+    Raises:
+        UserError: if the file lacks a tensor, has it in other sizes, or with numbers that are not finite.
+    """
+    with torch.device("cpu"):
+        module = stored.network.build()
+    state = module.state_dict()
+    names = {(name.rpartition(".")[0], name.rpartition(".")[2]): name for name in state}
+    for path, tensors in stored.tensors():
+        for own, array in tensors.items():
+            name = names[path, own] if (path, own) in names else _within(state, path, own)
+            tensor = torch.tensor(array)
+            check_finite(source, {name: tensor})
+            state[name].copy_(tensor)
+    return module.eval()
+
+
+def _within(state: Mapping[str, torch.Tensor], path: str, own: str) -> str:
+    """The name of a tensor of a layer that is applied to `Each` of several things: its module is in that one's."""
+    return next(name for name in state if name.startswith(f"{path}.") and name.endswith(f".{own}"))
+
+
+def aligned(network: Design, theirs: Theirs, source: str) -> Transplant:
     """The weights for a network of what `opened` gave."""
     ours = network.build()
-    if isinstance(theirs, nn.Module):
+    if not isinstance(theirs, nn.Module):
+        return from_state(ours, theirs, source)
+    state = theirs.state_dict()
+    if {name: t.shape for name, t in state.items()} == {name: t.shape for name, t in ours.state_dict().items()}:
+        return from_state(ours, state, source)  # by name: it is the same network
+    try:
         return from_module(ours, theirs, torch.randn(2, *network.input), source)
-    return from_state(ours, theirs, source)
+    except UserError as error:
+        if not source.lower().endswith(STORED):
+            raise
+        raise UserError(
+            f"{error}. Exporters fold batch norms into convolutions: the file is a network by itself,"
+            f" `cnnatomy weights {shlex.quote(source)} --run RUN`"
+        ) from None
 
 
-def with_their_outputs(network: Design, theirs: nn.Module | dict[str, torch.Tensor]) -> Design:
+def with_their_outputs(network: Design, theirs: Theirs) -> Design:
     """The network with as many outputs as the weights have, where that is all in which they differ."""
     there, here = outputs_of_both(network, theirs)
     return network if there is None or there == here else for_classes(network, there)
 
 
-def outputs_of_both(network: Design, theirs: nn.Module | dict[str, torch.Tensor]) -> tuple[int | None, int | None]:
+def outputs_of_both(network: Design, theirs: Theirs) -> tuple[int | None, int | None]:
     """How many outputs the weights have, None where they differ from a network in more than that; and the network."""
     with torch.device("meta"):
         ours = network.build()
@@ -110,7 +167,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(SUFFIXES)};"
+            f"{path}: weights are torchvision:NAME, timm:NAME, or a file ending in {', '.join(FILES)};"
             " no run folder has that name"
         )
     if not path.exists():

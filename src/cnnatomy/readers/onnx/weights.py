@@ -1,0 +1,167 @@
+"""The numbers of an ONNX model's weights: tensors of the file, and small computations of tensors of the file."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from cnnatomy.design.graph import Node
+from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.files import open_regular
+from cnnatomy.layers.layer import dimensions, elements
+from cnnatomy.limits import MAX_COMPUTED_ELEMENTS, MAX_STORED_ELEMENTS, MAX_WEIGHTS_BYTES
+from cnnatomy.readers.onnx.checks import OFFICIAL, node_text
+from cnnatomy.readers.onnx.constants import BOUNDED, SAME, computed
+from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
+from cnnatomy.readers.onnx.values import Known
+
+COMPUTED = {
+    *BOUNDED,
+    *SAME,
+    *("Cast", "CastLike", "Constant", "ConstantOfShape", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceSumSquare"),
+    *("ReduceLogSum", "Split", "Pad", "Relu", "Sigmoid", "Tanh", "Softplus", "EyeLike"),
+    *("BatchNormalization", "InstanceNormalization", "LayerNormalization"),  # weight standardisation
+}
+"""Operators by which files compute a weight from what they store; each takes a time in proportion to its numbers."""
+
+
+class OnnxWeights:
+    """The tensors of the layers of a model whose nodes have been read, in numbers."""
+
+    def __init__(self, model: OnnxModel, folder: Path) -> None:
+        self.model, self.folder = model, folder
+        graphs = model.graphs
+        self.stored = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+        self.makers = {name: node for graph in graphs for node in graph.node for name in node.output}
+        self.left = MAX_COMPUTED_ELEMENTS
+
+    def of(self, node: Node) -> dict[str, Any]:
+        """The tensors of a layer, by their names in it.
+
+        Raises:
+            UserError: naming the tensor that has no numbers, or wrong ones, and the node of the file that computes it
+                where that cannot be followed.
+        """
+        found = {}
+        for name, (known, prepare) in self.model.sources.get(node, {}).items():
+            array = self.array(known.name or known.root)
+            found[name] = _real(array) if prepare is None else prepare(_real(array))
+        return found
+
+    def array(self, name: str) -> Any:
+        """The numbers of a tensor that no input reaches, with what they are computed from."""
+        made: dict[str, Any] = {}
+        todo = [name]
+        while todo:
+            top = todo[-1]
+            if top in made:
+                todo.pop()
+            elif top in self.stored:
+                made[top] = self._loaded(self.stored[top])
+            else:
+                node = self._maker(top)
+                reads = self._branch(node, top) if node.op_type == "If" else list(filter(None, node.input))
+                if missing := [name for name in reads if name not in made]:
+                    todo += missing
+                elif node.op_type == "If":
+                    made[top] = made[reads[0]]
+                else:
+                    made |= self._run(node, [made[name] if name else None for name in node.input])
+        return made[name]
+
+    def _maker(self, name: str) -> Any:
+        if name not in self.makers:
+            raise UserError(f"the tensor {quoted(name)} has no numbers in the file: it is an input of the network")
+        return self.makers[name]
+
+    def _branch(self, node: Any, name: str) -> list[str]:
+        """What an output of an If with a known condition is in the branch that is taken."""
+        condition = self.model.env.get(node.input[0])
+        if not isinstance(condition, Known) or condition.number is None:
+            raise UserError(f"{node_text(node)}: its condition is not known, so {quoted(name)} has no numbers")
+        wanted = "then_branch" if condition.number else "else_branch"
+        graph = next(attribute.g for attribute in node.attribute if attribute.name == wanted)
+        return [graph.output[list(node.output).index(name)].name]
+
+    def _run(self, node: Any, values: list[Any]) -> dict[str, Any]:
+        """The outputs of a node, computed; never more numbers than the file can be expected to need."""
+        known = [self.model.env.get(name) for name in node.output if name]
+        if node.op_type not in COMPUTED or node.domain not in OFFICIAL:
+            raise UserError(f"{node_text(node)} computes a weight in a way that is not followed: fold constants first")
+        sizes = [elements(value.dims) for value in known if isinstance(value, Known)]
+        if max(sizes, default=0) > MAX_STORED_ELEMENTS:
+            raise UserError(f"{node_text(node)} makes {max(sizes):,} numbers; at most {MAX_STORED_ELEMENTS:,} are read")
+        self.left -= sum(sizes) + sum(value.size for value in values if value is not None)
+        if self.left < 0:
+            raise UserError(f"its weights take more than {MAX_COMPUTED_ELEMENTS:,} numbers to compute: fold them first")
+        try:
+            made = computed(node, self.model.opset, values)
+        except Exception as error:  # whatever the reference raises of wrong values
+            raise UserError(f"{node_text(node)} cannot be computed: {shown(error)}") from None
+        return {name: np.asarray(value) for name, value in zip(node.output, made, strict=False) if name}
+
+    def _loaded(self, tensor: Any) -> Any:
+        """The numbers of a tensor of the file, or of a file beside it."""
+        if tensor.data_type == onnx.TensorProto.STRING:
+            raise UserError(f"the tensor {quoted(tensor.name)} is text, numbers are needed")
+        if elements(tuple(tensor.dims)) > MAX_STORED_ELEMENTS:
+            raise UserError(
+                f"the tensor {quoted(tensor.name)} has {elements(tuple(tensor.dims)):,} numbers;"
+                f" at most {MAX_STORED_ELEMENTS:,} are read"
+            )
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raw = self._external(tensor)
+            tensor = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+        try:
+            return numpy_helper.to_array(tensor)
+        except (*STRANGE, RuntimeError) as error:
+            what = f"{dimensions(tuple(tensor.dims)) or 'one number'} is what it should hold"
+            raise UserError(f"the tensor {quoted(tensor.name)} is damaged: {what}: {shown(error)}") from None
+
+    def _external(self, tensor: Any) -> bytes:
+        """The bytes of a tensor in a file in the folder: as many as its numbers take, from where it says."""
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        name, path = quoted(tensor.name), self.folder / said.get("location", "")  # checked when the file was read
+        wanted = _bytes(tensor)
+        try:
+            offset, length = int(said.get("offset") or 0), int(said.get("length") or wanted)
+        except ValueError:
+            raise UserError(f"the tensor {name}: offset and length of its numbers are no integers") from None
+        if length != wanted or offset < 0:
+            raise UserError(
+                f"the tensor {name} is said to be {length:,} bytes from byte {offset:,} of {path.name},"
+                f" {wanted:,} are needed for {dimensions(tuple(tensor.dims)) or 'one number'}"
+            )
+        with open_regular(path, MAX_WEIGHTS_BYTES, f"the numbers of {name}") as file:
+            try:
+                file.seek(offset)
+                raw = file.read(wanted)
+            except (OSError, OverflowError, ValueError) as error:
+                raise UserError(f"{path}: cannot read the numbers of {name}: {shown(error)}") from None
+        if len(raw) != wanted:
+            raise UserError(f"{path}: {len(raw):,} of the {wanted:,} bytes of {name} are there from byte {offset:,}")
+        return raw
+
+
+def _bytes(tensor: Any) -> int:
+    """How many bytes the numbers of a tensor take: of four or two bits several share one."""
+    bits = _SMALL.get(tensor.data_type) or 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return -(-elements(tuple(tensor.dims)) * bits // 8)
+
+
+def _named(bits: int, *names: str) -> dict[int, int]:
+    return {getattr(onnx.TensorProto, name): bits for name in names if hasattr(onnx.TensorProto, name)}
+
+
+_SMALL = dict(chain(_named(4, "INT4", "UINT4", "FLOAT4E2M1").items(), _named(2, "INT2", "UINT2").items()))
+"""Types of less than a byte, and their bits."""
+
+
+def _real(array: Any) -> Any:
+    """An array of numbers that numpy itself calculates with: in float32 unless it has more digits."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
