@@ -39,7 +39,6 @@ _ATOMS = frozenset(
 )
 """What holds nothing that a module changes; parameters are never written to (see `tensors`)."""
 
-_SEEN = _CONTAINERS | {tuple}
 _CACHE = type(functools.lru_cache(lambda: None))
 
 _HOOKS_OF_ALL = [x for name, x in vars(torch_modules).items() if name.startswith("_global_") and isinstance(x, dict)]
@@ -85,8 +84,9 @@ class State:
         """Notes these containers and whatever is in them and in values, what is nearest to the module first."""
         seen: set[int] = set()
         while (level or values) and len(seen) < MAX_STATE_VALUES:
-            self.empty += [x for x in level if not x]
-            fresh = {id(x): x for x in level if x and id(x) not in seen}
+            full = [x for x in level if x]
+            self.empty += [x for x in level if not x] if len(full) < len(level) else ()
+            fresh = {id(x): x for x in full if id(x) not in seen}
             seen |= fresh.keys()
             level = [*fresh.values()]
             self.filled += level
@@ -98,8 +98,9 @@ class State:
         """Those of these values that are containers, and the attributes of those that are objects."""
         values = [x for x in values if type(x) not in _ATOMS]
         found = [x for x in values if type(x) in _CONTAINERS]
-        tuples = [x for x in values if type(x) is tuple]
-        others = [x for x in values if type(x) not in _SEEN] if len(values) > len(found) + len(tuples) else ()
+        rest = [x for x in values if type(x) not in _CONTAINERS]
+        tuples = [x for x in rest if type(x) is tuple]
+        others = [x for x in rest if type(x) is not tuple]
         if tuples:
             inside = [x for x in chain.from_iterable(tuples) if type(x) not in _ATOMS]
             found += self._containers(inside) if inside else ()
