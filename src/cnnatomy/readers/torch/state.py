@@ -39,6 +39,8 @@ _ATOMS = frozenset(
 )
 """What holds nothing that a module changes; parameters are never written to (see `tensors`)."""
 
+_HELD = _ATOMS | _CONTAINERS
+
 _CACHE = type(functools.lru_cache(lambda: None))
 
 _HOOKS_OF_ALL = [x for name, x in vars(torch_modules).items() if name.startswith("_global_") and isinstance(x, dict)]
@@ -86,19 +88,22 @@ class State:
         while (level or values) and len(seen) < MAX_STATE_VALUES:
             full = [x for x in level if x]
             self.empty += [x for x in level if not x] if len(full) < len(level) else ()
-            fresh = {id(x): x for x in full if id(x) not in seen}
-            seen |= fresh.keys()
+            fresh = dict(zip(map(id, full), full, strict=True))
+            if not seen.isdisjoint(fresh):
+                fresh = {key: x for key, x in fresh.items() if key not in seen}
+            seen.update(fresh)
             level = [*fresh.values()]
             self.filled += level
-            self.copies += [_base(x.__class__).copy(x) for x in level]
+            self.copies += [x.copy() if type(x) is dict else _base(x.__class__).copy(x) for x in level]
             values += chain.from_iterable([x.values() if isinstance(x, dict) else x for x in level])
             level, values = self._containers(values), []
 
     def _containers(self, values: list[Any]) -> list[Any]:
         """Those of these values that are containers, and the attributes of those that are objects."""
-        values = [x for x in values if type(x) not in _ATOMS]
         found = [x for x in values if type(x) in _CONTAINERS]
-        rest = [x for x in values if type(x) not in _CONTAINERS]
+        rest = [x for x in values if type(x) not in _HELD]
+        if not rest:
+            return found
         tuples = [x for x in rest if type(x) is tuple]
         others = [x for x in rest if type(x) is not tuple]
         if tuples:
