@@ -12,6 +12,7 @@ from cnnatomy.layers import (
     GELU,
     SELU,
     Add,
+    AddConstant,
     Bias,
     Constant,
     Dropout,
@@ -23,7 +24,6 @@ from cnnatomy.layers import (
     Maximum,
     Mish,
     Multiply,
-    Offset,
     PReLU,
     ReLU,
     ReLU6,
@@ -71,7 +71,7 @@ def activation(call: NodeCall) -> OnnxResult:
     layer = _nonlinearity(call)
     if layer is None and call.op == "HardSigmoid" and call.x.batched:  # of another slope than torch's
         scaled = call.put(Constant(call.number("alpha", 0.2)), call.x.map, part="slope")
-        moved = call.put(Offset(call.number("beta", 0.5)), scaled, part="offset")
+        moved = call.put(AddConstant(call.number("beta", 0.5)), scaled, part="shift")
         return call.put(Hardtanh(0.0, 1.0), moved)
     return call.put(layer, call.x.map) if layer else elementwise(call)
 
@@ -139,7 +139,7 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
         factor = known.number
         return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)
     if known.number is not None and isfinite(known.number) and call.op in ("Add", "Sub"):
-        return call.put(Offset(known.number if call.op == "Add" else -known.number), x.map)
+        return call.put(AddConstant(known.number if call.op == "Add" else -known.number), x.map)
     if known.learned and _per_channel(known, x):
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
