@@ -163,5 +163,5 @@ _SMALL = dict(chain(_named(4, "INT4", "UINT4", "FLOAT4E2M1").items(), _named(2, 
 
 
 def _real(array: Any) -> Any:
-    """An array of numbers that numpy itself calculates with: in float32 unless it has more digits."""
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    """An array of numbers that numpy itself calculates with: whole ones as they are, others in float32 or float64."""
+    return array if array.dtype.kind in "iu" or array.dtype in (np.float32, np.float64) else array.astype(np.float32)
