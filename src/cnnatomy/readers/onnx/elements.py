@@ -38,6 +38,7 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import CHANNEL, ELEMENT, Layer, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.constants import fold, sizes
+from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped
 
 
@@ -143,8 +144,9 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
     if known.learned and _per_channel(known, x):
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
-        if call.op == "Add":
-            return call.put(Bias(), x.map, tensors={"bias": known})
+        if call.op in ("Add", "Sub"):
+            bias = known if call.op == "Add" else StoredTensor(known, np.negative)
+            return call.put(Bias(), x.map, tensors={"bias": bias})
     return elementwise(call)
 
 
