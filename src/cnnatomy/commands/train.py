@@ -96,11 +96,12 @@ def train(**options: Any) -> None:
     there is to learn (labels, numbers, masks, objects, ...), the data say; the head has to fit it.
 
     --start takes the weights of tail and body; of the head, too, where the classes are the same, else it is replaced.
-    `pretrained` asks torchvision or timm for their weights of NETWORK.
+    `pretrained` is the weights that an .onnx NETWORK has with it, or asks torchvision or timm for theirs of NETWORK.
 
     \b
     cnnatomy train lenet-5 --data digits --recipe lenet-5
     cnnatomy train resnet-18 --data photos/ --start pretrained --freeze tail,body --time 20m
+    cnnatomy train model.onnx --data photos/ --start pretrained
     cnnatomy train my.yaml --recipe modern --set label_smoothing=0.1 --set cut_at='[30, 60]'
     cnnatomy train run.yaml
     """

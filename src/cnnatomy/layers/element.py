@@ -207,7 +207,7 @@ class Constant(Elementwise):
 
 
 @value
-class Offset(Elementwise):
+class AddConstant(Elementwise):
     """x + `shift` with a number that is given, not learned, such as the 3 in x * min(max(0, x + 3), 6) / 6."""
 
     shift: float

@@ -288,6 +288,8 @@ def _escaped(text: str) -> str:
 
 def transplanted(done: Transplant, network: Design, source: str) -> list[str]:
     """How many layers of a network took the weights of another, and how the outputs compare."""
+    if source == network.name:
+        return [f"{len(done.pairs)} layers of {source} have the weights that are with it in the file."]
     lines = [f"{len(done.pairs)} layers of {network.name} took the weights of {source}."]
     if done.reordered:
         lines.append(f"{done.reordered} of them stand at another place in the order there.")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from torch import nn
 from cnnatomy.errors import UserError, shown
 from cnnatomy.files import read_bytes, read_text, write_json, write_text, write_whole, writing_to
 from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_RECORD_BYTES, MAX_WEIGHTS_BYTES
-from cnnatomy.readers import RUN_DESIGN, RUN_RECORD
+from cnnatomy.readers import RUN_DESIGN, RUN_RECORD, STORED
 from cnnatomy.readers.yaml import listed
 from cnnatomy.runs.archives import digest
 from cnnatomy.runs.run import FORMAT, Run, field
@@ -190,6 +191,9 @@ def read_run(path: str | Path) -> tuple[RunFolder, Run]:
     folder = RunFolder(Path(path))
     if not is_run(folder):
         problem = f"is not a run folder (it has no {RUN_RECORD})" if folder.path.is_dir() else "does not exist"
+        if folder.path.suffix.lower() == STORED:
+            made = f"`cnnatomy weights {shlex.quote(str(path))} --run runs/{shlex.quote(folder.path.stem)}`"
+            raise UserError(f"{path} is no run folder. One with the network and the weights of an ONNX file: {made}")
         raise UserError(f"{path} {problem}. Runs are made by `cnnatomy train ... --out {path}`")
     record = read_json(folder.run, "the run")
     version = field(record, "format", int, folder.run)

@@ -210,7 +210,7 @@ class _Reader:
 def statistics(blobs: Sequence[Any], epsilon: float) -> dict[str, Any]:
     """Mean and variance of Caffe's BatchNorm, which keeps sums and the factor by which they are to be divided.
 
-    Others' BN has four blobs: scale, offset, mean and variance; or, with the statistics in them already, the first two.
+    Others' BN has four blobs: scale, bias, mean and variance; or, with the statistics in them already, the first two.
     """
     import numpy as np
 

@@ -17,7 +17,7 @@ from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT
 from cnnatomy.limits import MAX_ONNX_NODES
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.checks import node_text
-from cnnatomy.readers.onnx.functions import graphs_of
+from cnnatomy.readers.onnx.functions import graphs_of, names_in, rename
 from cnnatomy.readers.onnx.inference import reads
 from cnnatomy.readers.onnx.model import OnnxModel
 from cnnatomy.readers.onnx.sequences import cut, resized
@@ -52,10 +52,13 @@ class Control:
             graph = self.call.attributes.get(name)
             if not isinstance(graph, onnx.GraphProto):
                 raise self.call.refusal(f"the attribute {name} is missing")
-            nodes = list(graph.node)
-            self.model.initialise(graph)
-            self.model.outputs |= {output.name for output in graph.output}
-            self.model.bodies[key] = Body(graph, nodes, self.model.name_nodes(nodes))
+            model, nodes = self.model, list(graph.node)
+            paths = model.name_nodes(nodes)
+            number = len(model.bodies)  # graphs side by side may use a name for two tensors
+            rename(graph, {one: f"{one} ({number})" for one in names_in(graph) if one in model.named})
+            model.initialise(graph)
+            model.outputs |= {output.name for output in graph.output}
+            model.bodies[key] = Body(graph, nodes, paths)
         body: Body = self.model.bodies[key]
         return body
 
@@ -132,7 +135,10 @@ def branches(control: Control) -> OnnxResult:
     if choice is None or choice.number is None:
         return control.undecided("which branch it takes depends on the data")
     name = "then_branch" if choice.number else "else_branch"
-    return control.run(control.body(name), [], f"its {name}")
+    body = control.body(name)
+    for output, inner in zip(control.call.node.output, body.graph.output, strict=False):
+        control.model.taken[output].add(inner.name)
+    return control.run(body, [], f"its {name}")
 
 
 def loop(control: Control) -> OnnxResult:

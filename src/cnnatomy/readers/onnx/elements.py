@@ -12,6 +12,7 @@ from cnnatomy.layers import (
     GELU,
     SELU,
     Add,
+    AddConstant,
     Bias,
     Constant,
     Dropout,
@@ -23,7 +24,6 @@ from cnnatomy.layers import (
     Maximum,
     Mish,
     Multiply,
-    Offset,
     PReLU,
     ReLU,
     ReLU6,
@@ -38,6 +38,7 @@ from cnnatomy.layers import (
 from cnnatomy.layers.layer import CHANNEL, ELEMENT, Layer, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.constants import fold, sizes
+from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped
 
 
@@ -71,7 +72,7 @@ def activation(call: NodeCall) -> OnnxResult:
     layer = _nonlinearity(call)
     if layer is None and call.op == "HardSigmoid" and call.x.batched:  # of another slope than torch's
         scaled = call.put(Constant(call.number("alpha", 0.2)), call.x.map, part="slope")
-        moved = call.put(Offset(call.number("beta", 0.5)), scaled, part="offset")
+        moved = call.put(AddConstant(call.number("beta", 0.5)), scaled, part="shift")
         return call.put(Hardtanh(0.0, 1.0), moved)
     return call.put(layer, call.x.map) if layer else elementwise(call)
 
@@ -139,12 +140,13 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
         factor = known.number
         return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)
     if known.number is not None and isfinite(known.number) and call.op in ("Add", "Sub"):
-        return call.put(Offset(known.number if call.op == "Add" else -known.number), x.map)
+        return call.put(AddConstant(known.number if call.op == "Add" else -known.number), x.map)
     if known.learned and _per_channel(known, x):
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
-        if call.op == "Add":
-            return call.put(Bias(), x.map, tensors={"bias": known})
+        if call.op in ("Add", "Sub"):
+            bias = known if call.op == "Add" else StoredTensor(known, np.negative)
+            return call.put(Bias(), x.map, tensors={"bias": bias})
     return elementwise(call)
 
 

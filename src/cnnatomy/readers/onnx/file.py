@@ -94,10 +94,14 @@ def _graph(content: bytes, folder: Path, input: AskedInput | None) -> Graph:
 
 
 def _model(content: bytes, folder: Path, input: AskedInput | None, weights: bool = False) -> OnnxModel:
-    """What is known of a model before its nodes are read; the numbers of its weights are dropped unless asked for."""
+    """What is known of a model before its nodes are read.
+
+    The numbers of its weights are dropped unless they are asked for; then small tensors of other files are read, too.
+    """
     import onnx
 
     from cnnatomy.readers.onnx.checks import check_names
+    from cnnatomy.readers.onnx.external import outside
     from cnnatomy.readers.onnx.functions import inlined
     from cnnatomy.readers.onnx.model import OnnxModel
     from cnnatomy.readers.onnx.wire import DamagedError, check_size
@@ -113,6 +117,10 @@ def _model(content: bytes, folder: Path, input: AskedInput | None, weights: bool
         _check_tensor(tensor, folder)
         if not weights and elements(tuple(tensor.dims)) > MAX_VALUES:
             _drop_numbers(tensor)
+        elif (
+            weights and tensor.data_location == onnx.TensorProto.EXTERNAL and elements(tuple(tensor.dims)) <= MAX_VALUES
+        ):
+            tensor.CopyFrom(outside(tensor, folder))
     model = inlined(model)
     check_names(model.graph)
     return OnnxModel(model, input)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import onnx
@@ -63,3 +63,26 @@ def graphs_of(node: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def names_in(graph: Any) -> Iterator[str]:
+    """The names that a graph itself gives to tensors."""
+    yield from (info.name for info in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    yield from (name for node in graph.node for name in node.output if name)
+
+
+def rename(graph: Any, new: Mapping[str, str]) -> None:
+    """Gives tensors of a graph other names, wherever it or graphs in it read them."""
+    if not new:
+        return
+    tensors = (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))
+    for named in (*graph.input, *graph.output, *graph.value_info, *tensors):
+        named.name = new.get(named.name, named.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+        for inner in graphs_of(node):
+            own = set(names_in(inner))
+            rename(inner, {name: other for name, other in new.items() if name not in own})

@@ -16,6 +16,7 @@ from cnnatomy.errors import UserError, quoted, shown
 from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
 from cnnatomy.readers.inputs import TYPES, AskedInput, assigned
+from cnnatomy.readers.onnx.functions import names_in
 from cnnatomy.readers.onnx.inference import reads, resolved
 from cnnatomy.readers.onnx.values import FIRST, REAL, Batch, Known, Mapped, OnnxValue, for_one
 
@@ -65,6 +66,7 @@ class OnnxModel:
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, OnnxValue] = {}
         self.graphs: list[Any] = []  # the whole one, and the branches that are read in its place
+        self.named: set[str] = set()  # the tensors of those
         self.initialise(proto.graph)
         self.sizes: dict[str, int] = {}  # names of open sizes, and what they are
         inputs = self._inputs(input)
@@ -76,6 +78,7 @@ class OnnxModel:
         self.merged: set[int] = set()  # nodes that are part of another, such as the addition of a bias
         self.scales: set[str] = set()  # of maps that are quantised as the network runs
         self.bodies: dict[tuple[int, str], Any] = {}  # graphs in nodes, by node and attribute, once they were read
+        self.taken: dict[str, set[str]] = defaultdict(set)  # what outputs of If nodes are in branches
         self.unrolled = 0  # nodes of such graphs, as often as they were read
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
@@ -91,6 +94,7 @@ class OnnxModel:
     def initialise(self, graph: Any) -> None:
         """Takes over the tensors of a graph, and who reads which."""
         self.graphs.append(graph)
+        self.named.update(names_in(graph))
         for node in graph.node:
             for name in node.input:
                 self.readers[name].append(node)

@@ -127,9 +127,9 @@ def lp_norm(call: NodeCall) -> OnnxResult:
 
 
 def lrn(call: NodeCall) -> OnnxResult:
-    """Local response normalisation across channels."""
+    """Local response normalisation across channels; torch has one more before than after where the size is even."""
     x, numbers = call.x, (call.number("alpha", 1e-4), call.number("beta", 0.75), call.number("bias", 1.0))
     layer = LocalResponseNorm(call.integer("size", 5), *numbers)
-    if x.batched and len(x.shape) == 3:
+    if x.batched and len(x.shape) == 3 and layer.size % 2:
         return call.put(layer, x.map)
     return call.foreign(x.dims, layer.operations([x.shape], x.shape), CHANNEL, batch=x.batch)

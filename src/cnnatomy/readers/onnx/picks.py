@@ -43,7 +43,7 @@ def _part(call: NodeCall, x: Mapped, axis: int, places: Known) -> range | None:
     if found.min() < -size or found.max() >= size:
         raise call.refusal(f"there is no place {int(found.min() if found.min() < -size else found.max())} along {size}")
     found = np.where(found < 0, found + size, found)
-    if len(places.dims) > 1 or (np.diff(found) != 1).any():
+    if (np.diff(found) != 1).any():
         return None
     return range(int(found[0]), int(found[-1]) + 1)
 

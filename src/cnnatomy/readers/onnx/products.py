@@ -42,7 +42,7 @@ def _scaled(factor: float, transpose: bool = False, flat: bool = False) -> Any:
 
     def prepare(array: Any) -> Any:
         array = array.T if transpose else array.reshape(-1) if flat else array
-        return array if factor == 1 else array * np.asarray(factor, array.dtype)
+        return array if factor == 1 else array * factor
 
     return prepare
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from onnx import numpy_helper
 
 from cnnatomy.design.graph import Node
 from cnnatomy.errors import UserError, quoted, shown
-from cnnatomy.files import open_regular
 from cnnatomy.layers.layer import dimensions, elements
-from cnnatomy.limits import MAX_COMPUTED_ELEMENTS, MAX_STORED_ELEMENTS, MAX_WEIGHTS_BYTES
+from cnnatomy.limits import MAX_COMPUTED_ELEMENTS, MAX_STORED_ELEMENTS
 from cnnatomy.readers.onnx.checks import OFFICIAL, node_text
 from cnnatomy.readers.onnx.constants import BOUNDED, SAME, computed
+from cnnatomy.readers.onnx.external import outside
 from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
 from cnnatomy.readers.onnx.values import Known
 
@@ -76,17 +75,17 @@ class OnnxWeights:
 
     def _maker(self, name: str) -> Any:
         if name not in self.makers:
-            raise UserError(f"the tensor {quoted(name)} has no numbers in the file: it is an input of the network")
+            raise UserError(
+                f"the tensor {quoted(name)} has no numbers in the file: it is an input, of the network or of a loop"
+            )
         return self.makers[name]
 
     def _branch(self, node: Any, name: str) -> list[str]:
-        """What an output of an If with a known condition is in the branch that is taken."""
-        condition = self.model.env.get(node.input[0])
-        if not isinstance(condition, Known) or condition.number is None:
-            raise UserError(f"{node_text(node)}: its condition is not known, so {quoted(name)} has no numbers")
-        wanted = "then_branch" if condition.number else "else_branch"
-        graph = next(attribute.g for attribute in node.attribute if attribute.name == wanted)
-        return [graph.output[list(node.output).index(name)].name]
+        """What an output of an If is in the branch that it takes, each time that it is read."""
+        taken = self.model.taken.get(name, set())
+        if len(taken) != 1:
+            raise UserError(f"{node_text(node)}: which branch it takes is not one, so {quoted(name)} has no numbers")
+        return list(taken)
 
     def _run(self, node: Any, values: list[Any]) -> dict[str, Any]:
         """The outputs of a node, computed; never more numbers than the file can be expected to need."""
@@ -115,53 +114,14 @@ class OnnxWeights:
                 f" at most {MAX_STORED_ELEMENTS:,} are read"
             )
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raw = self._external(tensor)
-            tensor = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+            tensor = outside(tensor, self.folder)
         try:
             return numpy_helper.to_array(tensor)
         except (*STRANGE, RuntimeError) as error:
             what = f"{dimensions(tuple(tensor.dims)) or 'one number'} is what it should hold"
             raise UserError(f"the tensor {quoted(tensor.name)} is damaged: {what}: {shown(error)}") from None
 
-    def _external(self, tensor: Any) -> bytes:
-        """The bytes of a tensor in a file in the folder: as many as its numbers take, from where it says."""
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        name, path = quoted(tensor.name), self.folder / said.get("location", "")  # checked when the file was read
-        wanted = _bytes(tensor)
-        try:
-            offset, length = int(said.get("offset") or 0), int(said.get("length") or wanted)
-        except ValueError:
-            raise UserError(f"the tensor {name}: offset and length of its numbers are no integers") from None
-        if length != wanted or offset < 0:
-            raise UserError(
-                f"the tensor {name} is said to be {length:,} bytes from byte {offset:,} of {path.name},"
-                f" {wanted:,} are needed for {dimensions(tuple(tensor.dims)) or 'one number'}"
-            )
-        with open_regular(path, MAX_WEIGHTS_BYTES, f"the numbers of {name}") as file:
-            try:
-                file.seek(offset)
-                raw = file.read(wanted)
-            except (OSError, OverflowError, ValueError) as error:
-                raise UserError(f"{path}: cannot read the numbers of {name}: {shown(error)}") from None
-        if len(raw) != wanted:
-            raise UserError(f"{path}: {len(raw):,} of the {wanted:,} bytes of {name} are there from byte {offset:,}")
-        return raw
-
-
-def _bytes(tensor: Any) -> int:
-    """How many bytes the numbers of a tensor take: of four or two bits several share one."""
-    bits = _SMALL.get(tensor.data_type) or 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return -(-elements(tuple(tensor.dims)) * bits // 8)
-
-
-def _named(bits: int, *names: str) -> dict[int, int]:
-    return {getattr(onnx.TensorProto, name): bits for name in names if hasattr(onnx.TensorProto, name)}
-
-
-_SMALL = dict(chain(_named(4, "INT4", "UINT4", "FLOAT4E2M1").items(), _named(2, "INT2", "UINT2").items()))
-"""Types of less than a byte, and their bits."""
-
 
 def _real(array: Any) -> Any:
-    """An array of numbers that numpy itself calculates with: in float32 unless it has more digits."""
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    """An array of numbers that numpy itself calculates with: whole ones as they are, others in float32 or float64."""
+    return array if array.dtype.kind in "iu" or array.dtype in (np.float32, np.float64) else array.astype(np.float32)

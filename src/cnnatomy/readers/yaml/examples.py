@@ -58,6 +58,7 @@ EXAMPLES: dict[str, Written] = {
     ),
     "Normalise": Written("Normalise: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}", IMAGE),
     "Constant": Written("Constant: {scale: 0.17}"),
+    "AddConstant": Written("AddConstant: {shift: 3}"),
     "Add": Written(f"Parallel: {{parts: [Chain: [], {CONV}], join: Add}}"),
     "Maximum": Written(f"Parallel: {{parts: [{CONV}, {CONV}], join: Maximum}}"),
     "Multiply": Written(
