@@ -17,6 +17,7 @@ from cnnatomy.readers.onnx.constants import BOUNDED, SAME  # noqa: E402 - onnx m
 from cnnatomy.readers.onnx.model import OnnxModel  # noqa: E402
 from cnnatomy.readers.onnx.ops import RULES  # noqa: E402
 from cnnatomy.readers.onnx.walk import walk  # noqa: E402
+from onnx_layer_cases import COUNTED as LAYERS  # noqa: E402
 from onnx_models import CONVOLUTION, assert_computes_the_same, graph_of, model, node, one, random  # noqa: E402
 from onnx_shape_cases import COUNTED as SHAPES  # noqa: E402
 
@@ -269,13 +270,32 @@ SHAPES_BY_ONNX = set(
 
 
 def test_every_operator_with_a_rule_has_a_node_test():
-    models = [*SAME_VALUES.values(), *[case[0] for case in (*COUNTED.values(), *SHAPES.values())]]
+    models = [*SAME_VALUES.values(), *[case[0] for case in (*COUNTED.values(), *LAYERS.values(), *SHAPES.values())]]
     tested = Counter(node.op_type for proto in models for node in proto.graph.node)
     missing = RULES.keys() - tested.keys() - {"QGemm"} - SHAPES_BY_ONNX
     assert not missing, (
         f"{', '.join(sorted(missing))}: add a model of the operator to tests/readers/test_onnx_operators.py, to "
         "SAME_VALUES where a layer of ours computes it, else to COUNTED with the costs worked out by hand"
     )
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 6), (1, 1, 1), (2, 1, 6)])
+@pytest.mark.parametrize("op", ["Add", "Mul", "Sub", "PRelu"])
+def test_a_tensor_of_more_axes_than_the_map_adds_its_axes(op, sizes):
+    if op == "PRelu" and sizes[0] == 2:
+        return  # a slope is repeated, the map is not
+    read = OnnxModel(model([node(op, "x c", "y")], [("x", [1, 6])], [("c", random(*sizes))]), None)
+    walk(read)
+    assert read.env["y"].dims == (*sizes[:2], 6)
+
+
+def test_what_is_filled_to_a_computed_size_is_no_parameter():
+    nodes = [node("Shape", "x", "s"), node("ConstantOfShape", "s", "f"), node("Add", "x f", "y")]
+    assert account(graph_of(model(nodes, [("x", [1, 2, 3])]))).totals.parameters == 0
+    weights_taken_out = model(
+        [node("ConstantOfShape", "s", "f"), node("Add", "x f", "y")], [("x", [1, 2, 3])], [("s", np.int64([1, 2, 3]))]
+    )
+    assert account(graph_of(weights_taken_out)).totals.parameters == 6
 
 
 # nodes that no input reaches

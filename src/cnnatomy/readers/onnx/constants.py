@@ -142,6 +142,7 @@ def _inferred(call: NodeCall, i: int) -> Known:
 
 def _constant(call: NodeCall) -> Known:
     root = call.node.output[0]
+    call.model.stored.add(root)
     for name, got in call.attributes.items():
         if name == "value":
             return call.model.constant(got, root)
@@ -165,10 +166,12 @@ def _filled(call: NodeCall) -> Known:
     fill = call.model.constant(tensor, root).value if tensor is not None else np.zeros(1, np.float32)
     if fill is None or fill.size != 1:
         raise call.refusal("the attribute value must be one number")
-    learned = ((root, sizes),) if np.issubdtype(fill.dtype, np.floating) else ()
+    # sizes that were computed are those of what is filled as the network runs, such as a grid of anchors
+    stored = (known := call.known(0)) is not None and known.root in call.model.stored
+    learned = ((root, sizes),) if stored and np.issubdtype(fill.dtype, np.floating) else ()
     kind = onnx.helper.np_dtype_to_tensor_dtype(fill.dtype)
-    known = Known(sizes, root, None, learned, kind)  # which refuses what numpy cannot hold
-    return replace(known, value=np.broadcast_to(fill.reshape(()), sizes))  # no memory of its own
+    filled = Known(sizes, root, None, learned, kind)  # which refuses what numpy cannot hold
+    return replace(filled, value=np.broadcast_to(fill.reshape(()), sizes))  # no memory of its own
 
 
 def computed(node: Any, opset: int, values: Sequence[Any]) -> Sequence[Any]:

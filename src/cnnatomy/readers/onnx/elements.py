@@ -131,11 +131,14 @@ def _per_channel(known: Known, x: Mapped) -> bool:
     sizes = list(known.dims)
     while len(sizes) > 1 and sizes[0] == 1:
         sizes.pop(0)
-    return x.batched and sizes == [x.shape[0], *[1] * (len(x.shape) - 1)] and elements(known.dims) > 1
+    fits = x.batched and len(known.dims) <= len(x.dims)
+    return fits and sizes == [x.shape[0], *[1] * (len(x.shape) - 1)] and elements(known.dims) > 1
 
 
 def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
     """The sum or product of a map and a known tensor."""
+    if len(known.dims) > len(x.dims):  # the output has its axes, too
+        return elementwise(call)
     if known.number is not None and call.op in ("Mul", "Div"):
         factor = known.number
         return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)

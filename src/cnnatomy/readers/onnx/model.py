@@ -65,6 +65,7 @@ class OnnxModel:
         self.nodes = list(proto.graph.node)
         self.readers: dict[str, list[Any]] = defaultdict(list)
         self.env: dict[str, OnnxValue] = {}
+        self.stored: set[str] = set()  # tensors that are in the file
         self.graphs: list[Any] = []  # the whole one, and the branches that are read in its place
         self.named: set[str] = set()  # the tensors of those
         self.initialise(proto.graph)
@@ -107,6 +108,7 @@ class OnnxModel:
     def constant(self, tensor: Any, root: str, learned: bool = False) -> Known:
         """A tensor of the file, with its values if they are few and in the file; `learned` if it may be."""
         dims, value = tuple(tensor.dims), None
+        self.stored.add(root)
         numbers = tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.data_type != onnx.TensorProto.STRING
         if numbers and elements(dims) <= MAX_VALUES:
             try:
@@ -149,8 +151,8 @@ class OnnxModel:
             if batch and sizes[batch.axis] < 1:  # open
                 sizes[batch.axis] = 1
             if min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
-                more = "" if len(free) == 1 else f"{info.name}:"
-                raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in {more}3x224x224")
+                example = ("" if len(free) == 1 else f"{info.name}:") + _example(sizes, batch)
+                raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in {example}")
             self.sizes |= {d.dim_param: n for d, n in zip(dims, sizes, strict=False) if d.dim_param}
             found[info.name] = _Input(tuple(sizes), info.type.tensor_type.elem_type), batch
         if not found:
@@ -240,6 +242,13 @@ def _typed(info: Any) -> tuple[str, str]:
     """The name of an input, and its type as users write it."""
     kind = info.type.tensor_type.elem_type
     return info.name, TYPE_NAMES.get(kind, "")
+
+
+def _example(sizes: list[int], batch: Batch | None) -> str:
+    """What may be asked of an input with open sizes, for one image."""
+    rest = [n for axis, n in enumerate(sizes) if batch is None or axis != batch.axis]
+    usual = [3, 224, 224] if len(rest) == 3 else [224] * len(rest)
+    return "x".join(str(n if n > 0 else one) for n, one in zip(rest, usual, strict=True))
 
 
 def _is_empty(info: Any) -> bool:
