@@ -171,10 +171,18 @@ def test_weights_that_two_nodes_read_count_once():
     assert [(row.path, row.parameters, row.macs) for row in got] == [("one", 36, 900), ("two", 0, 900)]
 
 
-def test_quantisation_is_read_through():
+@pytest.mark.parametrize(
+    ("scale", "zero", "cut"),
+    [
+        (0.1, np.uint8(128), []),
+        (0.1, np.int8(0), []),
+        (0.1, np.uint8(0), ["ReLU() 4x7x5"]),  # which quantisers leave out, as no number is below it
+        (6 / 255, np.int8(-128), ["ReLU6() 4x7x5"]),
+    ],
+)
+def test_quantisation_is_read_through(scale, zero, cut):
     """QDQ around a convolution with a quantised weight, and the same as QLinearConv."""
-    scale, zero = ("s", np.float32(0.1)), ("z", np.uint8(0))
-    weight = ("w", np.zeros((4, 2, 3, 3), np.uint8))
+    tensors = [("s", np.float32(scale)), ("z", zero), ("w", np.zeros((4, 2, 3, 3), zero.dtype))]
     nodes = [
         node("QuantizeLinear", "x s z", "xq"),
         node("DequantizeLinear", "xq s z", "xd"),
@@ -183,16 +191,29 @@ def test_quantisation_is_read_through():
         node("QuantizeLinear", "c s z", "cq"),
         node("DequantizeLinear", "cq s z", "y"),
     ]
-    expected = ["Conv(4, 3, bias=False) 4x7x5"]
-    assert layers_of(model(nodes, [("x", [1, 2, 9, 7])], [scale, zero, weight])) == expected
+    expected = ["Conv(4, 3, bias=False) 4x7x5", *cut]
+    assert layers_of(model(nodes, [("x", [1, 2, 9, 7])], tensors)) == expected
     nodes = [
         node("QuantizeLinear", "x s z", "xq"),
         node("QLinearConv", "xq s z w s z s z", "cq"),
         node("DequantizeLinear", "cq s z", "y"),
     ]
-    got = model(nodes, [("x", [1, 2, 9, 7])], [scale, zero, weight])
+    got = model(nodes, [("x", [1, 2, 9, 7])], tensors)
     assert layers_of(got) == expected
     assert account(graph_of(got)).totals.parameters == 72
+
+
+def test_a_relu_before_a_quantised_map_is_there_once():
+    tensors = [("s", np.float32(0.1)), ("z", np.uint8(0)), ("w", random(2, 2, 1, 1))]
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Relu", "c", "r"),
+        node("MaxPool", "r", "p", kernel_shape=[2, 2]),
+        node("QuantizeLinear", "p s z", "q"),
+        node("DequantizeLinear", "q s z", "y"),
+    ]
+    got = layers_of(model(nodes, [("x", [1, 2, 4, 4])], tensors))
+    assert [text.partition("(")[0] for text in got] == ["Conv", "ReLU", "MaxPool"]
 
 
 def test_an_if_whose_condition_is_known_is_the_branch_that_it_takes():

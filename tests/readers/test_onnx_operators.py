@@ -197,7 +197,7 @@ COUNTED = {
     ),
     "QLinearConv": (
         quantised(node("QLinearConv", "q s o w s o s o", "y"), tensors=[("w", np.ones((4, 2, 3, 3), np.uint8))]),
-        (4, 7, 5), {"mac": 4 * 7 * 5 * 18}, 72,
+        (4, 7, 5), {"mac": 4 * 7 * 5 * 18, "compare": 4 * 7 * 5}, 72,  # its numbers begin at 0: a ReLU
     ),
     "MatMulInteger": (
         quantised(node("MatMulInteger", "q w", "y"), tensors=[("w", np.ones((6, 4), np.uint8))], sizes=(5, 6)),
@@ -207,7 +207,7 @@ COUNTED = {
         quantised(
             node("QLinearMatMul", "q s o w s o s o", "y"), tensors=[("w", np.ones((6, 4), np.uint8))], sizes=(5, 6)
         ),
-        (5, 4), {"mac": 5 * 6 * 4}, 24,
+        (5, 4), {"mac": 5 * 6 * 4, "compare": 5 * 4}, 24,
     ),
     "MatMul of two maps": (
         nodes_on_maps(

@@ -23,7 +23,7 @@ from cnnatomy.readers.onnx.moves import concat
 from cnnatomy.readers.onnx.norms import group_norm, normalised, root_mean_square
 from cnnatomy.readers.onnx.pools import global_pool, pool
 from cnnatomy.readers.onnx.products import fully_connected, gemm, matmul, multiplied
-from cnnatomy.readers.onnx.quantised import OnnxRule, PlainCall, Steps, as_real, every_third, plain
+from cnnatomy.readers.onnx.quantised import OnnxRule, PlainCall, Steps, as_convolution, as_real, every_third, plain
 from cnnatomy.readers.onnx.recurrent import recurrent
 from cnnatomy.readers.onnx.reductions import reduction
 from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
@@ -353,8 +353,6 @@ def reordered(call: NodeCall) -> OnnxResult:
     return call.x if x is call.x.map else x
 
 
-_WEIGHT = {3: Steps((4,), 5)}
-
 MICROSOFT: dict[str, OnnxRule] = {
     **dict.fromkeys(("Attention", "QAttention"), fused_attention),
     **dict.fromkeys(("MultiHeadAttention",), multi_head),
@@ -386,10 +384,10 @@ MICROSOFT: dict[str, OnnxRule] = {
     "MatMulIntegerToFloat": as_real("MatMul", 0, 1, 6, steps={1: Steps((3,), 5, -1)})(product_with_bias),
     "MatMulInteger16": as_real("MatMul", 0, 1)(matmul),
     "MulInteger": as_real("Mul", 0, 2)(arithmetic),
-    "QLinearAdd": as_real("Add", 0, 3, steps={0: Steps((1,), 2), 3: Steps((4,), 5)})(arithmetic),
-    "QLinearMul": as_real("Mul", 0, 3, steps={0: Steps((1,), 2), 3: Steps((4,), 5)})(arithmetic),
+    "QLinearAdd": as_real("Add", 0, 3, steps={0: Steps((1,), 2), 3: Steps((4,), 5)}, made=Steps((6,), 7))(arithmetic),
+    "QLinearMul": as_real("Mul", 0, 3, steps={0: Steps((1,), 2), 3: Steps((4,), 5)}, made=Steps((6,), 7))(arithmetic),
     "QLinearConcat": every_third("Concat")(concat),
-    "QLinearConv": channels_last(as_real("Conv", 0, 3, 8, steps={**_WEIGHT, 8: Steps((1, 4))})(convolution)),
+    "QLinearConv": channels_last(as_convolution(convolution)),
     "QLinearSigmoid": as_real("Sigmoid", 0)(activation),
     "QLinearLeakyRelu": as_real("LeakyRelu", 0)(activation),
     "QLinearGlobalAveragePool": channels_last(as_real("GlobalAveragePool", 0)(global_pool)),

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from cnnatomy.design.builder import Builder
 from cnnatomy.design.graph import FeatureMap, Node
 from cnnatomy.errors import UserError, quoted, shown
+from cnnatomy.layers.interval import Interval
 from cnnatomy.layers.layer import Shape, elements
 from cnnatomy.limits import MAX_AXES, MAX_FOLDED_VALUES, MAX_INPUT_SIZE, MAX_VALUES
 from cnnatomy.readers.inputs import TYPES, AskedInput, assigned
@@ -81,6 +82,7 @@ class OnnxModel:
         self.bodies: dict[tuple[int, str], Any] = {}  # graphs in nodes, by node and attribute, once they were read
         self.taken: dict[str, set[str]] = defaultdict(set)  # what outputs of If nodes are in branches
         self.unrolled = 0  # nodes of such graphs, as often as they were read
+        self.intervals: dict[FeatureMap, Interval] = {}  # as far as they were asked for
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
         self.paths = self.name_nodes(self.nodes)
@@ -209,6 +211,13 @@ class OnnxModel:
         if not self.resting:
             return ()
         return tuple(dict.fromkeys(what for x in maps for what in self.resting.get(x, ())))
+
+    def interval(self, x: FeatureMap) -> Interval:
+        """Bounds of a map, whatever the weights and inputs are."""
+        for node in self.builder.graph.nodes[len(self.intervals) :]:
+            bounds = [self.intervals.get(one, Interval()) for one in node.inputs]
+            self.intervals[node.output] = node.layer.interval(*bounds)
+        return self.intervals.get(x, Interval())
 
     def value(self, made: FeatureMap, like: Mapped, kind: int) -> Mapped:
         """What a layer of ours made of a map: its images are where they were."""

@@ -39,7 +39,7 @@ from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lp_n
 from cnnatomy.readers.onnx.picks import expand, gather, one_hot, scattered, tile, top
 from cnnatomy.readers.onnx.pools import global_pool, pool, regions, unpool
 from cnnatomy.readers.onnx.products import gemm, matmul
-from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_real, dynamically
+from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_convolution, as_real, dynamically, quantised
 from cnnatomy.readers.onnx.recurrent import recurrent
 from cnnatomy.readers.onnx.reductions import REDUCTIONS, determinant, place, reduction, running
 from cnnatomy.readers.onnx.resizing import affine_grid, columns_to_image, grid_sample, resize
@@ -51,7 +51,7 @@ RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(("Add", "Sub", "Sum", "Mul", "Max", "Div"), arithmetic),
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip", "Swish"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
-    **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "QuantizeLinear", "DequantizeLinear"), passed),
+    **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "DequantizeLinear"), passed),
     **dict.fromkeys(("RNN", "GRU", "LSTM"), recurrent),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), global_pool),
@@ -78,7 +78,7 @@ RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
     "Conv": convolution,
     "ConvInteger": as_real("Conv", 0, 1, steps={1: Steps(zero=3)})(convolution),
-    "QLinearConv": as_real("Conv", 0, 3, 8, steps={3: Steps((4,), 5), 8: Steps((1, 4))})(convolution),
+    "QLinearConv": as_convolution(convolution),
     "ConvTranspose": transposed_convolution,
     "DeformConv": deformable_convolution,
     "MaxUnpool": unpool,
@@ -86,7 +86,8 @@ RULES: dict[str, OnnxRule] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "MatMulInteger": as_real("MatMul", 0, 1, steps={1: Steps(zero=3, axis=-1)})(matmul),
-    "QLinearMatMul": as_real("MatMul", 0, 3, steps={3: Steps((4,), 5, -1)})(matmul),
+    "QLinearMatMul": as_real("MatMul", 0, 3, steps={3: Steps((4,), 5, -1)}, made=Steps((6,), 7))(matmul),
+    "QuantizeLinear": quantised,
     "DynamicQuantizeLinear": dynamically,
     "Einsum": einsum,
     "Attention": attention,

@@ -14,8 +14,10 @@ import numpy as np
 import onnx
 
 from cnnatomy.design.graph import FeatureMap
+from cnnatomy.layers import ReLU, ReLU6
 from cnnatomy.layers.layer import CHANNEL, NO_OPERATIONS, Layer, Operations, elements
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.constants import fold
 from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
 
@@ -113,9 +115,48 @@ def _along(numbers: Any, axes: int, axis: int) -> Any:
     return numbers.reshape([-1 if i == axis % axes else 1 for i in range(axes)]) if numbers.ndim < 2 else numbers
 
 
-def as_real(op: str, *at: int, steps: Mapping[int, Steps] | None = None) -> Callable[[OnnxRule], OnnxRule]:
-    """What makes the rule for an operator of real numbers that for a quantised one."""
-    return lambda rule: lambda call: rule(plain(call, op, at, steps))
+def as_real(
+    op: str, *at: int, steps: Mapping[int, Steps] | None = None, made: Steps | None = None
+) -> Callable[[OnnxRule], OnnxRule]:
+    """What makes the rule for an operator of real numbers that for a quantised one; `made`: those of its output."""
+
+    def quantised(rule: OnnxRule) -> OnnxRule:
+        def real(call: NodeCall) -> OnnxResult:
+            result = rule(plain(call, op, at, steps))
+            return result if made is None else _cut(call, result, made)
+
+        return real
+
+    return quantised
+
+
+def quantised(call: NodeCall) -> OnnxResult:
+    """QuantizeLinear: the map, which it cuts where its numbers end."""
+    x = call.inputs[0]
+    return _cut(call, replace(x, type=call.type_of()), Steps((1,), 2)) if isinstance(x, Mapped) else fold(call)
+
+
+def _cut(call: NodeCall, made: OnnxResult, its: Steps) -> OnnxResult:
+    """What is quantised so that it begins at 0 has no negative numbers: quantisers leave out the ReLU before it.
+
+    At the other end stands what calibration saw, which cuts outliers at most, or the 6 of a ReLU6.
+    """
+    x = call.model.value(made, call.x, call.type_of()) if isinstance(made, FeatureMap) else made
+    scale, zero = call.known(its.scales[0]), call.known(its.zero) if its.zero is not None else None
+    if not isinstance(x, Mapped) or x.map.node is None or scale is None or scale.number is None:
+        return made
+    kind = onnx.helper.tensor_dtype_to_np_dtype(zero.type if zero else UINT8)
+    if not np.issubdtype(kind, np.integer) or (zero.number if zero else 0) != np.iinfo(kind).min:
+        return made
+    if call.model.interval(x.map).low >= 0:
+        return made
+    most = scale.number * (np.iinfo(kind).max - np.iinfo(kind).min)
+    layer: Layer = ReLU6() if abs(most - 6) <= scale.number else ReLU()
+    return replace(x, map=call.put(layer, x.map, part="cut"))
+
+
+as_convolution = as_real("Conv", 0, 3, 8, steps={3: Steps((4,), 5), 8: Steps((1, 4))}, made=Steps((6,), 7))
+"""QLinearConv as the convolution that it is."""
 
 
 def every_third(op: str) -> Callable[[OnnxRule], OnnxRule]:
