@@ -179,7 +179,7 @@ def test_torch_has_its_own_module_wherever_it_can() -> None:
         *("MajorityVote", "ArgMax", "GroupMaximum", "PixelScale", "Normalise"),
         *("ArgMaxPool", "SpatialPyramidPool", "BedOfNails", "MaxUnpool", "Shift", "RankFilter", "Subsample"),
         *("Tanh", "Swish"),  # only with an amplitude or slope, a beta
-        *("Maxout", "Scale", "Bias", "Constant", "AddConstant", "Add", "Maximum", "Multiply", "DeepRNN"),
+        *("Maxout", "Scale", "Bias", "Constant", "AddConstant", "Add", "Maximum", "Multiply", "DeepRNN", "Erf"),
         *("Reshape", "Concat", "Slice", "Crop", "PadChannels", "Permute"),
     }, "a kind without a module of torch's is named here"
     assert type(Conv(4, 3, padding="same").module(MAP)) is torch.nn.Conv2d

@@ -238,7 +238,9 @@ class Harmful:
     ("source", "message"),
     [
         ("none.pth", "there is no such file"),
-        ("x.onnx", "weights are torchvision:NAME, timm:NAME, or a file"),
+        ("x.bin", "weights are torchvision:NAME, timm:NAME, or a file"),
+        ("x.onnx", "cannot read the ONNX file"),
+        ("x.caffemodel", "cannot read the caffemodel"),
         ("harmful.pth", "holds more than tensors, such as a whole module, and nothing in a file is executed"),
         ("text.safetensors", "not a file of weights"),
         ("number.pth", "holds no state dict, only int"),
