@@ -221,7 +221,7 @@ class Tracer(TorchFunctionMode):
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
-        cost = parts.cost() if parts else cost_of(name, given, tensors, outputs[0])
+        cost = parts.cost() if parts else None if name in FREE else cost_of(name, given, tensors, outputs[0])
         if not maps:
             unknown = weights.unknown if cost or name in FREE else (*weights.unknown, name)
             total = Operations(*map(sum, zip(weights.costs, cost.costs if cost else Operations(), strict=True)))
