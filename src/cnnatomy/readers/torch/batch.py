@@ -7,6 +7,7 @@ products. Where it merges with another axis it is lost, and comes back with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def follow(func: Any, name: str, args: Any, kwargs: Any, tensors: Sequence[Any],
             put(x, 1)
     elif name in RESHAPES:
         put(outputs[0], _reshaped(maps[0], place, outputs[0]))
-    elif all(place_of(x) == LOST for x in maps):
+    elif place == LOST and (len(maps) == 1 or all(place_of(x) == LOST for x in maps)):
         for x in outputs:
             put(x, _back(maps[0], x))
     elif len(maps) > 1 or not _known(maps[0], place, name, args, kwargs, outputs[0]):
@@ -138,14 +139,19 @@ def _reshaped(x: torch.Tensor, place: int, out: torch.Tensor) -> int:
     if place == LOST:
         ones = [i for i, n in enumerate(out.shape) if n == 1]
         return ones[0] if len(ones) == 1 and 1 not in x.shape else LOST
-    before = x.shape[:place].numel()
-    ones, others = _ones(out, before), _ones(x, before).index(place)
+    before = prod(x.shape[:place])
+    ones, others = _ones(out.shape, before), _ones(x.shape, before).index(place)
     return ones[min(others, len(ones) - 1)] if ones else LOST
 
 
-def _ones(x: torch.Tensor, before: int) -> list[int]:
+def _ones(shape: Sequence[int], before: int) -> list[int]:
     """The axes of 1 that are there after so many numbers."""
-    return [i for i, n in enumerate(x.shape) if n == 1 and x.shape[:i].numel() == before]
+    found, numbers = [], 1
+    for i, n in enumerate(shape):
+        if n == 1 and numbers == before:
+            found.append(i)
+        numbers *= n
+    return found
 
 
 def _back(x: torch.Tensor, out: torch.Tensor) -> int:

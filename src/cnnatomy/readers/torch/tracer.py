@@ -247,7 +247,7 @@ class Tracer(TorchFunctionMode):
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
-        cost = parts.cost() if parts else cost_of(name, given, tensors, outputs[0])
+        cost = parts.cost() if parts else None if name in FREE else cost_of(name, given, tensors, outputs[0])
         if not maps:
             if cost is None and name not in FREE:
                 weights = Weights(weights.leaves, (WeightWork(weights.works, NO_OPERATIONS, (name,)),))
