@@ -130,7 +130,8 @@ def after_reshape(dims: Shape, batch: Batch | None, target: Shape, images: int) 
     first: Batch | None = None
     outer = 1
     for axis, size in enumerate(target):
-        if outer == before and size == images:
+        # by themselves, or with what comes after them, as heads do; to fewer axes they go with what comes before
+        if outer == before and size % images == 0 and (size == images or len(target) >= len(dims)):
             return Batch(axis)
         if first is None and before % outer == 0 and size % (before // outer * images) == 0:
             first = Batch(axis, before // outer)
