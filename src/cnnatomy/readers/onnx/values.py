@@ -42,7 +42,7 @@ class Known:
     learned: tuple[tuple[str, Shape], ...] = ()
     type: int = FLOAT
     name: str = ""
-    assumed: str = ""
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.dims) > MAX_AXES or elements(self.dims) > MAX_ELEMENTS:
