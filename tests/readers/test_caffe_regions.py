@@ -143,7 +143,7 @@ def test_regions_mean_something_for_detectors_only(tmp_path):
         prototxt.read(PROPOSE + PYTHON + POOL, regions=0)
     file = tmp_path / "detector.prototxt"
     file.write_text(PROPOSE + PYTHON + POOL)
-    assert read_graph(str(file), regions=5)[0].assumed.popitem()[1] == "5 regions (--regions)"
+    assert read_graph(str(file), regions=5)[0].assumed.popitem()[1] == ("5 regions (--regions)",)
 
 
 def test_show_and_compare_take_the_regions_and_say_them(tmp_path):
@@ -185,4 +185,4 @@ def test_the_detections_of_ssd_are_at_most_as_many_as_it_keeps(options, kept):
     graph = prototxt.read(SSD.replace("OPTIONS", options))
     assert {node.path: node.output.shape for node in graph}["prior"] == (2, 4 * 4 * 3 * 4)
     assert graph.nodes[-1].output.shape == (1, kept, 7)
-    assert list(graph.assumed.values()) == [f"at most {kept} detections"]
+    assert list(graph.assumed.values()) == [(f"at most {kept} detections",)]

@@ -13,7 +13,7 @@ from cnnatomy.errors import UserError
 onnx = pytest.importorskip("onnx")
 helper = onnx.helper
 
-from onnx_layer_cases import COUNTED, recurrent  # noqa: E402 - onnx may be missing
+from onnx_layer_cases import COUNTED, microsoft, recurrent  # noqa: E402 - onnx may be missing
 from onnx_models import graph_of, layers_of, model, node, random  # noqa: E402 - onnx may be missing
 
 
@@ -99,3 +99,49 @@ def test_a_quantised_tensor_that_is_added_may_be_learned():
     nodes = [node("DequantizeLinear", "q s o", "p"), node("Add", "x p", "y")]
     tensors = [("q", np.ones((3, 4), np.uint8)), ("s", np.float32(0.1)), ("o", np.uint8(0))]
     assert account(graph_of(model(nodes, [("x", [1, 3, 4])], tensors))).totals.parameters == 12
+
+
+def test_what_is_multiplied_and_added_among_weights_given_as_inputs_is_a_weight():
+    nodes = [
+        node("LayerNormalization", "x g h", "n"), node("Transpose", "v", "w", perm=[1, 0]), node("MatMul", "n w", "m"),
+        node("Add", "b m", "a"), node("MatMul", "a u", "k"), node("Mul", "k s", "y"),
+    ]  # fmt: skip
+    given = [("g", [6]), ("h", [6]), ("v", [4, 6]), ("b", [4]), ("u", [4, 3]), ("s", [1, 1, 3])]
+    graph = graph_of(model(nodes, [("x", [1, 5, 6]), *given]))
+    assert len(graph.inputs) == 1
+    assert (account(graph).totals.macs, account(graph).totals.parameters) == (5 * 36, 12 + 24 + 4 + 12 + 3)
+
+
+def test_a_second_matrix_is_an_input_where_no_other_input_is_a_weight():
+    assert len(graph_of(model([node("MatMul", "x w", "y")], [("x", [1, 5, 6]), ("w", [6, 4])])).inputs) == 2
+
+
+def test_the_axis_that_is_called_batch_is_that_of_the_images():
+    graph = graph_of(model([node("Relu", "x", "y")], [("x", [6, "batch_size", 4])]))
+    assert graph.inputs[0].shape == (6, 4)
+
+
+def test_heads_that_share_an_axis_with_the_images_leave_the_layer_after_them_one_of_ours():
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]), node("Reshape", "t heads", "h"),
+        node("Transpose", "h", "q", perm=[1, 0, 2]), node("Transpose", "q", "b", perm=[1, 0, 2]),
+        node("Reshape", "b flat", "f"), node("Gemm", "f w", "g"), node("Reshape", "g again", "r"),
+        node("Transpose", "r", "y", perm=[1, 0, 2]),
+    ]  # fmt: skip
+    sizes = {"heads": [6, 2, 4], "flat": [6, 8], "again": [6, 1, 8]}
+    tensors = [("w", random(8, 8)), *((name, np.int64(dims)) for name, dims in sizes.items())]
+    layers = layers_of(model(nodes, [("x", [1, 6, 8])], tensors))
+    assert "FullyConnected(8, bias=False) 6x8" in layers
+    assert layers[-1].endswith(" 6x8")
+
+
+def test_a_number_or_a_bias_that_the_file_stores_rounded_is_what_it_stands_for():
+    steps = [("s", np.float32(0.5)), ("z", np.uint8(1))]
+    nodes = [node("DequantizeLinear", "q s z", "c"), node("Mul", "x c", "y")]
+    assert layers_of(model(nodes, [("x", [1, 3])], [("q", np.uint8(5)), *steps])) == ["Constant(2.0) 3"]
+    added = microsoft(
+        "QLinearAdd",
+        (4,),
+        [np.float32(1), np.uint8(0), np.ones(4, np.uint8), np.float32(0.1), np.uint8(0), np.float32(1), np.uint8(0)],
+    )
+    assert account(graph_of(added)).totals.parameters == 4

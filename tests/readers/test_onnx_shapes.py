@@ -62,7 +62,7 @@ TENSORS = [("k", ints(5)), ("start", ints(2)), ("end", ints(3)), ("axis", ints(1
 def test_boxes_are_as_many_as_can_be_and_all_that_follows_rests_on_that():
     graph = graph_of(model(BOXES, [("b", [1, 20, 4]), ("s", [1, 2, 20])], TENSORS))
     assert graph.outputs[0].shape == (10, 4)  # 2 classes of 5
-    assert set(graph.assumed.values()) == {"at most 10 boxes (nms)"}
+    assert set(graph.assumed.values()) == {("at most 10 boxes (nms)",)}
     assert set(graph.resting()) == set(graph.nodes)
 
 
@@ -87,9 +87,20 @@ def test_the_size_of_what_is_assumed_stays_assumed():
 def test_what_depends_on_the_data_is_as_large_as_it_can_be(op, inputs, sizes, said):
     nodes = [node("Cast", "k", "z", to=INT64), node(op, inputs, "y places" if op == "TopK" else "y", name="n")]
     graph = graph_of(model(nodes, [("x", [3, 4]), ("k", [1])]))
-    assert set(graph.assumed.values()) == {said}
+    assert set(graph.assumed.values()) == {(said,)}
     shape = graph.outputs[0].shape
     assert shape in (sizes, sizes[1:])
+
+
+def test_each_thing_that_sizes_rest_on_is_told_by_itself():
+    nodes = [
+        node("NonZero", "x", "p", name="n"), node("NonZero", "k", "q", name="m"),
+        node("Shape", "p", "s"), node("Shape", "q", "t"), node("Concat", "s t", "u", axis=0),
+        node("ConstantOfShape", "u", "f"), node("ReduceSum", "f", "g", keepdims=0), node("Add", "x g", "y"),
+    ]  # fmt: skip
+    graph = graph_of(model(nodes, [("x", [3, 4]), ("k", [1, 5])]))
+    said = ("at most 12 numbers that are not zero (n)", "at most 5 numbers that are not zero (m)")
+    assert list(graph.resting().values())[-1] == said
 
 
 def test_what_the_file_says_of_what_depends_on_the_data_is_taken_and_marked():
@@ -97,7 +108,7 @@ def test_what_the_file_says_of_what_depends_on_the_data_is_taken_and_marked():
     proto.graph.output[0].CopyFrom(info("y", INT64, [2, 7]))
     graph = graph_of(proto)
     assert graph.outputs[0].shape == (2, 7)
-    assert list(graph.assumed.values()) == ["7 numbers that are not zero, as the file says (n)"]
+    assert list(graph.assumed.values()) == [("7 numbers that are not zero, as the file says (n)",)]
 
 
 def test_sizes_that_are_computed_from_the_data_are_refused_where_they_are_used():

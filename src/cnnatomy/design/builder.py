@@ -52,7 +52,7 @@ class Builder:
         inputs: Sequence[FeatureMap],
         path: NodePath,
         shared: frozenset[str] = frozenset(),
-        assumed: str = "",
+        assumed: tuple[str, ...] = (),
     ) -> FeatureMap:
         """Adds a node; `shared` names its tensors that an earlier node has already; for `assumed` see `Graph`.
 

@@ -152,7 +152,7 @@ class Graph:
     unused: tuple[tuple[str, Shape], ...] = ()
     held: dict[FeatureMap, Node] = field(default_factory=dict)
     deployed: bool = False
-    assumed: dict[Node, str] = field(default_factory=dict)
+    assumed: dict[Node, tuple[str, ...]] = field(default_factory=dict)
     _scope: Scope = field(init=False)
     _asked: str = field(default="", init=False)
     _entered: int = field(default=0, init=False)
@@ -235,7 +235,7 @@ class Graph:
         """The nodes whose sizes rest on what a reader `assumed`, by themselves or by what they read, and on what."""
         found: dict[Node, tuple[str, ...]] = {}
         for node in self.nodes if self.assumed else ():
-            own = (self.assumed[node],) if node in self.assumed else ()
+            own = self.assumed.get(node, ())
             before = [what for x in node.inputs if x.node is not None for what in found.get(x.node, ())]
             if own or before:
                 found[node] = tuple(dict.fromkeys((*before, *own)))

@@ -157,7 +157,7 @@ class LayerCall:
         """Adds a node under the layer's name (and `part`, for a second node)."""
         *groups, name = [piece for piece in self.spec.name.split("/") if piece] or [self.spec.type]
         path = (*groups, f"{name}_{part}" if part else name)
-        made = self.builder.put(layer, maps, path, assumed=assumed)
+        made = self.builder.put(layer, maps, path, assumed=(assumed,) if assumed else ())
         if self.shared and made.node is not None:
             shapes = [x.shape for x in maps]
             made.node.shared = self.shared & {*layer.parameters(*shapes), *layer.buffers(*shapes)}

@@ -79,7 +79,7 @@ def read(text: str, source: str = "prototxt", input: AskedInput | None = None, r
     if regions is not None and not 1 <= regions <= MAX_REGIONS:
         raise UserError(f"regions must be from 1 to {MAX_REGIONS:,}, got {regions:,}")
     graph = _reader(text, source, input, regions or REGIONS).graph()
-    if regions is not None and assumed(regions) not in graph.assumed.values():
+    if regions is not None and (assumed(regions),) not in graph.assumed.values():
         raise UserError(f"{source}: --regions is for networks that propose and pool regions, which this one does not")
     return graph
 

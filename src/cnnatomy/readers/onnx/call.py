@@ -216,7 +216,7 @@ class NodeCall:
         before, assumed = model.resting_on(read_maps), self.assumed
         made = model.builder.put(layer, read_maps, path, frozenset(shared), assumed)
         if before or assumed:
-            model.resting[made] = tuple(dict.fromkeys((*before, *filter(None, [assumed]))))
+            model.resting[made] = tuple(dict.fromkeys((*before, *assumed)))
         if found and made.node is not None:
             model.sources[made.node] = found
         return made
@@ -226,10 +226,10 @@ class NodeCall:
         self._assumed.append(f"{what} ({printable(self.node.name or self.node.output[0])})")
 
     @property
-    def assumed(self) -> str:
+    def assumed(self) -> tuple[str, ...]:
         """What the sizes of the outputs rest on by this node itself, and by what is known that it reads."""
-        known = [k.assumed for k in self.inputs if isinstance(k, Known) and k.assumed]
-        return "; ".join(dict.fromkeys((*known, *self._assumed))) if known or self._assumed else ""
+        known = [what for k in self.inputs if isinstance(k, Known) and k.assumed for what in k.assumed]
+        return tuple(dict.fromkeys((*known, *self._assumed))) if known or self._assumed else ()
 
     def foreign(
         self,

@@ -17,7 +17,7 @@ from cnnatomy.readers.onnx.call import NodeCall
 from cnnatomy.readers.onnx.checks import OFFICIAL
 from cnnatomy.readers.onnx.dependent import BOUNDS, dependent
 from cnnatomy.readers.onnx.moves import moved
-from cnnatomy.readers.onnx.values import FLOAT, Known
+from cnnatomy.readers.onnx.values import FLOAT, REAL, Known
 
 SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
 """The first output is the first input, as far as shapes go."""
@@ -55,6 +55,8 @@ def fold(call: NodeCall) -> list[Known]:
     if op == "CastLike" and first is not None and call.inputs[1] is not None:
         return [_cast(call, first, call.inputs[1].type)]
     if first is not None and op in SAME:
+        if op == "DequantizeLinear" and first.number is not None and first.type not in REAL:
+            return [_real(call, first, first.number)]  # it is rounded in the file, not by a node before this one
         same = replace(first, name="")
         if op == "DequantizeLinear" and not first.learned and elements(first.dims) > 1:
             same = replace(same, learned=((first.root, first.dims),), type=FLOAT)  # real again: it may be learned
@@ -85,6 +87,15 @@ def _cast(call: NodeCall, tensor: Known, to: int) -> Known:
     with np.errstate(all="ignore"):
         value = None if tensor.value is None else tensor.value.astype(kind)
     return replace(tensor, value=value, type=to, name="")
+
+
+def _real(call: NodeCall, tensor: Known, number: float) -> Known:
+    """What a rounded number stands for; nothing where its scale is not known."""
+    scale, zero = (known.number if (known := call.known(i)) is not None else None for i in (1, 2))
+    if scale is None or (call.given(2) and zero is None):
+        return replace(tensor, value=None, type=FLOAT, name="")
+    value = np.full(tensor.dims, (number - (zero or 0)) * scale, np.float32)
+    return replace(tensor, value=value, type=FLOAT, name="")
 
 
 def _affordable(call: NodeCall) -> bool:

@@ -199,7 +199,7 @@ def dropout(call: NodeCall) -> OnnxResult:
 def shape(call: NodeCall) -> Known:
     """The sizes of a map are known, whatever the input is: with them other sizes are computed."""
     known = sizes(call, call.x.dims)
-    return replace(known, assumed="; ".join(call.model.resting_on([call.x.map])))
+    return replace(known, assumed=call.model.resting_on([call.x.map]))
 
 
 NONLINEAR: dict[str, Layer] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import onnx
@@ -123,8 +123,11 @@ class OnnxModel:
         """The inputs that some node reads, with all sizes, and where their images are."""
         names = set(reads(self.proto.graph))
         read = [info for info in self.proto.graph.input if info.name not in self.env and info.name in names]
-        for i, info in enumerate(read):
-            if i and self._is_weight(info):
+        weights = [self._is_weight(info) for info in read[1:]]
+        if any(weights):
+            weights = [found or self._is_weight(info, True) for found, info in zip(weights, read[1:], strict=True)]
+        for info, is_weight in zip(read, [False, *weights], strict=False):
+            if is_weight:
                 dims = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
                 kind = info.type.tensor_type.elem_type
                 learned = ((info.name, dims),) if kind in REAL else ()
@@ -146,7 +149,7 @@ class OnnxModel:
                 raise UserError(
                     f"the input {quoted(info.name)} has {len(dims):,} axes; at most {MAX_AXES} are possible"
                 )
-            batch = self._batch(info.name, len(dims))
+            batch = self._batch(info)
             sizes = [d.dim_value if d.HasField("dim_value") else self.sizes.get(d.dim_param, 0) for d in dims]
             if info.name in asked:
                 batch, sizes = self._given(info, batch, asked[info.name].shape)
@@ -164,8 +167,7 @@ class OnnxModel:
     def _axes(self, info: Any) -> int | None:
         """How many axes an input has without that of its images; None where the file does not say."""
         kind = info.type.tensor_type
-        axes = len(kind.shape.dim)
-        return axes - (self._batch(info.name, axes) is not None) if kind.HasField("shape") else None
+        return len(kind.shape.dim) - (self._batch(info) is not None) if kind.HasField("shape") else None
 
     def _given(self, info: Any, batch: Batch | None, shape: Shape) -> tuple[Batch | None, list[int]]:
         """Where the images of an input are for which a shape for one image is given, and all its sizes."""
@@ -179,26 +181,33 @@ class OnnxModel:
         self.resized |= any(o > 0 and o != n for o, n in zip(old, new, strict=False))
         return batch, new
 
-    def _batch(self, name: str, axes: int) -> Batch | None:
-        """The axis of an input on which its images are: the first of several."""
-        if axes > 2 and any(
+    def _batch(self, info: Any) -> Batch | None:
+        """The axis of an input on which its images are: one that is called so, else the first of several."""
+        name, dims = info.name, info.type.tensor_type.shape.dim
+        if len(dims) > 2 and any(
             node.op_type in TIME_FIRST
             and node.input[0] == name
             and not any(a.name == "layout" and a.i for a in node.attribute)
             for node in self.readers[name]
         ):
             return Batch(1)
-        return FIRST if axes > 1 else None
+        called = next((axis for axis, d in enumerate(dims) if "batch" in d.dim_param.lower()), 0)
+        return Batch(called) if len(dims) > 1 else None
 
-    def _is_weight(self, info: Any) -> bool:
-        """Whether an input of the file is a weight: its sizes are fixed and all that read it read it as one."""
+    def _is_weight(self, info: Any, among_weights: bool = False) -> bool:
+        """Whether an input of the file is a weight: its sizes are fixed and all that read it read it as one.
+
+        `among_weights` says that others are: then a matrix that is only multiplied with, and a vector that is only
+        added or multiplied with, are, too.
+        """
+        dims = info.type.tensor_type.shape.dim
         places = [
-            i in WEIGHTS.get(node.op_type, ())
+            i in WEIGHTS.get(node.op_type, ()) or (among_weights and _may_be_weight(node, i, dims, self.readers))
             for node in self.readers[info.name]
             for i, name in enumerate(node.input)
             if name == info.name
         ]
-        return bool(places) and all(places) and all(d.dim_value > 0 for d in info.type.tensor_type.shape.dim)
+        return bool(places) and all(places) and all(d.dim_value > 0 for d in dims)
 
     def _declared(self) -> dict[str, Shape]:
         """The sizes of tensors that the file says, all of them."""
@@ -251,6 +260,16 @@ def _typed(info: Any) -> tuple[str, str]:
     """The name of an input, and its type as users write it."""
     kind = info.type.tensor_type.elem_type
     return info.name, TYPE_NAMES.get(kind, "")
+
+
+def _may_be_weight(node: Any, place: int, dims: Any, readers: Mapping[str, list[Any]]) -> bool:
+    """Whether an operator that also reads two maps may read a weight of these sizes at a place."""
+    if sum(d.dim_value > 1 for d in dims) < 2:
+        return node.op_type in ("Add", "Mul")
+    if len(dims) == 2 and node.op_type == "Transpose":
+        after = readers[node.output[0]]
+        return bool(after) and all(r.op_type == "MatMul" and r.input[1] == node.output[0] for r in after)
+    return len(dims) == 2 and node.op_type == "MatMul" and place == 1
 
 
 def _example(sizes: list[int], batch: Batch | None) -> str:

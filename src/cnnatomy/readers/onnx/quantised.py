@@ -19,7 +19,7 @@ from cnnatomy.layers.layer import CHANNEL, NO_OPERATIONS, Layer, Operations, ele
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.constants import fold
 from cnnatomy.readers.onnx.model import StoredTensor
-from cnnatomy.readers.onnx.values import Known, Mapped, TensorValue
+from cnnatomy.readers.onnx.values import REAL, Known, Mapped, TensorValue
 
 OnnxRule = Callable[[NodeCall], OnnxResult]
 FLOAT, UINT8 = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.UINT8)
@@ -78,14 +78,21 @@ class PlainCall(NodeCall):
 
 def plain(call: NodeCall, op: str, at: tuple[int, ...], steps: Mapping[int, Steps] | None = None) -> PlainCall:
     """The node as an operator of real numbers that reads its inputs at these places; `steps` of the quantised ones."""
-    inputs = [call.inputs[i] if call.given(i) else None for i in at]
-    while inputs and inputs[-1] is None:
-        inputs.pop()
+    given = {i: call.inputs[i] if call.given(i) else None for i in at}
     prepare = {}
     for place, its in (steps or {}).items():
         known = call.known(place)
-        if known is not None:
-            prepare[known.name] = _dequantise(call, its)
+        if known is None or known.type in REAL:  # that of which only the sizes are followed was never rounded
+            continue
+        real = _dequantise(call, its)
+        if known.number is not None:
+            given[place] = replace(known, value=real(known.value), type=FLOAT)
+        else:
+            prepare[known.name] = real
+            given[place] = replace(known, learned=known.learned or ((known.root, known.dims),))
+    inputs = list(given.values())
+    while inputs and inputs[-1] is None:
+        inputs.pop()
     return PlainCall(call, op, inputs, prepare)
 
 

@@ -42,7 +42,7 @@ class Known:
     learned: tuple[tuple[str, Shape], ...] = ()
     type: int = FLOAT
     name: str = ""
-    assumed: str = ""
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.dims) > MAX_AXES or elements(self.dims) > MAX_ELEMENTS:
@@ -130,7 +130,8 @@ def after_reshape(dims: Shape, batch: Batch | None, target: Shape, images: int) 
     first: Batch | None = None
     outer = 1
     for axis, size in enumerate(target):
-        if outer == before and size == images:
+        # by themselves, or with what comes after them, as heads do; to fewer axes they go with what comes before
+        if outer == before and size % images == 0 and (size == images or len(target) >= len(dims)):
             return Batch(axis)
         if first is None and before % outer == 0 and size % (before // outer * images) == 0:
             first = Batch(axis, before // outer)

@@ -244,6 +244,9 @@ class Tracer(TorchFunctionMode):
             return result
         if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
             setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
+            if args[0]._base is not None and self.tensors.leaf(args[0]) is None:
+                whole = self.whole(args[0]._base)
+                setattr(tensors[0], SOURCE, whole)
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
@@ -295,13 +298,22 @@ class Tracer(TorchFunctionMode):
         source, fmap = getattr(x, SOURCE, None), map_of(x)
         while isinstance(source, torch.Tensor) and fmap is not None:
             whole = map_of(source)
-            if whole is None or whole is fmap:
+            if whole is fmap:
                 return
             self.idle = True
             write = Foreign(WRITE, shape_of(source), mixes=REARRANGEMENT)
-            fmap = self.add(write, (whole, fmap), shape_of(source))
+            fmap = self.add(write, (fmap,) if whole is None else (whole, fmap), shape_of(source))
             stand_for(source, fmap)
             source = getattr(source, SOURCE, None)
+
+    def whole(self, constant: torch.Tensor) -> torch.Tensor:
+        """The stand-in of a constant of which a view is written to."""
+        twin = getattr(constant, TWIN, None)
+        if twin is None:
+            self.marked.append(constant)
+            twin = torch.empty_like(constant, device="meta")
+            setattr(constant, TWIN, twin)
+        return twin
 
     def value(self, func: Any, args: Any, error: Exception) -> Any:
         """The value of a buffer or parameter that is as it was, or an error that says who asked for a value."""
