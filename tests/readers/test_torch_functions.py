@@ -13,16 +13,16 @@ from torch.nn import functional as F
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
-from cnnatomy.readers.torch import functions, resize, rules, tracer, views
+from cnnatomy.readers.torch import functions, handlers, resize, rules, views
 
 # the tables of who handles a function, and those of what is known of the others: names, or functions themselves
 HANDLERS = {"views.HANDLED": views.HANDLED, "rules.RULES": rules.RULES, "resize.RULES": resize.RULES}
-NAMES = {"functions.COSTS": functions.COSTS, "functions.FREE": functions.FREE, "tracer.QUESTIONS": tracer.QUESTIONS}
+NAMES = {"functions.COSTS": functions.COSTS, "functions.FREE": functions.FREE, "handlers.QUESTIONS": handlers.QUESTIONS}
 NAMES |= {"functions.READS_VALUES": functions.READS_VALUES}
 
 
 def test_no_function_is_in_two_tables():
-    for tables in (HANDLERS, NAMES, HANDLERS | {"tracer.QUESTIONS": tracer.QUESTIONS}):
+    for tables in (HANDLERS, NAMES, HANDLERS | {"handlers.QUESTIONS": handlers.QUESTIONS}):
         for (first, one), (second, other) in combinations(tables.items(), 2):
             both = set(one) & set(other)
             assert not both, f"{', '.join(map(str, both))}: in {first} and in {second}; only one of them is read"

@@ -29,10 +29,11 @@ from torch.nn.modules.module import (
 
 from cnnatomy.layers.layer import Layer, Shape
 from cnnatomy.readers.torch import batch
+from cnnatomy.readers.torch.handlers import RULES
 from cnnatomy.readers.torch.scopes import Scopes
 from cnnatomy.readers.torch.spec import CallRule, CallSpec
 from cnnatomy.readers.torch.tensors import map_of
-from cnnatomy.readers.torch.tracer import RULES, STORED, Tracer
+from cnnatomy.readers.torch.tracer import STORED, Tracer
 
 Given = tuple[tuple[torch.Tensor | None, ...], tuple[Any, ...]]
 """What a module would give to its function after the input: tensors and settings."""

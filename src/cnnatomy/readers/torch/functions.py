@@ -192,6 +192,9 @@ READS_VALUES = words(
     " unique masked_select __contains__ isclose bincount"
 )
 
+SIZED_BY_VALUES = words("nonzero argwhere unique unique_consecutive unique_dim masked_select nms")
+"""What gives more or fewer elements by the values of its input."""
+
 _OPERATORS = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder", "invert": "bitwise_not"}
 _OPERATORS |= {"and": "bitwise_and", "or": "bitwise_or", "_pow_by_scalar": "pow"}
 _REFLECTED = words("add sub mul truediv pow matmul floordiv div mod and or")

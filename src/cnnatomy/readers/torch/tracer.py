@@ -9,9 +9,7 @@ has no rule, is run, so that what it calls is seen in its place. The batch is 1,
 from __future__ import annotations
 
 import contextlib
-import functools
-import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from cnnatomy.errors import UserError
 from cnnatomy.layers import Derived, Foreign, NotCounted
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Shape
 from cnnatomy.limits import MAX_LAYERS
-from cnnatomy.readers.torch import aten, batch, resize, rules, views
+from cnnatomy.readers.torch import batch
 from cnnatomy.readers.torch.batch import BATCH, shape_of
 from cnnatomy.readers.torch.constants import LIKE, constant, like, stay
 from cnnatomy.readers.torch.functions import (
@@ -30,13 +28,14 @@ from cnnatomy.readers.torch.functions import (
     FREE,
     OUTPUTS,
     READS_VALUES,
+    SIZED_BY_VALUES,
     VIEWS,
     Parts,
     base_name,
     cost_of,
-    words,
 )
-from cnnatomy.readers.torch.spec import WRITE, CallRule, CallSpec, FunctionCost
+from cnnatomy.readers.torch.handlers import HANDLERS, found
+from cnnatomy.readers.torch.spec import WRITE, CallSpec, FunctionCost
 from cnnatomy.readers.torch.state import State
 from cnnatomy.readers.torch.tensors import (
     HOLDER,
@@ -56,9 +55,6 @@ from cnnatomy.readers.torch.tensors import (
     taken,
     tensors_in,
 )
-
-Handler = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any]], Any]
-
 
 STORED = ("running_mean", "running_var")
 """Names of tensors of layers that are buffers."""
@@ -101,7 +97,7 @@ class Tracer(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         handler = HANDLERS.get(func)
         if handler is None:
-            handler = HANDLERS[func] = _find(func)
+            handler = HANDLERS[func] = found(func)
         return handler(self, func, args, kwargs or {})
 
     def add(
@@ -220,8 +216,10 @@ class Tracer(TorchFunctionMode):
         name, inplace = base_name(func)
         if name in LIKE:
             return like(self, func, args, kwargs)
+        whole = None
         if inplace and args and isinstance(args[0], torch.Tensor) and map_of(args[0]) is None:
             self.marked.append(args[0])
+            whole = self.whole(args[0])
         tensors: list[torch.Tensor] = []
         if name == "__getitem__":
             args = (args[0], _by_position(args[1]))
@@ -244,9 +242,8 @@ class Tracer(TorchFunctionMode):
             return result
         if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
             setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
-            if args[0]._base is not None and self.tensors.leaf(args[0]) is None:
-                whole = self.whole(args[0]._base)
-                setattr(tensors[0], SOURCE, whole)
+        if whole is not None:
+            setattr(tensors[0], SOURCE, whole)
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
@@ -265,6 +262,8 @@ class Tracer(TorchFunctionMode):
             stand_for(outputs[0], maps[0])
         else:
             self.opaque(name, cost, outputs, maps, weights)
+            if self.for_real and _by_values(name, new_args):
+                self.graph.assumed[self.graph.nodes[-1]] = (f"the values of the example ({name})",)
         if name in VIEWS:
             for x in outputs:
                 setattr(x, SOURCE, tensors[0])
@@ -306,11 +305,16 @@ class Tracer(TorchFunctionMode):
             stand_for(source, fmap)
             source = getattr(source, SOURCE, None)
 
-    def whole(self, constant: torch.Tensor) -> torch.Tensor:
-        """The stand-in of a constant of which a view is written to."""
+    def whole(self, view: torch.Tensor) -> torch.Tensor | None:
+        """What a constant that is about to be written to is a view of, or its stand-in; None if it is none."""
+        constant = view._base
+        if constant is None or self.tensors.leaf(view) is not None or self.tensors.leaf(constant) is not None:
+            return None
+        self.marked.append(constant)
+        if self.for_real:
+            return constant
         twin = getattr(constant, TWIN, None)
         if twin is None:
-            self.marked.append(constant)
             twin = torch.empty_like(constant, device="meta")
             setattr(constant, TWIN, twin)
         return twin
@@ -329,6 +333,14 @@ class Tracer(TorchFunctionMode):
         raise ValuesNeededError(str(error)) from None
 
 
+def _by_values(name: str, args: Any) -> bool:
+    """Whether how large the result is depends on values, so that it is as large as an example made it."""
+    masks = args[1] if name == "__getitem__" and isinstance(args[1], tuple) else args[1:2]
+    return name in SIZED_BY_VALUES or (
+        name == "__getitem__" and any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in masks)
+    )
+
+
 def _by_position(index: Any) -> Any:
     """An index by a constant mask, as positions: how many a mask selects depends on its values, which are known."""
     if isinstance(index, tuple):
@@ -341,151 +353,3 @@ def _positions(item: Any) -> list[Any]:
     if isinstance(item, torch.Tensor) and item.dtype == torch.bool and not item.is_meta and map_of(item) is None:
         return list(item.nonzero(as_tuple=True))
     return [item]
-
-
-HANDLERS: dict[Any, Handler] = {}
-"""What is done with each function of torch, looked up once."""
-
-RULES: dict[Any, CallRule] = rules.RULES | resize.RULES
-"""Function, or name of functions with one signature -> rule."""
-
-QUESTIONS = words(
-    "size dim ndimension numel nelement stride storage_offset element_size is_contiguous is_floating_point is_complex"
-    " __len__ get_device is_signed data_ptr is_nested has_names _assert is_tensor result_type __hash__ dense_dim"
-    " is_inference is_pinned is_shared is_same_size is_set_to can_cast promote_types register_hook __repr__"
-)
-"""Names of functions that ask about shape or type: torch answers them."""
-
-
-def _native(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*args, **kwargs)
-
-
-def _device(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    return t.device  # where the module is: what it makes there by itself is then a constant with values
-
-
-def _call(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    return t.call(func, args, kwargs)
-
-
-def _moved(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    return t.call(torch.Tensor.to, (args[0], t.device), {})  # to another device, on which a stand-in is as well
-
-
-def _copied(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    x = args[0]
-    if not t.known(x):
-        return func(*args, **kwargs)
-    return t.call(torch.Tensor.clone, (x,), {})
-
-
-def _deep_copied(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    """`copy.deepcopy` of a tensor, which notes what it has copied."""
-    x, memo = args
-    if id(x) not in memo:
-        memo[id(x)] = _copied(t, func, args, kwargs)
-    return memo[id(x)]
-
-
-def _copied_by_python(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    """`copy.copy` asks how a tensor is made again."""
-    return func(*args, **kwargs) if not t.known(args[0]) else (_copied, (t, func, args, kwargs))
-
-
-def _sliced(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    """`aten::slice`, an item by one slice."""
-    x, dim, *part = args
-    start, stop, step = slice(*part).indices(x.shape[dim])
-    whole = (start, stop, step) == (0, x.shape[dim], 1)
-    index = (*[slice(None)] * (dim % x.dim()), slice(None) if whole else slice(start, stop, step))
-    return views.item(t, torch.Tensor.__getitem__, (x, index), {})
-
-
-_BY_NAME: dict[str, Handler] = {
-    "slice": _sliced,
-    **dict.fromkeys(("cpu", "cuda", "xpu", "pin_memory"), _moved),
-    "__deepcopy__": _deep_copied,
-    "__reduce_ex__": _copied_by_python,
-    **views.HANDLED,
-}
-
-
-PROPERTIES_THAT_COMPUTE = {"T", "mT", "H", "mH", "data", "real", "imag"}
-_FALSE = dict.fromkeys(
-    ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"), lambda *_: False
-)
-_ALONE = types.SimpleNamespace(**{**vars(torch.overrides), **_FALSE})
-"""torch.overrides, as it is where nobody overrides anything."""
-
-
-class _Torch:
-    """torch, with those overrides."""
-
-    overrides = _ALONE
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-
-_OTHERS = {id(torch.overrides): _ALONE, id(torch): _Torch()}
-
-
-@functools.cache
-def _body(func: Any) -> Any:
-    """A function of torch that does not ask whether a mode is there: it runs, and what it calls is seen."""
-    func = getattr(func, "__wrapped__", func)
-    dotted = "overrides" in func.__code__.co_names
-    names = {name: _OTHERS[id(x)] for name, x in func.__globals__.items() if id(x) in _OTHERS} if dotted else {}
-    body = types.FunctionType(
-        func.__code__, {**func.__globals__, **_FALSE, **names}, func.__name__, func.__defaults__, func.__closure__
-    )
-    body.__kwdefaults__ = func.__kwdefaults__
-    return body
-
-
-def _inside(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-    with t:
-        return _body(func)(*args, **kwargs)
-
-
-def _ruled(rule: Callable[..., CallSpec | None], otherwise: Handler) -> Handler:
-    def handle(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            spec = rule(*args, **kwargs)
-            if spec is not None:
-                return t.finish(spec, func, args, kwargs)
-        except (UserError, TypeError) as error:  # it does not fit; or an argument by a name that the rule has not
-            if isinstance(error, ValuesNeededError):
-                raise
-        return otherwise(t, func, args, kwargs)
-
-    return handle
-
-
-def _find(func: Any) -> Handler:
-    """Who handles a function of torch."""
-    name = aten.name_of(func)
-    if name == "__get__":
-        attribute = func.__self__.__name__
-        if attribute == "device":
-            return _device
-        return _call if attribute in PROPERTIES_THAT_COMPUTE else _native
-    if name in QUESTIONS:
-        return _native
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    if aten.is_operator(func):
-        rule = aten.RULES.get(name) or RULES.get(aten.like(func)) or RULES.get(name)
-    else:
-        rule = RULES.get(func) or RULES.get(name)
-    return _ruled(rule, _general(func)) if rule else _general(func)
-
-
-def _general(func: Any) -> Handler:
-    """Who handles a function without a rule: one that torch writes in Python, and that has no cost, is run."""
-    known = base_name(func)[0]
-    if isinstance(func, types.FunctionType) and known not in FREE and known not in COSTS:
-        code = getattr(func, "__wrapped__", func).__code__
-        return _inside if hasattr(func, "__wrapped__") or not _FALSE.keys().isdisjoint(code.co_names) else _call
-    return _call

@@ -14,7 +14,8 @@ from cnnatomy.readers.torch.spec import LAST_STATE, CallSpec, batched, one_image
 from cnnatomy.readers.torch.tensors import SOURCE, TWIN, map_of, stand_for
 
 if TYPE_CHECKING:
-    from cnnatomy.readers.torch.tracer import Handler, Tracer
+    from cnnatomy.readers.torch.handlers import Handler
+    from cnnatomy.readers.torch.tracer import Tracer
 
 
 def _chain(t: Tracer, fmap: FeatureMap, layers: Sequence[Layer]) -> FeatureMap:

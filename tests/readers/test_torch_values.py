@@ -1,0 +1,56 @@
+"""What a torch module writes to constants, and sizes that the values of an example decide."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import cnnatomy as cn
+from cnnatomy.analysis import account
+
+
+class Collated(nn.Module):
+    """Puts an image into a part of a larger one of zeros, as torchvision's detectors do."""
+
+    def __init__(self, made) -> None:
+        super().__init__()
+        self.conv, self.made = nn.Conv2d(3, 4, 3), made
+
+    def forward(self, x):
+        whole = self.made(x)
+        whole[0, :, :8, :8].copy_(x[0])
+        return self.conv(whole)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda x: torch.zeros(1, 3, 10, 10), lambda x: x[0].new_full((1, 3, 10, 10), 0.0)],
+    ids=["zeros", "new_full"],
+)
+@pytest.mark.parametrize("given", [(3, 8, 8), torch.rand(1, 3, 8, 8)], ids=["shape", "example"])
+def test_what_is_written_to_a_view_of_a_constant_is_in_the_whole(made, given):
+    got = account(cn.read(Collated(made).eval(), given))
+    assert got.totals.macs == 4 * 8 * 8 * 27
+    assert got.totals.parameters == 4 * 27 + 4
+    assert any(node.path.startswith("write") or node.path == "copy" for node in got.graph)
+
+
+class Kept(nn.Module):
+    """A linear layer of those positions that are above zero."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.linear, self.masked = nn.Linear(4, 5), masked
+
+    def forward(self, x):
+        above = x[0, :, 0] > 0
+        return self.linear(x[0][above] if self.masked else x[0][above.nonzero()[:, 0]])
+
+
+@pytest.mark.parametrize(("masked", "name"), [(True, "__getitem__"), (False, "nonzero")])
+def test_sizes_that_values_decide_rest_on_the_example(masked, name):
+    x = torch.tensor([[[1.0] * 4, [-1.0] * 4, [2.0] * 4]])
+    got = account(cn.read(Kept(masked).eval(), x))
+    assert got.rests_on == (f"the values of the example ({name})",)
+    assert [row.macs for row in got if row.rests_on and row.macs] == [2 * 4 * 5]
