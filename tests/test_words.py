@@ -32,7 +32,7 @@ MAY_SAY_OFFSET = {
     "critique/normalisation.py": "of a deformable convolution, and a key of JSON",
     "readers/caffe/moves.py": "of Caffe's Crop",
     "readers/onnx/external.py": "a key of ONNX's, of where in a file a tensor begins",
-    "readers/torch/tracer.py": "torch's storage_offset",
+    "readers/torch/handlers.py": "torch's storage_offset",
     "analysis/coverage.py": "of rows",
     "data/sources/shards.py": "of tarfile, into a file",
 }
