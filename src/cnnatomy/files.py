@@ -165,10 +165,16 @@ def check_new(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """`check_new`, and that there is a folder for it."""
+    """`check_new`, and that there is a folder for it, which can have a file of that name."""
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     check_new(path)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name of 300 characters
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _taken(path: Path) -> UserError:

@@ -276,7 +276,7 @@ def wrong_operators() -> Iterator[Case]:
     }.items():  # fmt: skip
         yield model(what, content, code=(0, 2))
     yield model("of an unknown operator", one("Magic"), code=(2,), verb="train")
-    yield model("of a convolution", convolution(), options=" --input 1x2x3x4", says="shape")
+    yield model("of a convolution", convolution(), options=" --input 1x2x3x4", says="axes")
     yield model("of a convolution", convolution(), options=" --input 5x8x8")
     yield model("of a convolution", convolution(), options=" --input 2x1x1")
     yield model("of a convolution", convolution(), options=" --classes 3")

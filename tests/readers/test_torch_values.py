@@ -1,4 +1,4 @@
-"""What a torch module writes to constants, and sizes that the values of an example decide."""
+"""What a torch module computes of constants and parameters alone, and sizes that the values of an example decide."""
 
 from __future__ import annotations
 
@@ -54,3 +54,22 @@ def test_sizes_that_values_decide_rest_on_the_example(masked, name):
     got = account(cn.read(Kept(masked).eval(), x))
     assert got.rests_on == (f"the values of the example ({name})",)
     assert [row.macs for row in got if row.rests_on and row.macs] == [2 * 4 * 5]
+
+
+class Queries(nn.Module):
+    """Returns what it makes of its queries beside what it makes of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.linear, self.key = nn.Parameter(torch.rand(10, 4)), nn.Linear(4, 6), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.key(x), self.linear(self.queries)
+
+
+def test_an_output_of_parameters_alone_is_counted():
+    got = account(cn.read(Queries().eval(), (3,)))
+    assert got.totals.macs == 3 * 4 + 10 * 4 * 6
+    assert got.totals.parameters == 40 + 4 * 6 + 6 + 3 * 4 + 4
+    assert not got.graph.unused
+    assert [x.shape for x in got.graph.outputs] == [(4,), (10, 6)]

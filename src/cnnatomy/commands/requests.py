@@ -133,7 +133,8 @@ def prepared(request: Request, place: RunFolder | None = None) -> Ready:
         raise UserError(
             f"{place.path} was begun with data read by {was}, now by {now}: give the same, or another folder"
         )
-    preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
+    if len(images):  # else `load` says that there are none
+        preparing.split(network, shape, min(recipe.batch_size, len(images)), recipe, device, limit)
     with reading(len(images), console) as report:
         data = load(images, shape, loading, memory=held, workers=request.workers, progress=report)
     final = request.final is not None or (before is not None and before.change == preparing.FINAL)

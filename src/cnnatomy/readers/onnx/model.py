@@ -155,7 +155,8 @@ class OnnxModel:
                 batch, sizes = self._given(info, batch, asked[info.name].shape)
             if batch and sizes[batch.axis] < 1:  # open
                 sizes[batch.axis] = 1
-            if min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
+            said = info.name in asked or info.type.tensor_type.HasField("shape")
+            if not said or min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
                 example = ("" if len(free) == 1 else f"{info.name}:") + _example(sizes, batch)
                 raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in {example}")
             self.sizes |= {d.dim_param: n for d, n in zip(dims, sizes, strict=False) if d.dim_param}

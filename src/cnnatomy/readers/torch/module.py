@@ -140,7 +140,7 @@ def _run(
         with noted_calls(tracer, scopes), scripts_seen():
             result = _ran(module, taken, named, tracer, scopes)
         graph = tracer.graph
-        made = (map_of(getattr(x, TWIN, x)) for x in results_in(result))
+        made = (map_of(getattr(x, TWIN, x)) or tracer.alone(x) for x in results_in(result))
         graph.outputs = tuple(dict.fromkeys(x for x in made if x is not None))
     if not graph.outputs or not graph.nodes:
         raise UserError(f"{type(module).__name__} returns no tensor that it computes from its input")

@@ -56,6 +56,9 @@ from cnnatomy.readers.torch.tensors import (
     tensors_in,
 )
 
+ALONE = "of parameters"
+"""What a node is called that computes an output of parameters alone."""
+
 STORED = ("running_mean", "running_var")
 """Names of tensors of layers that are buffers."""
 
@@ -291,6 +294,23 @@ class Tracer(TorchFunctionMode):
                 total = NO_OPERATIONS if i else added(cost.costs, costs)
                 layer = Foreign(name, shape, total, cost.kind, **({} if i else owned))
             stand_for(x, self.add(layer, maps, shape, () if i else shared))
+
+    def alone(self, x: torch.Tensor) -> FeatureMap | None:
+        """What the module returns and has computed of parameters alone, where no node has that work yet.
+
+        Every node reads something: this one is given the first input.
+        """
+        weights = self.tensors.weights(x)
+        if weights is None or not weights.works:
+            return None
+        costs, unknown = taken(weights.works)
+        if costs == NO_OPERATIONS and not unknown:
+            return None
+        owned, shared = self.owned(weights)
+        layer: Layer = Foreign(ALONE, shape_of(x), costs, **owned)
+        if unknown:
+            layer = NotCounted(", ".join(unknown), shape_of(x), owned["learned"])
+        return self.add(layer, self.graph.inputs[:1], shape_of(x), shared)
 
     def written(self, x: torch.Tensor) -> None:
         """After a change in place of a view: what it is a view of has changed too."""
