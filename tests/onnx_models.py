@@ -13,8 +13,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
-from cnnatomy.readers import read_stored  # noqa: E402 - onnx may be missing
-from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
+from cnnatomy.readers import onnx_file, read_stored  # noqa: E402 - onnx may be missing
 
 
 def model(nodes, inputs, initializers=(), outputs=("y",), opset=17):

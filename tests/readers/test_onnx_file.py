@@ -30,7 +30,7 @@ from kinds import others_in_full
 onnx = pytest.importorskip("onnx")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
-from cnnatomy.readers.onnx import file as onnx_file  # noqa: E402 - onnx may be missing
+from cnnatomy.readers import onnx_file  # noqa: E402 - onnx may be missing
 from onnx_models import CONVOLUTION, graph_of, layers_of, model, node, one, random  # noqa: E402
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

@@ -16,7 +16,7 @@ from cnnatomy.limits import MAX_DESIGN_BYTES
 from cnnatomy.readers.inputs import AskedInput, one_shape
 from cnnatomy.readers.stored import StoredNetwork
 
-OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx.file", ".prototxt": "caffe.prototxt"}
+OTHERS: dict[str, str] = {"python:": "torch.module", ".onnx": "onnx_file", ".prototxt": "caffe.prototxt"}
 """How the name of a network of others begins or ends -> the module here whose `open(name, input)` gives its `Graph`."""
 
 WITH_REGIONS = "caffe.prototxt"
@@ -120,9 +120,9 @@ def read_stored(name: str, input: AskedInput | None = None, weights: str = "") -
         from cnnatomy.readers.caffe import prototxt
 
         return StoredNetwork.of(prototxt.open_stored(name, weights, input), name)
-    from cnnatomy.readers.onnx import file
+    from cnnatomy.readers import onnx_file
 
-    return StoredNetwork.of(file.open_stored(name, input), name)
+    return StoredNetwork.of(onnx_file.open_stored(name, input), name)
 
 
 def resolve(
