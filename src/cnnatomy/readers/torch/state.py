@@ -9,8 +9,8 @@ import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, filterfalse, repeat
 from typing import Any
 
 import torch
@@ -67,8 +67,8 @@ class State:
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
         self.parts = names
-        self.filled: list[Any] = []
-        self.copies: list[Any] = []
+        self.dicts: list[dict[Any, Any]] = []  # that hold something, as do the others
+        self.others: list[Any] = []
         self.empty: list[Any] = []
         self.tensors: list[torch.Tensor] = []
         self.storages: set[int] | None = None
@@ -77,25 +77,50 @@ class State:
         self.classes = [(kind, dict(vars(kind))) for kind in kinds]
         for cache in {cache for kind in kinds for cache in _caches(kind)}:
             self.undo.append(functools.partial(_forget, cache, cache.cache_info().currsize))
-        self._keep(
-            [part.__dict__ for part in names] + _HOOKS_OF_ALL, [x for _, own in self.classes for x in own.values()]
-        )
+        self._keep(*self._in_parts())
+        self.copies = [*map(dict.copy, self.dicts), *[_base(x.__class__).copy(x) for x in self.others]]
         self.contents = self._contents()
+
+    def _in_parts(self) -> tuple[list[Any], list[Any]]:
+        """Notes the tables of parts, parameters and buffers; what else parts have: containers, and what may hold some.
+
+        What is in these tables is known, so that it need not be looked at.
+        """
+        attributes: list[dict[str, Any]] = [part.__dict__ for part in self.parts]
+        values: list[Any] = [x for _, own in self.classes for x in own.values()]
+        for kind, own in zip(map(type, self.parts), attributes, strict=True):
+            names = _MAY_HOLD.get((kind, len(own)))
+            if names is None:
+                names = _may_hold(kind, own)
+            values += [own[name] for name in names]
+        try:
+            tables = list(chain.from_iterable(map(_TABLES, attributes)))
+            hooks = list(chain.from_iterable(map(_HOOKS, attributes)))
+        except KeyError:  # of TorchScript
+            return [*attributes, *_HOOKS_OF_ALL], values
+        if not all(type(x) is dict for x in tables):
+            return [*attributes, *_HOOKS_OF_ALL], values
+        for own in attributes:
+            if own["_buffers"]:
+                self.tensors += [x for x in own["_buffers"].values() if x is not None]
+        self.dicts += attributes
+        self.dicts += filter(None, tables)
+        self.empty += filterfalse(None, tables)
+        return hooks + _HOOKS_OF_ALL, values
 
     def _keep(self, level: list[Any], values: list[Any]) -> None:
         """Notes these containers and whatever is in them and in values, what is nearest to the module first."""
-        seen: set[int] = set()
+        seen: set[int] = set(map(id, self.dicts))
         while (level or values) and len(seen) < MAX_STATE_VALUES:
-            full = [x for x in level if x]
-            self.empty += [x for x in level if not x] if len(full) < len(level) else ()
-            fresh = dict(zip(map(id, full), full, strict=True))
+            self.empty += filterfalse(None, level)
+            fresh = {id(x): x for x in filter(None, level)}
             if not seen.isdisjoint(fresh):
                 fresh = {key: x for key, x in fresh.items() if key not in seen}
             seen.update(fresh)
             level = [*fresh.values()]
-            self.filled += level
-            self.copies += [x.copy() if type(x) is dict else _base(x.__class__).copy(x) for x in level]
-            values += chain.from_iterable([x.values() if isinstance(x, dict) else x for x in level])
+            self.dicts += [x for x in level if type(x) is dict]
+            self.others += [x for x in level if type(x) is not dict]
+            values += chain.from_iterable(map(_values, level))
             level, values = self._containers(values), []
 
     def _containers(self, values: list[Any]) -> list[Any]:
@@ -126,9 +151,9 @@ class State:
 
     def _contents(self) -> list[Any]:
         """All that the containers hold, in order, and the last name in each: one that is new stands there."""
-        filled = self.filled
-        last = [next(reversed(x), None) for x in filled if isinstance(x, dict)]
-        return last + list(chain.from_iterable([x.values() if isinstance(x, dict) else x for x in filled]))
+        names = [*self.dicts, *[x for x in self.others if isinstance(x, dict)]]
+        last = [*map(next, map(reversed, names), repeat(None))]
+        return [*last, *chain.from_iterable(chain(map(dict.values, self.dicts), map(_values, self.others)))]
 
     def before_writing(self, x: torch.Tensor) -> None:
         """A tensor that is neither parameter nor buffer is about to be changed: its numbers are kept, if it is held."""
@@ -143,7 +168,7 @@ class State:
         """Makes everything hold the very objects that it held before."""
         after = self._contents()
         if len(after) != len(self.contents) or not all(map(operator.is_, after, self.contents)):
-            for container, before in zip(self.filled, self.copies, strict=True):
+            for container, before in zip(chain(self.dicts, self.others), self.copies, strict=True):
                 _refill(container, before)
         if any(self.empty):
             for container in self.empty:
@@ -155,6 +180,35 @@ class State:
         with torch.no_grad():
             for step in reversed(self.undo):
                 step()
+
+
+def _values(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+_OF_EVERY = {name for name, x in vars(nn.Module()).items() if type(x) in _CONTAINERS}
+_TABLE_NAMES = ("_parameters", "_buffers", "_modules")
+_TABLES = operator.itemgetter(*_TABLE_NAMES)
+_HOOKS = operator.itemgetter(*_OF_EVERY.difference(_TABLE_NAMES))
+"""What every module keeps in containers."""
+
+_MAY_HOLD: dict[tuple[type, int], tuple[str, ...]] = {}
+"""Class of torch, number of its attributes -> those in which there may be containers."""
+
+
+def _may_hold(kind: type, own: dict[str, Any]) -> tuple[str, ...]:
+    """The attributes of a part in which there may be containers, but for those that every module has.
+
+    Modules of one class of torch with as many attributes hold the same in them.
+    """
+    names = tuple(name for name, x in own.items() if name not in _OF_EVERY and not _is_plain(x))
+    if kind.__module__.startswith("torch.nn."):
+        _MAY_HOLD[kind, len(own)] = names
+    return names
+
+
+def _is_plain(x: Any) -> bool:
+    return type(x) in _ATOMS or (type(x) is tuple and all(map(_is_plain, x)))
 
 
 @functools.lru_cache(4096)
