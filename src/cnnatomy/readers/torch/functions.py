@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -200,6 +201,7 @@ _OPERATORS |= {"and": "bitwise_and", "or": "bitwise_or", "_pow_by_scalar": "pow"
 _REFLECTED = words("add sub mul truediv pow matmul floordiv div mod and or")
 
 
+@functools.lru_cache(1024)
 def base_name(func: Any) -> tuple[str, bool]:
     """The name without operator underscores, and whether it works in place: `__iadd__` is (add, True)."""
     name: str = func.__name__.partition(".")[0]  # of an operator without its overload

@@ -178,8 +178,8 @@ class State:
             if len(now) != len(own) or not all(map(operator.is_, now.values(), own.values())):
                 _restore_class(kind, own)
         with torch.no_grad():
-            for step in reversed(self.undo):
-                step()
+            while self.undo:  # which hold what holds this
+                self.undo.pop()()
 
 
 def _values(container: Any) -> Iterable[Any]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.errors import UserError
-from cnnatomy.layers.layer import Operations, Shape
+from cnnatomy.layers.layer import NO_OPERATIONS, Operations, Shape
 
 MAP, WEIGHTS, SOURCE, TWIN = "_cnnatomy_map", "_cnnatomy_weights", "_cnnatomy_source", "_cnnatomy_twin"
 HOLDER = "_cnnatomy_holder"
@@ -67,9 +67,11 @@ def merged(several: Iterable[Weights]) -> Weights:
 
 def taken(works: Iterable[WeightWork]) -> tuple[Operations, tuple[str, ...]]:
     """The cost of works that no node has yet, and by what without a rule; from now on one has them."""
-    costs = Operations()
-    unknown: list[str] = []
     waiting = list(works)
+    if not waiting:
+        return NO_OPERATIONS, ()
+    costs = NO_OPERATIONS
+    unknown: list[str] = []
     while waiting:
         work = waiting.pop()
         if not work.counted:
@@ -82,7 +84,7 @@ def taken(works: Iterable[WeightWork]) -> tuple[Operations, tuple[str, ...]]:
 
 def added(first: Operations, second: Operations) -> Operations:
     """Both."""
-    return Operations(*map(sum, zip(first, second, strict=True)))
+    return Operations(*map(sum, zip(first, second, strict=True))) if second is not NO_OPERATIONS else first
 
 
 def map_of(x: Any) -> FeatureMap | None:
