@@ -184,6 +184,9 @@ def video():
 
 def vector():
     return nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Linear(8, 2))
+
+def whole():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 2))
 """
 
 
@@ -229,6 +232,11 @@ def test_what_is_no_image_has_no_field_in_pixels(network: str, given: str) -> No
     assert {node["receptive_field"] for node in shown["nodes"]} == {None}
     assert "pixels every" not in ran("show", f"python:unusual_nets:{network}", "--input", given)[1]
     assert "receptive field" not in ran("compare", f"python:unusual_nets:{network}", "--input", given)[1]
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_vector_made_of_the_whole_image_sees_all_of_it() -> None:
+    assert ", sees all pixels" in ran("show", "python:unusual_nets:whole", "--input", "3x8x8")[1]
 
 
 @pytest.mark.usefixtures("nets")

@@ -69,8 +69,8 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
     ]
     brief = {row.path: row.node.layer.brief for row in account.rows} if format != "csv" else {}
     for node in record["nodes"]:
-        pooled = node["sees_all"] and node["output"][1:] in ([], [1, 1])
-        node["sees"] = "all" if pooled else _sight(node["receptive_field"])
+        everything = node["sees_all"] and _is_one_pixel(node["output"])
+        node["sees"] = "all" if everything else _sight(node["receptive_field"])
         if format != "csv" and node["path"] in brief:
             node["layer"] = brief[node["path"]]
         if node["assumed"] and format != "csv":
@@ -83,6 +83,19 @@ def show(account: Account, depth: int | None, format: str, lines: Lines | None =
     return text if format == "csv" else text + "\n\n" + _summary(account, format)
 
 
+def _is_one_pixel(shape: Sequence[int]) -> bool:
+    """Whether it is a vector, or a map of one pixel."""
+    return tuple(shape[1:]) in ((), (1, 1))
+
+
+def _extent(account: Account) -> str:
+    """How many pixels the last feature map sees, and how far apart."""
+    field = account.receptive_field
+    if field.sees_all and _is_one_pixel(account.features.shape):
+        return "all pixels"
+    return f"{_sight(field.size)} pixels every {field.stride[0]}"
+
+
 def short_count(number: int | None) -> str:
     """A count with a unit; nothing for zero."""
     return short(number) if number else ""
@@ -91,7 +104,6 @@ def short_count(number: int | None) -> str:
 def _summary(account: Account, format: str) -> str:
     """The totals in words, each with its unit."""
     totals, peak = totals_record(account.totals), peak_record(account)
-    field = account.receptive_field
     kinds = ("multiplies", "adds", "compares", "divides", "exponentials")
     others = ", ".join(f"{totals[kind]:,} {kind}" for kind in kinds)
     lines = [
@@ -106,8 +118,7 @@ def _summary(account: Account, format: str) -> str:
         ),
         (
             "last feature map",
-            shape_text(account.features.shape)
-            + (f", sees {_sight(field.size)} pixels every {field.stride[0]}" if account.has_pixels else ""),
+            shape_text(account.features.shape) + (f", sees {_extent(account)}" if account.has_pixels else ""),
         ),
         ("depth", f"{account.depth} weight layers on the longest path, {totals['layers']} layers in all"),
     ]
