@@ -86,6 +86,25 @@ def test_a_batch_that_moved_is_no_part_of_what_follows(name: str) -> None:
     assert sorted(function(one.transpose(0, 1)).shape) == sorted((1, *right))  # torch has as many, and the batch
 
 
+BEFORE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # an axis of 3 before the batch of (1, 7, 12)
+    "stack": lambda x: torch.stack([x, x, x]),
+    "stack of functions": lambda x: torch.stack((x.relu(), x.exp(), x), dim=-4),
+    "expand": lambda x: x.expand(3, *x.shape),
+    "repeat": lambda x: x.repeat(3, 1, 1, 1),
+    "sum with": lambda x: x + x.new_ones(3, 1, 7, 12),
+    "product with": lambda x: x @ x.new_ones(3, 1, 12, 12),
+    "where": lambda x: torch.where(x.new_ones(3, 1, 1, 1) > 0, x, 0.0),
+    "mapped": lambda x: torch.vmap(torch.mul, in_dims=(None, 0))(x, x.new_ones(3, 7, 12)),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_an_axis_before_the_batch_is_not_taken_for_it(name: str) -> None:
+    assert shape(BEFORE[name]) == (3, 7, 12)
+    assert shape(lambda x: BEFORE[name](x).sum(0)) == (7, 12)
+    assert BEFORE[name](torch.rand(1, 7, 12)).shape == (3, 1, 7, 12)
+
+
 def test_a_first_axis_of_one_that_is_no_batch_is_kept() -> None:
     for function in (lambda x: x[0], lambda x: x.squeeze(0), lambda x: x.select(0, 0), lambda x: x.unbind()[0]):
         assert shape(function, (1, 8, 9)) == (1, 8, 9)

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
+from cnnatomy.layers.layer import Operations
 from cnnatomy.readers.torch import functions, handlers, resize, rules, views
+from helpers import flops
 
 # the tables of who handles a function, and those of what is known of the others: names, or functions themselves
 HANDLERS = {"views.HANDLED": views.HANDLED, "rules.RULES": rules.RULES, "resize.RULES": resize.RULES}
@@ -58,3 +60,61 @@ def test_a_function_of_torch_without_a_rule_costs_what_torch_makes_of_it() -> No
     assert totals.not_counted == 0
     # two norms of 3 vectors of 4, their quotients, and the product
     assert (totals.macs, totals.multiplies, totals.divides, totals.exponentials) == (0, 24 + 12, 24, 6)
+
+
+def operations(module: nn.Module, *inputs: object) -> Operations:
+    got = account(cn.read(module.eval(), *inputs))
+    assert got.totals.not_counted == 0
+    return Operations(*map(sum, zip(*(row.operations for row in got.rows), strict=True)))
+
+
+class Nearest(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, size=(5, 7), mode="nearest-exact")
+
+
+class Transformed(nn.Module):
+    """A spatial transformer's grid: each of its pixels is a product of three numbers and two rows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.affine_grid(x, [1, 1, 5, 7], align_corners=False)
+
+
+class Blocks(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.block_diag(x[0], x[0])
+
+
+def test_functions_that_move_pixels_and_numbers() -> None:
+    assert operations(Nearest(), (3, 8, 8)) == Operations()
+    assert operations(Transformed(), (2, 3)) == Operations(mac=5 * 7 * 2 * 3)
+    assert operations(Blocks(), (2, 3)) == Operations()
+
+
+def test_a_bag_of_vectors_is_added_and_divided() -> None:
+    tokens = torch.tensor([[1, 2, 3]])
+    assert operations(nn.EmbeddingBag(4, 5, mode="sum"), tokens) == Operations(add=15)
+    assert operations(nn.EmbeddingBag(4, 5, mode="mean"), tokens) == Operations(add=15, divide=5)
+    assert operations(nn.EmbeddingBag(4, 5, mode="max"), tokens) == Operations(compare=15)
+
+
+def test_weight_norm_divides_each_row_by_its_length() -> None:
+    plain = operations(nn.Linear(6, 4), (6,))
+    normed = operations(nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)), (6,))
+    # 24 squares and their sums, 4 roots, 4 quotients, 24 products
+    assert normed == Operations(
+        *map(sum, zip(plain, Operations(multiply=48, add=24, divide=4, exponential=4), strict=True))
+    )
+
+
+class Masked(nn.Module):
+    """One head of scores, masked in three ways."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], torch.ones(3, 5, 5))
+
+
+def test_a_mask_of_more_heads_than_the_queries() -> None:
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        right = flops(Masked(), torch.rand(1, 5, 8))
+    assert 2 * operations(Masked(), (5, 8)).mac == right

@@ -141,6 +141,22 @@ def test_outputs_are_found_wherever_they_are(wrap: Any) -> None:
     assert shapes(cn.read(Returns(wrap), (3, 8, 8)).outputs) == [(8, 6, 6)]
 
 
+class Yields(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        for _ in range(2):
+            yield self.part(x)
+
+
+def test_what_yields_is_run_to_its_end() -> None:
+    graph = cn.read(Yields(), (8,))
+    assert [x.shape for x in graph.outputs] == [(4,), (4,)]
+    assert [node.inputs for node in graph] == [graph.inputs] * 2
+
+
 def test_a_number_alone_is_the_one_axis_of_a_vector() -> None:
     assert shapes(cn.read(nn.Linear(7, 3), 7).inputs) == [(7,)]
 

@@ -36,6 +36,18 @@ with warnings.catch_warnings():
         return z
 
     @torch.jit.script
+    def lists(xs: list[torch.Tensor], weight):  # type: ignore[no-untyped-def]
+        more = [xs[0], F.conv2d(xs[0], weight)]
+        more.extend(xs[1:])
+        more.insert(0, xs[0] * 2)
+        more[0] = more[0] + 1
+        more.reverse()
+        named = {"a": xs[0]}
+        for x in named.values():
+            more = more + [x]  # noqa: RUF005 - as TorchScript adds lists
+        return torch.cat([x[:, :1, :6, :6] for x in more[1:]], 1)
+
+    @torch.jit.script
     def sorts(x):  # type: ignore[no-untyped-def]
         names = {"a": x}
         return names.pop("a")
@@ -74,6 +86,7 @@ CASES: dict[str, Any] = {
     "activation": lambda: _Calls(mish),
     "branches, loops and lists": lambda: _Calls(branchy, "weight", "bias"),
     "traced function": lambda: _Calls(traced, "weight"),
+    "scripted function of lists": lambda: _Calls(lambda x, weight: lists([x, x + 1], weight), "weight"),
     "scripted module": lambda: torch.jit.script(_chain()),
     "scripted part": lambda: _Calls(torch.jit.script(_chain())),
     "traced part": lambda: _Calls(_as_traced(_chain())),
@@ -90,6 +103,20 @@ def test_macs_and_parameters_are_those_of_torch(name: str) -> None:
     unused = sum(torch.Size(shape).numel() for _, shape in graph.unused)
     assert totals.macs == flops.get_total_flops() // 2
     assert totals.parameters + unused == sum(p.numel() for p in module.parameters())
+    assert totals.not_counted == 0
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("made", ["scripted", "traced"])
+def test_torchs_transformer_layer_in_torchscript(made: str) -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    inside = (
+        torch.jit.trace(layer, torch.rand(1, 5, 8), check_trace=False) if made == "traced" else torch.jit.script(layer)
+    )
+    totals = account(cn.read(inside, (5, 8))).totals
+    # three projections, scores of 5x5 and what they select, the projection after them, two linear layers
+    assert totals.macs == 5 * 8 * 24 + 2 * 25 * 8 + 5 * 8 * 8 + 2 * 5 * 8 * 16
+    assert totals.parameters == sum(p.numel() for p in layer.parameters())
     assert totals.not_counted == 0
 
 

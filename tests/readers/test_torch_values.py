@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
@@ -73,3 +74,34 @@ def test_an_output_of_parameters_alone_is_counted():
     assert got.totals.parameters == 40 + 4 * 6 + 6 + 3 * 4 + 4
     assert not got.graph.unused
     assert [x.shape for x in got.graph.outputs] == [(4,), (10, 6)]
+
+
+class Sized(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function, self.conv = function, nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(self.function(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "rows", "columns"),
+    [
+        (lambda x: F.interpolate(x, [torch.tensor(6), torch.tensor(5)], mode="bilinear"), 6, 5),
+        (lambda x: F.interpolate(x, [torch.tensor(16), torch.tensor(5)]), 16, 5),
+        (lambda x: F.adaptive_avg_pool2d(x, (torch.tensor(4), torch.tensor(3))), 4, 3),
+        (lambda x: x.repeat(1, 1, torch.tensor(2), 1), 16, 8),
+        (lambda x: x.narrow(2, torch.tensor(1), torch.tensor(5)), 5, 8),
+        (lambda x: x.new_zeros(torch.tensor(3), 8, 8) + x, 8, 8),
+        (lambda x: x.repeat_interleave(torch.tensor([1, 0, 2, 1, 1, 1, 1, 3], device=x.device), 2), 10, 8),
+        (lambda x: torch.repeat_interleave(x, torch.tensor([2] * 8), dim=3), 8, 16),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_constants_say_sizes(function, rows, columns, device):
+    with torch.device(device):
+        module = Sized(function).eval()
+    graph = cn.read(module, (3, 8, 8))
+    assert graph.outputs[0].shape == (4, rows - 2, columns - 2)
+    assert account(graph).totals.macs == 4 * (rows - 2) * (columns - 2) * 27

@@ -52,6 +52,11 @@ def moved(x: torch.Tensor) -> bool:
     return getattr(x, BATCH, None) is not None
 
 
+def grown(tensors: Sequence[torch.Tensor], out: torch.Tensor) -> bool:
+    """Whether a function may have made an axis before the batch, as `stack` does, and what broadcasts to more axes."""
+    return out.shape[:1] != (1,) and 1 in out.shape and out.dim() > min(x.dim() for x in tensors if map_of(x))
+
+
 def put(x: torch.Tensor, place: int) -> None:
     """Notes the place of the batch, unless it is where it is looked for."""
     if place_of(x) != place:

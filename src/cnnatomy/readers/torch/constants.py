@@ -49,9 +49,9 @@ def constant(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
 
 def like(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """A new tensor of the shape or type of one that is known."""
-    args, kwargs = t.swapped(args), t.swapped(kwargs)
     if t.for_real:
-        return func(*args, **kwargs)
+        return func(*t.swapped(args), **t.swapped(kwargs))
+    args, kwargs = t.swapped([args[0], *t.numbered(args[1:], [])]), t.swapped(t.numbered(kwargs, []))
     result = func(*args, **{**kwargs, "device": _META})
     if _is_large(result) or any(x.is_meta for x in _tensors((args[1:], kwargs))):
         return result

@@ -74,6 +74,19 @@ def _vectors(given: Arguments, x: torch.Tensor) -> int:
     return x.numel() // prod(given.get(1) or given["normalized_shape"])
 
 
+def _weight_norm(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    """v times g / |v|, which has one norm for each number of g."""
+    n, norms = out.numel(), tensors[1].numel()
+    return Operations(multiply=2 * n, add=n, divide=norms, exponential=norms)
+
+
+def _embedding_bag(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
+    """The sum, mean or largest of the vectors of each bag."""
+    table, tokens = tensors[:2]
+    n, mode = tokens.numel() * table.shape[1], given.get(4, 0)
+    return Operations(add=n * (mode < 2), divide=out.numel() * (mode == 1), compare=n * (mode == 2))
+
+
 def _table(kind: str, rule: CostRule, names: str) -> dict[str, tuple[str, Any]]:
     return dict.fromkeys(names.split(), (kind, rule))
 
@@ -130,14 +143,17 @@ COSTS: dict[str, tuple[str, Any]] = {
     **_table(
         SPACE,
         _each(),
-        "roll upsample_nearest1d upsample_nearest2d upsample_nearest3d",
+        "roll upsample_nearest1d upsample_nearest2d upsample_nearest3d"
+        " _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d",
     ),
+    **_table(SPACE, _embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
     **_table(TRAINING, _each(multiply=1, add=1), "batch_norm"),
+    **_table(TRAINING, _weight_norm, "_weight_norm"),
     **_table(TRAINING, _norm(_vectors), "layer_norm rms_norm native_layer_norm"),
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(1) or given["num_groups"])), "group_norm"),
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * (given.get(6) or given["group"])), "native_group_norm"),
     **_table(TRAINING, _norm(lambda given, x: x.shape[0] * x.shape[1]), "instance_norm"),
-    **_table(CHANNEL_AND_SPACE, products.matrix(), "matmul bmm mm mv dot vdot inner"),
+    **_table(CHANNEL_AND_SPACE, products.matrix(), "matmul bmm mm mv dot vdot inner affine_grid_generator"),
     **_table(CHANNEL_AND_SPACE, products.linear, "linear"),
     **_table(CHANNEL_AND_SPACE, products.added, "addmm baddbmm addmv addbmm"),
     **_table(ELEMENT, products.added_outer, "addr"),
@@ -168,7 +184,7 @@ COSTS: dict[str, tuple[str, Any]] = {
         " new_ones new_empty new_full new_tensor uniform normal meshgrid as_strided index_put masked_scatter"
         " view_as_real view_as_complex real imag rot90 unsafe_chunk unsafe_split unsafe_view reshape_alias"
         " broadcast_tensors _pad_packed_sequence max_unpool1d max_unpool2d max_unpool3d"
-        " slice empty zeros ones full arange scalar_tensor empty_strided index_fill index_add index_copy",
+        " slice empty zeros ones full arange scalar_tensor empty_strided index_fill index_add index_copy block_diag",
     ),
     **_table(
         TRAINING, _each(), "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout"

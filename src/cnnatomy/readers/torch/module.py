@@ -25,6 +25,7 @@ from cnnatomy.readers.torch.state import left_as_it_was
 from cnnatomy.readers.torch.structures import checked, found_in, mapped, placed, results_in, stand_in
 from cnnatomy.readers.torch.tensors import TWIN, Leaves, ValuesNeededError, map_of
 from cnnatomy.readers.torch.tracer import Tracer
+from cnnatomy.readers.torch.vmapped import vmaps_seen
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized", "torch.nn.intrinsic")
 
@@ -137,7 +138,7 @@ def _run(
 
         taken, named = mapped(arguments, taken_in)
         scopes = Scopes(tracer, names)
-        with noted_calls(tracer, scopes), scripts_seen():
+        with noted_calls(tracer, scopes), scripts_seen(), vmaps_seen():
             result = _ran(module, taken, named, tracer, scopes)
         graph = tracer.graph
         made = (map_of(getattr(x, TWIN, x)) or tracer.alone(x) for x in results_in(result))
@@ -154,7 +155,8 @@ def _ran(module: nn.Module, taken: Any, named: Any, tracer: Tracer, scopes: Scop
     """What the module returns, or an error that says where it was."""
     try:
         with tracer:
-            return module(*taken, **named)
+            result = module(*taken, **named)
+            return list(result) if isinstance(result, Iterator) else result  # which runs when it is gone through
     except ValuesNeededError as error:
         raise ValuesNeededError(f"{_where(error) or scopes.reached()} needs the value of a tensor") from None
     except Exception as error:

@@ -67,11 +67,11 @@ def convolution(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor
 
 def attention(given: Arguments, tensors: list[torch.Tensor], out: torch.Tensor) -> Operations:
     """Softmax of scaled products of queries and keys, times values; every score counts, also those that are masked."""
-    query, key, value = tensors[:3]
+    query, key = tensors[:2]
     scores = prod(query.shape[:-1]) * key.shape[-2]
     masked = len(tensors) > 3
     return Operations(
-        mac=scores * (query.shape[-1] + value.shape[-1]),
+        mac=scores * query.shape[-1] + out.numel() * key.shape[-2],  # a mask may be of more heads than the queries
         multiply=scores,
         add=scores * (1 + masked),
         divide=scores,

@@ -9,6 +9,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from threading import get_ident
 from typing import Any
 
@@ -150,8 +151,10 @@ _PRIMITIVES: dict[str, Callable[[Any, list[Any]], Any]] = {
     "prim::NumToTensor": lambda node, inputs: inputs[0],
     "prim::dtype": lambda node, inputs: inputs[0].dtype,
     "prim::device": lambda node, inputs: inputs[0].device,
+    "prim::type": lambda node, inputs: inputs[0].type,  # of a device
     "prim::layout": lambda node, inputs: inputs[0].layout,
     "prim::is_cuda": lambda node, inputs: inputs[0].is_cuda,
+    "prim::is_nested": lambda node, inputs: False,
     "prim::requires_grad": lambda node, inputs: inputs[0].requires_grad,
     "prim::min": lambda node, inputs: min(*inputs),
     "prim::max": lambda node, inputs: max(*inputs),
@@ -159,9 +162,21 @@ _PRIMITIVES: dict[str, Callable[[Any, list[Any]], Any]] = {
 }
 
 
-def _append(items: list[Any], x: Any) -> list[Any]:
-    items.append(x)
-    return items
+def _changed(method: str) -> Callable[..., Any]:
+    """A method of lists that changes one, which is what it returns, too."""
+
+    def change(items: list[Any], *args: Any) -> list[Any]:
+        getattr(items, method)(*args)
+        return items
+
+    return change
+
+
+def _quotient(one: Any, other: Any, rounding_mode: str | None = None) -> Any:
+    """`div` of numbers; sizes are divided so in what was traced."""
+    if rounding_mode is None:
+        return one / other
+    return one // other if rounding_mode == "floor" else int(one / other)
 
 
 _OF_PYTHON: dict[str, Callable[..., Any]] = {
@@ -171,12 +186,13 @@ _OF_PYTHON: dict[str, Callable[..., Any]] = {
     "__isnot__": operator.is_not,
     "__getitem__": operator.getitem,
     "__contains__": operator.contains,
-    "div": operator.truediv,
+    "div": _quotient,
     "floordiv": operator.floordiv,
     "remainder": operator.mod,
-    "len": len,
-    "append": _append,
-    "list": list,
+    **{run.__name__: run for run in (len, any, all)},
+    **{name: _changed(name) for name in ("append", "extend", "insert", "reverse")},
+    "_set_item": _changed("__setitem__"),
+    **dict.fromkeys(("list", "copy"), copy),
     "slice": lambda x, start=None, stop=None, step=1: x[start:stop:step],
     "Int": int,
     "Float": float,
@@ -184,16 +200,13 @@ _OF_PYTHON: dict[str, Callable[..., Any]] = {
     "str": str,
     "format": lambda text, *args: text.format(*args),
     "keys": lambda x: list(x),
+    "values": lambda x: list(x.values()),
+    "items": lambda x: list(x.items()),
     "warn": lambda *args: None,
+    "is_grad_enabled": lambda: True,  # else one operator does the work of a whole layer
+    **dict.fromkeys(("is_autocast_enabled", "is_autocast_cpu_enabled"), lambda: False),
 }
 """Operators of numbers, words and lists."""
-
-
-def _has_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) or (isinstance(value, list) and any(map(_has_tensor, value)))
-
-
-_OF_LISTS = frozenset(("len", "append", "list", "__getitem__", "__is__", "__isnot__"))
 
 
 def _followed(node: Any, name: str) -> bool:
@@ -204,7 +217,8 @@ def _followed(node: Any, name: str) -> bool:
 
 def _operator(node: Any, name: str, inputs: list[Any]) -> Any:
     """The call of an operator: of torch where it has a tensor, else of Python."""
-    tensors = isinstance(inputs[0], torch.Tensor) if inputs and name in _OF_LISTS else any(map(_has_tensor, inputs))
+    of_items = bool(inputs) and isinstance(inputs[0], (list, tuple, dict))
+    tensors = not of_items and any(isinstance(x, torch.Tensor) for x in inputs)
     if name in ("__is__", "__isnot__", "warn") or (name in _OF_PYTHON and not tensors):
         return _OF_PYTHON[name](*inputs)
     if name in ("Int", "Float", "Bool", "IntImplicit", "FloatImplicit", "ScalarImplicit"):

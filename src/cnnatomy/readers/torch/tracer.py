@@ -55,6 +55,7 @@ from cnnatomy.readers.torch.tensors import (
     taken,
     tensors_in,
 )
+from cnnatomy.readers.torch.vmapped import refuse_transforms
 
 ALONE = "of parameters"
 """What a node is called that computes an output of parameters alone."""
@@ -203,6 +204,19 @@ class Tracer(TorchFunctionMode):
             return {key: self.swapped(item, found) for key, item in value.items()}
         return value
 
+    def numbered(self, value: Any, found: list[torch.Tensor]) -> Any:
+        """Arguments with numbers in place of constants that are one number, such as a size that was computed."""
+        if isinstance(value, torch.Tensor):
+            if value.dim() or value.is_meta or self.known(value):
+                return value
+            found.append(value)
+            return value.item()
+        if isinstance(value, (tuple, list)):
+            return [self.numbered(item, found) for item in value]
+        if isinstance(value, dict):
+            return {key: self.numbered(item, found) for key, item in value.items()}
+        return value
+
     def known(self, value: Any) -> bool:
         """Whether any of these tensors is a feature map, or computed from parameters or buffers."""
         if isinstance(value, torch.Tensor):
@@ -214,6 +228,7 @@ class Tracer(TorchFunctionMode):
 
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
         """A call without a rule for a layer: torch gives the shapes; the cost is looked up by name."""
+        refuse_transforms()
         if not self.known(args) and not self.known(kwargs):
             return constant(self, func, args, kwargs)
         name, inplace = base_name(func)
@@ -237,9 +252,11 @@ class Tracer(TorchFunctionMode):
                 with parts or contextlib.nullcontext():
                     result = func(*new_args, **new_kwargs)
         except (RuntimeError, NotImplementedError, TypeError) as error:
-            if not self.for_real and (name in READS_VALUES or "meta" in str(error).lower()):
-                return self.value(func, args, error)
-            raise
+            if self.for_real or not (name in READS_VALUES or "meta" in str(error).lower()):
+                raise
+            numbers: list[torch.Tensor] = []
+            args, kwargs = self.numbered(args, numbers), self.numbered(kwargs, numbers)
+            return self.call(func, args, kwargs) if numbers else self.value(func, args, error)
         outputs = [tensors[0]] if name == "__setitem__" else [*tensors_in(result)]
         if not outputs:
             return result
@@ -259,7 +276,7 @@ class Tracer(TorchFunctionMode):
             for x in outputs:
                 setattr(x, WEIGHTS, weights)
             return result
-        if not inplace and (name in batch.MOVERS or any(map(batch.moved, tensors))):
+        if not inplace and (name in batch.MOVERS or any(map(batch.moved, tensors)) or batch.grown(tensors, outputs[0])):
             batch.follow(func, name, new_args, new_kwargs, tensors, outputs)
         if name in FREE:
             stand_for(outputs[0], maps[0])

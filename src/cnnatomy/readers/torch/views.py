@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from cnnatomy import layers as ours
 from cnnatomy.design.graph import FeatureMap
 from cnnatomy.layers import Foreign
@@ -125,6 +127,17 @@ def mean(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return out
 
 
+def repeated(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """Each part as often as a constant says is a choice of parts: how many there are depends on its values."""
+    given = dict(zip(("input", "repeats", "dim"), args, strict=False)) | kwargs
+    times, dim = given.get("repeats"), given.get("dim")
+    if not isinstance(times, torch.Tensor) or times.is_meta or t.known(times) or not isinstance(dim, int):
+        return t.call(func, args, kwargs)
+    x = given["input"]
+    chosen = torch.arange(x.shape[dim]).repeat_interleave(times.cpu())
+    return t.call(torch.index_select, (x, dim, chosen), {})
+
+
 def recurrent(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """One layer in one direction with biases, of one image, from a state of zeros, is `LSTM` or `RNN`."""
     if len(args) > 3 and isinstance(args[3], (list, tuple)):
@@ -177,6 +190,7 @@ HANDLED: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "unsqueeze", "view_as", "reshape_as"), reshaped),
     "squeeze": squeezed,
     "mean": mean,
+    "repeat_interleave": repeated,
     "_pack_padded_sequence": packed,
     "_pad_packed_sequence": of_packed,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
