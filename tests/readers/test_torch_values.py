@@ -105,3 +105,93 @@ def test_constants_say_sizes(function, rows, columns, device):
     graph = cn.read(module, (3, 8, 8))
     assert graph.outputs[0].shape == (4, rows - 2, columns - 2)
     assert account(graph).totals.macs == 4 * (rows - 2) * (columns - 2) * 27
+
+
+class Asks(nn.Module):
+    """Looks at its input, so that it is run on the example, with weights."""
+
+    def __init__(self, function, *parts, table=None) -> None:
+        super().__init__()
+        self.function, self.conv, self.unregistered = function, nn.Conv2d(3, 4, 3), parts
+        self.table = torch.zeros(3, 1, 1) if table is None else table
+
+    def forward(self, x):
+        return self.function(self, x) if x.sum() < 1e9 else x
+
+
+def _clips(m, x):
+    with torch.no_grad():
+        m.conv.weight.data.clamp_(-0.01, 0.01)
+        m.conv.weight.view(-1)[3:5].mul_(2)
+        m.conv.bias.copy_(torch.ones(4))
+    return m.conv(x)
+
+
+def _initialises(m, x):
+    nn.init.normal_(m.conv.weight)
+    return m.conv(x)
+
+
+def _writes_out(m, x):
+    torch.add(x.mean(), m.table, out=m.table)
+    return m.conv(x + m.table)
+
+
+def _adds(m, x):
+    m.table += x.mean()
+    m.table.view(-1)[1:2] = x.mean()
+    return m.conv(x + m.table)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Asks(_clips),
+        Asks(_initialises),
+        Asks(_writes_out),
+        Asks(_adds),
+        Asks(lambda m, x: m.unregistered[0](m.conv(x)), nn.BatchNorm2d(4)),
+        Asks(
+            lambda m, x: m.conv(x) + m.unregistered[0]((x[0, 0, 0] * 2).long())[:6, :1],
+            nn.Embedding(3, 6, max_norm=0.1),
+        ),
+    ],
+    ids=["clips", "initialises", "out", "adds", "statistics of a part in a tuple", "largest norm"],
+)
+def test_the_numbers_of_an_example_leave_no_trace(module):
+    held = [*module.parameters(), module.table]
+    held += [x for part in module.unregistered for x in (*part.parameters(), *part.buffers())]
+    before = [(x.clone(), dict(vars(x))) for x in held]
+    for _ in range(2):
+        assert account(cn.read(module, torch.rand(1, 3, 8, 8))).totals.macs == 4 * 6 * 6 * 27
+    assert all(torch.equal(x, was) and vars(x) == own for x, (was, own) in zip(held, before, strict=True))
+
+
+class Out(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function, self.linear = function, nn.Linear(8, 8)
+
+    def forward(self, x):
+        made = torch.zeros(2, 5, 8, device=x.device), torch.zeros(2, 5, 8, dtype=torch.long, device=x.device)
+        self.function(x, made)
+        return self.linear(made[0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, made: torch.sigmoid(torch.cat([x, x]), out=made[0]),
+        lambda x, made: torch.mean(x, 0, out=made[0][1]),
+        lambda x, made: torch.max(x[None].expand(3, 2, 5, 8), 0, out=made),
+    ],
+    ids=["whole", "view", "two"],
+)
+@pytest.mark.parametrize("given", [(5, 8), torch.rand(1, 5, 8)], ids=["shape", "example"])
+def test_what_is_written_where_out_says_goes_on(function, given):
+    graph = cn.read(Out(function), given)
+    needed = {graph.outputs[0]}
+    for node in reversed(graph.nodes):
+        needed |= {*node.inputs} if node.output in needed else set()
+    assert graph.inputs[0] in needed
+    assert account(graph).totals.macs == 2 * 5 * 8 * 8

@@ -51,11 +51,25 @@ def like(t: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     """A new tensor of the shape or type of one that is known."""
     if t.for_real:
         return func(*t.swapped(args), **t.swapped(kwargs))
-    args, kwargs = t.swapped([args[0], *t.numbered(args[1:], [])]), t.swapped(t.numbered(kwargs, []))
+    args, kwargs = t.swapped([args[0], *numbered(t, args[1:], [])]), t.swapped(numbered(t, kwargs, []))
     result = func(*args, **{**kwargs, "device": _META})
     if _is_large(result) or any(x.is_meta for x in _tensors((args[1:], kwargs))):
         return result
     return func(*args, **{**kwargs, "device": t.device})
+
+
+def numbered(t: Tracer, value: Any, found: list[torch.Tensor]) -> Any:
+    """Arguments with numbers in place of constants that are one number, such as a size that was computed."""
+    if isinstance(value, torch.Tensor):
+        if value.dim() or value.is_meta or t.known(value):
+            return value
+        found.append(value)
+        return value.item()
+    if isinstance(value, (tuple, list)):
+        return [numbered(t, item, found) for item in value]
+    if isinstance(value, dict):
+        return {key: numbered(t, item, found) for key, item in value.items()}
+    return value
 
 
 def stay(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -132,7 +132,7 @@ def _is_counter(leaf: Leaf) -> bool:
 class Tensors:
     """The parameters and buffers of a module, by identity. None is read or written: stand-ins take their place.
 
-    `for_real` keeps parameters as they are and copies buffers before the first use.
+    `for_real` copies each before the first use.
     """
 
     def __init__(self, leaves: Leaves, for_real: bool) -> None:
@@ -165,7 +165,7 @@ class Tensors:
             if not self.for_real and not _is_counter(leaf):
                 twin = torch.empty_like(real, device="meta")
             else:
-                twin = real if leaf.learned else real.clone()
+                twin = real.clone()  # what a module clips or normalises while it runs stays as it was
             setattr(twin, WEIGHTS, Weights((leaf,)))
             self.twins[id(leaf.tensor)] = twin
         return twin

@@ -22,7 +22,7 @@ from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Layer, Shape
 from cnnatomy.limits import MAX_LAYERS
 from cnnatomy.readers.torch import batch
 from cnnatomy.readers.torch.batch import BATCH, shape_of
-from cnnatomy.readers.torch.constants import LIKE, constant, like, stay
+from cnnatomy.readers.torch.constants import LIKE, constant, like, numbered, stay
 from cnnatomy.readers.torch.functions import (
     COSTS,
     FREE,
@@ -80,6 +80,7 @@ class Tracer(TorchFunctionMode):
         state.undo.append(self.unmark)
         self.tensors = Tensors(leaves, for_real)
         self.blanks: dict[Any, torch.Tensor] = {}
+        self.kept: set[Any] = set()  # what the state has been told of
         self.idle = False
         """Whether there may be nodes that only say something, and are dropped if nobody reads them."""
 
@@ -99,6 +100,8 @@ class Tracer(TorchFunctionMode):
                 delattr(x, name)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if kwargs and "out" in kwargs:
+            return self.call(func, args, kwargs)
         handler = HANDLERS.get(func)
         if handler is None:
             handler = HANDLERS[func] = found(func)
@@ -188,7 +191,9 @@ class Tracer(TorchFunctionMode):
                 leaf = self.tensors.leaf(value)
                 if leaf:
                     value = self.tensors.twin(leaf)
-                elif not self.for_real:
+                elif self.for_real:
+                    self.keep(value)
+                else:
                     written = getattr(value, TWIN, None)
                     if written is not None:
                         value = written
@@ -204,18 +209,13 @@ class Tracer(TorchFunctionMode):
             return {key: self.swapped(item, found) for key, item in value.items()}
         return value
 
-    def numbered(self, value: Any, found: list[torch.Tensor]) -> Any:
-        """Arguments with numbers in place of constants that are one number, such as a size that was computed."""
-        if isinstance(value, torch.Tensor):
-            if value.dim() or value.is_meta or self.known(value):
-                return value
-            found.append(value)
-            return value.item()
-        if isinstance(value, (tuple, list)):
-            return [self.numbered(item, found) for item in value]
-        if isinstance(value, dict):
-            return {key: self.numbered(item, found) for key, item in value.items()}
-        return value
+    def keep(self, x: torch.Tensor) -> None:
+        """Of a tensor that the module holds beside parameters and buffers, and that a function may write to."""
+        if x.layout is torch.strided:
+            place = (x.data_ptr(), x.shape, x.stride())
+            if place not in self.kept:
+                self.kept.add(place)
+                self.state.before_writing(x)
 
     def known(self, value: Any) -> bool:
         """Whether any of these tensors is a feature map, or computed from parameters or buffers."""
@@ -234,10 +234,8 @@ class Tracer(TorchFunctionMode):
         name, inplace = base_name(func)
         if name in LIKE:
             return like(self, func, args, kwargs)
-        whole = None
-        if inplace and args and isinstance(args[0], torch.Tensor) and map_of(args[0]) is None:
-            self.marked.append(args[0])
-            whole = self.whole(args[0])
+        targets = [*tensors_in(args[:1] if inplace else kwargs.get("out"))]
+        wholes = [self.whole(x) if map_of(x) is None else None for x in targets]
         tensors: list[torch.Tensor] = []
         if name == "__getitem__":
             args = (args[0], _by_position(args[1]))
@@ -255,15 +253,17 @@ class Tracer(TorchFunctionMode):
             if self.for_real or not (name in READS_VALUES or "meta" in str(error).lower()):
                 raise
             numbers: list[torch.Tensor] = []
-            args, kwargs = self.numbered(args, numbers), self.numbered(kwargs, numbers)
+            args, kwargs = numbered(self, args, numbers), numbered(self, kwargs, numbers)
             return self.call(func, args, kwargs) if numbers else self.value(func, args, error)
         outputs = [tensors[0]] if name == "__setitem__" else [*tensors_in(result)]
         if not outputs:
             return result
-        if inplace and args and isinstance(args[0], torch.Tensor) and args[0] is not tensors[0]:
-            setattr(args[0], TWIN, tensors[0])  # a constant or buffer that a feature map was written to
-        if whole is not None:
-            setattr(tensors[0], SOURCE, whole)
+        written = [*tensors_in(new_args[:1] if inplace else new_kwargs.get("out"))]
+        for target, stand, whole in zip(targets, written, wholes, strict=True):
+            if target is not stand:
+                setattr(target, TWIN, stand)  # a constant or buffer that a feature map was written to
+            if whole is not None:
+                setattr(stand, SOURCE, whole)
         maps = list(dict.fromkeys(x for x in map(map_of, tensors) if x is not None))
         weights = merged(filter(None, (getattr(x, WEIGHTS, None) for x in tensors)))
         given = {**dict(enumerate(new_args)), **new_kwargs}
@@ -287,8 +287,8 @@ class Tracer(TorchFunctionMode):
         if name in VIEWS:
             for x in outputs:
                 setattr(x, SOURCE, tensors[0])
-        if inplace:
-            self.written(outputs[0])
+        for stand in written:
+            self.written(stand)
         return result
 
     def opaque(
@@ -343,7 +343,8 @@ class Tracer(TorchFunctionMode):
             source = getattr(source, SOURCE, None)
 
     def whole(self, view: torch.Tensor) -> torch.Tensor | None:
-        """What a constant that is about to be written to is a view of, or its stand-in; None if it is none."""
+        """What a tensor, no map, that is about to be written to is a view of, or its stand-in; None if it is none."""
+        self.marked.append(view)
         constant = view._base
         if constant is None or self.tensors.leaf(view) is not None or self.tensors.leaf(constant) is not None:
             return None
