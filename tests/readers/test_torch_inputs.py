@@ -141,6 +141,22 @@ def test_outputs_are_found_wherever_they_are(wrap: Any) -> None:
     assert shapes(cn.read(Returns(wrap), (3, 8, 8)).outputs) == [(8, 6, 6)]
 
 
+@pytest.mark.parametrize(
+    ("example", "batch", "message"),
+    [
+        (torch.rand(1, 8), 5, r"batch=5 is no axis of an example of 2 axes, \(1, 8\)"),
+        (torch.rand(0, 8), 0, r"\(0, 8\) is empty"),
+        (torch.eye(8).to_sparse(), 0, "dense tensor"),
+        (torch.nested.nested_tensor([torch.rand(3, 8)]), 0, "dense tensor"),
+    ],
+    ids=["axis", "empty", "sparse", "nested"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_is_no_example_is_refused(example: torch.Tensor, batch: int, message: str) -> None:
+    with pytest.raises(cn.UserError, match=message):
+        cn.read(nn.Linear(8, 4), example, batch=batch)
+
+
 class Yields(nn.Module):
     def __init__(self) -> None:
         super().__init__()

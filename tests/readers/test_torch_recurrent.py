@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 import cnnatomy as cn
 from cnnatomy.analysis import account
@@ -121,3 +121,38 @@ def test_packed_sequences_have_as_many_steps_as_they_are_long(kind: Any, in_orde
         assert totals.macs == 6 * sum(p.numel() for p in module.parameters() if p.dim() == 2)
         assert totals.not_counted == 0
         assert graph.outputs[0].shape == (6, 16)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_unpacked_sequences_have_their_batch_where_it_is_asked_for(batch_first: bool) -> None:
+    class Unpacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(8, 6, batch_first=batch_first)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            steps = pack_padded_sequence(x, lengths, batch_first=batch_first)
+            return pad_packed_sequence(self.rnn(steps)[0], batch_first=batch_first)[0] * 2
+
+    axis = 0 if batch_first else 1
+    graph = cn.read(Unpacked(), torch.rand(5, 8).unsqueeze(axis), torch.tensor([3]), batch=axis)
+    assert [x.shape for x in graph.outputs] == [(3, 6)]
+    assert account(graph).totals.macs == 3 * 4 * 6 * (8 + 6)
+
+
+class OfPacked(nn.Module):
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.rnn, self.asks = nn.GRU(8, 6), asks
+
+    def forward(self, steps: Any) -> Any:
+        return steps if self.asks and steps.data.sum() > 1e9 else self.rnn(steps)[0]
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["shapes", "values"])
+def test_a_packed_sequence_is_an_input(asks: bool) -> None:
+    steps = pack_sequence([torch.rand(2, 8), torch.rand(4, 8)], enforce_sorted=False)
+    graph = cn.read(OfPacked(asks), steps)
+    assert [x.shape for x in graph.inputs] == [(6, 8)]
+    assert graph.outputs[0].shape == (6, 6)
+    assert account(graph).totals.macs == 6 * 3 * 6 * (8 + 6)

@@ -23,12 +23,17 @@ LOST = -1
 RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
 """Functions whose last states are (layers and directions, batch, features)."""
 
+UNPACKED = "_pad_packed_sequence"
+"""What gives steps, of which one axis was all, their axis of sequences back."""
+
 RESHAPES = frozenset(("view", "reshape", "flatten", "unflatten", "view_as", "reshape_as"))
 """Functions that keep the order of the numbers, often with sizes that were computed: those tell of no batch."""
 
 MOVERS = frozenset(("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT", "H", "mH", "t"))
 MOVERS |= (
-    RECURRENT | RESHAPES | {"__getitem__", "select", "squeeze", "unsqueeze", "unbind", "adjoint", "rot90", "einsum"}
+    RECURRENT
+    | RESHAPES
+    | {"__getitem__", "select", "squeeze", "unsqueeze", "unbind", "adjoint", "rot90", "einsum", UNPACKED}
 )
 """Functions after which the batch may be elsewhere, or no more, or again; after others it is where it was."""
 
@@ -71,6 +76,9 @@ def follow(func: Any, name: str, args: Any, kwargs: Any, tensors: Sequence[Any],
         put(outputs[0], place_of(tensors[0]))
         for x in outputs[1:]:
             put(x, 1)
+    elif name == UNPACKED:
+        axis = 0 if args[2] else 1
+        put(outputs[0], axis if outputs[0].shape[axis] == 1 else LOST)
     elif name in RESHAPES:
         put(outputs[0], _reshaped(maps[0], place, outputs[0]))
     elif place == LOST and (len(maps) == 1 or all(place_of(x) == LOST for x in maps)):

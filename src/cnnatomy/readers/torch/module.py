@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from cnnatomy.design.graph import Graph, no_garbage_collection
 from cnnatomy.errors import UserError
@@ -64,7 +65,7 @@ def _read(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], bat
         with no_garbage_collection():
             return _run(module, names, arguments, batch, for_real=False)
     except ValuesNeededError as error:
-        if not all(isinstance(x, torch.Tensor) for x in examples):
+        if not all(isinstance(x, (torch.Tensor, PackedSequence)) for x in examples):
             raise UserError(
                 f"{error}\nStand-ins for tensors have shapes and no values. Give an example tensor in place of a shape:"
                 " read(module, torch.rand(1, 3, 224, 224))"
@@ -133,7 +134,9 @@ def _run(
     with left_as_it_was(names) as state, _eager(), torch.no_grad():
         tracer = Tracer(leaves, device, state, for_real)
 
-        def taken_in(x: Any) -> torch.Tensor:
+        def taken_in(x: Any) -> Any:
+            if isinstance(x, PackedSequence):  # all its sequences, whose steps are one axis
+                return PackedSequence(tracer.input(stand_in(x.data, None, dtype, for_real), None), *x[1:])
             return tracer.input(stand_in(x, batch, dtype, for_real), batch if isinstance(x, torch.Tensor) else 0)
 
         taken, named = mapped(arguments, taken_in)

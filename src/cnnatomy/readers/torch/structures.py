@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
 
 from cnnatomy.errors import UserError, shown
@@ -26,7 +27,7 @@ def checked(value: Any) -> Any:
     Raises:
         UserError: naming what is neither a shape nor anything else that a module can be given.
     """
-    return tree_map(_leaf, value, is_leaf=_is_shape)
+    return tree_map(_leaf, value, is_leaf=lambda x: _is_shape(x) or isinstance(x, PackedSequence))
 
 
 def _is_shape(value: Any) -> bool:
@@ -39,7 +40,7 @@ def _is_shape(value: Any) -> bool:
 def _leaf(value: Any) -> Any:
     if _is_shape(value) and len(value) < MAX_AXES and all(size > 0 for size in value):
         return GivenInput(tuple(value))
-    if isinstance(value, (torch.Tensor, GivenInput, *_AS_IT_IS)):
+    if isinstance(value, (torch.Tensor, GivenInput, PackedSequence, *_AS_IT_IS)):
         return value
     if (again := _rebuilt(value, checked)) is not None:
         return again
@@ -62,15 +63,15 @@ def _rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
-    """A checked structure in which shapes and tensors are changed."""
+    """A checked structure in which shapes, tensors and packed sequences are changed."""
 
     def one(value: Any) -> Any:
-        if isinstance(value, (torch.Tensor, GivenInput)):
+        if isinstance(value, (torch.Tensor, GivenInput, PackedSequence)):
             return change(value)
         again = _rebuilt(value, lambda inside: mapped(inside, change))
         return value if again is None else again
 
-    return tree_map(one, structure)
+    return tree_map(one, structure, is_leaf=lambda x: isinstance(x, PackedSequence))
 
 
 def found_in(structure: Any) -> list[Any]:
@@ -121,12 +122,38 @@ def placed(module: nn.Module, asked: AskedInput) -> tuple[tuple[Any, ...], dict[
 
 
 def stand_in(x: GivenInput | torch.Tensor, batch: int | None, dtype: torch.dtype, for_real: bool) -> torch.Tensor:
-    """One image: of an example, or of a shape."""
+    """One image: of an example, or of a shape.
+
+    Raises:
+        UserError: where an example is no array of numbers, is empty, or has no such axis.
+    """
     if isinstance(x, GivenInput):
         kind: torch.dtype = getattr(torch, x.type) if x.type else dtype
         return torch.empty((1, *x.shape), dtype=kind, device="meta")
-    one = x.detach() if batch is None or not x.dim() else x.detach().narrow(batch, 0, 1)
+    if x.is_nested or x.layout is not torch.strided:
+        raise UserError(
+            "read: an example is a dense tensor, not a nested or sparse one; give its shape, or x.to_dense()"
+        )
+    if not x.numel():
+        raise UserError(f"read: an example of the shape {tuple(x.shape)} is empty; one image is needed")
+    one = x.detach()
+    if batch is not None and x.dim():
+        one = one.narrow(batch_axis(x, batch), 0, 1)
     return one.clone() if for_real else torch.empty_like(one, device="meta")
 
 
-__all__ = ["checked", "found_in", "mapped", "placed", "results_in", "stand_in"]
+def batch_axis(x: torch.Tensor, batch: int) -> int:
+    """The axis of the batch in an example; a vector, such as the lengths of sequences, has only one.
+
+    Raises:
+        UserError: where it has no such axis.
+    """
+    axes = x.dim()
+    if axes == 1:
+        return 0
+    if not -axes <= batch < axes:
+        raise UserError(f"read: batch={batch} is no axis of an example of {axes} axes, {tuple(x.shape)}")
+    return batch % axes
+
+
+__all__ = ["batch_axis", "checked", "found_in", "mapped", "placed", "results_in", "stand_in"]
