@@ -69,6 +69,8 @@ KEPT: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...]]] 
     "added with a row": (lambda x: x + torch.zeros(12), (7, 12)),
     "split": (lambda x: x.split(6, -1)[1], (7, 6)),
     "softmax": (lambda x: F.softmax(x, 0), (7, 12)),
+    "gather": (lambda x: x.gather(0, torch.zeros(2, 1, 12, dtype=torch.long)), (2, 12)),
+    "where the largest are": (lambda x: x.sort(0)[1], (7, 12)),
     "back": (lambda x: x.transpose(0, 1), (7, 12)),
 }
 

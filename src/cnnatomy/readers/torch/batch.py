@@ -84,14 +84,16 @@ def follow(func: Any, name: str, args: Any, kwargs: Any, tensors: Sequence[Any],
     elif place == LOST and (len(maps) == 1 or all(place_of(x) == LOST for x in maps)):
         for x in outputs:
             put(x, _back(maps[0], x))
-    elif len(maps) > 1 or not _known(maps[0], place, name, args, kwargs, outputs[0]):
+    elif len(maps) > 1 or not _known(maps[0], place, name, args, kwargs, outputs):
         _compared(func, args, kwargs, maps, outputs)
 
 
-def _known(x: torch.Tensor, place: int, name: str, args: Any, kwargs: Any, out: torch.Tensor) -> bool:
+def _known(x: torch.Tensor, place: int, name: str, args: Any, kwargs: Any, outputs: Sequence[Any]) -> bool:
     """Notes the place after the most frequent functions, which is quicker told than by comparing."""
-    if name not in MOVERS and out.shape == x.shape:
-        put(out, place)
+    out = outputs[0]
+    if name not in MOVERS and all(each.shape == x.shape for each in outputs):
+        for each in outputs:
+            put(each, place)
     elif kwargs:
         return False
     elif name == "transpose":
@@ -115,7 +117,8 @@ def _compared(func: Any, args: Any, kwargs: Any, maps: list[torch.Tensor], outpu
         two = None
     wider = [*tensors_in(two)]
     for i, x in enumerate(outputs):
-        put(x, _unlike(x, wider[i]) if i < len(wider) else _from_the_right(maps[0], x))
+        told = i < len(wider) and (x.shape != wider[i].shape or x.dim() != maps[0].dim())
+        put(x, _unlike(x, wider[i]) if told else _from_the_right(maps[0], x))
 
 
 def _of_two(value: Any, places: dict[int, int]) -> Any:
@@ -140,7 +143,10 @@ def _unlike(x: torch.Tensor, wider: torch.Tensor) -> int:
 
 
 def _from_the_right(x: torch.Tensor, out: torch.Tensor) -> int:
-    """Where functions that are told the sizes of their result leave the batch: as far from the last axis as it was."""
+    """Where functions that are told the sizes of their result leave the batch: as far from the last axis as it was.
+
+    Also by another tensor, as `gather` is.
+    """
     place = place_of(x) + out.dim() - x.dim()
     return place if place_of(x) != LOST and place >= 0 and out.shape[place] == 1 else LOST
 
