@@ -113,7 +113,7 @@ def softmax(call: NodeCall) -> OnnxResult:
         return call.unknown()
     first = call.axis_of(call.integer("axis", 1 if old else -1), len(x.dims))
     several = [i for i in range(first, len(x.dims) if old else first + 1) if x.dims[i] != 1] or [first]
-    axis = call.axis(several[0], x)
+    axis = call.along(several[0], x)
     if call.op == "Softmax" and len(several) == 1 and axis >= 0:
         return call.put(Softmax(axis), x.map)
     return call.foreign(x.dims, times(elements(x.shape), SOFTMAXES[call.op]), CHANNEL, x.map, batch=x.batch)
