@@ -78,6 +78,11 @@ SAME_VALUES = {  # models whose graph, built to torch, gives what onnx's referen
     "Mish": one("Mish", opset=18),
     "Gelu": one("Gelu", opset=20),
     "Gelu, tanh": one("Gelu", opset=20, approximate="tanh"),
+    "Selu, of other numbers": one("Selu", alpha=1.2, gamma=0.9),
+    "DequantizeLinear, summed to one factor": model(
+        [node("DequantizeLinear", "q s", "d"), node("ReduceSum", "d", "k", keepdims=0), node("Mul", "x k", "y")],
+        [("x", ["N", 2, 9, 7])], [("q", np.arange(5, dtype=np.int8)), ("s", np.float32(0.1))], opset=19,
+    ),
     "GroupNormalization": one("GroupNormalization", (4, 5, 5), [random(4), random(4)], opset=21, num_groups=2),
     "Squeeze": one("Squeeze", (1, 9, 7), [np.array([1])]),
     "Unsqueeze": one("Unsqueeze", weights=[np.array([1])]),
