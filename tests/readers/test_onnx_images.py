@@ -141,3 +141,27 @@ def test_words_that_are_looked_up_stay_apart():
     graph = graph_of(proto)
     assert graph.outputs[0].shape == (STEPS, 3)
     assert account(graph).totals.macs == STEPS * FEATURES * 3
+
+
+def test_steps_beside_an_image_that_has_its_batch_first():
+    nodes = [
+        node("Transpose", "x", "v", perm=[1, 0, 2]), node("Conv", "image w", "c"), node("GlobalAveragePool", "c", "g"),
+        node("Reshape", "g sizes", "h"), node("Add", "v h", "y"),
+    ]  # fmt: skip
+    tensors = [("w", random(FEATURES, 3, 3, 3)), ("sizes", ints(IMAGES, 1, FEATURES))]
+    inputs = [("x", [STEPS, IMAGES, FEATURES]), ("image", [IMAGES, 3, 8, 8])]
+    graph = graph_of(model(nodes, inputs, tensors))
+    assert [x.shape for x in graph.inputs] == [(STEPS, FEATURES), (3, 8, 8)]
+    assert account(graph).totals.macs == FEATURES * 27 * 6 * 6
+
+
+def test_running_sums_are_over_steps():
+    graph = graph_of(model([node("CumSum", "x axis", "y")], [("x", [STEPS, IMAGES, FEATURES])], [("axis", ints(0)[0])]))
+    assert graph.outputs[0].shape == (STEPS, FEATURES)
+    assert not graph.assumed
+
+
+def test_what_is_computed_of_all_images_together_is_marked():
+    nodes = [node("Conv", "x w", "c"), node("ReduceMean", "c", "m", axes=[0], keepdims=0, name="mean")]
+    graph = graph_of(model(nodes, [("x", [4, 3, 8, 8])], [("w", random(4, 3, 3, 3))], outputs=["m"]))
+    assert list(graph.resting().values()) == [("all 4 images together (mean)",)]

@@ -62,7 +62,7 @@ def _decided(first: _Reading, proto: Any, input: AskedInput | None) -> _Reading:
     axes = max(len(dims) for dims in first.model.doubtful.values())
     second = _attempt(proto, input, 1) if axes > 2 else None
     apart = second is not None and _is_apart(second)
-    if first.model.images_seen.mixed:
+    if first.model.images_seen.mixed or (apart and second is not None and second.model.images_seen.first):
         return (second if apart else _attempt(proto, input, "whole")) or first
     if apart:  # either may be that of the images
         readers = [node for node in first.graph.nodes if any(x.node is None for x in node.inputs)]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnatomy.readers.onnx.model import TIME_FIRST, OnnxModel
-from cnnatomy.readers.onnx.values import Mapped, OnnxValue
+from cnnatomy.readers.onnx.values import Known, Mapped, OnnxValue
 
 FIRST_AXIS = frozenset(
     """Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool
-    GlobalLpPool QLinearAveragePool QLinearGlobalAveragePool InstanceNormalization GroupNormalization LRN DepthToSpace
+    GlobalLpPool BatchNormalization QLinearAveragePool QLinearGlobalAveragePool
+    InstanceNormalization GroupNormalization LRN DepthToSpace
     SpaceToDepth GridSample Attention QAttention MultiHeadAttention GroupQueryAttention""".split()  # noqa: SIM905
 )
 """Operators that have the images on their first axis."""
@@ -65,6 +66,8 @@ def _mixes(
         old = opset < 13 and ALONG[op] == -1 and op.endswith("max")
         axis = attributes.get("axis", 1 if old else ALONG[op]) % len(x.dims)
         return axis <= at if old else axis == at
+    if op in ("CumSum", "CumProd") and isinstance(inputs[1], Known) and inputs[1].number is not None:
+        return int(inputs[1].number) % len(x.dims) == at
     if op in ("LayerNormalization", "RMSNormalization"):
         return attributes.get("axis", -1) % len(x.dims) <= at
     if op in CHANGES:

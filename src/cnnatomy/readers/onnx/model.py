@@ -103,10 +103,7 @@ class OnnxModel:
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
         self.paths = self.name_nodes(self.nodes)
-        found = {
-            name: (dims, batch if batch and dims[batch.axis] == self.images else None, kind)
-            for name, ((dims, kind), batch) in inputs.items()
-        }
+        found = {name: (dims, self._shared(name, dims, batch), kind) for name, ((dims, kind), batch) in inputs.items()}
         self.builder = Builder([for_one(dims, batch, self.images) for dims, batch, _ in found.values()])
         for (name, (dims, batch, kind)), x in zip(found.items(), self.builder.graph.inputs, strict=True):
             self.env[name] = Mapped(x, dims, batch, kind)
@@ -202,6 +199,11 @@ class OnnxModel:
             new.insert(batch.axis, old[batch.axis] if old else 1)
         self.resized |= any(o > 0 and o != n for o, n in zip(old, new, strict=False))
         return batch, new
+
+    def _shared(self, name: str, dims: Shape, batch: Batch | None) -> Batch | None:
+        """Where the images of all inputs lie in one of these sizes; None where it has not as many."""
+        places = [batch, FIRST] if name in self.doubtful else [batch]
+        return next((one for one in places if batch and one and dims[one.axis] == self.images), None)
 
     def _batch(self, info: Any) -> Batch | None:
         """The axis of an input on which its images are: one that the file tells, else by custom the first."""

@@ -58,9 +58,7 @@ def _part(call: NodeCall, x: Mapped, axis: int, places: Known) -> range | None:
 
 def scattered(call: NodeCall) -> OnnxResult:
     """Scatter in all forms: the tensor with other elements at some places, to which they may be added."""
-    data, updates = call.inputs[0], call.inputs[2]
-    if data is None or updates is None:
-        raise call.refusal("a tensor, places and what is put there are needed")
+    data, updates = call.needed(0), call.needed(1 if call.op == "TensorScatter" else 2)
     each = {
         "add": Operations(add=1), "mul": Operations(multiply=1), "max": Operations(compare=1),
         "min": Operations(compare=1),
