@@ -55,6 +55,7 @@ COUNTED = {
     "ScatterElements that adds": (
         one("ScatterElements", opset=18, weights=[INDICES, PART[:, :1]], axis=1, reduction="add"), MAP, {"add": 63}, 63
     ),
+    "TensorScatter": (one("TensorScatter", opset=24, weights=[PART[:, :, :1]], axis=2), MAP, {}, 14),
     "ScatterND": (one("ScatterND", weights=[ints(0).reshape(1, 1), PART]), MAP, {}, EACH),
     "Gather of one channel": (one("Gather", weights=[ints(1)[0]], axis=1), (9, 7), {}, 0),
     "Gather of channels in a row": (one("Gather", (5, 9, 7), [ints(1, 2)], axis=1), (2, 9, 7), {}, 0),

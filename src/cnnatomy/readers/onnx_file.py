@@ -41,7 +41,7 @@ def read(content: bytes, source: str, folder: Path, input: AskedInput | None = N
         UserError: as `open` does.
     """
     with _refusals(source):
-        return _graph(content, folder, input)
+        return _read(content, folder, input)[1]
 
 
 def open_stored(name: str, input: AskedInput | None = None) -> StoredGraph:
@@ -53,11 +53,9 @@ def open_stored(name: str, input: AskedInput | None = None) -> StoredGraph:
     path = Path(name)
     content = read_bytes(path, MAX_ONNX_BYTES, "the ONNX file")
     with _refusals(name):
-        model = _model(content, path.parent, input, weights=True)
-        from cnnatomy.readers.onnx.walk import walk
+        model, graph = _read(content, path.parent, input, weights=True)
         from cnnatomy.readers.onnx.weights import OnnxWeights
 
-        graph = walk(model)
         weights = OnnxWeights(model, path.parent)
 
     def tensors(node: Node) -> dict[str, Any]:
@@ -87,23 +85,17 @@ def _refusals(source: str) -> Iterator[None]:
         raise UserError(f"{source}: not a valid ONNX model: {shown(error)}") from error
 
 
-def _graph(content: bytes, folder: Path, input: AskedInput | None) -> Graph:
-    from cnnatomy.readers.onnx.walk import walk
-
-    return walk(_model(content, folder, input))
-
-
-def _model(content: bytes, folder: Path, input: AskedInput | None, weights: bool = False) -> OnnxModel:
-    """What is known of a model before its nodes are read.
+def _read(content: bytes, folder: Path, input: AskedInput | None, weights: bool = False) -> tuple[OnnxModel, Graph]:
+    """What is known of a model, and its graph.
 
     The numbers of its weights are dropped unless they are asked for; then small tensors of other files are read, too.
     """
     import onnx
 
+    from cnnatomy.readers.onnx import images
     from cnnatomy.readers.onnx.checks import check_names
     from cnnatomy.readers.onnx.external import outside
     from cnnatomy.readers.onnx.functions import inlined
-    from cnnatomy.readers.onnx.model import OnnxModel
     from cnnatomy.readers.onnx.wire import DamagedError, check_size
 
     check_size(content)
@@ -123,7 +115,7 @@ def _model(content: bytes, folder: Path, input: AskedInput | None, weights: bool
             tensor.CopyFrom(outside(tensor, folder))
     model = inlined(model)
     check_names(model.graph)
-    return OnnxModel(model, input)
+    return images.read(model, input)
 
 
 def _check_tensor(tensor: Any, folder: Path) -> None:

@@ -165,6 +165,11 @@ class NodeCall:
             return axis
         return -1 if axis == batch.axis else axis - (axis > batch.axis)
 
+    def along(self, axis: int, value: Mapped) -> int:
+        """An axis of the shape for one image that is all of that axis of the tensor; -1 where images are in it."""
+        at = self.axis_of(axis, len(value.dims))
+        return -1 if value.batch is not None and value.batch.axis == at else self.axis(at, value)
+
     def shape_of(self, dims: Shape, batch: Batch | None) -> Shape:
         """The shape for one image of a tensor of these sizes."""
         return for_one(dims, batch, self.model.images)

@@ -23,10 +23,10 @@ SAME = {"Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear
 """The first output is the first input, as far as shapes go."""
 
 BOUNDED = set(
-    """Abs Add And Ceil Clip Concat Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Greater
-    GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMean
+    """Abs Add And Ceil Clip Compress Concat Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND
+    Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not NonZero Or Pow Range ReduceMax ReduceMean
     ReduceMin ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape Sign Size Slice Sqrt Squeeze Sub Sum
-    Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()  # noqa: SIM905 - a table of words
+    Tile TopK Transpose Trilu Unique Unsqueeze Where Xor""".split()  # noqa: SIM905 - a table of words
 )
 """Operators of which `_most` says how large their outputs can be; of others onnx has to."""
 
@@ -55,12 +55,9 @@ def fold(call: NodeCall) -> list[Known]:
     if op == "CastLike" and first is not None and call.inputs[1] is not None:
         return [_cast(call, first, call.inputs[1].type)]
     if first is not None and op in SAME:
-        if op == "DequantizeLinear" and first.number is not None and first.type not in REAL:
-            return [_real(call, first, first.number)]  # it is rounded in the file, not by a node before this one
-        same = replace(first, name="")
-        if op == "DequantizeLinear" and not first.learned and elements(first.dims) > 1:
-            same = replace(same, learned=((first.root, first.dims),), type=FLOAT)  # real again: it may be learned
-        return [same, *(_inferred(call, i) for i in range(1, len(call.node.output)))]
+        if op == "DequantizeLinear" and first.type not in REAL:
+            return [_real(call, first)]  # it is rounded in the file, not by a node before this one
+        return [replace(first, name=""), *(_inferred(call, i) for i in range(1, len(call.node.output)))]
     if call.computable and call.inputs and op not in CHANCE and call.node.domain in OFFICIAL and _affordable(call):
         return _computed(call)
     if first is not None and op in ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten"):
@@ -89,13 +86,11 @@ def _cast(call: NodeCall, tensor: Known, to: int) -> Known:
     return replace(tensor, value=value, type=to, name="")
 
 
-def _real(call: NodeCall, tensor: Known, number: float) -> Known:
-    """What a rounded number stands for; nothing where its scale is not known."""
-    scale, zero = (known.number if (known := call.known(i)) is not None else None for i in (1, 2))
-    if scale is None or (call.given(2) and zero is None):
-        return replace(tensor, value=None, type=FLOAT, name="")
-    value = np.full(tensor.dims, (number - (zero or 0)) * scale, np.float32)
-    return replace(tensor, value=value, type=FLOAT, name="")
+def _real(call: NodeCall, tensor: Known) -> Known:
+    """What rounded numbers stand for, real again: they may be learned."""
+    value = _computed(call)[0].value if tensor.value is not None and call.computable and _affordable(call) else None
+    learned = tensor.learned or (((tensor.root, tensor.dims),) if elements(tensor.dims) > 1 else ())
+    return replace(tensor, value=value, learned=learned, type=FLOAT, name="")
 
 
 def _affordable(call: NodeCall) -> bool:
@@ -131,6 +126,8 @@ def _most(call: NodeCall) -> float:
         return abs(limit - start) / abs(step) if step else 0
     if call.op == "NonZero":
         return sizes[0] * len(known[0].dims)
+    if call.op in ("Compress", "Unique"):
+        return 4 * sizes[0]
     try:
         return float(prod(np.broadcast_shapes(*(value.dims for value in known[:_FEW]))))
     except ValueError:

@@ -41,6 +41,9 @@ from cnnatomy.readers.onnx.constants import fold, sizes
 from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped
 
+_ALPHA, _GAMMA = 1.6732632423543772, 1.0507009873554805
+"""Those of SELU (https://arxiv.org/abs/1706.02515, section 3)."""
+
 
 def passed(call: NodeCall) -> OnnxResult:
     """Identity, casts and (de)quantisation: the same map."""
@@ -55,6 +58,8 @@ def _nonlinearity(call: NodeCall) -> Layer | None:
         layer = LeakyReLU(number("alpha", 0.01))
     elif op == "Elu":
         layer = ELU(number("alpha", 1.0))
+    elif op == "Selu" and abs(number("alpha", _ALPHA) - _ALPHA) + abs(number("gamma", _GAMMA) - _GAMMA) > 1e-6:
+        layer = None
     elif op == "Gelu":
         layer = GELU("tanh" if call.text("approximate", "none") == "tanh" else "none")
     elif op == "HardSigmoid" and (abs(number("alpha", 0.2) - 1 / 6) < 1e-4 and number("beta", 0.5) == 0.5):
@@ -74,6 +79,9 @@ def activation(call: NodeCall) -> OnnxResult:
         scaled = call.put(Constant(call.number("alpha", 0.2)), call.x.map, part="slope")
         moved = call.put(AddConstant(call.number("beta", 0.5)), scaled, part="shift")
         return call.put(Hardtanh(0.0, 1.0), moved)
+    if call.op == "Selu" and layer is None:  # of other numbers than torch's
+        elu = call.put(ELU(call.number("alpha", _ALPHA)), call.x.map, part="elu")
+        return call.put(Constant(call.number("gamma", _GAMMA)), elu)
     return call.put(layer, call.x.map) if layer else elementwise(call)
 
 
@@ -113,7 +121,7 @@ def softmax(call: NodeCall) -> OnnxResult:
         return call.unknown()
     first = call.axis_of(call.integer("axis", 1 if old else -1), len(x.dims))
     several = [i for i in range(first, len(x.dims) if old else first + 1) if x.dims[i] != 1] or [first]
-    axis = call.axis(several[0], x)
+    axis = call.along(several[0], x)
     if call.op == "Softmax" and len(several) == 1 and axis >= 0:
         return call.put(Softmax(axis), x.map)
     return call.foreign(x.dims, times(elements(x.shape), SOFTMAXES[call.op]), CHANNEL, x.map, batch=x.batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import onnx
 from onnx import numpy_helper
@@ -43,6 +44,19 @@ TIME_FIRST = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 """Operators that by default read the steps first, and the images on the second axis."""
 
 
+Way = Literal[0, 1, "whole"]
+"""On which axis the images of inputs are taken to be that do not say so; of the whole input there is one image."""
+
+
+@dataclass
+class ImagesSeen:
+    """What nodes say of that axis: one has the images there, one mixes what lies along it, and where it is lost."""
+
+    first: bool = False
+    mixed: bool = False
+    lost: dict[Node, str] = field(default_factory=dict)
+
+
 class _Input(NamedTuple):
     dims: Shape
     type: int
@@ -58,8 +72,11 @@ class StoredTensor(NamedTuple):
 class OnnxModel:
     """What is known of a model, whose tensors may be without values, before and while its nodes are read."""
 
-    def __init__(self, proto: Any, input: AskedInput | None) -> None:
-        self.proto = proto
+    def __init__(self, proto: Any, input: AskedInput | None, way: Way = 0, number: int = 1) -> None:
+        """`way` is where images lie in inputs that do not say so, `number` how many, where that is open."""
+        self.proto, self.way, self.number = proto, way, number
+        self.images_seen = ImagesSeen()
+        self.doubtful: dict[str, Shape] = {}  # inputs of which only custom says where their images lie
         self.opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
         if self.opset < 1:
             raise UserError(f"its operators are of version {self.opset}; versions begin with 1")
@@ -86,10 +103,7 @@ class OnnxModel:
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
         self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
         self.paths = self.name_nodes(self.nodes)
-        found = {
-            name: (dims, batch if batch and dims[batch.axis] == self.images else None, kind)
-            for name, ((dims, kind), batch) in inputs.items()
-        }
+        found = {name: (dims, self._shared(name, dims, batch), kind) for name, ((dims, kind), batch) in inputs.items()}
         self.builder = Builder([for_one(dims, batch, self.images) for dims, batch, _ in found.values()])
         for (name, (dims, batch, kind)), x in zip(found.items(), self.builder.graph.inputs, strict=True):
             self.env[name] = Mapped(x, dims, batch, kind)
@@ -154,15 +168,19 @@ class OnnxModel:
             if info.name in asked:
                 batch, sizes = self._given(info, batch, asked[info.name].shape)
             if batch and sizes[batch.axis] < 1:  # open
-                sizes[batch.axis] = 1
+                sizes[batch.axis] = self.number
             said = info.name in asked or info.type.tensor_type.HasField("shape")
             if not said or min(sizes, default=1) < 1 or max(sizes, default=1) > MAX_INPUT_SIZE:
                 example = ("" if len(free) == 1 else f"{info.name}:") + _example(sizes, batch)
                 raise UserError(f"the input {quoted(info.name)} has no fixed size; give --input, as in {example}")
             self.sizes |= {d.dim_param: n for d, n in zip(dims, sizes, strict=False) if d.dim_param}
             found[info.name] = _Input(tuple(sizes), info.type.tensor_type.elem_type), batch
+            if len(dims) > 1 and not (dims[0].HasField("dim_value") and dims[0].dim_value == 1):
+                self.doubtful[info.name] = tuple(sizes)
         if not found:
             raise UserError("no node of it reads an input")
+        if any(self._named_batch(info) is not None for info in free):
+            self.doubtful.clear()
         return found
 
     def _axes(self, info: Any) -> int | None:
@@ -182,8 +200,23 @@ class OnnxModel:
         self.resized |= any(o > 0 and o != n for o, n in zip(old, new, strict=False))
         return batch, new
 
+    def _shared(self, name: str, dims: Shape, batch: Batch | None) -> Batch | None:
+        """Where the images of all inputs lie in one of these sizes; None where it has not as many."""
+        places = [batch, FIRST] if name in self.doubtful else [batch]
+        return next((one for one in places if batch and one and dims[one.axis] == self.images), None)
+
     def _batch(self, info: Any) -> Batch | None:
-        """The axis of an input on which its images are: one that is called so, else the first of several."""
+        """The axis of an input on which its images are: one that the file tells, else by custom the first."""
+        named = self._named_batch(info)
+        if named is not None:
+            return named
+        axes = len(info.type.tensor_type.shape.dim)
+        if axes < 2 or self.way == "whole":
+            return None
+        return Batch(self.way if axes > 2 else 0)
+
+    def _named_batch(self, info: Any) -> Batch | None:
+        """The axis that is called so, or the second of what a recurrent layer reads; None where neither tells."""
         name, dims = info.name, info.type.tensor_type.shape.dim
         if len(dims) > 2 and any(
             node.op_type in TIME_FIRST
@@ -192,8 +225,10 @@ class OnnxModel:
             for node in self.readers[name]
         ):
             return Batch(1)
-        called = next((axis for axis, d in enumerate(dims) if "batch" in d.dim_param.lower()), 0)
-        return Batch(called) if len(dims) > 1 else None
+        called = next((axis for axis, d in enumerate(dims) if "batch" in d.dim_param.lower()), None)
+        if called is None and dims and dims[0].dim_param in ("N", "B"):
+            called = 0
+        return None if called is None or len(dims) < 2 else Batch(called)
 
     def _is_weight(self, info: Any, among_weights: bool = False) -> bool:
         """Whether an input of the file is a weight: its sizes are fixed and all that read it read it as one.

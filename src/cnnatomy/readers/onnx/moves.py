@@ -17,7 +17,7 @@ from cnnatomy.layers import (
 )
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, Shape, dimensions, elements
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
-from cnnatomy.readers.onnx.values import Known, Mapped, after_reshape
+from cnnatomy.readers.onnx.values import FIRST, Batch, Known, Mapped, after_reshape
 
 
 def moved(call: NodeCall, dims: Shape) -> Shape | None:
@@ -81,11 +81,18 @@ def move(call: NodeCall) -> OnnxResult:
     target = moved(call, x.dims)
     if target is None:  # its sizes are computed from what is not known here
         target = call.sizes_of(0)
+    return reshaped(call, x, target)
+
+
+def reshaped(call: NodeCall, x: Mapped, target: Shape) -> OnnxResult:
+    """A map with other sizes, its elements in the same order."""
     batch = after_reshape(x.dims, x.batch, target, call.model.images)
     if elements(target) != elements(x.dims) or 0 in target:
         return call.foreign(target, batch=batch)
     if batch is None and x.batch is not None:  # the images are no more on an axis of their own: each has its part
         batch = call.batch_of(target)
+    if x.batch is None and call.model.images == 1 and target[:1] == (1,) != x.dims[:1]:
+        batch = FIRST  # what is no batch becomes one of one
     shape = call.shape_of(target, batch)
     if shape == x.shape:
         return Mapped(x.map, target, batch, x.type)
@@ -128,7 +135,9 @@ def concat(call: NodeCall) -> OnnxResult:
     maps = [value for value in every if isinstance(value, Mapped)]
     if len(maps) == len(every) == 1:
         return maps[0]
-    axis = call.axis(at, maps[0])
+    if len(maps) == len(every) and all(m.batch == Batch(at) and m.dims[at] == call.model.images for m in maps):
+        return call.foreign(tuple(target), batch=Batch(at, len(maps)))  # so many of each image
+    axis = call.along(at, maps[0])
     if len(maps) == len(every) and len({m.batch for m in maps}) == 1 and 0 <= axis <= 2:
         made = call.put(Concat(axis), *[m.map for m in maps])
         return Mapped(made, tuple(target), maps[0].batch, maps[0].type)
@@ -141,7 +150,7 @@ def split(call: NodeCall) -> list[Mapped | Known]:
     if not isinstance(x, Mapped):
         return [call.foreign(call.sizes_of(i), output=i) for i in range(len(call.node.output))]
     along = call.axis_of(call.integer("axis", 0), len(x.dims))
-    axis, parts, size = call.axis(along, x), len(call.node.output), x.dims[along]
+    axis, parts, size = call.along(along, x), len(call.node.output), x.dims[along]
     sizes = call.integers("split", 1, most=parts)
     if sizes is None and call.given(1):  # computed from what is not known here
         sizes = tuple(call.sizes_of(i)[along] for i in range(parts))
@@ -183,7 +192,7 @@ def cut(call: NodeCall) -> OnnxResult:
         span = _span(x.dims[at], start, end, steps[i] if steps else 1)
         target[at] = len(span)
         if span != range(x.dims[at]):
-            spans.append((call.axis(at, x), span))
+            spans.append((call.along(at, x), span))
     pixels = (1, 2) if x.batched and len(x.shape) == 3 else ()
     if not all(
         span and 0 <= axis <= 2 and (span.step == 1 or (span.step > 1 and axis in pixels)) for axis, span in spans

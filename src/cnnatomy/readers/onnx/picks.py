@@ -7,6 +7,7 @@ import numpy as np
 from cnnatomy.layers import Reshape, Slice
 from cnnatomy.layers.layer import NO_OPERATIONS, REARRANGEMENT, SPACE, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
+from cnnatomy.readers.onnx.moves import reshaped
 from cnnatomy.readers.onnx.values import Batch, Known, Mapped
 
 
@@ -24,6 +25,8 @@ def gather(call: NodeCall) -> OnnxResult:
     elif isinstance(places, Mapped) and places.batch is not None:
         batch = places.batch._replace(axis=axis + places.batch.axis)
     if isinstance(x, Mapped) and isinstance(places, Known):
+        if _is_all(places, x.dims[axis]):
+            return reshaped(call, x, target)
         part = _part(call, x, axis, places)
         if part is not None:
             made = call.put(Slice(part.start, part.stop, call.axis(axis, x)), x.map)
@@ -34,9 +37,14 @@ def gather(call: NodeCall) -> OnnxResult:
     return call.foreign(target, NO_OPERATIONS, REARRANGEMENT, batch=batch)
 
 
+def _is_all(places: Known, size: int) -> bool:
+    """Whether the places are all that there are along an axis, in order: what is gathered gets other sizes only."""
+    return places.value is not None and np.array_equal(np.ravel(places.value), np.arange(size))
+
+
 def _part(call: NodeCall, x: Mapped, axis: int, places: Known) -> range | None:
     """The places as a part of an axis that a layer of ours cuts out; None where they are not in order, or not known."""
-    size, within = x.dims[axis], call.axis(axis, x)
+    size, within = x.dims[axis], call.along(axis, x)
     if places.value is None or not places.value.size or not 0 <= within <= 2:
         return None
     found = np.ravel(places.value)
@@ -50,9 +58,7 @@ def _part(call: NodeCall, x: Mapped, axis: int, places: Known) -> range | None:
 
 def scattered(call: NodeCall) -> OnnxResult:
     """Scatter in all forms: the tensor with other elements at some places, to which they may be added."""
-    data, updates = call.inputs[0], call.inputs[2]
-    if data is None or updates is None:
-        raise call.refusal("a tensor, places and what is put there are needed")
+    data, updates = call.needed(0), call.needed(1 if call.op == "TensorScatter" else 2)
     each = {
         "add": Operations(add=1), "mul": Operations(multiply=1), "max": Operations(compare=1),
         "min": Operations(compare=1),

@@ -13,6 +13,7 @@ from cnnatomy.readers.onnx.checks import OFFICIAL, check_node, node_text
 from cnnatomy.readers.onnx.constants import fold
 from cnnatomy.readers.onnx.control import CONTROL, Control
 from cnnatomy.readers.onnx.dependent import BOUNDS, dependent
+from cnnatomy.readers.onnx.mixing import look
 from cnnatomy.readers.onnx.model import STRANGE, OnnxModel
 from cnnatomy.readers.onnx.ops import rule_for
 from cnnatomy.readers.onnx.sequences import SEQUENCES
@@ -67,7 +68,8 @@ def _read(model: OnnxModel, node: Any) -> None:
             made = rule(call) if rule else call.unknown()
     except STRANGE as error:
         raise UserError(f"{node_text(node)} is not valid: {shown(error)}") from error
-    for i, (name, value) in enumerate(zip(node.output, made if isinstance(made, list) else [made], strict=False)):
+    all_made = made if isinstance(made, list) else [made]
+    for i, (name, value) in enumerate(zip(node.output, all_made, strict=False)):
         if not name or value is None:
             continue
         if isinstance(value, FeatureMap):
@@ -75,6 +77,7 @@ def _read(model: OnnxModel, node: Any) -> None:
         elif isinstance(value, Known) and (value.name != name or call.assumed):
             value = replace(value, name=name, assumed=value.assumed or call.assumed)
         model.env[name] = value
+    look(model, node, read, [model.env.get(name) for name in node.output[: len(all_made)] if name])
 
 
 def _with_sequences(call: NodeCall, read: list[OnnxValue | None]) -> OnnxValue:
