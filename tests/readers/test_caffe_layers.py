@@ -272,3 +272,49 @@ def test_a_batch_norm_of_a_volume_has_the_tensors_of_any():
     (row,) = account(prototxt.read(VOLUME + layer("BN")))
     assert (row.parameters, row.buffers) == (4, 4)
     assert row.operations == Operations(multiply=960, add=960)
+
+
+CLIP = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 13 dim: 10 }\n'
+
+
+def clip(type: str, field: str, options: str) -> tuple[str, int, int, int]:
+    graph = prototxt.read(CLIP + layer(type, f"{field} {{ {options} }}"))
+    (row,) = account(graph).rows
+    return "x".join(map(str, row.output)), row.parameters, row.operations.mac, row.operations.compare
+
+
+def test_clips_are_convolved_and_pooled_as_c3d_does():
+    """torch's own modules have the same sizes: nn.Conv3d, nn.MaxPool3d(ceil_mode=True), nn.ConvTranspose3d."""
+    import torch
+    from torch import nn
+
+    x = torch.zeros(1, 3, 8, 13, 10)
+    ours = [
+        clip(type, field, options)
+        for type, field, options in (
+            (
+                "CONVOLUTION3D",
+                "convolution_param",
+                "num_output: 4 kernel_size: 3 kernel_depth: 2 stride: 2 temporal_pad: 1 pad: 1 filter_group: 2",
+            ),
+            ("Convolution3D", "convolution3d_param", "num_output: 2 kernel_size: 1 kernel_depth: 3 temporal_stride: 2"),
+            ("DECONVOLUTION3D", "convolution_param", "num_output: 2 kernel_size: 4 kernel_depth: 2 stride: 2 pad: 1"),
+            ("Pooling3D", "pooling3d_param", "pool: MAX kernel_size: 2 kernel_depth: 3 stride: 2 temporal_stride: 2"),
+        )
+    ]
+    modules = [
+        nn.Conv3d(3, 4, (2, 3, 3), (1, 2, 2), (1, 1, 1)),
+        nn.Conv3d(3, 2, (3, 1, 1), (2, 1, 1)),
+        nn.ConvTranspose3d(3, 2, (2, 4, 4), (1, 2, 2), (0, 1, 1)),
+        nn.MaxPool3d((3, 2, 2), 2, ceil_mode=True),
+    ]
+    for (shape, parameters, _, _), module in zip(ours, modules, strict=True):
+        assert shape == "x".join(map(str, module(x).shape[1:]))
+        assert parameters == sum(p.numel() for p in module.parameters())
+    assert [macs for _, _, macs, _ in ours] == [
+        (9 * 7 * 5) * 4 * 3 * 18,
+        (3 * 13 * 10) * 2 * 3 * 3,
+        (8 * 13 * 10) * 3 * 2 * 32,
+        0,
+    ]
+    assert ours[-1][-1] == (3 * 4 * 7 * 5) * 12

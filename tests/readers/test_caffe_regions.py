@@ -186,3 +186,24 @@ def test_the_detections_of_ssd_are_at_most_as_many_as_it_keeps(options, kept):
     assert {node.path: node.output.shape for node in graph}["prior"] == (2, 4 * 4 * 3 * 4)
     assert graph.nodes[-1].output.shape == (1, kept, 7)
     assert list(graph.assumed.values()) == [(f"at most {kept} detections",)]
+
+
+TRAINING = """layer { name: "data" type: "Python" top: "data" top: "rois" top: "labels"
+  python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" } }
+"""
+
+
+def test_regions_that_the_network_reads_are_as_many_as_are_assumed():
+    """Fast R-CNN's training: its regions come with the data, and only their number is not known."""
+    got = account(prototxt.read(TRAINING + POOL + HEAD, input=(8, 16, 16), regions=20))
+    assert got.totals.macs == 20 * (8 * 12 * 10 + 10 * 5)
+    assert got.rests_on == ("20 regions (--regions)",)
+
+
+def test_clustered_prior_boxes():
+    text = """input: "data" input_shape { dim: 1 dim: 8 dim: 5 dim: 4 }
+layer { name: "boxes" type: "PriorBoxClustered" bottom: "data" bottom: "data" top: "boxes"
+  prior_box_param { width: 9.4 width: 25.1 width: 14.7 height: 15 height: 39.6 height: 25.5 step: 16 } }"""
+    assert shapes(text) == {"boxes": (2, 5 * 4 * 3 * 4)}
+    with pytest.raises(cn.UserError, match="width, height: expected as many of both, got 2 and 3"):
+        prototxt.read(text.replace("width: 9.4", ""))

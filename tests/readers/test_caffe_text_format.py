@@ -121,6 +121,13 @@ BROKEN = [
 ]
 
 
+def test_spaces_may_be_between_a_minus_and_its_number():
+    """So the specification says, and protobuf's parser in C++, which Caffe uses, does; that in Python does not."""
+    message = parse("i: - 3\nd: -\n 2.5 d: - inf\nb: 1", "x")
+    assert (message.integers("i"), message.numbers("d")) == ([-3], [-2.5, -math.inf])
+    assert message.fields[-1][2] == 4
+
+
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_text_that_protobuf_refuses_is_refused(text):
     with pytest.raises(text_format.ParseError):

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
 from torch.nn import functional
 
 import cnnatomy as cn
 from caffe_models import caffemodel
+from cnnatomy.cli import main
 from cnnatomy.readers import read_stored
 from cnnatomy.readers.caffe.caffemodel import in_order, read
 from cnnatomy.runs.weights.sources import with_weights
@@ -139,6 +142,41 @@ def test_files_of_all_ages_hold_the_same(tmp_path, version, packed, double):
     np.testing.assert_array_equal(layer.blobs[1].reshape(-1), B)
 
 
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize(
+    "name", ["convolution of groups", "deconvolution", "inner product", "inner product, transposed"]
+)
+def test_files_whose_blobs_have_four_sizes_compute_the_same(tmp_path, name, version):
+    net, layers, expected = CASES[name]
+    module = built(tmp_path, net, caffemodel(layers, version))
+    with torch.no_grad():
+        torch.testing.assert_close(module(X), expected(X), rtol=1e-5, atol=1e-5)
+
+
+SQUARES = random(3, 3, 3, 3) / 10
+SHARED = prototxt(
+    *["Convolution param { name: 'w' } convolution_param { num_output: 3 kernel_size: 3 pad: 1 bias_term: false }"] * 2,
+    "InnerProduct inner_product_param { num_output: 5 }",
+)
+
+
+@pytest.mark.parametrize("command", [["weights", "--from"], ["train", "--start", "--data", "digits"]])
+def test_layers_that_share_their_weights_get_them_each(tmp_path, monkeypatch, command):
+    """Caffe keeps them once for each layer; only without weights such a network cannot be built here."""
+    net = SHARED.replace("dim: 3 dim: 9 dim: 7", "dim: 3 dim: 8 dim: 8")
+    head = [random(5, 192) / 10, random(5)]
+    layers = [("l1", "Convolution", [SQUARES]), ("l2", "Convolution", [SQUARES]), ("l3", "InnerProduct", head)]
+    name, weights = files(tmp_path, net, caffemodel(layers))
+    monkeypatch.chdir(tmp_path)
+    verb, option, *more = command
+    last = ["--out", "x.safetensors"] if verb == "weights" else ["--out", "run", "--epochs", "1", *more]
+    done = CliRunner().invoke(main, [verb, name, option, weights, *last])
+    assert done.exit_code == 0, done.output
+    if verb == "weights":
+        state = load_file(tmp_path / "x.safetensors")
+        assert [key for key in state if torch.equal(state[key], tensor(SQUARES))] == ["l1.weight", "l2.weight"]
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_without_a_prototxt_tensors_have_the_names_of_their_layers(tmp_path, version):
     layers = [("c", "Convolution", [W, B]), ("ip", "InnerProduct", [FLAT, random(5)])]
@@ -166,7 +204,10 @@ CONVOLUTION = CASES["convolution"][0]
         (caffemodel([("l1", "Convolution", [])]), "no layer in it has weights"),
         (caffemodel([("l2", "Convolution", [W, B])]), "it has no weights of layer 'l1' (Convolution)"),
         (caffemodel([("l1", "Convolution", [W])]), "l1: its bias (4) is not in the file"),
-        (caffemodel([("l1", "Convolution", [W[:2], B])]), "its weight has 2x3x3x3 in the file, 4x3x3x3 is needed"),
+        (
+            caffemodel([("l1", "Convolution", [W[:2], B])]),
+            "net.caffemodel: l1: its weight has 2x3x3x3 in the file, 4x3x3x3 is needed",
+        ),
         (caffemodel([("l1", "Convolution", [W * np.nan, B])]), "l1.weight: 108 of 108 numbers are not finite"),
     ],
 )
@@ -175,6 +216,30 @@ def test_weights_that_do_not_fit_are_refused_with_one_message(tmp_path, content,
         built(tmp_path, CONVOLUTION, content)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "weights net.caffemodel --run run",
+            "A file of weights is no network: `cnnatomy weights NETWORK",
+        ),
+        (
+            "train net.prototxt --data digits --start pretrained --out run",
+            "pretrained: net.prototxt has no weights with it; name its file of weights, --start NET.caffemodel",
+        ),
+        ("weights normed.prototxt --from net.caffemodel --run run", "Take the layers that you do not need out of the"),
+    ],
+)
+def test_what_is_no_network_or_has_no_weights_is_said_with_what_would_help(tmp_path, monkeypatch, arguments, message):
+    files(tmp_path, CONVOLUTION + " layer { name: 'f' type: 'InnerProduct' bottom: 'l1' top: 'f' inner_product_param {"
+    " num_output: 2 } }", caffemodel([("l1", "Convolution", [W, B])]))  # fmt: skip
+    (tmp_path / "normed.prototxt").write_text(prototxt("MVN"))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, arguments.split())
+    assert done.exit_code == 2
+    assert message in done.output
 
 
 def test_a_blob_with_fewer_numbers_than_sizes_is_refused(tmp_path):

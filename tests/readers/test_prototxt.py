@@ -19,6 +19,7 @@ from cnnatomy.layers import BatchNorm, LocalResponseNorm, Softmax, TransposedCon
 from cnnatomy.layers.layer import elements
 from cnnatomy.readers import read_graph
 from cnnatomy.readers.caffe import prototxt
+from cnnatomy.readers.inputs import parse
 from helpers import flops, mutations, shapes_by_path, tensors
 
 DATA = Path(__file__).parent / "data"
@@ -381,3 +382,39 @@ def test_what_losses_make_and_what_reads_it_is_left_out():
     layer { name: "hard" type: "HardExamples" bottom: "r" top: "weights" }
     layer { name: "other" type: "OtherLoss" bottom: "r" bottom: "weights" top: "other" }"""
     assert list(read(text)) == ["r"]
+
+
+PHASES = """input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "x" pooling_param { kernel_size: 2 } include { phase: TRAIN } }
+layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 2 } }
+"""
+
+
+def test_of_a_blob_that_only_training_makes_it_is_said():
+    with pytest.raises(cn.UserError) as caught:
+        prototxt.read(PHASES, "x.prototxt")
+    assert str(caught.value) == (
+        "x.prototxt, line 3: layer 'fc' reads 'x', which no layer before it makes. Layer 'pool' of line 2 does, but is "
+        "not there in the test phase (its include or exclude)"
+    )
+
+
+@pytest.mark.parametrize(("rule", "there"), [("min_level: 1", 0), ("max_level: -1", 0), ("min_level: -1", 1)])
+def test_layers_exist_at_the_levels_that_their_rules_give(rule, there):
+    """The level of a net is 0, where nobody says another."""
+    last = f'layer {{ name: "relu" type: "ReLU" bottom: "data" top: "relu" include {{ {rule} }} }}'
+    text = PHASES.replace("phase: TRAIN", "phase: TEST") + last
+    assert sum(node.path == "relu" for node in prototxt.read(text)) == there
+
+
+def test_inputs_without_sizes_are_asked_for_by_their_names():
+    text = """layer { name: "data" type: "Python" top: "color" top: "depth" top: "label"
+  python_param { module: "layers" layer: "DataLayer" } }
+layer { name: "both" type: "Concat" bottom: "color" bottom: "depth" top: "both" }
+layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" inner_product_param { num_output: 2 } }
+"""
+    with pytest.raises(cn.UserError, match="give --input, as in 'color:3x224x224 depth:3x224x224'"):
+        prototxt.read(text)
+    with pytest.raises(cn.UserError, match="the input 'depth' is; give --input, as in 'depth:3x224x224'"):
+        prototxt.read(text, input=parse("color:3x8x8"))
+    assert account(prototxt.read(text, input=parse("color:3x8x8 depth:1x8x8"))).totals.parameters == 4 * 8 * 8 * 2 + 2

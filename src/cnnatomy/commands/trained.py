@@ -226,6 +226,10 @@ def weights(
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
 
+    if names is not None and run is None:
+        raise UserError("--names is kept in a run folder: name one with --run")
+    named = sources.class_names(names) if names is not None else ()
+    ours = resolve(network, classes or len(named) or None, input, stored=True)
     if source is None:
         if not has_weights(network):
             raise UserError(
@@ -233,11 +237,6 @@ def weights(
                 f" file ending in {', '.join(sources.FILES)})"
             )
         source = network
-
-    if names is not None and run is None:
-        raise UserError("--names is kept in a run folder: name one with --run")
-    named = sources.class_names(names) if names is not None else ()
-    ours = resolve(network, classes or len(named) or None, input, stored=True)
     if out is not None:
         if out.suffix != ".safetensors":
             raise UserError(f"{out}: weights are written as .safetensors; for a run folder, use --run")

@@ -50,7 +50,10 @@ class ListedNetwork(Design):
                 there is not one input and one output.
         """
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+            counts = " and ".join(
+                f"{len(maps)} {what}{'s' * (len(maps) != 1)}"
+                for maps, what in ((graph.inputs, "input"), (graph.outputs, "output"))
+            )
             raise UserError(f"{name} has {counts}; to be built and trained, a network that is read needs one of each")
         numbers = {graph.inputs[0]: 0}
         entries: list[ListedNode] = []

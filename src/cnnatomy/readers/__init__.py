@@ -111,7 +111,7 @@ def has_weights(name: str) -> bool:
 def read_stored(name: str, input: AskedInput | None = None, weights: str = "") -> StoredNetwork:
     """The network of an ONNX file with the weights in it, which are read when they are asked for.
 
-    Of a prototxt, `weights` names the caffemodel that has them.
+    Of a prototxt, `weights` names the caffemodel that has them; without, only its network is there.
 
     Raises:
         UserError: if a file cannot be read, or naming the first node that is none of our layers.
@@ -119,7 +119,7 @@ def read_stored(name: str, input: AskedInput | None = None, weights: str = "") -
     if name.lower().endswith(CAFFE):
         from cnnatomy.readers.caffe import prototxt
 
-        return StoredNetwork.of(prototxt.open_stored(name, weights, input), name)
+        return StoredNetwork.of(prototxt.open_stored(name, weights, input), name, weights)
     from cnnatomy.readers import onnx_file
 
     return StoredNetwork.of(onnx_file.open_stored(name, input), name)
@@ -136,7 +136,8 @@ def resolve(
 
     A catalogue name, the path of a YAML design or of a run folder, or one of `OTHERS`, of which the last layer gets
     `classes`. A design has the classes that it says; with `new_head` it gets `classes` too. With `stored` a network
-    that `has_weights` is to get those: layers whose weights the file computes, or uses twice, are ordinary ones then.
+    of a file is to get the weights that were made for it: layers whose weights the file computes, or uses twice, are
+    ordinary ones then.
 
     Raises:
         UserError: if there is no such network or file, it is not valid, or it cannot be built.
@@ -148,7 +149,7 @@ def _resolve(
     name: str, classes: int | None, input: AskedInput | None, new_head: bool = False, stored: bool = False
 ) -> tuple[Design, Graph | None]:
     """The network, and its graph where that was made on the way."""
-    if stored and has_weights(name):
+    if stored and (has_weights(name) or name.lower().endswith(CAFFE)) and not name.startswith(tuple(OTHERS)):
         return read_stored(name, input).network.for_classes(classes), None
     module, file = _other(name), design_file(name)
     if module is not None:

@@ -22,6 +22,12 @@ from cnnatomy.readers.stored import StoredGraph
 if TYPE_CHECKING:
     from cnnatomy.readers.onnx.model import OnnxModel
 
+REMEDY = (
+    "Export it in evaluation, with another opset or simplified (onnxsim); or cut out the part that you need"
+    " (onnx.utils.extract_model)"
+)
+"""What can be done about a node that is none of our layers, where a network is built with its weights."""
+
 
 def open(name: str, input: AskedInput | None = None) -> Graph:
     """The graph of an ONNX file; `input` replaces the shape of its (first) input, and sizes that the file leaves open.
@@ -62,7 +68,7 @@ def open_stored(name: str, input: AskedInput | None = None) -> StoredGraph:
         with _refusals(name):
             return weights.of(node)
 
-    return StoredGraph(graph, model.sources.keys(), tensors)
+    return StoredGraph(graph, model.sources.keys(), tensors, REMEDY)
 
 
 @contextmanager

@@ -20,18 +20,13 @@ class StoredGraph(NamedTuple):
         known: the nodes whose tensors the file has.
         tensors: gives those of a node as numpy arrays, by the names that they have in the layer, of any real type; the
             sizes may differ from the layer's in axes of 1.
+        remedy: what can be done about a node that is none of our layers.
     """
 
     graph: Graph
     known: Collection[Node]
     tensors: Callable[[Node], Mapping[str, Any]]
-
-
-REMEDY = (
-    "Export it in evaluation, with another opset or simplified (onnxsim); or cut out the part that you need"
-    " (onnx.utils.extract_model)"
-)
-"""What can be done about a node that is none of our layers."""
+    remedy: str
 
 
 class StoredTensors(NamedTuple):
@@ -43,16 +38,16 @@ class StoredTensors(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """A network of a file with the weights in it, which are read when they are asked for."""
+    """A network of a file with its weights, which are in the file `source` and read when they are asked for."""
 
     network: ListedNetwork
-    name: str
+    source: str
     _nodes: tuple[Node, ...] = field(repr=False)
     _tensors: Callable[[Node], Mapping[str, Any]] = field(repr=False)
 
     @classmethod
-    def of(cls, stored: StoredGraph, name: str) -> StoredNetwork:
-        """The network of a graph with its weights.
+    def of(cls, stored: StoredGraph, name: str, source: str = "") -> StoredNetwork:
+        """The network of a graph, called `name`, with its weights; `source` has them where that is another file.
 
         Raises:
             UserError: naming the first node that is none of our layers.
@@ -60,8 +55,8 @@ class StoredNetwork:
         try:
             network = ListedNetwork.of(stored.graph, name, stored.known)
         except UserError as error:
-            raise UserError(f"{error}; weights are read where every node is. {REMEDY}") from None
-        return cls(network, name, tuple(needed(stored.graph)), stored.tensors)
+            raise UserError(f"{error}; weights are read where every node is. {stored.remedy}") from None
+        return cls(network, source or name, tuple(needed(stored.graph)), stored.tensors)
 
     def tensors(self) -> Iterator[StoredTensors]:
         """The tensors of each layer that has any, one layer after another.
@@ -82,10 +77,10 @@ class StoredNetwork:
         import numpy as np
 
         if array is None:
-            raise UserError(f"{self.name}: {path}: its {name} ({dimensions(shape)}) is not in the file")
+            raise UserError(f"{self.source}: {path}: its {name} ({dimensions(shape)}) is not in the file")
         if _without_ones(array.shape) != _without_ones(shape) or array.size != elements(shape):
             raise UserError(
-                f"{self.name}: {path}: its {name} has {dimensions(array.shape) or 'a number'} in the file,"
+                f"{self.source}: {path}: its {name} has {dimensions(array.shape) or 'a number'} in the file,"
                 f" {dimensions(shape)} is needed"
             )
         with np.errstate(over="ignore"):  # what is not finite is told by who takes it

@@ -5,11 +5,12 @@ All types of BVLC's Caffe, and those that public models bring along. A type that
 
 from __future__ import annotations
 
-from cnnatomy.readers.caffe import channel, element, moves, parameter, recurrent, regions, windows
+from cnnatomy.readers.caffe import channel, element, moves, parameter, recurrent, regions, volumes, windows
 from cnnatomy.readers.caffe.call import CaffeRule
 
 RULES: dict[str, CaffeRule] = {
     **windows.RULES,
+    **volumes.RULES,
     **channel.RULES,
     **element.RULES,
     **moves.RULES,

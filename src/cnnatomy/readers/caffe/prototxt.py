@@ -6,6 +6,7 @@ looked up in `layers.RULES`; a type that is not there is refused, as the shape o
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from cnnatomy.readers.caffe import caffemodel, inputs, text_format
 from cnnatomy.readers.caffe.call import Blob, CaffeLayer, LayerCall
 from cnnatomy.readers.caffe.inputs import Inputs
 from cnnatomy.readers.caffe.layers import RULES, WATCHES
-from cnnatomy.readers.caffe.regions import assumed, region_blobs
+from cnnatomy.readers.caffe.regions import POOLINGS, assumed, region_blobs
 from cnnatomy.readers.caffe.text_format import Message
 from cnnatomy.readers.inputs import AskedInput, assigned
 from cnnatomy.readers.stored import StoredGraph
@@ -29,6 +30,9 @@ PHASE, STAGES, PHASES = "TEST", {"deploy"}, {"0": "TRAIN", "1": "TEST"}
 
 REGIONS = 300
 """How many regions the first stage of a detector is taken to propose for an image, as Faster R-CNN does in the test."""
+
+REMEDY = "Take the layers that you do not need out of the prototxt: the weights of the others are found by their names"
+"""What can be done about a layer that is none of ours, where a network is built with its weights."""
 
 ASKS_IMAGES = {"python", "proposal"}
 """Types that read inputs whose size plays no part, such as the size of the image."""
@@ -48,15 +52,22 @@ def open(name: str, input: AskedInput | None = None, regions: int | None = None)
 def open_stored(name: str, weights: str, input: AskedInput | None = None) -> StoredGraph:
     """The graph of a prototxt file, with what its layers' tensors are in a caffemodel: by the names of the layers.
 
+    The caffemodel is read when the first tensor is asked for.
+
     Raises:
         UserError: if one of them cannot be read.
     """
     reader = _reader(read_text(Path(name), MAX_DESIGN_BYTES, "the prototxt"), name, input, REGIONS)
     graph = reader.graph()
-    layers = {layer.name: layer for layer in caffemodel.read(Path(weights))}  # of two of one name Caffe takes the last
+
+    @cache
+    def stored() -> dict[str, caffemodel.BlobLayer]:
+        return {
+            layer.name: layer for layer in caffemodel.read(Path(weights))
+        }  # of two of one name Caffe takes the last
 
     def tensors(node: Node) -> dict[str, Any]:
-        own = reader.layer_of[node]
+        own, layers = reader.layer_of[node], stored()
         if own.name not in layers:
             hint = nearest(own.name, layers)
             raise UserError(f"{weights}: it has no weights of layer {quoted(own.name)} ({own.kind}) of {name}.{hint}")
@@ -67,7 +78,7 @@ def open_stored(name: str, weights: str, input: AskedInput | None = None) -> Sto
         except UserError as error:
             raise UserError(f"{weights}: layer {quoted(own.name)}: {error}") from None
 
-    return StoredGraph(graph, reader.layer_of.keys(), tensors)
+    return StoredGraph(graph, reader.layer_of.keys(), tensors, REMEDY)
 
 
 def read(text: str, source: str = "prototxt", input: AskedInput | None = None, regions: int | None = None) -> Graph:
@@ -94,7 +105,8 @@ def _reader(text: str, source: str, input: AskedInput | None, regions: int) -> _
         raise UserError(f"{source}: more than {MAX_CAFFE_LAYERS:,} layers, or blobs that they make")
     computed = _computed(layers)
     read = {name for layer in computed for name in layer.bottoms}
-    given = inputs.inputs(net, layers, [layer for there, layer in every if not there], read)
+    absent = [layer for there, layer in every if not there]
+    given = inputs.inputs(net, layers, absent, read)
     axes = {name: blob.axes for name, blob in given.items()}
     try:
         asked = assigned(input, axes)
@@ -103,7 +115,7 @@ def _reader(text: str, source: str, input: AskedInput | None, regions: int) -> _
     given |= {name: given[name].sized(one.shape) for name, one in asked.items()}
     _merge_scales(computed)
     blobs = [*net.strings("input"), *(top for layer in layers for top in layer.tops)]
-    return _Reader(source, computed, given, blobs, regions)
+    return _Reader(source, computed, given, blobs, regions, absent)
 
 
 def _exists(layer: Message) -> bool:
@@ -115,7 +127,7 @@ def _exists(layer: Message) -> bool:
             PHASES.get(phase := rule.word("phase", PHASE), phase) == PHASE
             and stages <= STAGES
             and not STAGES & set(rule.strings("not_stage"))
-            and rule.integer("min_level", 0) <= 0
+            and rule.integer("min_level", 0) <= 0 <= rule.integer("max_level", 0)
         )
 
     include, exclude = layer.messages("include"), layer.messages("exclude")
@@ -173,8 +185,17 @@ def _merge_scales(layers: list[CaffeLayer]) -> None:
 class _Reader:
     """Applies the layers one after another to the blobs of that name at that time."""
 
-    def __init__(self, source: str, layers: list[CaffeLayer], inputs: Inputs, blobs: list[str], regions: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        layers: list[CaffeLayer],
+        inputs: Inputs,
+        blobs: list[str],
+        regions: int,
+        absent: list[CaffeLayer],
+    ) -> None:
         self.source, self.layers, self.inputs, self.known, self.regions = source, layers, inputs, blobs, regions
+        self.absent = {top: layer for layer in absent for top in layer.tops}
         self.region_blobs = region_blobs(layers)
         sized = {name: blob for name, blob in inputs.items() if blob.shape}
         self.builder = Builder([blob.shape or () for blob in sized.values()])
@@ -229,15 +250,29 @@ class _Reader:
         """The blob that a layer reads: by its name, or, as Netscope takes it, by the layer that makes it."""
         found = self.blobs.get(name) or self.made_by.get(name)
         if found is None and name not in self.inputs:
-            hint = nearest(name, self.known)
+            if name in self.absent:
+                maker = self.absent[name]
+                hint = f" Layer {quoted(maker.name)} of line {maker.message.line} does, but is not there in the test"
+                hint += " phase (its include or exclude)"
+            else:
+                hint = nearest(name, self.known)
             layer.message.fail(
                 f"layer {quoted(layer.name)} reads {quoted(name)}, which no layer before it makes.{hint}"
             )
-        if found is None and layer.type in RULES and layer.type not in ASKS_IMAGES:
+        if found is None and self.unsized(layer, name):
+            unsized = {one: None for other in self.layers for one in other.bottoms if self.unsized(other, one)}
+            each = " ".join(f"{one}:3x224x224" for one in unsized)
+            example = f"'{each}'" if len(self.inputs) > 1 else "3x224x224"
             layer.message.fail(
-                f"the file does not say how large the input {quoted(name)} is; give --input, as in 3x224x224"
+                f"the file does not say how large the input {quoted(name)} is; give --input, as in {example}"
             )
         return found
+
+    def unsized(self, layer: CaffeLayer, name: str) -> bool:
+        """Whether what the layer reads is an input whose size is not known and plays a part."""
+        regions = layer.type in POOLINGS and name in self.region_blobs  # as many as are assumed
+        without = name in self.inputs and name not in self.blobs and name not in self.made_by
+        return without and layer.type in RULES and layer.type not in ASKS_IMAGES and not regions
 
     def shared(self, layer: CaffeLayer) -> frozenset[str]:
         """Which of the layer's tensors an earlier layer has: those with the same `param` name."""

@@ -71,7 +71,8 @@ def _options(call: LayerCall, *names: str) -> Message:
 
 
 def _checked(call: LayerCall) -> Blob:
-    if len(call.blobs) < 2 or len(call.x.map.shape) != 3:
+    # regions that the network reads, and whose number the file does not say, are as many as are assumed
+    if len(call.spec.bottoms) < 2 or not call.blobs or len(call.x.map.shape) != 3:
         raise UserError(f"{call.spec.kind} reads a map, channels x rows x columns, and regions")
     return call.x
 
@@ -109,10 +110,8 @@ def _position_sensitive(call: LayerCall) -> Blob:
 
 
 def _prior_boxes(call: LayerCall) -> Blob:
-    """SSD's boxes of each pixel, with their variances: numbers that sizes alone decide, at no cost."""
-    options, x = call.param("prior_box_param"), call.x
-    if len(x.item) != 3:
-        raise UserError(f"it reads {dimensions(x.shape)}, needs channels, rows and columns")
+    """SSD's: of each least size one for each aspect ratio, and one for each greatest size (Liu et al. 2015)."""
+    options = call.param("prior_box_param")
     small, large = options.numbers("min_size"), options.numbers("max_size")
     if not small or (large and len(large) != len(small)):
         options.fail("min_size is missing, or there is not one max_size for each")
@@ -123,7 +122,26 @@ def _prior_boxes(call: LayerCall) -> Blob:
         if all(abs(ratio - known) >= 1e-6 for known in ratios):
             ratios += [ratio, 1 / ratio] if flip else [ratio]
     boxes = len(ratios) * len(small) + len(large)
-    return call.foreign(Operations(), (2, total(x.item[1:]) * boxes * 4), REARRANGEMENT, on=[x])
+    return _boxes(call, boxes)
+
+
+def _clustered_boxes(call: LayerCall) -> Blob:
+    """Prior boxes whose sizes were found by clustering: pairs of a width and a height (OpenVINO)."""
+    options = call.param("prior_box_param")
+    if call.spec.message.has("prior_box_clustered_param"):
+        options = call.param("prior_box_clustered_param")
+    widths, heights = options.numbers("width"), options.numbers("height")
+    if not widths or len(widths) != len(heights):
+        options.fail(f"width, height: expected as many of both, got {len(widths)} and {len(heights)}")
+    return _boxes(call, len(widths))
+
+
+def _boxes(call: LayerCall, each: int) -> Blob:
+    """So many boxes of each pixel, with their variances: numbers that sizes alone decide, at no cost."""
+    x = call.x
+    if len(x.item) != 3:
+        raise UserError(f"it reads {dimensions(x.shape)}, needs channels, rows and columns")
+    return call.foreign(Operations(), (2, total(x.item[1:]) * each * 4), REARRANGEMENT, on=[x])
 
 
 def _detections(call: LayerCall) -> Blob:
@@ -161,6 +179,7 @@ RULES: dict[str, CaffeRule] = {
     "psroipooling": _position_sensitive,
     "psroialign": _position_sensitive,
     "priorbox": _prior_boxes,
+    "priorboxclustered": _clustered_boxes,
     "detectionoutput": _detections,
 }
 """Type, in lower case and without underscores -> what adds its nodes and returns its outputs."""

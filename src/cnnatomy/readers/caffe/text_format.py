@@ -17,8 +17,8 @@ from cnnatomy.limits import MAX_DESIGN_BYTES, MAX_NESTING, MAX_NUMBER_LENGTH, MA
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\f\v\n]++|\#[^\n]*+)++)
     |(?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
-    |(?P<number>-?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?!\.|[eE]\b))
-    |(?P<word>-?[A-Za-z_][\w./-]*+|\[[\w./-]++\](?=\s*[:{<]))
+    |(?P<number>(?:-\s*+)?(?:0[xX][0-9a-fA-F]++|(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?[fF]?)(?!\.|[eE]\b))
+    |(?P<word>(?:-\s*+)?[A-Za-z_][\w./-]*+|\[[\w./-]++\](?=\s*[:{<]))
     |(?P<mark>[{}<>\[\]:;,])""",
     re.VERBOSE,
 )
@@ -182,7 +182,11 @@ class _Parser:
             if count > MAX_PROTOTXT_TOKENS:
                 self.next = Token("?", "", line)
                 self.fail(f"it has more than {MAX_PROTOTXT_TOKENS:,} words, numbers and marks")
-            yield Token(kind, found, line)
+            if found.startswith("-"):  # spaces may be between it and the number
+                yield Token(kind, "-" + found[1:].lstrip(), line)
+                line += found.count("\n")
+            else:
+                yield Token(kind, found, line)
         yield Token("end", "the end of the file", line)
 
     def take(self, mark: str = "") -> Token:

@@ -23,9 +23,9 @@ from cnnatomy.layers import (
     TransposedConv,
 )
 from cnnatomy.layers.layer import CHANNEL_AND_SPACE, REARRANGEMENT, SPACE, Layer, Operations, Pair, Shape, Window
-from cnnatomy.layers.sliding import positions
 from cnnatomy.limits import MAX_WINDOW
-from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, NamedTensors, outputs, scaled, total
+from cnnatomy.readers.caffe import volumes
+from cnnatomy.readers.caffe.call import Blob, CaffeRule, LayerCall, outputs, scaled, total
 from cnnatomy.readers.caffe.text_format import Message
 
 
@@ -75,7 +75,7 @@ def _convolution(call: LayerCall) -> Blob:
         options.fail(f"axis: expected 1, that of the channels, got {options.integer('axis', 1)}")
     transposed = call.spec.type == "deconvolution"
     if len(x.item) != 3 and len(x.item) > 1:
-        return _in_other_dimensions(call, options, transposed)
+        return volumes.convolution(call, options, transposed)
     sizes, channels = windows(options), outputs(options)
     dilation = _size(options, "dilation", "dilation", 1)
     inputs = x.item[0]
@@ -86,35 +86,6 @@ def _convolution(call: LayerCall) -> Blob:
     if groups == inputs > 1 and channels % groups == 0:
         return call.put(DepthwiseConv(*sizes, dilation, channels // groups, bias))
     return call.put(Conv(channels, *sizes, dilation, groups, bias))
-
-
-def _in_other_dimensions(call: LayerCall, options: Message, transposed: bool) -> Blob:
-    """A convolution over one axis, three or more: none of our layers, but its counts are those of any convolution."""
-    channels, *size = call.x.item
-    made, groups, bias = outputs(options), options.integer("group", 1), options.flag("bias_term", True)
-    every = []
-    for name, default in (("kernel_size", 0), ("stride", 1), ("pad", 0), ("dilation", 1)):
-        given = options.integers(name) or [default]
-        if len(given) not in (1, len(size)):
-            options.fail(f"{name}: expected one number, or one for each of {len(size)} axes, got {len(given)}")
-        every.append([*given * len(size)][: len(size)])
-    for name, values, least in zip(("kernel_size", "stride", "pad", "dilation"), every, (1, 1, 0, 1), strict=True):
-        if not all(least <= n <= MAX_WINDOW for n in values):
-            options.fail(f"{name}: expected numbers from {least} to {MAX_WINDOW:,}, got {values}")
-    if made < 1 or groups < 1 or channels % groups or made % groups:
-        options.fail(f"group: {channels} channels and num_output {made} do not divide into {groups} groups")
-    spans = zip(size, *every, strict=True)
-    if transposed:
-        out = [(n - 1) * s - 2 * p + (k - 1) * d + 1 for n, k, s, p, d in spans]
-    else:
-        out = [positions(n, k, s, p, p, d) for n, k, s, p, d in spans]
-    if min(out) < 1:
-        options.fail(f"the kernel {every[0]} does not fit into a map of {size}, with padding {every[2]}")
-    shape = (made, *out)
-    weight = (channels, made // groups) if transposed else (made, channels // groups)
-    learned: NamedTensors = (("weight", (*weight, *every[0])), *((("bias", (made,)),) if bias else ()))
-    macs = total(size if transposed else out) * total((*weight, *every[0]))
-    return call.foreign(Operations(mac=macs, add=total(shape) if bias else 0), shape, CHANNEL_AND_SPACE, learned)
 
 
 def _im2col(call: LayerCall) -> Blob:

@@ -13,7 +13,7 @@ from cnnatomy.design.network import Design
 from cnnatomy.errors import UserError
 from cnnatomy.layers.layer import Shape
 from cnnatomy.machine import choose_device
-from cnnatomy.readers import has_weights, read_stored
+from cnnatomy.readers import CAFFE, CAFFE_WEIGHTS, has_weights, read_stored
 from cnnatomy.runs.folder import RunFolder, is_run
 from cnnatomy.runs.model import Model
 from cnnatomy.runs.trained import Trained
@@ -78,6 +78,10 @@ def _named(name: str) -> str:
         for spelling in spellings:
             if spelling in known:
                 return f"{library}:{spelling}"
+    if name.lower().endswith(CAFFE):
+        raise UserError(
+            f"pretrained: {name} has no weights with it; name its file of weights, --start NET{CAFFE_WEIGHTS}"
+        )
     raise UserError(
         f"pretrained: neither torchvision nor timm, as far as they are here, has a network {name};"
         " name one (torchvision:NAME, timm:NAME), a file of weights, or a run folder"
