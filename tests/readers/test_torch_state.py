@@ -167,3 +167,54 @@ def test_random_states_are_what_they_were() -> None:
     before = states()
     cn.read(module, INPUT)
     assert states() == before
+
+
+_KEPT: list[Any] = []
+
+
+def _keep(output: Any) -> None:
+    _KEPT.append(output)
+
+
+class _Recorder:
+    __slots__ = ("calls", "outputs")
+
+    def __init__(self) -> None:
+        self.outputs: list[Any] = []
+        self.calls = 0
+
+    def __call__(self, module: Any, inputs: Any, output: Any) -> None:
+        self.outputs.append(output)
+        self.calls += 1
+
+
+class _Listener:
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def hear(self, module: Any, inputs: Any, output: Any) -> None:
+        self.heard.append(output)
+
+
+def test_what_the_hooks_of_users_recorded_is_put_back() -> None:
+    module, found, calls = nn.Sequential(nn.Conv2d(3, 4, 3)), {}, 0
+
+    def named(name: str, kept: list[Any], module: Any, inputs: Any, output: Any) -> None:
+        nonlocal calls
+        calls += 1
+        found[name] = output
+        kept.append(output)
+
+    def also(module: Any, inputs: Any, output: Any, default: list[Any] = []) -> None:  # noqa: B006 - one that is kept
+        default.append(output)
+        _keep(output)
+
+    given: list[Any] = []
+    recorder, listener = _Recorder(), _Listener()
+    for hook in (functools.partial(named, "conv", given), also, recorder, listener.hear):
+        module[0].register_forward_hook(hook)
+    cn.read(module, INPUT)
+    assert (found, given, calls, also.__defaults__, _KEPT) == ({}, [], 0, ([],), [])
+    assert (recorder.outputs, recorder.calls, listener.heard) == ([], 0, [])
+    module(torch.rand(1, *INPUT))
+    assert [len(x) for x in (found, given, recorder.outputs, listener.heard, _KEPT)] == [1] * 5

@@ -34,12 +34,14 @@ _ATOMS = frozenset(
     (
         *(bool, int, float, complex, str, bytes, type(None), slice, range, type, property, nn.Parameter),
         *(torch.Size, torch.device, torch.dtype),
-        *(types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType),
+        *(types.ModuleType, types.BuiltinFunctionType),
     )
 )
 """What holds nothing that a module changes; parameters are never written to (see `tensors`)."""
 
 _HELD = _ATOMS | _CONTAINERS
+
+_FUNCTIONS = frozenset((types.FunctionType, types.MethodType, functools.partial))
 
 _CACHE = type(functools.lru_cache(lambda: None))
 
@@ -72,6 +74,7 @@ class State:
         self.empty: list[Any] = []
         self.tensors: list[torch.Tensor] = []
         self.storages: set[int] | None = None
+        self.functions: set[types.FunctionType] = set()
         self.undo: list[Undo] = _random_states()
         kinds = {kind for kind in set(map(type, names)) if not kind.__module__.startswith("torch.")}
         self.classes = [(kind, dict(vars(kind))) for kind in kinds]
@@ -87,7 +90,7 @@ class State:
         What is in these tables is known, so that it need not be looked at.
         """
         attributes: list[dict[str, Any]] = [part.__dict__ for part in self.parts]
-        values: list[Any] = [x for _, own in self.classes for x in own.values()]
+        values = [x for _, own in self.classes for x in own.values() if type(x) is not types.FunctionType]
         for kind, own in zip(map(type, self.parts), attributes, strict=True):
             names = _MAY_HOLD.get((kind, len(own)))
             if names is None:
@@ -141,13 +144,46 @@ class State:
                 self.tensors.append(x)
             elif (undo := _undo(x)) is not None:
                 self.undo.append(undo)
+            elif type(x) in _FUNCTIONS:
+                found += self._containers(self._used_by(x))
             elif not isinstance(x, type):
                 if _base(x.__class__) in _CONTAINERS:
                     found.append(x)
                 own = getattr(x, "__dict__", None)
                 if type(own) is dict:
                     found.append(own)
+                found += self._in_slots(x)
         return found
+
+    def _in_slots(self, x: Any) -> list[Any]:
+        """The containers that an object keeps beside its attributes."""
+        found = []
+        for slot in _slots(x.__class__):
+            with contextlib.suppress(AttributeError):  # nothing is in it yet
+                held = slot.__get__(x)
+                found += [held] if type(held) in _CONTAINERS else []
+                self.undo.append(functools.partial(slot.__set__, x, held))
+        return found
+
+    def _used_by(self, function: Any) -> list[Any]:
+        """What a function that was given to a module, as a hook is, reads from around it and keeps between calls."""
+        if type(function) is functools.partial:
+            return [function.func, *function.args, *function.keywords.values()]
+        if type(function) is types.MethodType:
+            return [function.__self__]
+        if function in self.functions or function.__module__.partition(".")[0] == "torch":
+            return []
+        self.functions.add(function)
+        used = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # nothing is in it yet
+                used.append(cell.cell_contents)
+                self.undo.append(functools.partial(setattr, cell, "cell_contents", used[-1]))
+        around = function.__globals__
+        for name in around.keys() & set(function.__code__.co_names):
+            used.append(around[name])
+            self.undo.append(functools.partial(around.__setitem__, name, around[name]))
+        return used
 
     def _contents(self) -> list[Any]:
         """All that the containers hold, in order, and the last name in each: one that is new stands there."""
@@ -237,6 +273,13 @@ def _restore_class(kind: type, own: dict[str, Any]) -> None:
     for name, x in own.items():
         if now.get(name) is not x:
             setattr(kind, name, x)
+
+
+@functools.lru_cache(4096)
+def _slots(kind: Any) -> tuple[types.MemberDescriptorType, ...]:
+    """Where objects of a class keep what they do not keep in a dictionary."""
+    places = [vars(one) for one in kind.__mro__ if "__slots__" in vars(one)]
+    return tuple(x for place in places for x in place.values() if type(x) is types.MemberDescriptorType)
 
 
 @functools.lru_cache(4096)
