@@ -168,7 +168,7 @@ class Attention(nn.Module):
 
 UNUSUAL = [
     (Attention(), r"x: scaled_dot_product_attention \(.*\) is none of our layers"),
-    (nn.Sequential(nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1))), r"x: 1.* \(_weight_norm\)"),
+    (nn.Sequential(nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1))), r"x: 1 \(Derived conv\)"),
     (Twice(), "x: conv_2 shares its bias and weight with a layer before it"),
     (Two(), "x has 1 input and 2 outputs"),
 ]  # fmt: skip

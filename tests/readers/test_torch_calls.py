@@ -6,6 +6,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -241,32 +242,32 @@ def test_hooks_of_a_module_are_heeded() -> None:
 
 
 def test_a_global_hook_sees_every_module() -> None:
-    seen: list[str] = []
+    seen: SimpleQueue[str] = SimpleQueue()  # a list would be put back
     module = nn.Sequential(nn.Conv2d(4, 2, 1), nn.ReLU())
-    before = register_module_forward_pre_hook(lambda module, args: seen.append(type(module).__name__))
+    before = register_module_forward_pre_hook(lambda module, args: seen.put(type(module).__name__))
     after = register_module_forward_hook(lambda module, args, output: output + 1)
     try:
         graph = same_both_ways(module, MAP)
     finally:
         before.remove()
         after.remove()
-    assert seen == ["Sequential", "Conv2d", "ReLU"] * 2
+    assert [seen.get_nowait() for _ in range(seen.qsize())] == ["Sequential", "Conv2d", "ReLU"] * 2
     assert sum(node.path.rpartition(".")[2].startswith("add") for node in graph) == 3
 
 
 def test_another_threads_modules_run_as_ever() -> None:
     other = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
-    outputs: list[torch.Tensor] = []
+    outputs: SimpleQueue[torch.Tensor] = SimpleQueue()  # a list would be put back
 
     def meanwhile(x: torch.Tensor) -> torch.Tensor:
-        thread = threading.Thread(target=lambda: outputs.append(other(torch.ones(2, 3))))
+        thread = threading.Thread(target=lambda: outputs.put(other(torch.ones(2, 3))))
         thread.start()
         thread.join()
         return x.relu()
 
     graph = cn.read(nn.Sequential(nn.Conv2d(4, 2, 1), Each(meanwhile)), MAP)
     assert [node.path for node in graph] == ["0", "1"]
-    torch.testing.assert_close(outputs[0], other(torch.ones(2, 3)))
+    torch.testing.assert_close(outputs.get_nowait(), other(torch.ones(2, 3)))
 
 
 def test_after_an_error_modules_are_called_as_before() -> None:
@@ -296,15 +297,15 @@ def test_an_error_that_the_module_catches_leaves_no_trace() -> None:
 
 def test_reading_while_reading() -> None:
     inner = nn.Sequential(nn.Conv2d(4, 2, 1), nn.ReLU())
-    found: list[int] = []
+    found: SimpleQueue[int] = SimpleQueue()  # a list would be put back
 
     def reads(x: torch.Tensor) -> torch.Tensor:
-        found.append(account(cn.read(inner, MAP)).totals.macs)
+        found.put(account(cn.read(inner, MAP)).totals.macs)
         return x.relu()
 
     graph = same_both_ways(nn.Sequential(nn.ReLU(), Each(reads), nn.Tanh()), MAP)
     assert [repr(node.layer) for node in graph] == ["ReLU()", "ReLU()", "Tanh()"]
-    assert found == [4 * 2 * 120] * 2
+    assert [found.get_nowait() for _ in range(found.qsize())] == [4 * 2 * 120] * 2
 
 
 def test_a_mode_of_the_module_sees_the_functions_that_its_parts_call() -> None:

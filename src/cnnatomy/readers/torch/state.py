@@ -92,9 +92,8 @@ class State:
         attributes: list[dict[str, Any]] = [part.__dict__ for part in self.parts]
         values = [x for _, own in self.classes for x in own.values() if type(x) is not types.FunctionType]
         for kind, own in zip(map(type, self.parts), attributes, strict=True):
-            names = _MAY_HOLD.get((kind, len(own)))
-            if names is None:
-                names = _may_hold(kind, own)
+            known = _LAYOUTS.get((kind, len(own)))
+            names = known[1] if known is not None and own.keys() == known[0] else _may_hold(kind, own)
             values += [own[name] for name in names]
         try:
             tables = list(chain.from_iterable(map(_TABLES, attributes)))
@@ -228,18 +227,18 @@ _TABLES = operator.itemgetter(*_TABLE_NAMES)
 _HOOKS = operator.itemgetter(*_OF_EVERY.difference(_TABLE_NAMES))
 """What every module keeps in containers."""
 
-_MAY_HOLD: dict[tuple[type, int], tuple[str, ...]] = {}
-"""Class of torch, number of its attributes -> those in which there may be containers."""
+_LAYOUTS: dict[tuple[type, int], tuple[frozenset[str], tuple[str, ...]]] = {}
+"""Class of torch, number of its attributes -> what they are, and in which of them there may be containers."""
 
 
 def _may_hold(kind: type, own: dict[str, Any]) -> tuple[str, ...]:
     """The attributes of a part in which there may be containers, but for those that every module has.
 
-    Modules of one class of torch with as many attributes hold the same in them.
+    Modules of one class of torch with the same attributes hold the same kinds of things in them.
     """
     names = tuple(name for name, x in own.items() if name not in _OF_EVERY and not _is_plain(x))
     if kind.__module__.startswith("torch.nn."):
-        _MAY_HOLD[kind, len(own)] = names
+        _LAYOUTS[kind, len(own)] = (frozenset(own), names)
     return names
 
 
