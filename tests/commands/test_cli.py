@@ -30,6 +30,11 @@ def run(monkeypatch):
     return run
 
 
+def test_the_summary_says_that_gates_see_all_pixels(run):
+    assert "2048x7x7, sees 427 pixels every 32\n" in run("show", "resnet-50")
+    assert "2048x7x7, sees 483 pixels every 32; all of them through layers" in run("show", "se-resnet-50")
+
+
 def test_show_json_keeps_its_promises(run):
     shown = json.loads(run("show", "resnet-50", "--format", "json"))
     assert (shown["name"], shown["input"]) == ("resnet-50", [3, 224, 224])

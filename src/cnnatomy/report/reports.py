@@ -93,7 +93,8 @@ def _extent(account: Account) -> str:
     field = account.receptive_field
     if field.sees_all and _is_one_pixel(account.features.shape):
         return "all pixels"
-    return f"{_sight(field.size)} pixels every {field.stride[0]}"
+    beyond = "; all of them through layers that mix them" if field.sees_all else ""
+    return f"{_sight(field.size)} pixels every {field.stride[0]}{beyond}"
 
 
 def short_count(number: int | None) -> str:
