@@ -71,6 +71,15 @@ def outputs_of_onnx(proto, *arrays):
     return importlib.import_module("onnx.reference").ReferenceEvaluator(proto).run(None, feeds)
 
 
+def tensors_of(proto):
+    """The tensors of the network that a model is read as, with the weights of the model."""
+    pytest.importorskip("torch")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.onnx"
+        path.write_bytes(proto.SerializeToString())
+        return [array for _, tensors in read_stored(str(path)).tensors() for array in tensors.values()]
+
+
 def assert_computes_the_same(proto, images=1, tolerance=1e-5, expected=None):
     """The network that a model is read as, with the weights of the model, gives what onnx says on random input.
 

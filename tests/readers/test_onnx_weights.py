@@ -47,6 +47,8 @@ WAYS = {
         v=WEIGHT, g=random(4, 1, 1, 1), axes=np.array([1, 2, 3]),
     ),
     "of a constant": computed(node("Constant", "", "w", value=onnx.numpy_helper.from_array(WEIGHT))),
+    "cast like a map": computed(node("CastLike", "h x", "w"), h=WEIGHT.astype(np.float16)),
+    "cast like a tensor": computed(node("CastLike", "h f", "w"), h=WEIGHT.astype(np.float16), f=np.float32(0)),
     "filled": computed(
         node("ConstantOfShape", "s", "w", value=onnx.numpy_helper.from_array(np.float32([0.5]))),
         s=np.array([4, 2, 3, 3]),

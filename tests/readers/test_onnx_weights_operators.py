@@ -10,7 +10,7 @@ import cnnatomy as cn
 onnx = pytest.importorskip("onnx")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
-from onnx_models import assert_computes_the_same, model, node, one, random  # noqa: E402 - onnx may be missing
+from onnx_models import assert_computes_the_same, model, node, one, random, tensors_of  # noqa: E402 - onnx may be missing
 
 MICROSOFT = "com.microsoft"
 
@@ -129,6 +129,7 @@ def dynamic(made, **options):
     return proto
 
 
+CHANNELS = eighths(random(4, 2, 3, 3), 0)[1].reshape(4, 1, 1)
 ROUNDED = {
     "QLinearConv": of_integers(BEFORE, node("QLinearConv", "xq xs xz q s z ys yz b", "yq"), AFTER, sizes=(2, 9, 7),
                                weight=random(4, 2, 3, 3), axis=0, b=np.int32([10, -20, 30, 40])),
@@ -136,12 +137,46 @@ ROUNDED = {
                                  weight=random(6, 5), axis=1),
     "ConvInteger": dynamic(node("ConvInteger", "xq q xz z", "i"), sizes=(2, 9, 7), weight=random(4, 2, 3, 3)),
     "MatMulInteger": dynamic(node("MatMulInteger", "xq q xz z", "i"), sizes=(6,), weight=random(6, 5)),
+    "ConvInteger of a scale for each channel": dynamic(
+        node("ConvInteger", "xq q xz", "i"), sizes=(2, 9, 7), weight=random(4, 2, 3, 3), axis=0, s=CHANNELS
+    ),
+    "MatMulInteger of a scale for each channel": dynamic(
+        node("MatMulInteger", "xq q xz z", "i"), sizes=(6,), weight=random(6, 5), axis=1
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ROUNDED)
 def test_a_quantised_operator_is_that_of_the_real_numbers_but_for_the_rounding_of_its_maps(name):
     assert_computes_the_same(ROUNDED[name], images=2, tolerance=0.05)
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+def test_a_matrix_of_integers_is_learned_as_the_real_one_that_it_stands_for(axis):
+    weight = random(6, 5)
+    proto = dynamic(node("MatMulInteger", "xq q xz z", "i"), sizes=(6,), weight=weight, axis=axis)
+    (found,) = (tensor for tensor in tensors_of(proto) if tensor.shape == (5, 6))
+    assert np.all(np.abs(found - weight.T) <= 0.501 * eighths(weight, axis)[1].reshape(-1, 1))
+
+
+NOT_MADE_REAL = {
+    "by nothing": [node("Cast", "xq", "f", to=FLOAT), node("MatMul", "f w", "y")],
+    "by another scale": [node("DequantizeLinear", "xq ys xz", "r"), node("MatMul", "r w", "y")],
+    "by another zero": [node("DequantizeLinear", "xq xs z", "r"), node("MatMul", "r w", "y")],
+    "after a move": [node("Reshape", "xq shape", "m"), node("Cast", "m", "f", to=FLOAT), node("MatMul", "f w", "y")],
+    "after a product": [node("MatMulInteger", "xq q xz", "i"), *DYNAMIC[1:2], node("Mul", "f both", "y")],
+}
+
+
+@pytest.mark.parametrize("how", NOT_MADE_REAL)
+def test_integers_of_a_map_that_are_not_made_real_as_they_were_rounded_are_refused(how):
+    """The file computes other numbers than a network of real numbers would."""
+    others = {"shape": np.array([0, 6]), "w": random(6, 5), "both": np.float32(1e-4), "z": np.uint8(0)}
+    tensors = {**INPUT, **others, "q": eighths(random(6, 5))[0]}
+    read = {name for made in NOT_MADE_REAL[how] for name in made.input} | {"xs", "xz"}
+    proto = of_vector(BEFORE, *NOT_MADE_REAL[how], **{name: one for name, one in tensors.items() if name in read})
+    with pytest.raises(cn.UserError, match=r"which was quantised with the scale 0\.05 and the zero 128, for a map of"):
+        assert_computes_the_same(proto)
 
 
 @pytest.mark.parametrize("opset", [13, 19, 21])

@@ -60,8 +60,10 @@ def open_stored(name: str, input: AskedInput | None = None) -> StoredGraph:
     content = read_bytes(path, MAX_ONNX_BYTES, "the ONNX file")
     with _refusals(name):
         model, graph = _read(content, path.parent, input, weights=True)
+        from cnnatomy.readers.onnx.scales import check_scales
         from cnnatomy.readers.onnx.weights import OnnxWeights
 
+        check_scales(model)
         weights = OnnxWeights(model, path.parent)
 
     def tensors(node: Node) -> dict[str, Any]:

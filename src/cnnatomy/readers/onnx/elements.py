@@ -90,7 +90,7 @@ def prelu(call: NodeCall) -> OnnxResult:
     call = _with_axes(call)
     slope, x = call.known(1), call.inputs[0]
     if slope is not None and isinstance(x, Mapped):
-        if _per_channel(slope, x):
+        if per_channel(slope, x):
             return call.put(PReLU(), x.map, tensors={"weight": slope})
         if elements(slope.dims) == 1 and len(slope.dims) <= len(x.dims):
             return call.put(PReLU(shared=True), x.map, tensors={"weight": slope})
@@ -134,7 +134,7 @@ def gated(call: NodeCall) -> OnnxResult:
     return call.foreign(dims, times(elements(call.shape_of(dims, call.batch_of(dims))), each), ELEMENT)
 
 
-def _per_channel(known: Known, x: Mapped) -> bool:
+def per_channel(known: Known, x: Mapped) -> bool:
     """Whether a tensor has a number for each channel, to be repeated over all pixels."""
     sizes = list(known.dims)
     while len(sizes) > 1 and sizes[0] == 1:
@@ -152,7 +152,7 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
         return call.put(Constant(factor if call.op == "Mul" else 1 / factor), x.map)
     if known.number is not None and isfinite(known.number) and call.op in ("Add", "Sub"):
         return call.put(AddConstant(known.number if call.op == "Add" else -known.number), x.map)
-    if known.learned and _per_channel(known, x):
+    if known.learned and per_channel(known, x):
         if call.op == "Mul":
             return call.put(Scale(), x.map, tensors={"weight": known})
         if call.op in ("Add", "Sub"):

@@ -101,6 +101,7 @@ class OnnxModel:
         self.unrolled = 0  # nodes of such graphs, as often as they were read
         self.intervals: dict[FeatureMap, Interval] = {}  # as far as they were asked for
         self.sources: dict[Node, dict[str, StoredTensor]] = {}
+        self.integers: dict[int, Node] = {}  # id of a node of the file -> the product of integers that it makes real
         self.resting: dict[FeatureMap, tuple[str, ...]] = {}  # maps whose sizes rest on what was assumed, and on what
         self.paths = self.name_nodes(self.nodes)
         found = {name: (dims, self._shared(name, dims, batch), kind) for name, ((dims, kind), batch) in inputs.items()}

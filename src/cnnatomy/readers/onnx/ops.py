@@ -39,7 +39,16 @@ from cnnatomy.readers.onnx.norms import batch_norm, group_norm, layer_norm, lp_n
 from cnnatomy.readers.onnx.picks import expand, gather, one_hot, scattered, tile, top
 from cnnatomy.readers.onnx.pools import global_pool, pool, regions, unpool
 from cnnatomy.readers.onnx.products import gemm, matmul
-from cnnatomy.readers.onnx.quantised import OnnxRule, Steps, as_convolution, as_real, dynamically, quantised
+from cnnatomy.readers.onnx.quantised import (
+    OnnxRule,
+    Steps,
+    as_convolution,
+    as_real,
+    dynamically,
+    made_real,
+    of_integers,
+    quantised,
+)
 from cnnatomy.readers.onnx.recurrent import recurrent
 from cnnatomy.readers.onnx.reductions import REDUCTIONS, determinant, place, reduction, running
 from cnnatomy.readers.onnx.resizing import affine_grid, columns_to_image, grid_sample, resize
@@ -48,7 +57,8 @@ from cnnatomy.readers.onnx.windows import convolution, deformable_convolution, t
 
 RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(COSTS, elementwise),
-    **dict.fromkeys(("Add", "Sub", "Sum", "Mul", "Max", "Div"), arithmetic),
+    **dict.fromkeys(("Add", "Sub", "Sum", "Max", "Div"), arithmetic),
+    "Mul": made_real(arithmetic),
     **dict.fromkeys([*NONLINEAR, "LeakyRelu", "Elu", "Gelu", "HardSigmoid", "Clip", "Swish"], activation),
     **dict.fromkeys(REDUCTIONS, reduction),
     **dict.fromkeys(("Identity", "Cast", "CastLike", "BitCast", "DequantizeLinear"), passed),
@@ -77,7 +87,7 @@ RULES: dict[str, OnnxRule] = {
     **dict.fromkeys(("Resize", "Upsample"), resize),
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
     "Conv": convolution,
-    "ConvInteger": as_real("Conv", 0, 1, steps={1: Steps(zero=3)})(convolution),
+    "ConvInteger": of_integers("Conv")(convolution),
     "QLinearConv": as_convolution(convolution),
     "ConvTranspose": transposed_convolution,
     "DeformConv": deformable_convolution,
@@ -85,7 +95,7 @@ RULES: dict[str, OnnxRule] = {
     "RoiAlign": regions,
     "Gemm": gemm,
     "MatMul": matmul,
-    "MatMulInteger": as_real("MatMul", 0, 1, steps={1: Steps(zero=3, axis=-1)})(matmul),
+    "MatMulInteger": of_integers("MatMul", -1)(matmul),
     "QLinearMatMul": as_real("MatMul", 0, 3, steps={3: Steps((4,), 5, -1)}, made=Steps((6,), 7))(matmul),
     "QuantizeLinear": quantised,
     "DynamicQuantizeLinear": dynamically,

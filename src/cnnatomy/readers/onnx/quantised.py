@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 
 from cnnatomy.design.graph import FeatureMap
-from cnnatomy.layers import ReLU, ReLU6
+from cnnatomy.layers import Constant, ReLU, ReLU6
 from cnnatomy.layers.layer import CHANNEL, NO_OPERATIONS, Layer, Operations, elements
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.constants import fold
+from cnnatomy.readers.onnx.elements import per_channel
 from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import REAL, Known, Mapped, TensorValue
 
@@ -135,6 +136,50 @@ def as_real(
         return real
 
     return quantised
+
+
+def of_integers(op: str, axis: int = 0) -> Callable[[OnnxRule], OnnxRule]:
+    """What makes of a rule that for products of integers; `axis` of the weight is that of its zeros.
+
+    Where nothing but a product with a factor reads what it makes, that factor is the weight's (`made_real`).
+    """
+
+    def of_whole(rule: OnnxRule) -> OnnxRule:
+        def real(call: NodeCall) -> OnnxResult:
+            made = rule(plain(call, op, (0, 1), {1: Steps(zero=3, axis=axis)}))
+            node = made.map.node if isinstance(made, Mapped) else getattr(made, "node", None)
+            cast = call.model.only_reader(call.node.output[0])
+            if node is not None and cast is not None and cast.op_type == "Cast":
+                call.model.integers[id(call.model.only_reader(cast.output[0]))] = node
+            return made
+
+        return real
+
+    return of_whole
+
+
+def made_real(rule: OnnxRule) -> OnnxRule:
+    """The rule for products, of which one makes a product of integers real: then its factor is the weight's there."""
+
+    def real(call: NodeCall) -> OnnxResult:
+        node = call.model.integers.get(id(call.node))
+        known, maps = [value for value in call.inputs if isinstance(value, Known)], call.maps
+        if node is None or not known or not maps or maps[0].map.node is not node:
+            return rule(call)
+        (x,), (factor,), tensors = maps, known, call.model.sources.get(node, {})
+        one = factor.number is not None and len(factor.dims) <= len(x.dims)
+        if factor.value is None or "weight" not in tensors or not (one or per_channel(factor, x)):
+            return rule(call)
+        weight, numbers = tensors["weight"], factor.value.ravel()
+
+        def prepare(array: Any) -> Any:
+            prepared = weight.prepare(array) if weight.prepare else array
+            return prepared * _along(numbers, prepared.ndim, 0)
+
+        call.model.sources[node] = {**tensors, "weight": weight._replace(prepare=prepare)}
+        return call.put(Constant(1.0), x.map)
+
+    return real
 
 
 def quantised(call: NodeCall) -> OnnxResult:

@@ -64,13 +64,13 @@ class OnnxWeights:
                 made[top] = self._loaded(self.stored[top])
             else:
                 node = self._maker(top)
-                reads = self._branch(node, top) if node.op_type == "If" else list(filter(None, node.input))
+                reads = self._branch(node, top) if node.op_type == "If" else self._reads(node)
                 if missing := [name for name in reads if name not in made]:
                     todo += missing
                 elif node.op_type == "If":
                     made[top] = made[reads[0]]
                 else:
-                    made |= self._run(node, [made[name] if name else None for name in node.input])
+                    made |= self._run(node, [made[one] if one in made else self._like(one) for one in node.input])
         return made[name]
 
     def _maker(self, name: str) -> Any:
@@ -79,6 +79,16 @@ class OnnxWeights:
                 f"the tensor {quoted(name)} has no numbers in the file: it is an input, of the network or of a loop"
             )
         return self.makers[name]
+
+    def _reads(self, node: Any) -> list[str]:
+        """The tensors whose numbers a node needs: of what CastLike casts like, often a map, only the type counts."""
+        reads = list(filter(None, node.input))
+        return reads[:1] if node.op_type == "CastLike" and self._like(node.input[1]) is not None else reads
+
+    def _like(self, name: str) -> Any:
+        """A number of the type of a tensor that was read, or None."""
+        kind = getattr(self.model.env.get(name), "type", onnx.TensorProto.UNDEFINED)
+        return np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind else None
 
     def _branch(self, node: Any, name: str) -> list[str]:
         """What an output of an If is in the branch that it takes, each time that it is read."""
