@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 helper = onnx.helper
 
 from onnx_layer_cases import COUNTED, microsoft, recurrent  # noqa: E402 - onnx may be missing
-from onnx_models import graph_of, layers_of, model, node, random  # noqa: E402 - onnx may be missing
+from onnx_models import graph_of, layers_of, model, node, random, tensors_of  # noqa: E402 - onnx may be missing
 
 
 def costs_of(graph) -> dict[str, int]:
@@ -93,6 +93,8 @@ def test_channels_in_blocks_of_an_optimised_file_are_filled_up_and_cut_off():
     graph = graph_of(proto)
     assert graph.outputs[0].shape == (5, 4, 4)
     assert account(graph).totals.macs == 8 * 16 * 72
+    with pytest.raises(UserError, match=r"node 'c' \(Conv\): the order of its weights is that of one processor"):
+        tensors_of(proto)
 
 
 def test_a_quantised_tensor_that_is_added_may_be_learned():

@@ -331,13 +331,24 @@ def same(call: NodeCall) -> OnnxResult:
 
 
 def blocked_convolution(call: NodeCall) -> OnnxResult:
-    """A fused convolution of channels in blocks: those of its weight are filled up, and those of the map before it."""
+    """A fused convolution of channels in blocks: those of its weight are filled up, and those of the map before it.
+
+    The numbers of its weight are in blocks, too, as large as suited the processor, which the file does not say.
+    """
+
+    def unknown(array: Any) -> Any:
+        raise call.refusal(
+            "the order of its weights is that of one processor, and unknown here: take the file from which"
+            " onnxruntime made this one, or optimise it for no processor (ORT_ENABLE_EXTENDED)"
+        )
+
     x, weight = call.x, call.needed(1)
     reads = weight.dims[1] * call.integer("group", 1)
     if x.batched and len(x.shape) == 3 and x.shape[0] < reads:
         filled = call.put(PadChannels(reads), x.map, part="filled")
         x = Mapped(filled, (x.dims[0], *filled.shape), x.batch, x.type)
-    return fused_convolution(PlainCall(call, call.op, [x, *call.inputs[1:]]))
+    prepare = {weight.name: unknown} if isinstance(weight, Known) else None
+    return fused_convolution(PlainCall(call, call.op, [x, *call.inputs[1:]], prepare))
 
 
 def reordered(call: NodeCall) -> OnnxResult:

@@ -80,7 +80,7 @@ class PlainCall(NodeCall):
 def plain(call: NodeCall, op: str, at: tuple[int, ...], steps: Mapping[int, Steps] | None = None) -> PlainCall:
     """The node as an operator of real numbers that reads its inputs at these places; `steps` of the quantised ones."""
     given = {i: call.inputs[i] if call.given(i) else None for i in at}
-    prepare = {}
+    prepare = dict(call.prepare) if isinstance(call, PlainCall) else {}
     for place, its in (steps or {}).items():
         known = call.known(place)
         if known is None or known.type in REAL:  # that of which only the sizes are followed was never rounded
