@@ -61,6 +61,8 @@ SAME = {
     "LayerNormalization without bias": one("LayerNormalization", (5, 8), [random(8)]),
     "GroupNormalization": one("GroupNormalization", (6, 5, 4), [random(6), other(6)], opset=21, num_groups=3),
     "InstanceNormalization": one("InstanceNormalization", (3, 5, 4), [random(3), other(3)]),
+    "ReduceMax of all pixels": one("ReduceMax", (3, 5, 4), axes=[2, 3], keepdims=0),
+    "ReduceMax of all pixels, which stay": one("ReduceMax", (3, 5, 4), axes=[2, 3]),
     "PRelu of one slope": one("PRelu", (3, 5, 4), [np.float32([0.3])]),
     "PRelu of each channel": one("PRelu", (3, 5, 4), [random(3, 1, 1)]),
     "Mul and Add of each channel": of_vector(node("Mul", "x w", "a"), node("Add", "a b", "y"), sizes=(3, 5, 4),

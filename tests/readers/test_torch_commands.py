@@ -81,6 +81,8 @@ def test_a_module_that_reads_values_while_it_is_made_is_made_for_real(run) -> No
 
 MISTAKES = [
     ("python:nets_of_mine", "write python:package.module:callable"),
+    ("python:nets.py:x", "nets.py is a file; name the module as it is imported, python:nets:x"),
+    ("python:my/nets.py:x", "python:nets:x, with PYTHONPATH='my'"),
     ("python:nothing_here:x", "cannot import nothing_here: ModuleNotFoundError"),
     ("python:nets_of_mine:smal", "nets_of_mine has no 'smal'. Did you mean small"),
     ("python:nets_of_mine:number", "is a int, no torch.nn.Module and nothing that gives one"),

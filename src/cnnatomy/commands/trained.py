@@ -225,6 +225,7 @@ def weights(
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
+    from cnnatomy.tasks.ends import bounded
 
     if names is not None and run is None:
         raise UserError("--names is kept in a run folder: name one with --run")
@@ -258,6 +259,11 @@ def weights(
         sources.save(done.state, place.model, ours.name)
         if described.network != ours:
             click.echo("The run is of the network without the softmax at its end, which `predict` computes.")
+        for said, wanted, _ in bounded(described.network, described.shape, described.task):
+            click.echo(
+                f"Note: {said}. `predict` computes the {wanted} of that: the order of the classes stays, their"
+                " probabilities are not what the file gives."
+            )
         _echo_made(place, described)
 
 

@@ -55,7 +55,8 @@ class StoredNetwork:
         try:
             network = ListedNetwork.of(stored.graph, name, stored.known)
         except UserError as error:
-            raise UserError(f"{error}; weights are read where every node is. {stored.remedy}") from None
+            condition = "Weights are read where every node is a layer of ours, of one input and one output"
+            raise UserError(f"{error}. {condition}. {stored.remedy}") from None
         return cls(network, source or name, tuple(needed(stored.graph)), stored.tensors)
 
     def tensors(self) -> Iterator[StoredTensors]:

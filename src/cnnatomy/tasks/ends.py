@@ -144,7 +144,15 @@ def _unlisted(network: ListedNetwork, kind: type[Layer]) -> ListedNetwork:
 
 def spoiled(network: Design, shape: Shape, task: Task) -> list[str]:
     """A line for each head whose scores are bounded, or normalised, by the layer that it ends with."""
-    lines = []
+    return [
+        f"{said}: the loss computes the {wanted} of scores of any size, and this layer {effect}, so that it learns"
+        " worse or not at all. Remove it from the design"
+        for said, wanted, effect in bounded(network, shape, task)
+    ]
+
+
+def bounded(network: Design, shape: Shape, task: Task) -> Iterator[tuple[str, str, str]]:
+    """With which layer such a head ends, what is computed of its scores, and what the layer does to them, in words."""
     for output, node, in_loss in ends(network, network.graph(shape), task):
         layer, wanted = node.layer, in_loss.__name__.lower()
         low, high = layer.interval(ANY) if layer.kind == ELEMENT and len(node.inputs) == 1 else ANY
@@ -156,11 +164,7 @@ def spoiled(network: Design, shape: Shape, task: Task) -> list[str]:
             )
         else:
             continue
-        lines.append(
-            f"{_head(output)} ends with {type(layer).__name__} ({node.path}): the loss computes the {wanted} of scores"
-            f" of any size, and this layer {effect}, so that it learns worse or not at all. Remove it from the design"
-        )
-    return lines
+        yield f"{_head(output)} ends with {type(layer).__name__} ({node.path})", wanted, effect
 
 
 def _head(output: Output) -> str:

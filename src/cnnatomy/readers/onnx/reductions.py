@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cnnatomy.layers import GlobalAvgPool
+from cnnatomy.layers import GlobalAvgPool, MaxPool
 from cnnatomy.layers.layer import CHANNEL, ELEMENT, SPACE, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.values import Mapped
 
 
 def reduction(call: NodeCall) -> OnnxResult:
-    """Means, sums, norms and extremes along some axes; the mean over all pixels is a global average pool."""
+    """Means, sums, norms and extremes along some axes; the mean and the maximum of all pixels are global pools."""
     x = call.inputs[0]
     axes, keep = call.integers("axes", 1), call.integer("keepdims", 1)
     if not isinstance(x, Mapped):
@@ -24,8 +24,9 @@ def reduction(call: NodeCall) -> OnnxResult:
         return x if free else call.foreign(x.dims, costs, ELEMENT, x.map, batch=x.batch)
     dims = x.dims
     gone = {call.axis_of(axis, len(dims)) for axis in axes} if axes else set(range(len(dims)))
-    if call.op == "ReduceMean" and gone == {2, 3} and len(dims) == 4 and x.batched:
-        pooled = call.put(GlobalAvgPool(), x.map)
+    if call.op in ("ReduceMean", "ReduceMax") and gone == {2, 3} and len(dims) == 4 and x.batched:
+        _, rows, columns = x.shape
+        pooled = call.put(GlobalAvgPool() if call.op == "ReduceMean" else MaxPool((rows, columns), 1), x.map)
         return pooled if keep else call.put_flat(pooled)
     return _reduced(call, x, gone)
 

@@ -59,6 +59,13 @@ def _kind(found: Any) -> str:
 
 
 def _imported(name: str, place: str) -> Any:
+    if place.endswith(".py") or os.sep in place:  # a file, which Python imports by its name from a folder that it knows
+        folder, file = os.path.split(place.removesuffix(".py"))
+        where = "" if folder in ("", ".") else f", with PYTHONPATH={quoted(folder)}"
+        raise UserError(
+            f"{name}: {shown(place)} is a file; name the module as it is imported,"
+            f" {PREFIX}{shown(file)}:{name.rpartition(':')[2]}{where}"
+        )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:

@@ -119,7 +119,8 @@ def aligned(network: Design, theirs: Theirs, source: str) -> Transplant:
     try:
         return from_module(ours, theirs, torch.randn(2, *network.input), source)
     except UserError as error:
-        if not source.lower().endswith(STORED):
+        normalised = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in ours.modules())
+        if not source.lower().endswith(STORED) or not normalised:
             raise
         raise UserError(
             f"{error}. Exporters fold batch norms into convolutions: the file is a network by itself,"
@@ -255,10 +256,16 @@ def as_run(network: Design, source: str, names: tuple[str, ...] = ()) -> Run:
     """
     shape = image_shape(network)
     classes = network.graph().outputs[0].shape[0]
-    if not names:
+    named = bool(names)
+    if not named:
         names = imagenet_classes() if classes == 1000 else tuple(map(str, range(classes)))
     task = Label(names)
-    task.check(outputs_of(network, network.graph()), "--names")
+    try:
+        task.check(outputs_of(network, network.graph()), "--names" if named else network.name)
+    except UserError as error:
+        raise UserError(
+            f"{error}; runs of others' weights are of one label, --out writes those of any network"
+        ) from None
     network, _ = without_activation(network, shape, task)
     return Run(
         network=network,
