@@ -67,6 +67,8 @@ SAME = {
     "PRelu of each channel": one("PRelu", (3, 5, 4), [random(3, 1, 1)]),
     "Mul and Add of each channel": of_vector(node("Mul", "x w", "a"), node("Add", "a b", "y"), sizes=(3, 5, 4),
                                              w=random(3, 1, 1), b=other(1, 3, 1, 1)),
+    "Sub and Div of each channel": of_vector(node("Sub", "x w", "a"), node("Div", "a b", "y"), sizes=(3, 5, 4),
+                                             w=random(3, 1, 1), b=positive(1, 3, 1, 1)),
     "Sub of each channel": of_vector(node("Sub", "x w", "y"), sizes=(3, 5, 4), w=random(3, 1, 1)),
     "Gather of a range, with one more axis": of_vector(
         node("Gather", "x i", "y", axis=2), sizes=(3, 5), i=np.array([[1, 2], [3, 4]])

@@ -153,8 +153,9 @@ def _with_known(call: NodeCall, x: Mapped, known: Known) -> OnnxResult:
     if known.number is not None and isfinite(known.number) and call.op in ("Add", "Sub"):
         return call.put(AddConstant(known.number if call.op == "Add" else -known.number), x.map)
     if known.learned and per_channel(known, x):
-        if call.op == "Mul":
-            return call.put(Scale(), x.map, tensors={"weight": known})
+        if call.op in ("Mul", "Div"):
+            weight = known if call.op == "Mul" else StoredTensor(known, np.reciprocal)
+            return call.put(Scale(), x.map, tensors={"weight": weight})
         if call.op in ("Add", "Sub"):
             bias = known if call.op == "Add" else StoredTensor(known, np.negative)
             return call.put(Bias(), x.map, tensors={"bias": bias})
