@@ -237,6 +237,10 @@ class Erf(OfOneNumber):
         return inputs[0].erf()
 
 
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""Those of SELU (https://arxiv.org/abs/1706.02515, section 3)."""
+
+
 @value
 class SELU(Activation):
     """1.0507 * ELU with alpha 1.6733: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
@@ -245,7 +249,7 @@ class SELU(Activation):
     memory = Memory(INPUT, in_place=True)
 
     def at(self, x: float) -> float:
-        return 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * expm1(x))
+        return SELU_SCALE * (x if x > 0 else SELU_ALPHA * expm1(x))
 
 
 @value

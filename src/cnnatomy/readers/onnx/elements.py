@@ -35,14 +35,12 @@ from cnnatomy.layers import (
     Swish,
     Tanh,
 )
+from cnnatomy.layers.activation import SELU_ALPHA, SELU_SCALE
 from cnnatomy.layers.layer import CHANNEL, ELEMENT, Layer, Operations, elements, times
 from cnnatomy.readers.onnx.call import NodeCall, OnnxResult
 from cnnatomy.readers.onnx.constants import fold, sizes
 from cnnatomy.readers.onnx.model import StoredTensor
 from cnnatomy.readers.onnx.values import Known, Mapped
-
-_ALPHA, _GAMMA = 1.6732632423543772, 1.0507009873554805
-"""Those of SELU (https://arxiv.org/abs/1706.02515, section 3)."""
 
 
 def passed(call: NodeCall) -> OnnxResult:
@@ -58,7 +56,10 @@ def _nonlinearity(call: NodeCall) -> Layer | None:
         layer = LeakyReLU(number("alpha", 0.01))
     elif op == "Elu":
         layer = ELU(number("alpha", 1.0))
-    elif op == "Selu" and abs(number("alpha", _ALPHA) - _ALPHA) + abs(number("gamma", _GAMMA) - _GAMMA) > 1e-6:
+    elif (
+        op == "Selu"
+        and abs(number("alpha", SELU_ALPHA) - SELU_ALPHA) + abs(number("gamma", SELU_SCALE) - SELU_SCALE) > 1e-6
+    ):
         layer = None
     elif op == "Gelu":
         layer = GELU("tanh" if call.text("approximate", "none") == "tanh" else "none")
@@ -80,8 +81,8 @@ def activation(call: NodeCall) -> OnnxResult:
         moved = call.put(AddConstant(call.number("beta", 0.5)), scaled, part="shift")
         return call.put(Hardtanh(0.0, 1.0), moved)
     if call.op == "Selu" and layer is None:  # of other numbers than torch's
-        elu = call.put(ELU(call.number("alpha", _ALPHA)), call.x.map, part="elu")
-        return call.put(Constant(call.number("gamma", _GAMMA)), elu)
+        elu = call.put(ELU(call.number("alpha", SELU_ALPHA)), call.x.map, part="elu")
+        return call.put(Constant(call.number("gamma", SELU_SCALE)), elu)
     return call.put(layer, call.x.map) if layer else elementwise(call)
 
 
