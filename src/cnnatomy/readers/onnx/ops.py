@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnatomy.readers.onnx.attention import attention, rotary
+from cnnatomy.readers.onnx.blocked import BLOCKED
 from cnnatomy.readers.onnx.checks import OFFICIAL
 from cnnatomy.readers.onnx.einsum import einsum
 from cnnatomy.readers.onnx.elements import (
@@ -24,7 +25,7 @@ from cnnatomy.readers.onnx.elements import (
     shape,
     softmax,
 )
-from cnnatomy.readers.onnx.microsoft import BLOCKED, MICROSOFT
+from cnnatomy.readers.onnx.microsoft import MICROSOFT
 from cnnatomy.readers.onnx.moves import (
     concat,
     cut,
