@@ -225,7 +225,6 @@ def weights(
     from cnnatomy.runs import RunFolder
     from cnnatomy.runs import folder as run_folder
     from cnnatomy.runs.weights import sources
-    from cnnatomy.tasks.ends import bounded
 
     if names is not None and run is None:
         raise UserError("--names is kept in a run folder: name one with --run")
@@ -259,18 +258,20 @@ def weights(
         sources.save(done.state, place.model, ours.name)
         if described.network != ours:
             click.echo("The run is of the network without the softmax at its end, which `predict` computes.")
-        for said, wanted, _ in bounded(described.network, described.shape, described.task):
-            click.echo(
-                f"Note: {said}. `predict` computes the {wanted} of that: the order of the classes stays, their"
-                " probabilities are not what the file gives."
-            )
         _echo_made(place, described)
 
 
 def _echo_made(place: RunFolder, run: Run) -> None:
-    """Says how images are normalised in a run of others' weights, which a file of them does not say, and what next."""
+    """Says what a run of others' weights does to images and scores that their file does not, and what next."""
     from cnnatomy.data.loading import FITS
     from cnnatomy.runs.weights.sources import IMAGENET
+    from cnnatomy.tasks.ends import bounded
+
+    for said, wanted, _ in bounded(run.network, run.shape, run.task):
+        click.echo(
+            f"Note: {said}. `predict` computes the {wanted} of that: the order of the classes stays, their"
+            " probabilities are not what the file gives."
+        )
 
     what = "ImageNet's" if run.normalisation == IMAGENET else "that of pixels from 0 to 1: none"
     click.echo(f"Normalisation: {what}; where the weights want another, change mean and std in {place.run}")
