@@ -62,9 +62,8 @@ def open_stored(name: str, weights: str, input: AskedInput | None = None) -> Sto
 
     @cache
     def stored() -> dict[str, caffemodel.BlobLayer]:
-        return {
-            layer.name: layer for layer in caffemodel.read(Path(weights))
-        }  # of two of one name Caffe takes the last
+        # of two of one name Caffe takes the last
+        return {layer.name: layer for layer in caffemodel.read(Path(weights))}
 
     def tensors(node: Node) -> dict[str, Any]:
         own, layers = reader.layer_of[node], stored()

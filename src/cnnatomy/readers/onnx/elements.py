@@ -56,11 +56,9 @@ def _nonlinearity(call: NodeCall) -> Layer | None:
         layer = LeakyReLU(number("alpha", 0.01))
     elif op == "Elu":
         layer = ELU(number("alpha", 1.0))
-    elif (
-        op == "Selu"
-        and abs(number("alpha", SELU_ALPHA) - SELU_ALPHA) + abs(number("gamma", SELU_SCALE) - SELU_SCALE) > 1e-6
-    ):
-        layer = None
+    elif op == "Selu":
+        others = (number("alpha", SELU_ALPHA) - SELU_ALPHA, number("gamma", SELU_SCALE) - SELU_SCALE)
+        layer = None if sum(map(abs, others)) > 1e-6 else layer
     elif op == "Gelu":
         layer = GELU("tanh" if call.text("approximate", "none") == "tanh" else "none")
     elif op == "HardSigmoid" and (abs(number("alpha", 0.2) - 1 / 6) < 1e-4 and number("beta", 0.5) == 0.5):

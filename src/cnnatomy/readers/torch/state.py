@@ -92,15 +92,16 @@ class State:
         attributes: list[dict[str, Any]] = [part.__dict__ for part in self.parts]
         values = [x for _, own in self.classes for x in own.values() if type(x) is not types.FunctionType]
         for kind, own in zip(map(type, self.parts), attributes, strict=True):
-            known = _LAYOUTS.get((kind, len(own)))
-            names = known[1] if known is not None and own.keys() == known[0] else _may_hold(kind, own)
+            layout = _LAYOUTS.get((kind, len(own)))
+            names = layout[1] if layout is not None and own.keys() == layout[0] else _may_hold(kind, own)
             values += [own[name] for name in names]
         try:
             tables = list(chain.from_iterable(map(_TABLES, attributes)))
             hooks = list(chain.from_iterable(map(_HOOKS, attributes)))
-        except KeyError:  # of TorchScript
-            return [*attributes, *_HOOKS_OF_ALL], values
-        if not all(type(x) is dict for x in tables):
+            usual = all(type(x) is dict for x in tables)
+        except KeyError:
+            usual = False
+        if not usual:  # of TorchScript
             return [*attributes, *_HOOKS_OF_ALL], values
         for own in attributes:
             if own["_buffers"]:

@@ -74,9 +74,7 @@ class Tracer(TorchFunctionMode):
         self.weightless = device.type == "meta"
         self.device, self.for_real = torch.device("cpu") if self.weightless else device, for_real
         self.state = state
-        self.marked: list[
-            torch.Tensor
-        ] = []  # tensors, maybe of the module, that have an attribute of ours until the end
+        self.marked: list[torch.Tensor] = []  # that have an attribute of ours until the end, maybe of the module
         state.undo.append(self.unmark)
         self.tensors = Tensors(leaves, for_real)
         self.blanks: dict[Any, torch.Tensor] = {}
