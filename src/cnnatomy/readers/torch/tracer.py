@@ -250,9 +250,7 @@ class Tracer(TorchFunctionMode):
         except (RuntimeError, NotImplementedError, TypeError) as error:
             if self.for_real or not (name in READS_VALUES or "meta" in str(error).lower()):
                 raise
-            numbers: list[torch.Tensor] = []
-            args, kwargs = numbered(self, args, numbers), numbered(self, kwargs, numbers)
-            return self.call(func, args, kwargs) if numbers else self.value(func, args, error)
+            return self.with_numbers(func, args, kwargs, error)
         outputs = [tensors[0]] if name == "__setitem__" else [*tensors_in(result)]
         if not outputs:
             return result
@@ -354,6 +352,12 @@ class Tracer(TorchFunctionMode):
             twin = torch.empty_like(constant, device="meta")
             setattr(constant, TWIN, twin)
         return twin
+
+    def with_numbers(self, func: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+        """A call that needs values: with those of its constants, or of a buffer or parameter."""
+        numbers: list[torch.Tensor] = []
+        args, kwargs = numbered(self, args, numbers), numbered(self, kwargs, numbers)
+        return self.call(func, args, kwargs) if numbers else self.value(func, args, error)
 
     def value(self, func: Any, args: Any, error: Exception) -> Any:
         """The value of a buffer or parameter that is as it was, or an error that says who asked for a value."""
