@@ -10,7 +10,7 @@ from typing import Self
 from cnnatomy.design.builder import Builder, free
 from cnnatomy.design.graph import Graph, Node, Scope, check_shape
 from cnnatomy.design.network import Design, Network
-from cnnatomy.errors import ShapeError, UserError
+from cnnatomy.errors import ShapeError, UserError, counted
 from cnnatomy.layers import LAYERS, Conv, Derived, Each, FullyConnected, Layer
 from cnnatomy.layers.layer import Shape, Value, elements, value
 
@@ -50,10 +50,7 @@ class ListedNetwork(Design):
                 there is not one input and one output.
         """
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            counts = " and ".join(
-                f"{len(maps)} {what}{'s' * (len(maps) != 1)}"
-                for maps, what in ((graph.inputs, "input"), (graph.outputs, "output"))
-            )
+            counts = f"{counted(len(graph.inputs), 'input')} and {counted(len(graph.outputs), 'output')}"
             raise UserError(f"{name} has {counts}; to be built and trained, a network that is read needs one of each")
         numbers = {graph.inputs[0]: 0}
         entries: list[ListedNode] = []
