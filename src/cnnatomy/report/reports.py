@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cnnatomy.analysis import Account
 from cnnatomy.catalogue import Entry
 from cnnatomy.catalogue.accuracy import ACCURACY, Accuracy
+from cnnatomy.errors import counted
 from cnnatomy.layers.layer import UNKNOWN, dimensions, elements
 from cnnatomy.report.dot import dot
 from cnnatomy.report.records import account_record, peak_record, totals_record
@@ -127,7 +128,7 @@ def _summary(account: Account, format: str) -> str:
     if unknown:
         named = ", ".join(f"{row.path} ({getattr(row.node.layer, 'what', '')})" for row in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        lines.append(("NOT COUNTED", f"operations of {len(unknown)} layers: {named}{more}"))
+        lines.append(("NOT COUNTED", f"operations of {counted(len(unknown), 'layer')}: {named}{more}"))
     lines += [("RESTS ON", text) for text in resting_lines(account)]
     unused = account.graph.unused
     if unused:
@@ -145,7 +146,8 @@ def resting_lines(account: Account) -> list[str]:
     for what in account.rests_on:
         rows = [row for row in account.rows if what in row.rests_on]
         macs = sum(row.macs for row in rows)
-        lines.append(f"{what}: {len(rows):,} layers and {macs:,} of the MACs (marked ~), from {rows[0].path} on")
+        share = f"{counted(len(rows), 'layer')} and {macs:,} of the MACs (marked ~)"
+        lines.append(f"{what}: {share}, from {rows[0].path} on")
     return lines
 
 
